@@ -1,0 +1,88 @@
+"""The command line: thin commands over the library's functions, each loaded only when used."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from typing import Any
+
+import click
+
+from showtell import __version__
+from showtell.errors import ShowtellError
+
+# command -> (module, attribute, one-line help): help shows without importing the module
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "caption": ("showtell.cli.caption", "caption", "Caption photos and folders of photos."),
+    "explain": ("showtell.cli.explain", "explain", "Draw where the model looked for each word."),
+    "data": ("showtell.cli.data", "data", "Check, draw and download captioned datasets."),
+    "train": ("showtell.cli.train", "train", "Train a captioner by a recipe."),
+    "export": ("showtell.cli.export", "export", "Turn a training run into a model bundle."),
+    "evaluate": ("showtell.cli.evaluate", "evaluate", "Score a model as papers report it."),
+    "compare": ("showtell.cli.compare", "compare", "Put scored models side by side."),
+    "models": ("showtell.cli.models", "models", "List, show, pull and remove models."),
+    "doctor": ("showtell.cli.doctor", "doctor", "Say what is installed and what is missing."),
+}
+
+FAILED, USAGE = 1, 2
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when the command is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="showtell")
+@click.option("--debug", is_flag=True, help="Show tracebacks and debug messages.")
+@click.pass_context
+def showtell(ctx: click.Context, debug: bool) -> None:
+    """Captions for photos: a CNN looks, an LSTM tells."""
+    ctx.obj = {"debug": debug}
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.INFO, format="%(message)s", stream=sys.stderr
+    )
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; an error a person can act on is one line on standard error.
+
+    Exit codes: 0 all done, 1 something failed and is named, 2 wrong usage.
+    """
+    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = showtell.main(args=arguments, prog_name="showtell", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(USAGE)
+    except click.exceptions.Abort:
+        click.echo("showtell: interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader went away (`| head`): not an error, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except (ShowtellError, OSError) as error:
+        if debug:
+            raise
+        click.echo(f"showtell: {error}", err=True)
+        sys.exit(FAILED)
