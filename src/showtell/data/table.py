@@ -22,7 +22,7 @@ class CaptionedPhoto:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A captioned dataset on disk, in the order of its caption file."""
+    """A captioned dataset on disk: in the order of its split lists, else of its caption file."""
 
     root: Path
     layout: str

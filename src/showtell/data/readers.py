@@ -1,0 +1,87 @@
+"""From a folder of any known layout to one table: `open_dataset`.
+
+A new layout is one module with a `LAYOUT` and one line in `LAYOUTS`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from showtell.data import flickr8k, kaggle, own
+from showtell.data.listing import Layout, Listing
+from showtell.data.table import CaptionedPhoto, Dataset
+from showtell.errors import DatasetError
+
+logger = logging.getLogger(__name__)
+
+# Asked in this order: "your own" comes last, since any folder may hold some CSV file.
+LAYOUTS: tuple[Layout, ...] = (flickr8k.LAYOUT, kaggle.LAYOUT, own.LAYOUT)
+
+
+def open_dataset(directory: Path) -> Dataset:
+    """Read a captioned dataset: a folder of a known layout, or one CSV or JSONL file.
+
+    Photos that are not on disk or have no caption are left out, with one warning; no photo is
+    decoded (`check_dataset` does that and names each). Photos stand in the order of the split
+    lists where there are some, else of the caption file.
+    Raises DatasetError where the layout is unknown, a line is broken or nothing is left.
+    """
+    listing = read_listing(Path(directory))
+    photos = tuple(
+        CaptionedPhoto(photo.name, Path(photo.path), tuple(photo.captions), photo.split)
+        for photo in listing.photos.values()
+        if photo.captions and listing.folders.has(photo.path)
+    )
+    if not photos:
+        raise DatasetError(_nothing_left(listing))
+    left_out = len(listing.photos) - len(photos)
+    if left_out:
+        logger.warning(
+            "%s: %d of %d photos are left out, missing or without captions:"
+            " showtell data check names each",
+            listing.source,
+            left_out,
+            len(listing.photos),
+        )
+    return Dataset(listing.root, listing.layout, photos)
+
+
+def read_listing(directory: Path) -> Listing:
+    """Read what a dataset's files say, photos on disk or not.
+
+    Raises DatasetError where the layout is unknown or a line is broken.
+    """
+    if directory.is_file():
+        if not own.recognise(directory):
+            raise DatasetError(
+                f"{directory}: not a dataset: give a folder, or a .csv or .jsonl file"
+            )
+        return own.read(directory)
+    if not directory.is_dir():
+        raise DatasetError(f"{directory}: there is no such folder")
+    for layout in LAYOUTS:
+        if layout.recognise(directory):
+            return layout.read(directory)
+    raise DatasetError(_unknown_layout(directory))
+
+
+def _unknown_layout(directory: Path) -> str:
+    known = "; ".join(f"{layout.name}: {layout.looks_like}" for layout in LAYOUTS)
+    with os.scandir(directory) as entries:
+        names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in entries)
+    seen = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return f"{directory}: no known layout. It holds {seen or 'nothing'}. Known are {known}"
+
+
+def _nothing_left(listing: Listing) -> str:
+    if not listing.photos:
+        return f"{listing.source}: it names no photos"
+    first = next(iter(listing.photos.values()))
+    if not first.captions:
+        return f"{listing.source}: no photo in it has a caption"
+    return (
+        f"{listing.source}: none of its {len(listing.photos)} photos is there;"
+        f" the first would be {first.path}"
+    )
