@@ -61,7 +61,7 @@ def read_token_file(source: Path, listing: Listing) -> None:
             raise DatasetError(f"{where}: not of the form photo.jpg#0<TAB>caption: {line[:60]!r}")
         name = plain_name(name, where)
         if key in seen:
-            listing.findings.append(Finding("duplicated", name, f"{where}: {key} is there twice"))
+            listing.note_duplicate(name, f"{where}: {key} is there twice")
         seen.add(key)
         listing.add(name, prefix + name, caption, where)
 
@@ -87,14 +87,14 @@ def apply_split_lists(listing: Listing) -> bool:
             if name not in listed:
                 listed[name] = (split, where)
             elif listed[name][0] == split:
-                listing.findings.append(Finding("duplicated", name, f"{where}: listed twice"))
+                listing.note_duplicate(name, f"{where}: listed twice")
             else:
                 raise DatasetError(f"{where}: {name} is in {listed[name][0]} too: keep one")
     for name, (split, where) in listed.items():
         if name in listing.photos:
             listing.photos[name].split = split
         else:
-            listing.findings.append(Finding("without captions", name, f"{where}: listed"))
+            listing.findings.append(Finding("without captions", name, f"{where} lists it"))
     listing.put_first([name for name in listed if name in listing.photos])
     return True
 

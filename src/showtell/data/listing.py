@@ -13,9 +13,13 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from showtell.data.table import SPLITS
 from showtell.errors import DatasetError
+
+Kind = Literal["missing", "unreadable", "empty caption", "without captions", "duplicated"]
+Severity = Literal["error", "warning", "note"]
 
 _WORD = re.compile(r"[^\W_]")  # what `vocabulary.tokenize` needs to find a word
 _SPLIT_NAMES = {
@@ -27,12 +31,12 @@ _SPLIT_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check says about one photo; `wrong` asks for a repair, otherwise it is a note."""
+    """What a check says about one photo: only an `error` needs repair before training."""
 
-    kind: str
+    kind: Kind
     name: str
     detail: str
-    wrong: bool = True
+    severity: Severity = "error"
 
 
 @dataclass(slots=True)
@@ -93,6 +97,10 @@ class Listing:
         else:
             self.findings.append(Finding("empty caption", name, where))
         return photo
+
+    def note_duplicate(self, name: str, detail: str) -> None:
+        """Note that the files say the same thing twice: harmless, but seldom meant."""
+        self.findings.append(Finding("duplicated", name, detail, "note"))
 
     def draw_splits(self) -> None:
         """Give every photo the split that the hash of its name says."""

@@ -29,11 +29,7 @@ def open_dataset(directory: Path) -> Dataset:
     Raises DatasetError where the layout is unknown, a line is broken or nothing is left.
     """
     listing = read_listing(Path(directory))
-    photos = tuple(
-        CaptionedPhoto(photo.name, Path(photo.path), tuple(photo.captions), photo.split)
-        for photo in listing.photos.values()
-        if photo.captions and listing.folders.has(photo.path)
-    )
+    photos = usable_photos(listing)
     if not photos:
         raise DatasetError(_nothing_left(listing))
     left_out = len(listing.photos) - len(photos)
@@ -65,6 +61,15 @@ def read_listing(directory: Path) -> Listing:
         if layout.recognise(directory):
             return layout.read(directory)
     raise DatasetError(_unknown_layout(directory))
+
+
+def usable_photos(listing: Listing) -> tuple[CaptionedPhoto, ...]:
+    """Return the listed photos that are on disk and have a caption."""
+    return tuple(
+        CaptionedPhoto(photo.name, Path(photo.path), tuple(photo.captions), photo.split)
+        for photo in listing.photos.values()
+        if photo.captions and listing.folders.has(photo.path)
+    )
 
 
 def _unknown_layout(directory: Path) -> str:

@@ -1,0 +1,75 @@
+"""`showtell data`: look through a captioned dataset, or draw a synthetic one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from showtell.data.check import DatasetReport
+    from showtell.data.listing import Finding
+
+FAILED = 1
+
+
+@click.group()
+def data() -> None:
+    """Check and draw captioned datasets."""
+
+
+@data.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--workers", type=click.IntRange(1), help="Decoding threads.  [default: one a core]")
+@click.pass_context
+def check(ctx: click.Context, directory: Path, workers: int | None) -> None:
+    """Say what the dataset in DIR holds, and name each photo that has something wrong.
+
+    DIR is a folder of a known layout, or one CSV or JSONL file of image,caption[,split].
+    Exit code 1 where something needs repair; warnings and notes leave it 0.
+    """
+    from showtell.data.check import check_dataset
+
+    report = check_dataset(directory, workers=workers, progress=True)
+    click.echo(_summary(report))
+    for finding in report.findings:
+        click.echo(_line(finding))
+    errors = sum(finding.severity == "error" for finding in report.findings)
+    click.echo(f"{errors:,} to repair" if errors else "nothing wrong")
+    if errors:
+        ctx.exit(FAILED)
+
+
+def _summary(report: DatasetReport) -> str:
+    from showtell.data.check import FREQUENT
+
+    sizes = ", ".join(f"{split} {size:,}" for split, size in report.splits.items())
+    drawn = " (drawn by hash of the photo's name)" if report.split_drawn else ""
+    lines = [
+        f"{report.layout} layout in {_shown(str(report.root))}",
+        f"{report.photos:,} photos, {report.captions:,} captions",
+        f"splits: {sizes}{drawn}",
+        f"photos of no split: {report.unsplit:,}",
+    ]
+    if report.lengths:
+        lengths = report.lengths
+        lines.append(
+            f"words a caption: {lengths.shortest} to {lengths.longest},"
+            f" median {lengths.median:g}, mean {lengths.mean:.1f}"
+        )
+    lines.append(
+        f"vocabulary: {report.words:,} words, {report.frequent_words:,} of them"
+        f" at least {FREQUENT} times"
+    )
+    return "\n".join(lines)
+
+
+def _line(finding: Finding) -> str:
+    mark = "" if finding.severity == "error" else f"{finding.severity}: "
+    return f"{mark}{finding.kind}: {_shown(finding.name)}: {_shown(finding.detail)}"
+
+
+def _shown(text: str) -> str:
+    """Keep to one line, and to what a terminal can show, whatever a file is called."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,186 @@
+"""A captioned dataset, looked through before hours of training depend on it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median
+
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from showtell.data.listing import Finding, Listing
+from showtell.data.readers import read_listing, usable_photos
+from showtell.data.table import SPLITS, CaptionedPhoto
+from showtell.vocabulary import tokenize
+
+FREQUENT = 5  # a word must occur this often to be in the vocabulary of most published captioners
+_PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+
+
+@dataclass(frozen=True)
+class CaptionLengths:
+    """How many words captions have, by the vocabulary's normalisation rule."""
+
+    shortest: int
+    median: float
+    mean: float
+    longest: int
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What a dataset holds and what is wrong with it.
+
+    Counts are those of `open_dataset`: photos on disk that have a caption. `splits` has an entry
+    for train, dev and test; `unsplit` photos are left out by official lists. `words` counts the
+    different words of all captions, `frequent_words` those that occur at least `FREQUENT` times.
+    """
+
+    root: Path
+    layout: str
+    photos: int
+    captions: int
+    splits: dict[str, int]
+    split_drawn: bool
+    unsplit: int
+    lengths: CaptionLengths | None
+    words: int
+    frequent_words: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Say whether nothing is in need of repair; warnings and notes are not."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
+
+def check_dataset(
+    directory: Path, *, workers: int | None = None, progress: bool = False
+) -> DatasetReport:
+    """Read a dataset, decode each of its photos in threads, and say what it holds.
+
+    `workers` is the number of threads, by default one a core; `progress` draws a bar on standard
+    error if that is a terminal. Raises DatasetError where the layout is unknown or a line of a
+    caption file is broken.
+    """
+    listing = read_listing(Path(directory))
+    photos = usable_photos(listing)
+    counts = Counter(photo.split for photo in photos)
+    lengths: list[int] = []
+    words: Counter[str] = Counter()
+    for photo in photos:
+        for caption in photo.captions:
+            tokens = tokenize(caption)
+            lengths.append(len(tokens))
+            words.update(tokens)
+    return DatasetReport(
+        root=listing.root,
+        layout=listing.layout,
+        photos=len(photos),
+        captions=len(lengths),
+        splits={split: counts[split] for split in SPLITS},
+        split_drawn=listing.split_drawn,
+        unsplit=counts[None],
+        lengths=_lengths(lengths),
+        words=len(words),
+        frequent_words=sum(count >= FREQUENT for count in words.values()),
+        findings=(
+            *_absent(listing),
+            *listing.findings,
+            *_uncaptioned(listing),
+            *_look_at(photos, workers or os.cpu_count() or 1, progress),
+        ),
+    )
+
+
+def _lengths(lengths: list[int]) -> CaptionLengths | None:
+    if not lengths:
+        return None
+    return CaptionLengths(min(lengths), median(lengths), fmean(lengths), max(lengths))
+
+
+def _absent(listing: Listing) -> list[Finding]:
+    """Find photos that the files name and that are not there, or have nothing said of them."""
+    findings = []
+    for photo in listing.photos.values():
+        if not listing.folders.has(photo.path):
+            findings.append(Finding("missing", photo.name, f"named in {photo.where}"))
+        elif not photo.captions:
+            findings.append(Finding("without captions", photo.name, f"named in {photo.where}"))
+    return findings
+
+
+def _uncaptioned(listing: Listing) -> list[Finding]:
+    """Find photos on disk, beside captioned ones, that the files do not name."""
+    named = {os.path.normpath(photo.path) for photo in listing.photos.values()}
+    folders = {os.path.dirname(path) for path in named}  # noqa: PTH120 (Path is slow by thousands)
+    root = os.path.normpath(listing.root)
+    findings = []
+    for folder in sorted(folders):
+        if folder != root and not folder.startswith(os.path.join(root, "")):  # noqa: PTH118
+            continue  # somebody's picture folder, of which the dataset uses a few
+        for name in sorted(listing.folders.names(folder)):
+            path = os.path.join(folder, name)  # noqa: PTH118
+            if path not in named and name.lower().endswith(_PHOTO_SUFFIXES):
+                shown = os.path.relpath(path, listing.photo_folder or root)
+                findings.append(Finding("without captions", shown, "on disk only", "note"))
+    return findings
+
+
+def _look_at(photos: Sequence[CaptionedPhoto], workers: int, progress: bool) -> list[Finding]:
+    """Decode every photo and compare the bytes of all."""
+    findings = []
+    same: defaultdict[bytes, list[CaptionedPhoto]] = defaultdict(list)
+    with ThreadPoolExecutor(workers) as pool:
+        looks = tqdm(
+            pool.map(_look, photos),
+            total=len(photos),
+            desc="decoding",
+            unit="photo",
+            disable=None if progress else True,
+        )
+        for photo, (digest, fault) in zip(photos, looks, strict=True):
+            if fault:
+                findings.append(Finding("unreadable", photo.name, fault))
+            else:
+                same[digest].append(photo)
+    return findings + [_duplicate(group) for group in same.values() if len(group) > 1]
+
+
+def _duplicate(group: Sequence[CaptionedPhoto]) -> Finding:
+    others = ", ".join(photo.name for photo in group[1:])
+    splits = [photo.split or "no split" for photo in group]
+    if len(set(splits)) == 1:
+        return Finding("duplicated", group[0].name, f"the same file as {others}", "note")
+    detail = f"the same file as {others}, in {' and '.join(splits)}: scores flatter"
+    return Finding("duplicated", group[0].name, detail, "warning")
+
+
+def _look(photo: CaptionedPhoto) -> tuple[bytes, str | None]:
+    """Return a photo's content hash and what is wrong with it, if anything."""
+    try:
+        data = photo.path.read_bytes()
+    except OSError as error:
+        return b"", error.strerror or str(error)
+    return hashlib.sha256(data).digest(), _fault(data)
+
+
+def _fault(data: bytes) -> str | None:
+    if not data:
+        return "an empty file"
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.draft("RGB", (32, 32))  # JPEGs decode small; all bytes are still read
+            image.load()
+    except Exception as error:  # Pillow's plug-ins raise nearly any type on broken bytes
+        if isinstance(error, UnidentifiedImageError):
+            return "not a photo"
+        return str(error) or type(error).__name__
+    return None
