@@ -1,0 +1,173 @@
+"""Scenes of one or two shapes, and the sentences that are true of them.
+
+What can be said is small on purpose: a network of a few layers learns it in a minute or two, and a
+caption can be checked word by word against the scene it is about.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from showtell.data.listing import split_by_hash
+
+KINDS = ("circle", "square", "triangle")
+COLOURS = ("red", "green", "blue", "yellow", "purple", "white")
+SIZES = ("small", "medium", "large")
+RELATIONS = ("above", "left of", "inside")
+
+# Half of a shape's extent, as a part of the photo's side.
+_RADII = {"small": 0.08, "medium": 0.135, "large": 0.20}
+_MARGIN, _GAP = 0.02, 0.04
+# A caption need not name a medium size, so that "a red circle" is as usual as "a small red circle".
+_SIZE_WORDS = {"small": ("small", "little", "tiny"), "medium": ("",), "large": ("large", "big")}
+# The first wording of each is the canonical one.
+_WORDINGS = {
+    "above": ("above", "over"),
+    "left of": ("left of", "to the left of", "on the left of"),
+    "inside": ("inside", "within"),
+}
+_CONVERSES = {
+    "above": ("below", "under", "beneath"),
+    "left of": ("right of", "to the right of", "on the right of"),
+    "inside": ("around", "surrounding"),
+}
+# There are many, and each is rare, so that the canonical caption stays the likeliest of all
+# even where a search divides by length.
+_OF_ONE = (
+    "just {a}",
+    "only {a}",
+    "this is {a}",
+    "there is only {a}",
+    "nothing but {a}",
+    "{a} and nothing else",
+    "{a} by itself",
+    "{a} all alone",
+    "a picture of {a}",
+    "a drawing of {a}",
+)
+_OF_TWO = (
+    "there is {a} {relation} {b}",
+    "there is {b} {converse} {a}",
+    "{a} is {relation} {b}",
+    "{b} is {converse} {a}",
+    "{b} {converse} {a}",
+    "{b} with {a} {relation} it",
+    "{a} with {b} {converse} it",
+    "a picture of {a} {relation} {b}",
+    "a drawing of {a} {relation} {b}",
+    "a drawing of {b} {converse} {a}",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A coloured shape; centre and radius are parts of the photo's side, y counts downwards."""
+
+    kind: str
+    colour: str
+    size: str
+    x: float
+    y: float
+    radius: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One shape, or two with the relation of the first to the second."""
+
+    shapes: tuple[Shape, ...]
+    relation: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scene as plain JSON data."""
+        return asdict(self)
+
+
+def draw_scene(chance: random.Random, split: str) -> Scene:
+    """Draw a scene that belongs to a split.
+
+    What a scene's canonical caption says decides its split, whatever the seed: nothing that is
+    asked in dev or test was ever shown in train, only its parts were.
+    """
+    while True:
+        relation = chance.choices((None, *RELATIONS), weights=(1, 2, 2, 1))[0]
+        first, second = _any_shape(chance), _any_shape(chance)
+        if relation is None:
+            x, y = _place(chance, first.radius), _place(chance, first.radius)
+            scene = Scene((_moved(first, x, y),))
+        elif relation == "inside":  # only small fits into large
+            scene = _nested(chance, _sized(first, "small"), _sized(second, "large"))
+        else:
+            scene = _apart(chance, first, second, relation)
+        if len({shape.colour for shape in scene.shapes}) < len(scene.shapes):
+            continue  # two shapes of one colour could not be told apart
+        if split_by_hash(canonical_caption(scene)) == split:
+            return scene
+
+
+def canonical_caption(scene: Scene) -> str:
+    """Return the one caption that the scene has by rule: what is above or left comes first."""
+    nouns = [_noun(shape, _SIZE_WORDS[shape.size][0]) for shape in scene.shapes]
+    if scene.relation is None:
+        return f"{nouns[0]} on its own"
+    return f"{nouns[0]} {_WORDINGS[scene.relation][0]} {nouns[1]}"
+
+
+def draw_captions(chance: random.Random, scene: Scene, count: int = 5) -> list[str]:
+    """Return differently worded true captions of a scene, the canonical one first."""
+    captions = [canonical_caption(scene)]
+    relation = scene.relation
+    templates = _OF_ONE if relation is None else _OF_TWO
+    for template in chance.sample(templates, count - 1):
+        words = {
+            letter: _noun(shape, chance.choice(_SIZE_WORDS[shape.size]))
+            for letter, shape in zip("ab", scene.shapes, strict=False)
+        }
+        if relation is not None:
+            words["relation"] = chance.choice(_WORDINGS[relation])
+            words["converse"] = chance.choice(_CONVERSES[relation])
+        captions.append(template.format(**words))
+    return captions
+
+
+def _noun(shape: Shape, size_word: str) -> str:
+    return " ".join(word for word in ("a", size_word, shape.colour, shape.kind) if word)
+
+
+def _any_shape(chance: random.Random) -> Shape:
+    shape = Shape(chance.choice(KINDS), chance.choice(COLOURS), "", 0.5, 0.5, 0.0)
+    return _sized(shape, chance.choice(SIZES), chance.uniform(0.95, 1.05))
+
+
+def _sized(shape: Shape, size: str, factor: float = 1.0) -> Shape:
+    return replace(shape, size=size, radius=round(_RADII[size] * factor, 4))
+
+
+def _moved(shape: Shape, x: float, y: float) -> Shape:
+    return replace(shape, x=round(x, 4), y=round(y, 4))
+
+
+def _place(chance: random.Random, radius: float) -> float:
+    return chance.uniform(_MARGIN + radius, 1 - _MARGIN - radius)
+
+
+def _nested(chance: random.Random, first: Shape, second: Shape) -> Scene:
+    """Put the first into the middle of the largest circle that fits into the second."""
+    x, y = _place(chance, second.radius), _place(chance, second.radius)
+    lower = 0.185 * second.radius if second.kind == "triangle" else 0.0
+    return Scene((_moved(first, x, y + lower), _moved(second, x, y)), "inside")
+
+
+def _apart(chance: random.Random, first: Shape, second: Shape, relation: str) -> Scene:
+    """Put the first above or left of the second: along that axis clear of it, else about level."""
+    room = 1 - 2 * (_MARGIN + first.radius + second.radius) - _GAP
+    before, after = sorted((chance.uniform(0, room), chance.uniform(0, room)))
+    along = _MARGIN + before + first.radius, 1 - _MARGIN - (room - after) - second.radius
+    level = _place(chance, max(first.radius, second.radius) + 0.05)
+    across = level + chance.uniform(-0.05, 0.05), level + chance.uniform(-0.05, 0.05)
+    places = list(zip(across, along, strict=True))
+    if relation == "left of":
+        places = [(y, x) for x, y in places]
+    return Scene((_moved(first, *places[0]), _moved(second, *places[1])), relation)
