@@ -58,6 +58,7 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Any:
         for name in ("CACHE", "CONFIG", "DATA", "STATE"):
             patch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
         patch.setenv("HF_HOME", str(home / "hub"))
+        patch.setenv("no_proxy", "*")  # servers of tests are on this machine
         patch.setenv("HF_HUB_OFFLINE", "1")  # timm and torch processes reach for the hub by it
         yield
 
