@@ -1,0 +1,44 @@
+"""METEOR's alignments, by the METEOR 1.5 jar that pycocoevalcap ships.
+
+pycocoevalcap's own wrapper keeps a process and a lock: an exception while it holds the lock
+hangs the interpreter at exit, and its standard error is a pipe that nobody reads. Here the jar
+gets every caption in one call and is gone after it; the scores are the same (tested).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from showtell.scoring import ScoringError
+from showtell.scoring.java import run_java
+from showtell.scoring.statistics import meteor_counts
+
+
+def align(
+    candidates: Sequence[str], references: Sequence[Sequence[str]], java: Path, package: Path
+) -> list[tuple[float, ...]]:
+    """Align each tokenised caption with its references and return the counts for METEOR.
+
+    `package` is the folder of pycocoevalcap; `statistics.meteor` makes scores of the counts.
+    Raises ScoringError where the jar fails.
+    """
+    arguments: list[str | Path] = ["-jar", "-Xmx2G", package / "meteor" / "meteor-1.5.jar"]
+    arguments += ["-", "-", "-stdio", "-l", "en", "-norm"]
+    text = "".join(
+        _request(candidate, own) for candidate, own in zip(candidates, references, strict=True)
+    )
+    lines = run_java(java, arguments, text, "METEOR").splitlines()
+    if len(lines) != len(candidates):
+        raise ScoringError(f"METEOR returned {len(lines)} lines for {len(candidates)} captions")
+    try:
+        return [meteor_counts(line) for line in lines]
+    except ValueError as error:
+        raise ScoringError(f"METEOR returned something else than numbers ({error})") from None
+
+
+def _request(candidate: str, references: Sequence[str]) -> str:
+    # Three bars part the fields; the rest of the clean-up is what pycocoevalcap does.
+    candidate = candidate.replace("|||", "").replace("  ", " ")
+    fields = [reference.replace("|||", "") for reference in references]
+    return " ||| ".join(["SCORE", *fields, candidate]) + "\n"

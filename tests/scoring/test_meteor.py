@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from showtell.scoring import ScoringError
+from showtell.scoring.meteor import align
+from showtell.scoring.statistics import meteor, meteor_counts
+
+
+def test_a_failing_jar_is_an_error_and_no_hang(package: Path, tmp_path: Path) -> None:
+    program = tmp_path / "java"
+    program.write_text("#!/bin/sh\necho 'java.lang.OutOfMemoryError: heap' >&2; exit 3\n")
+    program.chmod(0o755)
+    with pytest.raises(ScoringError, match=r"METEOR failed: java\.lang\.OutOfMemoryError"):
+        align(["a dog"] * 20000, [["a dog that runs over a field"] * 5] * 20000, program, package)
+
+
+def test_answers_that_are_no_counts_are_an_error(package: Path, tmp_path: Path) -> None:
+    program = tmp_path / "java"
+    program.write_text("#!/bin/sh\ncat > /dev/null; echo 0,5 0,3\n")
+    program.chmod(0o755)
+    with pytest.raises(ScoringError, match="something else than numbers"):
+        align(["a dog"], [["a dog"]], program, package)
+
+
+def test_an_exact_match_scores_one_alone_and_adds_no_chunk_to_a_sum() -> None:
+    # METEOR 1.5's own line for "a man runs" against itself.
+    line = "3.0 3.0 1.0 1.0 2.0 2.0 1.0 1.0" + " 0.0" * 12 + " 1.0 3.0 3.0"
+    counts = np.array(meteor_counts(line))
+    assert meteor(counts) == pytest.approx(1.0)
+    assert meteor(counts * 5) == pytest.approx(1.0)
+
+
+def test_nothing_matched_scores_zero() -> None:
+    assert meteor(np.zeros((2, 23))).tolist() == [0.0, 0.0]
