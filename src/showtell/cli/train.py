@@ -1,0 +1,33 @@
+"""`showtell train`: a recipe and a dataset to a training run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from showtell.errors import MissingExtraError
+
+
+@click.command(epilog="Recipes that come along: flickr8k, seed. Ctrl-C saves and stops.")
+@click.argument("recipe")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Captioned dataset.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
+@click.option("--resume", type=click.Choice(["auto"]), help="Go on with the run in --output, if any.")
+def train(
+    recipe: str, overrides: tuple[str, ...], data: Path, output: Path, resume: str | None
+) -> None:
+    """Train a captioner by RECIPE, a shipped one by name or a YAML file.
+
+    KEY=VALUE sets a key of the recipe: batch_photos=16 decoder.hidden=256 stages.0.epochs=2
+    """
+    try:
+        from showtell.training.recipe import load_recipe
+        from showtell.training.run import train as run_training
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "showtell":
+            raise
+        raise MissingExtraError("training", "train") from None
+    run_training(load_recipe(recipe, overrides), data, output, resume=resume)
+    click.echo(f"{output}: trained. Next: showtell evaluate {output} --data {data} --split dev", err=True)

@@ -1,0 +1,308 @@
+"""CNN encoders: any timm network, with the settings that belong to its weights.
+
+Padding, batch-norm epsilon, mean and standard deviation are properties of the weights, not of the
+network's name: the same MobileNetV2 with another padding gives features that correlate 0.30.
+So they are read from the weights file, travel in every checkpoint, and are never guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from showtell.errors import RecipeError, TrainingError
+from showtell.image import Preprocessing
+from showtell.nets.folding import fold_batch_norm
+
+logger = logging.getLogger(__name__)
+
+Trainable = Literal["none", "last", "all"]
+SPEC_KEY = "showtell_encoder"  # in a safetensors file's metadata: our own EncoderSpec as JSON
+ALLOWED_OPTIONS = ("pad_type",)  # arguments of timm.create_model that a weights file may set
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Everything beside the weights that fixes what an encoder computes."""
+
+    network: str  # timm's name
+    options: dict[str, str] = field(default_factory=dict)  # of timm.create_model
+    batch_norm_epsilon: float | None = None  # None: as timm builds the network
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    source: str = "random"
+    folded: bool = False  # batch norm folded into the convolutions
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the spec as plain JSON data."""
+        return {
+            "network": self.network,
+            "options": self.options,
+            "batch_norm_epsilon": self.batch_norm_epsilon,
+            "preprocessing": self.preprocessing.to_dict(),
+            "source": self.source,
+            "folded": self.folded,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> EncoderSpec:
+        """Read what `to_dict` returned; raises RecipeError on an option that is not allowed."""
+        wrong = [name for name in data["options"] if name not in ALLOWED_OPTIONS]
+        if wrong:
+            raise RecipeError(f"encoder option '{wrong[0]}': a weights file may not set it")
+        return cls(**{**data, "preprocessing": Preprocessing.from_dict(data["preprocessing"])})
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A network by the name that the field knows it by.
+
+    `keras` settings hold for weights that say nothing of themselves: those Keras publishes.
+    """
+
+    network: str
+    keras: EncoderSpec
+
+
+PRESETS = {
+    "mobilenetv2": Preset(
+        "mobilenetv2_100",
+        EncoderSpec("mobilenetv2_100", {"pad_type": "same"}, 1e-3, Preprocessing()),
+    ),
+}
+
+
+class Encoder(nn.Module):
+    """A CNN without its classifier: pixels [batch, 3, H, W] to regions and their mean.
+
+    Batch norm stays frozen in training too, folded into the convolutions: statistics of small batches of one dataset are worse
+    than ImageNet's, and weights with folded statistics would change under us.
+    """
+
+    def __init__(self, spec: EncoderSpec, network: nn.Module) -> None:
+        super().__init__()
+        self.spec = spec
+        self.network = network
+        self.trainable: Trainable = "none"
+        with torch.no_grad():
+            size = (spec.preprocessing.height, spec.preprocessing.width)
+            shape = self.network.eval().forward_features(torch.zeros(1, 3, *size)).shape  # type: ignore[operator]
+        if len(shape) != 4:
+            raise RecipeError(f"encoder '{spec.network}': not a CNN (its features are no map)")
+        self.channels: int = shape[1]
+        self.grid: tuple[int, int] = (shape[2], shape[3])
+        self.set_trainable("none")
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Return `regions` [batch, regions, channels], row-major, and `pooled` [batch, channels]."""
+        grid: Tensor = self.network.forward_features(pixels)  # type: ignore[operator] # (B, C, h, w)
+        regions = grid.flatten(2).transpose(1, 2)
+        return {"regions": regions, "pooled": regions.mean(1)}
+
+    def set_trainable(self, part: Trainable) -> None:
+        """Choose what training may change: nothing, the last stage, or every convolution."""
+        self.trainable = part
+        modules = dict(self.network.named_modules())
+        names = list(modules)  # in the order in which they run
+        stage = str(self.network.feature_info[-2]["module"])  # type: ignore[index]
+        within = [n for n in names if n == stage or n.startswith(f"{stage}.")]
+        last = set(names[names.index(within[-1]) + 1 :])
+        for name, module in modules.items():
+            frozen = isinstance(module, nn.modules.batchnorm._BatchNorm)
+            train = not frozen and (part == "all" or (part == "last" and name in last))
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(train)
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Set training mode for everything but batch norm."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+    def folded(self) -> Encoder:
+        """Fold batch norm into the convolutions: the same function, faster; returns itself."""
+        if not self.spec.folded:
+            size = (self.spec.preprocessing.height, self.spec.preprocessing.width)
+            fold_batch_norm(self.network, torch.zeros(1, 3, *size))
+            self.spec = replace(self.spec, folded=True)
+            self.set_trainable(self.trainable)
+        return self
+
+    def fingerprint(self) -> str:
+        """Return a sha256 over spec and weights: the identity of the features it computes."""
+        digest = hashlib.sha256(json.dumps(self.spec.to_dict(), sort_keys=True).encode())
+        for name, tensor in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def build_encoder(name: str, weights: str = "hub") -> Encoder:
+    """Build the encoder `name`, a preset or timm's name, with `weights` hub, none or a file.
+
+    Raises RecipeError on an unknown name or weights that do not fit, TrainingError where the
+    hub cannot be reached.
+    """
+    network = PRESETS[name].network if name in PRESETS else name
+    if not timm.is_model(network):
+        near = timm.list_models(f"*{network.split('_')[0]}*")[:5]
+        hint = f"; timm has {', '.join(near)}" if near else ""
+        raise RecipeError(f"encoder '{name}': neither a preset ({', '.join(PRESETS)}) nor in timm{hint}")
+    if weights == "hub":
+        return _from_hub(network).folded()
+    if weights == "none":
+        return encoder_from_spec(_timm_spec(network, "random")).folded()
+    return _from_file(name, network, Path(weights)).folded()
+
+
+def encoder_from_spec(spec: EncoderSpec, state: dict[str, Tensor] | None = None) -> Encoder:
+    """Build an encoder exactly as `spec` says, with `state` as weights where given."""
+    model = timm.create_model(
+        spec.network, pretrained=False, num_classes=0, global_pool="", **spec.options
+    )
+    _set_epsilon(model, spec.batch_norm_epsilon)
+    encoder = Encoder(replace(spec, folded=False), model)
+    if spec.folded:
+        encoder.folded()
+    if state is not None:
+        _load(model, state, spec)
+    return encoder
+
+
+def _timm_spec(network: str, source: str) -> EncoderSpec:
+    """Return timm's own settings for a network."""
+    config = timm.get_pretrained_cfg(network)
+    if config is None:
+        return EncoderSpec(network, source=source)
+    return EncoderSpec(network, preprocessing=_timm_preprocessing(config.to_dict()), source=source)
+
+
+def _timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
+    _, height, width = config["input_size"]
+    crop = float(config.get("crop_pct") or 1.0)
+    return Preprocessing(
+        height=height,
+        width=width,
+        resize="crop",
+        crop_fraction=crop,
+        interpolation=config.get("interpolation", "bicubic"),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
+def _from_hub(network: str) -> Encoder:
+    try:
+        model = timm.create_model(network, pretrained=True, num_classes=0, global_pool="")
+    except RuntimeError as error:
+        if "No pretrained weights" not in str(error):
+            raise
+        raise RecipeError(f"encoder '{network}': the hub has no weights for it") from None
+    except Exception as error:  # huggingface_hub, urllib and httpx each raise their own
+        raise TrainingError(
+            f"encoder '{network}': its weights could not be downloaded from the hub"
+            f" ({type(error).__name__}): give a file with encoder_weights=FILE.safetensors"
+        ) from error
+    spec = EncoderSpec(
+        network,
+        preprocessing=_timm_preprocessing(model.pretrained_cfg),
+        source=f"timm hub: {model.pretrained_cfg.get('hf_hub_id') or network}",
+    )
+    return Encoder(spec, model)
+
+
+def _from_file(name: str, network: str, path: Path) -> Encoder:
+    try:
+        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise TrainingError(f"{path}: no such file (encoder_weights takes hub, none or a file)") from None
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(f"{path}: not a safetensors file ({error})") from None
+    spec = _spec_of_file(name, network, path, metadata)
+    if spec.network != network:
+        raise RecipeError(f"{path}: holds weights of '{spec.network}', the recipe wants '{network}'")
+    return encoder_from_spec(spec, state)
+
+
+def _spec_of_file(name: str, network: str, path: Path, metadata: dict[str, str]) -> EncoderSpec:
+    """Read an encoder's settings from a weights file's metadata, else from where such files come."""
+    try:
+        if SPEC_KEY in metadata:
+            return EncoderSpec.from_dict(json.loads(metadata[SPEC_KEY]))
+        if "mean" in metadata and "std" in metadata:
+            return _plain_spec(network, path, metadata)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecipeError(f"{path}: its metadata is damaged ({error})") from None
+    if name in PRESETS:
+        logger.warning("%s says nothing of its settings: taken as Keras publishes '%s'", path, name)
+        keras = PRESETS[name].keras
+        return EncoderSpec(
+            network, keras.options, keras.batch_norm_epsilon, keras.preprocessing, path.name
+        )
+    logger.warning("%s says nothing of its settings: taken as timm's '%s'", path, network)
+    return _timm_spec(network, path.name)
+
+
+def _plain_spec(network: str, path: Path, metadata: dict[str, str]) -> EncoderSpec:
+    """Read settings written as plain text: `mean`, `std`, `input_size`, `timm_kwargs`…"""
+
+    def numbers(key: str) -> tuple[float, ...]:
+        return tuple(float(x) for x in metadata[key].split(","))
+
+    options = dict(item.split("=", 1) for item in metadata.get("timm_kwargs", "").split() if item)
+    preprocessing: dict[str, Any] = {"mean": numbers("mean"), "std": numbers("std")}
+    if "input_size" in metadata:
+        _, height, width = (int(x) for x in numbers("input_size"))
+        preprocessing |= {"height": height, "width": width}
+    if "interpolation" in metadata:
+        preprocessing["interpolation"] = metadata["interpolation"]
+    epsilon = metadata.get("batch_norm_epsilon")
+    return EncoderSpec.from_dict(
+        {
+            "network": metadata.get("architecture", network),
+            "options": options,
+            "batch_norm_epsilon": float(epsilon) if epsilon else None,
+            "preprocessing": Preprocessing(**preprocessing).to_dict(),
+            "source": metadata.get("source", path.name),
+        }
+    )
+
+
+def _set_epsilon(model: nn.Module, epsilon: float | None) -> None:
+    if epsilon is None:
+        return
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eps = epsilon
+
+
+def _load(model: nn.Module, state: dict[str, Tensor], spec: EncoderSpec) -> None:
+    """Load weights into the network; the classifier of a whole network is left out."""
+    expected = model.state_dict()
+    classifiers = model.default_cfg.get("classifier", ())  # type: ignore[union-attr, operator]
+    names = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
+    state = {k: v for k, v in state.items() if not k.startswith(tuple(f"{n}." for n in names))}
+    # counters of batches matter to nobody here and are often left out of published files
+    missing = [k for k in expected if k not in state and not k.endswith("num_batches_tracked")]
+    unknown = [k for k in state if k not in expected]
+    wrong = [k for k in expected if k in state and state[k].shape != expected[k].shape]
+    if missing or unknown or wrong:
+        said = [f"lacks '{missing[0]}' and {len(missing) - 1} more"] if missing else []
+        said += [f"has '{unknown[0]}' and {len(unknown) - 1} more of its own"] if unknown else []
+        said += [
+            f"'{k}' is {tuple(state[k].shape)}, expected {tuple(expected[k].shape)}" for k in wrong[:1]
+        ]
+        raise RecipeError(f"{spec.source}: not weights of '{spec.network}': " + "; ".join(said))
+    model.load_state_dict(state, strict=False)

@@ -1,0 +1,66 @@
+"""The captioner's network in one place: an encoder, a decoder, and a numpy face for decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from showtell.nets.decoder import Decoder, DecoderSettings, build_decoder
+from showtell.nets.encoder import Encoder
+
+
+class CaptionModel(nn.Module):
+    """Encoder and decoder together: pixels to the next word."""
+
+    def __init__(self, encoder: Encoder, settings: DecoderSettings, words: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.words = words
+        self.encoder = encoder
+        self.decoder: Decoder = build_decoder(settings, encoder.channels, words)
+
+
+class TorchDecoder:
+    """A torch decoder as `showtell.decode.Decoder`: numpy in, numpy out, no gradient."""
+
+    def __init__(self, decoder: Decoder, device: torch.device | str = "cpu") -> None:
+        self.decoder = decoder
+        self.device = torch.device(device)
+
+    def begin(
+        self, features: Mapping[str, NDArray[Any]]
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+        """Turn features (`regions`, `pooled`) into memory and first state."""
+        with torch.inference_mode():
+            given = {name: self._tensor(features[name]).float() for name in self.decoder.needs}
+            memory, state = self.decoder.begin(given)
+        return self._arrays(memory), self._arrays(state)
+
+    def step(
+        self,
+        tokens: NDArray[np.int64],
+        memory: Mapping[str, NDArray[Any]],
+        state: Mapping[str, NDArray[Any]],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, dict[str, NDArray[Any]]]:
+        """Read one token per row; return log-probabilities, attention and the next state."""
+        with torch.inference_mode():
+            scores, attention, new = self.decoder.step(
+                self._tensor(tokens),
+                {name: self._tensor(array) for name, array in memory.items()},
+                {name: self._tensor(array) for name, array in state.items()},
+            )
+        weights = None if attention is None else attention.cpu().numpy()
+        return scores.cpu().numpy(), weights, self._arrays(new)
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        if not array.flags.writeable:  # torch warns about memory that it could not write to
+            array = array.copy()
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def _arrays(self, tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+        return {name: tensor.float().cpu().numpy() for name, tensor in tensors.items()}

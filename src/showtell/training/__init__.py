@@ -1,0 +1,1 @@
+"""Training: recipe, batches, loop, checkpoints, log (needs torch)."""

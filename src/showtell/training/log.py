@@ -1,0 +1,96 @@
+"""What a run says of itself: a JSONL log, TensorBoard, a progress bar with the time left."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+
+STEP_EVERY = 20  # steps between two lines of the log
+
+
+class TrainingLog:
+    """Writes `log.jsonl` and `tensorboard/` in a run folder.
+
+    After a resume, lines of steps that are made again are dropped, so each step stands once.
+    """
+
+    def __init__(self, run: Path, done: tuple[int, int, int] | None) -> None:
+        self.path = run / "log.jsonl"
+        self._drop_after(done or (0, 0, 0))
+        self.file = self.path.open("a", encoding="utf-8")
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.board = SummaryWriter(str(run / "tensorboard"))  # type: ignore[no-untyped-call]
+        self.since, self.captions = time.perf_counter(), 0
+        self.description = ""
+
+    def _drop_after(self, done: tuple[int, int, int]) -> None:
+        if not self.path.is_file():
+            return
+        kept = []
+        for line in self.path.read_text("utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:  # the line that a kill cut off
+                continue
+            place = (entry["stage"], entry["epoch"] + (entry["event"] == "epoch"), entry.get("step", 0))
+            if place <= done:
+                kept.append(line + "\n")
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(kept), "utf-8")
+        os.replace(temporary, self.path)
+
+    def bar(self, steps: int, first: int, description: str) -> Any:
+        """Return a progress bar over an epoch's steps, silent where nobody watches."""
+        self.description = description
+        self.progress = tqdm(
+            total=steps, initial=first, desc=description, unit="step", leave=False,
+            disable=not sys.stderr.isatty(), dynamic_ncols=True,
+        )  # fmt: skip
+        return self.progress
+
+    def step(
+        self, stage: int, epoch: int, step: int, total: int, *, captions: int, **values: float
+    ) -> None:
+        """Note one step: to the bar always, to the log now and then."""
+        self.captions += captions
+        if step % STEP_EVERY and step != 1:
+            return
+        now = time.perf_counter()
+        values["captions_per_second"] = self.captions / max(1e-9, now - self.since)
+        self.since, self.captions = now, 0
+        self.progress.set_postfix(loss=f"{values['loss']:.3f}")
+        self._write("step", stage, epoch, step=step, **values)
+        for name, value in values.items():
+            self.board.add_scalar(f"stage{stage}/{name}", value, total)  # type: ignore[no-untyped-call]
+
+    def epoch(self, stage: int, epoch: int, *, seconds: float, **values: float) -> None:
+        """Note the end of an epoch, its scores, and the peak of memory so far."""
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        self._write("epoch", stage, epoch, seconds=seconds, peak_memory_gib=memory, **values)
+        for name, value in values.items():
+            self.board.add_scalar(f"epoch{stage}/{name}", value, epoch)  # type: ignore[no-untyped-call]
+        said = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+        logger.info("%s: %s (%.0f s in all)", self.description, said, seconds)
+        self.since, self.captions = time.perf_counter(), 0
+
+    def _write(self, event: str, stage: int, epoch: int, **values: float) -> None:
+        entry = {"event": event, "stage": stage, "epoch": epoch}
+        entry |= {k: v if isinstance(v, int) else round(v, 6) for k, v in values.items()}
+        self.file.write(json.dumps(entry) + "\n")
+        self.file.flush()
+
+    def close(self) -> None:
+        """Close the files."""
+        self.file.close()
+        self.board.close()  # type: ignore[no-untyped-call]

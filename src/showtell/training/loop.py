@@ -1,0 +1,272 @@
+"""One stage of training: a plain loop over epochs and steps, resumable at any step.
+
+Every step seeds its own randomness from (seed, stage, epoch, step), so a run that was killed and
+resumed makes the same steps as one that never was, bit for bit on the CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from showtell.errors import TrainingError
+from showtell.nets.model import CaptionModel
+from showtell.training.batches import Batch, CaptionBatches, Source
+from showtell.training.checkpoint import (
+    Checkpoints,
+    Progress,
+    load_optimizer,
+    optimizer_tensors,
+    trained_tensors,
+)
+from showtell.training.log import TrainingLog
+from showtell.training.recipe import Recipe, Stage
+
+logger = logging.getLogger(__name__)
+
+Score = Callable[[int, int], float]  # (stage, epoch) -> CIDEr on dev
+
+
+class InterruptedTrainingError(TrainingError):
+    """Training stopped because it was asked to; its last step is saved."""
+
+
+def learning_rate_scale(step: int, steps: int, warmup: float, final: float) -> float:
+    """Return the factor of the learning rate at `step` of `steps`: linear warm-up, then cosine.
+
+    Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017.
+    """
+    rise = max(1, round(warmup * steps)) if warmup else 0
+    if step < rise:
+        return (step + 1) / rise
+    turn = (step - rise) / max(1, steps - rise)
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, turn)))
+
+
+def caption_loss(model: CaptionModel, batch: Batch, smoothing: float) -> Tensor:
+    """Return the cross-entropy of a batch's captions, the mean over tokens, END included.
+
+    With label smoothing (Szegedy et al., Rethinking the Inception Architecture, 2016).
+    """
+    features = batch.features
+    if "pixels" in features:
+        pixels = features["pixels"].contiguous(memory_format=torch.channels_last)
+        with torch.autocast(pixels.device.type, enabled=pixels.device.type == "cuda"):
+            features = model.encoder(pixels)
+    logits = model.decoder(features, batch.inputs, batch.packing)  # (tokens, words)
+    targets = batch.packing.pack(batch.targets)  # (tokens,)
+    return functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
+
+
+class Average:
+    """A moving average of trained weights (Polyak and Juditsky, 1992), slower once it has run."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.weights = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+        self.steps = 0
+
+    def update(self, model: nn.Module) -> None:
+        """Take the present weights into the average."""
+        self.steps += 1
+        decay = min(self.decay, self.steps / (self.steps + 9))
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name in self.weights:
+                    self.weights[name].lerp_(parameter, 1 - decay)
+
+    @contextlib.contextmanager
+    def applied(self, model: nn.Module) -> Iterator[None]:
+        """Put the average into the model for the length of a `with`."""
+        parameters = dict(model.named_parameters())
+        kept = {name: parameters[name].detach().clone() for name in self.weights}
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                parameters[name].copy_(weight)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, weight in kept.items():
+                    parameters[name].copy_(weight)
+
+
+@dataclass
+class StageLoop:
+    """Trains one stage of a recipe; `score` judges an epoch by its captions of dev."""
+
+    recipe: Recipe
+    stage: Stage
+    number: int
+    model: CaptionModel
+    batches: CaptionBatches
+    source: Source
+    checkpoints: Checkpoints
+    log: TrainingLog
+    score: Score
+    device: torch.device
+    stop: Callable[[], bool]
+
+    def __post_init__(self) -> None:
+        self.model.encoder.set_trainable(self.stage.train_encoder)
+        named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
+        self.groups = self._groups(named)
+        self.names = [name for group in self.groups for name in group.pop("names")]
+        self.optimizer = torch.optim.AdamW(self.groups, betas=(0.9, 0.98), fused=True)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.average = Average(self.model, self.stage.average) if self.stage.average else None
+        self.saved = time.monotonic()
+
+    def _groups(self, named: list[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
+        """Part the weights by learning rate and decay; biases do not decay."""
+        groups: dict[tuple[bool, bool], list[tuple[str, nn.Parameter]]] = {}
+        for name, parameter in named:
+            key = (name.startswith("encoder."), parameter.ndim > 1)
+            groups.setdefault(key, []).append((name, parameter))
+        return [
+            {
+                "names": [name for name, _ in members],
+                "params": [parameter for _, parameter in members],
+                "lr": self.stage.encoder_learning_rate if encoder else self.stage.learning_rate,
+                "weight_decay": self.stage.weight_decay if decays else 0.0,
+            }
+            for (encoder, decays), members in groups.items()
+        ]
+
+    def restore(self) -> None:
+        """Go back to the last checkpoint of this stage: weights, optimizer and average."""
+        load_weights(self.model, self.checkpoints.tensors("last", "model"))
+        load_optimizer(self.optimizer, self.names, self.checkpoints.tensors("last", "optimizer"))
+        if self.average:
+            stored = self.checkpoints.tensors("last", "average")
+            self.average.steps = int(stored.pop("steps"))
+            self.average.weights = {n: t.to(self.device) for n, t in stored.items()}
+
+    def save(self, progress: Progress) -> None:
+        """Write the checkpoint `last`."""
+        groups = {
+            "model": trained_tensors(self.model),
+            "optimizer": optimizer_tensors(self.optimizer, self.names),
+        }
+        if self.average:
+            groups["average"] = {**self.average.weights, "steps": torch.tensor(self.average.steps)}
+        tag = f"{progress.stage}-{progress.epoch}-{progress.step}"
+        self.checkpoints.save("last", tag, progress, **groups)
+        self.saved = time.monotonic()
+
+    def run(self, progress: Progress) -> Progress:
+        """Train from `progress` to the end of the stage; returns where it stands then.
+
+        Raises InterruptedTrainingError after a saved stop, TrainingError on a loss that is not finite.
+        """
+        while progress.epoch < self.stage.epochs:
+            patience = self.recipe.patience
+            if patience and progress.epoch - progress.best_epoch > patience:
+                logger.info("no better dev score in %d epochs: the stage ends here", patience)
+                break
+            self._epoch(progress)
+        return progress
+
+    def _epoch(self, progress: Progress) -> None:
+        epoch = progress.epoch
+        steps = len(self.batches)
+        started = time.perf_counter()
+        first = progress.step
+        batches = self.batches.epoch(self.source, self.stage, self.number, epoch, first)
+        with self.log.bar(steps, first, f"stage {self.number + 1} epoch {epoch + 1}") as bar:
+            for batch in batches:
+                self._step(batch.to(self.device), progress, steps)
+                bar.update()
+                progress.seconds += time.perf_counter() - started
+                started = time.perf_counter()
+                self._maybe_save(progress, steps)
+        loss = progress.loss_sum / max(1, progress.tokens)
+        with self.average.applied(self.model) if self.average else contextlib.nullcontext():
+            score = self.score(self.number, epoch)
+            if score > progress.best_score:
+                progress.best_score, progress.best_epoch = score, epoch
+                tag = f"{self.number}-{epoch}"
+                self.checkpoints.save("best", tag, progress, model=trained_tensors(self.model))
+        progress.seconds += time.perf_counter() - started
+        self.log.epoch(self.number, epoch, loss=loss, cider=score, seconds=progress.seconds)
+        progress.epoch, progress.step, progress.loss_sum, progress.tokens = epoch + 1, 0, 0.0, 0
+        self.save(progress)
+
+    def _step(self, batch: Batch, progress: Progress, steps: int) -> None:
+        """Take one step: the only place where weights change."""
+        stage, epoch = self.stage, progress.epoch
+        seed = hash((self.recipe.seed, self.number, epoch, progress.step)) & 0x7FFFFFFF
+        torch.manual_seed(seed)
+        self.model.train()
+        scale = learning_rate_scale(
+            epoch * steps + progress.step, stage.epochs * steps, stage.warmup,
+            stage.final_learning_rate,
+        )  # fmt: skip
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * scale
+        half = use_bfloat16(self.recipe, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            loss = caption_loss(self.model, batch, stage.label_smoothing)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss is {value} at stage {self.number}, epoch {epoch}, step {progress.step}:"
+                " the last checkpoint is whole; lower the learning rate and --resume auto"
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, stage.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average:
+            self.average.update(self.model)
+        tokens = sum(batch.packing.sizes)
+        progress.step += 1
+        progress.loss_sum += value * tokens
+        progress.tokens += tokens
+        self.log.step(
+            self.number, epoch, progress.step, epoch * steps + progress.step,
+            loss=value, learning_rate=stage.learning_rate * scale, gradient_norm=float(norm),
+            captions=batch.packing.rows,
+        )  # fmt: skip
+
+    def _maybe_save(self, progress: Progress, steps: int) -> None:
+        stop = self.stop()
+        every = self.recipe.save_steps
+        due = time.monotonic() - self.saved > self.recipe.save_minutes * 60
+        due = due or bool(every and progress.step % every == 0)
+        if stop or (due and progress.step < steps):
+            self.save(progress)
+        if stop:
+            raise InterruptedTrainingError(
+                f"stopped at stage {self.number}, epoch {progress.epoch}, step {progress.step},"
+                " all saved: go on with --resume auto"
+            )
+
+
+def use_bfloat16(recipe: Recipe, device: torch.device) -> bool:
+    """Say whether matrix products run in bfloat16: as the recipe says, or where that is faster."""
+    if recipe.precision != "auto":
+        return recipe.precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    flags = torch.backends.cpu.get_cpu_capability()
+    return flags.startswith("AVX512") and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Load what `trained_tensors` gave: tied weights stand in it once."""
+    missing, unknown = model.load_state_dict(tensors, strict=False)
+    lacking = set(missing) & set(trained_tensors(model))
+    if lacking or unknown:
+        wrong = sorted(lacking | set(unknown))[0]
+        raise TrainingError(f"checkpoint: '{wrong}' does not fit this model")

@@ -1,0 +1,322 @@
+"""A training run from recipe and data to a folder that can be resumed, exported and captioned with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from showtell import __version__
+from showtell.data import open_dataset
+from showtell.data.features import Features, extract_features
+from showtell.data.table import CaptionedPhoto, Dataset
+from showtell.decode import beam_search
+from showtell.errors import RecipeError, TrainingError
+from showtell.folders import cache_dir
+from showtell.nets.encoder import SPEC_KEY, Encoder, EncoderSpec, build_encoder, encoder_from_spec
+from showtell.nets.model import CaptionModel, TorchDecoder
+from showtell.training.batches import CachedFeatures, CaptionBatches, Pixels
+from showtell.training.checkpoint import Checkpoints, Progress, read_json, read_tensors, write_json
+from showtell.training.log import TrainingLog
+from showtell.training.loop import InterruptedTrainingError, StageLoop, load_weights
+from showtell.training.recipe import Recipe, recipe_from_dict
+from showtell.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+RUN, VOCABULARY, ENCODER = "run.json", "vocabulary.json", "encoder.safetensors"
+# keys that change how a run goes on but not what it computes
+FREE_KEYS = ("save_minutes", "save_steps", "device", "feature_cache")
+
+
+def train(recipe: Recipe, data: Path, output: Path, *, resume: str | None = None) -> Path:
+    """Train a captioner by `recipe` on the dataset at `data` into the run folder `output`.
+
+    `resume="auto"` goes on with what is in `output`, if anything is. Returns `output`.
+    Raises TrainingError where `output` holds a run and `resume` is not asked for, the data has no
+    training photos, or the loss is not finite; RecipeError where the run has another recipe.
+    """
+    dataset = open_dataset(data)
+    with _asked_to_stop() as stop:
+        return _Run(recipe, dataset, output, resume, stop).train()
+
+
+@contextlib.contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a saved stop after the present step."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        logger.info("stopping after this step; once more to stop at once")
+
+    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class _Dev:
+    """Dev photos and their features, from the frozen encoder; recomputed where it trains."""
+
+    photos: list[CaptionedPhoto]
+    features: Features
+
+
+class _Run:
+    """Everything that the stages of one run share."""
+
+    def __init__(
+        self, recipe: Recipe, dataset: Dataset, output: Path, resume: str | None,
+        stop: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        if resume not in (None, "auto"):
+            raise RecipeError(f"resume: '{resume}' is not known; the one value is auto")
+        self.recipe, self.output, self.stop = recipe, output, stop
+        self.dataset = dataset
+        self.checkpoints = Checkpoints(output)
+        self.train_photos = dataset.split("train")
+        if not self.train_photos:
+            raise TrainingError(f"{dataset.root}: no photo of the split train: nothing to learn from")
+        self.device = _device(recipe.device)
+        self.resumed = (output / RUN).is_file()
+        if self.resumed and resume is None:
+            raise TrainingError(
+                f"{output}: holds a run already: go on with --resume auto, or choose another --output"
+            )
+        if self.resumed:
+            self._reopen()
+        else:
+            self._start()
+        self.model = CaptionModel(self.encoder, recipe.decoder, len(self.vocabulary))
+        self.model.to(self.device, memory_format=torch.channels_last)
+
+    def _start(self) -> None:
+        recipe = self.recipe
+        self.encoder = build_encoder(recipe.encoder, recipe.encoder_weights)
+        captions = [text for photo in self.train_photos for text in photo.captions]
+        self.vocabulary = Vocabulary.build(captions, recipe.min_count)
+        self.output.mkdir(parents=True, exist_ok=True)
+        (self.output / VOCABULARY).write_text(self.vocabulary.to_json(), "utf-8")
+        spec = json.dumps(self.encoder.spec.to_dict())
+        weights = {k: v.contiguous() for k, v in self.encoder.network.state_dict().items()}
+        save_file(weights, self.output / ENCODER, {SPEC_KEY: spec})
+        torch.manual_seed(recipe.seed)
+        write_json(
+            self.output / RUN,
+            {
+                "written_by": __version__,
+                "recipe": recipe.to_dict(),
+                "encoder": {
+                    **self.encoder.spec.to_dict(),
+                    "channels": self.encoder.channels,
+                    "grid": list(self.encoder.grid),
+                },
+                "data": self._described_data(),
+            },
+        )
+
+    def _reopen(self) -> None:
+        kept = read_json(self.output / RUN)
+        old = recipe_from_dict(kept["recipe"])
+        free = {key: getattr(self.recipe, key) for key in FREE_KEYS}
+        now, then = self.recipe.to_dict(), replace(old, **free).to_dict()
+        different = [key for key in now if now[key] != then[key]]
+        if different:
+            raise RecipeError(
+                f"{self.output}: was begun with another '{different[0]}': resume with the recipe it"
+                " had, or choose another --output"
+            )
+        if kept["data"] != self._described_data():
+            raise TrainingError(f"{self.output}: was begun on other photos than {self.dataset.root} holds")
+        path = self.output / VOCABULARY
+        self.vocabulary = Vocabulary.from_json(path.read_text("utf-8"), path)
+        spec = EncoderSpec.from_dict(
+            {k: v for k, v in kept["encoder"].items() if k not in ("channels", "grid")}
+        )
+        self.encoder = encoder_from_spec(spec, read_tensors(self.output / ENCODER))
+        torch.manual_seed(self.recipe.seed)  # as in _start: new weights are drawn alike
+
+    def _described_data(self) -> dict[str, Any]:
+        from showtell.data.table import fingerprint
+
+        return {
+            "layout": self.dataset.layout,
+            "photos": {
+                split: {
+                    "count": len(photos),
+                    "captions": sum(len(photo.captions) for photo in photos),
+                    "fingerprint": fingerprint([photo.name for photo in photos]),
+                }
+                for split in ("train", "dev")
+                if (photos := self.dataset.split(split))
+            },
+        }
+
+    def train(self) -> Path:
+        progress = Progress()
+        resumed = self.resumed and self.checkpoints.has("last")
+        if resumed:
+            progress = self.checkpoints.progress("last")
+            logger.info("going on at stage %d, epoch %d, step %d", *_place(progress))
+        self._read_features()
+        self.log = TrainingLog(self.output, _place(progress) if resumed else None)
+        try:
+            first = progress.stage
+            for number in range(first, len(self.recipe.stages)):
+                if number != first:
+                    progress = Progress(
+                        stage=number, best_score=progress.best_score, seconds=progress.seconds
+                    )
+                if progress.epoch < self.recipe.stages[number].epochs:
+                    progress = self._train_stage(number, progress, resumed and number == first)
+        finally:
+            self.log.close()
+        return self.output
+
+    def _train_stage(self, number: int, progress: Progress, resumed: bool) -> Progress:
+        stage = self.recipe.stages[number]
+        if number and not resumed and self.checkpoints.has("best"):
+            # a stage begins with the best weights of the one before
+            load_weights(self.model, self.checkpoints.tensors("best", "model"))
+        source: CachedFeatures | Pixels
+        if stage.train_encoder == "none":
+            source = CachedFeatures(self.views)
+        else:
+            source = Pixels(self.train_photos, self.encoder.spec.preprocessing, stage.crop)
+        loop = StageLoop(
+            self.recipe, stage, number, self.model, self.batches, source, self.checkpoints,
+            self.log, self._score, self.device, self.stop,
+        )  # fmt: skip
+        if resumed:
+            loop.restore()
+        return loop.run(progress)
+
+    def _read_features(self) -> None:
+        """Read or compute the frozen encoder's features of train and dev."""
+        frozen = any(stage.train_encoder == "none" for stage in self.recipe.stages)
+        views = self.recipe.views if frozen else ()
+        self.views = {view: self._features(self.train_photos, view) for view in views}
+        bad = {row for features in self.views.values() for row in features.bad}
+        usable = [row for row in range(len(self.train_photos)) if row not in bad]
+        self.batches = CaptionBatches(self.train_photos, usable, self.vocabulary, self.recipe)
+        if not len(self.batches):
+            raise TrainingError(f"{self.dataset.root}: no training photo that can be read has captions")
+        photos = [photo for photo in self.dataset.split("dev") if photo.captions]
+        photos = photos[: self.recipe.dev_photos or None] or self.train_photos[:100]
+        self.dev = _Dev(photos, self._features(photos, "plain"))
+
+    def _features(self, photos: Sequence[CaptionedPhoto], view: str) -> Features:
+        encoder = self.encoder.eval()
+        regions = encoder.grid[0] * encoder.grid[1]
+        shapes = {"regions": (regions, encoder.channels), "pooled": (encoder.channels,)}
+        needs = self.model.decoder.needs
+        cache = Path(self.recipe.feature_cache) if self.recipe.feature_cache else cache_dir() / "features"
+        with _bar(len(photos), f"features ({view})") as bar:
+
+            def progress(done: int) -> None:
+                bar.update(done - bar.n)
+                if self.stop():
+                    raise InterruptedTrainingError("stopped: go on with --resume auto")
+
+            features = extract_features(
+                photos, self._encode, encoder.fingerprint(),
+                {name: shapes[name] for name in needs}, encoder.spec.preprocessing, cache,
+                view=view, progress=progress,
+            )  # fmt: skip
+        for row, reason in list(features.bad.items())[:20]:
+            logger.warning("left out: %s", reason or photos[row].name)
+        if len(features.bad) > 20:
+            logger.warning("… and %d more", len(features.bad) - 20)
+        return features
+
+    def _encode(self, pixels: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        with torch.inference_mode():
+            batch = torch.from_numpy(pixels).to(self.device, memory_format=torch.channels_last)
+            return {k: v.float().cpu().numpy() for k, v in self.encoder(batch).items()}
+
+    def _score(self, number: int, epoch: int) -> float:
+        """Caption dev with the present weights, keep a few captions, return CIDEr."""
+        from showtell.scoring.metrics import cider
+
+        self.model.eval()
+        trained = any(s.train_encoder != "none" for s in self.recipe.stages[: number + 1])
+        rows = [row for row in range(len(self.dev.photos)) if row not in self.dev.features.bad]
+        decoder = TorchDecoder(self.model.decoder, self.device)
+        options = self.recipe.decoding
+        captions: list[str] = []
+        for start in range(0, len(rows), 32):
+            some = rows[start : start + 32]
+            features = self._encode_photos(some) if trained else self.dev.features.rows(some)
+            for best, *_ in beam_search(
+                decoder, features, beam=options.beam, length_penalty=options.length_penalty,
+                max_length=options.max_length,
+            ):  # fmt: skip
+                captions.append(self.vocabulary.decode(best.tokens))
+        photos = [self.dev.photos[row] for row in rows]
+        self._write_samples(number, epoch, photos, captions)
+        return cider(captions, [photo.captions for photo in photos])
+
+    def _encode_photos(self, rows: Sequence[int]) -> dict[str, NDArray[np.float32]]:
+        from showtell.image import open_photo, prepare
+
+        preprocessing = self.encoder.spec.preprocessing
+        paths = [self.dev.photos[row].path for row in rows]
+        pixels = [prepare(open_photo(p, preprocessing=preprocessing), preprocessing) for p in paths]
+        return self._encode(np.stack(pixels))
+
+    def _write_samples(
+        self, number: int, epoch: int, photos: Sequence[CaptionedPhoto], captions: Sequence[str]
+    ) -> None:
+        folder = self.output / "samples"
+        folder.mkdir(exist_ok=True)
+        lines = []
+        for photo, caption in list(zip(photos, captions, strict=True))[:12]:
+            lines += [photo.name, f"  said: {caption}", *(f"  ref:  {t}" for t in photo.captions), ""]
+        path = folder / f"stage{number}-epoch{epoch:02d}.txt"
+        path.write_text("\n".join(lines), "utf-8")
+
+
+def _place(progress: Progress) -> tuple[int, int, int]:
+    return progress.stage, progress.epoch, progress.step
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RecipeError(f"device: '{name}' cannot be used ({str(error).splitlines()[0]})") from None
+    return device
+
+
+def _bar(total: int, description: str) -> Any:
+    import sys
+
+    from tqdm import tqdm
+
+    return tqdm(
+        total=total, desc=description, unit="photo", leave=False, dynamic_ncols=True,
+        disable=not sys.stderr.isatty(),
+    )  # fmt: skip
