@@ -17,7 +17,7 @@ def write_dummy_bundle(target: Path, name: str = "dummy", size: int = 2000) -> P
         encoder={"network": "none", "grid": [7, 7], "channels": 8},
         decoder={"kind": "attention", "memory": [], "state": [], "attention": True},
         preprocessing=Preprocessing(),
-        scores=[{"CIDEr": 0.52, "BLEU-4": 0.2, "split": "dev", "beam": 3, "scorer": "coco"}],
+        scores=[{"cider": 52.04, "bleu_4": 20.0, "split": "dev", "beam": 3, "scorer": "coco"}],
         precision={"encoder": "float16", "decoder": "int8"},
         terms="for tests",
     )

@@ -16,8 +16,8 @@ from showtell.bundle import CARD, DECODER_STEP, ENCODER, MANIFEST, load_bundle
 from showtell.download import DownloadError
 from showtell.errors import BundleError
 from showtell.folders import cache_dir, pulled_models_dir
-from showtell.models import find_bundle, installed_models
-from showtell.pull import origin, pull_model
+from showtell.models import find_bundle, installed_models, origin
+from showtell.pull import pull_model
 from test_archives import make_tar, make_zip
 
 QUICK = {"timeout": 0.3, "pause": 0.01, "progress": False}

@@ -5,6 +5,7 @@ On the path of every cold start, so nothing here reaches for the network: see `p
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ from showtell.folders import pulled_models_dir
 DEFAULT_MODEL = "flickr8k"
 MODEL_VARIABLE = "SHOWTELL_MODEL"
 RUN_FILE = "run.json"  # what makes a folder a training run
+ORIGIN = "origin.json"  # in a pulled model's folder: where it came from
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -51,6 +53,11 @@ def installed_models() -> list[InstalledModel]:
     return list(models.values())
 
 
+def default_model() -> str:
+    """Return what a command takes where no model is named: $SHOWTELL_MODEL or the shipped one."""
+    return os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL
+
+
 def find_bundle(model: str | Path | None = None) -> Path:
     """Return the bundle folder of `model`; its files are checked when it is loaded.
 
@@ -79,6 +86,15 @@ def find_bundle(model: str | Path | None = None) -> Path:
     if (folder / RUN_FILE).is_file():
         return _exported(folder)
     raise BundleError(_unknown(str(model), folder))
+
+
+def origin(model: InstalledModel) -> str | None:
+    """Return where a pulled model came from, or None where that is not known."""
+    try:
+        text = json.loads((model.path / ORIGIN).read_text("utf-8"))["source"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return text if isinstance(text, str) else None
 
 
 def remove_model(name: str) -> None:

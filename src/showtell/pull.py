@@ -25,11 +25,10 @@ from showtell.bundle import sha256 as file_sha256
 from showtell.download import DownloadError, download
 from showtell.errors import BundleError
 from showtell.folders import cache_dir, pulled_models_dir
-from showtell.models import NAME, InstalledModel, installed_models
+from showtell.models import NAME, ORIGIN, InstalledModel, installed_models
 
 HUB = "https://huggingface.co"
 HUB_VARIABLE = "HF_ENDPOINT"  # the hub's own client reads it too
-ORIGIN = "origin.json"  # in a pulled model's folder: where it came from
 MAX_BYTES = 2 << 30  # of an archive, unpacked or not, and of one file
 _MAX_MANIFEST = 16 << 20
 _HUB_SOURCE = re.compile(r"hf:([\w.-]+)/([\w.-]+)(?:@([\w./-]+))?")
@@ -99,15 +98,6 @@ def pull_model(
         shutil.rmtree(work, ignore_errors=True)
     shutil.rmtree(downloads, ignore_errors=True)
     return InstalledModel(name, models / name, shipped=False)
-
-
-def origin(model: InstalledModel) -> str | None:
-    """Return where a pulled model came from, or None where that is not known."""
-    try:
-        text = json.loads((model.path / ORIGIN).read_text("utf-8"))["source"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return text if isinstance(text, str) else None
 
 
 def _hub_source(source: str) -> HubSource | None:

@@ -1,0 +1,113 @@
+"""`showtell models`: list, show, pull and remove models."""
+
+from __future__ import annotations
+
+import click
+
+from showtell.errors import BundleError
+from showtell.models import InstalledModel, default_model, find_bundle, installed_models, origin
+
+NOTHING_HERE = "no models here: showtell models pull URL|hf:owner/repo"
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def models(ctx: click.Context) -> None:
+    """List, show, pull and remove models.
+
+    The shipped model is there from the start; pulled ones are kept in the cache folder
+    ($SHOWTELL_CACHE). Wherever a command takes a model, it takes a name from this list, a
+    model's folder or a training run's; $SHOWTELL_MODEL chooses the one taken by default.
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_models)
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the models that go by name; * marks the default."""
+    found = installed_models()
+    if not found:
+        click.echo(NOTHING_HERE, err=True)
+    for row in _columns([_row(model) for model in found]):
+        click.echo(row)
+
+
+@models.command()
+@click.argument("model", metavar="MODEL", required=False)
+def show(model: str | None) -> None:
+    """Show the card of MODEL: what it learned from, how good it is, its terms.
+
+    MODEL is a name, a model's folder or a training run; without it, the default model.
+    """
+    from showtell.bundle import CARD, load_bundle
+
+    bundle = load_bundle(find_bundle(model), verify=False)
+    click.echo(bundle.file(CARD).read_text("utf-8", errors="replace").rstrip())
+    click.echo(f"\n{bundle.path}", err=True)
+
+
+@models.command()
+@click.argument("source", metavar="URL|hf:OWNER/REPO[@REVISION]")
+@click.option("--name", help="Name to give it.  [default: the archive's or the repository's]")
+@click.option(
+    "--sha256", help="What the archive's sha256 (or the repository's manifest's) must be."
+)
+def pull(source: str, name: str | None, sha256: str | None) -> None:
+    """Fetch a model into the cache folder and check it.
+
+    From the address of a .tar.gz or .zip, from such a file, or from a Hugging Face repository
+    that holds a model's files ($HF_ENDPOINT: another hub). A pull that broke off goes on where
+    it stopped. A model whose bytes are not those its manifest names is not installed.
+    """
+    from showtell.pull import pull_model
+
+    model = pull_model(source, name=name, sha256=sha256)
+    click.echo(f"{model.name}: {_megabytes(model)} in {model.path}")
+
+
+@models.command()
+@click.argument("name", metavar="NAME")
+def remove(name: str) -> None:
+    """Delete the pulled model NAME."""
+    from showtell.models import remove_model
+
+    remove_model(name)
+    click.echo(f"{name}: removed")
+
+
+def _row(model: InstalledModel) -> tuple[str, ...]:
+    """Return a model's line: name, size, kind, scores, where it came from."""
+    from showtell.bundle import load_bundle
+
+    name = f"{model.name} *" if model.name == default_model() else model.name
+    source = "shipped" if model.shipped else origin(model) or "pulled"
+    try:
+        manifest = load_bundle(model.path, verify=False).manifest
+    except BundleError as error:
+        return (name, "", "", "", f"damaged: {error}")
+    kind = f"{manifest.encoder.get('network', '?')} + {manifest.decoder.get('kind', '?')}"
+    return (name, _megabytes(model), kind, _best_score(manifest.scores), source)
+
+
+def _best_score(scores: list[dict[str, object]]) -> str:
+    """Return the first line of a card's scores that has a CIDEr, with its split."""
+    for score in scores:
+        value = score.get("cider")
+        if isinstance(value, int | float):
+            return f"CIDEr {value:.1f} ({score.get('split', '?')})"
+    return ""
+
+
+def _megabytes(model: InstalledModel) -> str:
+    size = sum(file.stat().st_size for file in model.path.iterdir() if file.is_file())
+    return f"{size / 1e6:.1f} MB"
+
+
+def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+    """Align the rows' cells in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
