@@ -1,0 +1,215 @@
+"""What is installed, what is missing for what, and how to get it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from showtell import __version__
+from showtell.errors import ShowtellError
+from showtell.folders import cache_dir
+from showtell.models import DEFAULT_MODEL, shipped_models_dir
+
+State = Literal["ok", "missing", "broken"]
+CORE = ("onnxruntime", "numpy", "pillow", "click", "platformdirs", "tqdm")
+EXTRAS = {
+    "train": "training, scores and export of models",
+    "heif": "HEIC photos",
+    "serve": "the web page and the REST API",
+    "photos": "the catalogue and search of a photo library",
+    "cluster": "captioning on a Ray cluster",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: `missing` means optional and not there, `broken` there and not working.
+
+    `text` says what was found, `remedy` how to get what is missing.
+    """
+
+    topic: str
+    name: str
+    state: State
+    text: str
+    remedy: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything showtell can use and yield what was found, in topics.
+
+    The captioner itself is not asked whether it would work: it captions a picture.
+    """
+    yield Finding("showtell", "showtell", "ok", f"{__version__} in {Path(__file__).parent}")
+    python = f"{platform.python_version()} in {sys.prefix}, {platform.platform(terse=True)}"
+    yield Finding("showtell", "python", "ok", python)
+    yield from _core_packages()
+    yield _shipped_model()
+    yield _captions()
+    yield from _extras()
+    yield _java()
+    yield _exiftool()
+    yield from _photo_formats()
+    yield _processors()
+    yield _cache()
+
+
+def can_caption(findings: list[Finding]) -> bool:
+    """Say whether the picture was captioned, whatever else is amiss."""
+    return any(finding.name == "captions" and finding.state == "ok" for finding in findings)
+
+
+def _core_packages() -> Iterator[Finding]:
+    for name in CORE:
+        version = _version(name)
+        if version is None:
+            remedy = f"pip install {name}"
+            yield Finding("showtell", name, "broken", "not installed", remedy)
+        else:
+            yield Finding("showtell", name, "ok", version)
+
+
+def _shipped_model() -> Finding:
+    from showtell.bundle import load_bundle
+
+    path = shipped_models_dir() / DEFAULT_MODEL
+    try:
+        bundle = load_bundle(path)
+    except (ShowtellError, OSError) as error:
+        remedy = "pip install --force-reinstall showtell"
+        return Finding("captioning", "shipped model", "broken", str(error), remedy)
+    size = sum(bundle.file(name).stat().st_size for name in bundle.manifest.files)
+    text = (
+        f"{DEFAULT_MODEL}, {_size(size)}, {len(bundle.manifest.files)} files as they were written"
+    )
+    return Finding("captioning", "shipped model", "ok", text)
+
+
+def _captions() -> Finding:
+    """Caption a drawn picture with the default model, which may be another than the shipped."""
+    try:
+        from PIL import Image
+
+        from showtell.captioner import Captioner
+
+        captioner = Captioner.load()
+        picture = Image.linear_gradient("L").convert("RGB")
+        captioner.caption(picture)  # the first one pays for what is done once
+        began = time.perf_counter()
+        captioner.caption(picture)
+        took = (time.perf_counter() - began) * 1000
+    except Exception as error:
+        reason = str(error) if isinstance(error, ShowtellError) else repr(error)
+        return Finding("captioning", "captions", "broken", reason, "showtell --debug caption PHOTO")
+    text = f"a picture captioned in {took:.0f} ms by {captioner.bundle.path}"
+    return Finding("captioning", "captions", "ok", text)
+
+
+def _extras() -> Iterator[Finding]:
+    try:
+        requirements = metadata.requires("showtell") or []
+    except metadata.PackageNotFoundError:
+        yield Finding("extras", "all", "missing", "showtell runs uninstalled", "pip install .")
+        return
+    for extra, purpose in EXTRAS.items():
+        wanted = _of_extra(requirements, extra)
+        if not wanted:
+            continue  # this version has no such extra
+        lacking = [name for name in wanted if _version(name) is None]
+        if lacking:
+            remedy = f'pip install "showtell[{extra}]"'
+            text = f"for {purpose}: no {', '.join(lacking)}"
+            yield Finding("extras", extra, "missing", text, remedy)
+        else:
+            yield Finding("extras", extra, "ok", f"for {purpose}: all installed")
+
+
+def _of_extra(requirements: list[str], extra: str) -> list[str]:
+    """Return the names of the packages that the extra asks for."""
+    marker = re.compile(rf"""extra\s*==\s*["']{extra}["']""")
+    names = [re.match(r"[A-Za-z0-9._-]+", line) for line in requirements if marker.search(line)]
+    return [name[0] for name in names if name is not None and name[0] != "showtell"]
+
+
+def _java() -> Finding:
+    from showtell.scoring.java import HOW_TO_GET, find_java
+
+    java = find_java()
+    purpose = "METEOR and the PTB tokenizer"
+    if java is None:
+        return Finding("programs", "java", "missing", f"for {purpose}", HOW_TO_GET)
+    return Finding("programs", "java", "ok", f"for {purpose}: {java}")
+
+
+def _exiftool() -> Finding:
+    purpose = "captions in photos' metadata"
+    found = shutil.which("exiftool")
+    if found is None:
+        remedy = "apt install libimage-exiftool-perl, brew install exiftool, or exiftool.org"
+        return Finding("programs", "exiftool", "missing", f"for {purpose}", remedy)
+    try:
+        done = subprocess.run(
+            [found, "-ver"], capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding("programs", "exiftool", "broken", f"{found} does not run ({error})")
+    return Finding("programs", "exiftool", "ok", f"for {purpose}: {done.stdout.strip()} at {found}")
+
+
+def _photo_formats() -> Iterator[Finding]:
+    try:
+        from PIL import features
+    except ImportError:
+        return  # said above
+    always = ["PNG", "GIF", "BMP", "TIFF"]
+    checked = {"JPEG": "jpg", "WebP": "webp", "AVIF": "avif"}
+    readable = [name for name, feature in checked.items() if features.check(feature)]
+    yield Finding("photos", "formats", "ok", ", ".join([*readable, *always]))
+    for name in checked:
+        if name not in readable:
+            remedy = "pip install -U pillow"
+            yield Finding("photos", name, "missing", "this Pillow cannot read it", remedy)
+    heif = _version("pillow-heif")
+    if heif is None:
+        yield Finding("photos", "HEIC", "missing", "not readable", 'pip install "showtell[heif]"')
+    else:
+        yield Finding("photos", "HEIC", "ok", f"pillow-heif {heif}")
+
+
+def _processors() -> Finding:
+    if hasattr(os, "sched_getaffinity"):
+        usable = len(os.sched_getaffinity(0))
+    else:
+        usable = os.cpu_count() or 1
+    return Finding("machine", "processors", "ok", f"{usable} of {os.cpu_count()} may be used")
+
+
+def _cache() -> Finding:
+    folder = cache_dir()
+    if not folder.is_dir():
+        return Finding("machine", "cache", "ok", f"nothing yet in {folder}")
+    size = sum(
+        (Path(root) / name).lstat().st_size for root, _, names in os.walk(folder) for name in names
+    )
+    return Finding("machine", "cache", "ok", f"{_size(size)} in {folder}")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"
