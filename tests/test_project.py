@@ -1,0 +1,71 @@
+"""What a clone promises: the commands of its README, the credits of its photos."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from showtell.image import open_photo
+
+ROOT = Path(__file__).resolve().parents[1]
+PHOTOS = sorted((ROOT / "examples").glob("*.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("number", "command"),
+    [
+        (
+            1,
+            "python3 -m venv .venv && .venv/bin/pip install ."
+            " && .venv/bin/showtell caption examples/",
+        ),
+        (2, '.venv/bin/pip install -e ".[all,dev]" && .venv/bin/pytest'),
+    ],
+)
+def test_readme_prints_the_two_commands_that_ci_runs(number: int, command: str) -> None:
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    extract = re.search(r"^readme_command\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE)
+    assert extract is not None
+    done = subprocess.run(
+        ["bash", "-c", f"{extract[0]}\nreadme_command {number}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == command
+
+
+def test_readme_is_short_and_its_links_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) < 60
+    links = re.findall(r"(?<!!)\[[^]]+\]\((?!http)([^)#]+)", text)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_example_photo_is_credited_with_licence_and_source() -> None:
+    text = (ROOT / "examples" / "README.md").read_text("utf-8")
+    rows = {row[1]: row[0] for row in re.finditer(r"^\| `(\S+\.jpg)` \|.*$", text, re.MULTILINE)}
+    assert set(rows) == {photo.name for photo in PHOTOS}
+    for row in rows.values():
+        assert re.search(r"CC0|CC BY|public domain", row), row
+        assert len([cell for cell in row.split("|") if cell.strip()]) == 5, row
+
+
+def test_example_photos_are_small_and_whole() -> None:
+    assert len(PHOTOS) >= 10
+    assert sum(photo.stat().st_size for photo in PHOTOS) < 1_500_000
+    for photo in PHOTOS:
+        assert max(open_photo(photo).size) <= 800
+
+
+def test_terms_of_the_model_are_stated_where_one_looks() -> None:
+    for name in ("README.md", "NOTICE"):
+        text = " ".join((ROOT / name).read_text("utf-8").split())
+        for word in ("Flickr8k", "Hockenmaier", "research and education", "google-coral/edgetpu"):
+            assert word in text, (name, word)
+    assert "Version 2.0, January 2004" in (ROOT / "LICENSE").read_text("utf-8")
