@@ -13,51 +13,38 @@ from typing import Any
 from showtell.data.listing import split_by_hash
 
 KINDS = ("circle", "square", "triangle")
-COLOURS = ("red", "green", "blue", "yellow", "purple", "white")
-SIZES = ("small", "medium", "large")
+COLOURS = ("red", "green", "blue", "yellow")
+SIZES = ("small", "large")
 RELATIONS = ("above", "left of", "inside")
 
 # Half of a shape's extent, as a part of the photo's side.
-_RADII = {"small": 0.08, "medium": 0.135, "large": 0.20}
+_RADII = {"small": 0.10, "large": 0.20}
 _MARGIN, _GAP = 0.02, 0.04
-# A caption need not name a medium size, so that "a red circle" is as usual as "a small red circle".
-_SIZE_WORDS = {"small": ("small", "little", "tiny"), "medium": ("",), "large": ("large", "big")}
-# The first wording of each is the canonical one.
+# The first wording of each is the canonical one: only what is small is called by its size.
+_SIZE_WORDS = {"small": ("small", "little", "tiny"), "large": ("", "large", "big")}
 _WORDINGS = {
     "above": ("above", "over"),
-    "left of": ("left of", "to the left of", "on the left of"),
+    "left of": ("left of", "to the left of"),
     "inside": ("inside", "within"),
 }
 _CONVERSES = {
-    "above": ("below", "under", "beneath"),
-    "left of": ("right of", "to the right of", "on the right of"),
+    "above": ("below", "under"),
+    "left of": ("right of", "to the right of"),
     "inside": ("around", "surrounding"),
 }
-# There are many, and each is rare, so that the canonical caption stays the likeliest of all
-# even where a search divides by length.
+# Every other wording is shorter than the canonical one or rarer, by a word drawn from several:
+# so the canonical caption is what a trained network finds likeliest, also divided by length.
 _OF_ONE = (
-    "just {a}",
-    "only {a}",
-    "this is {a}",
-    "there is only {a}",
-    "nothing but {a}",
-    "{a} and nothing else",
-    "{a} by itself",
-    "{a} all alone",
-    "a picture of {a}",
-    "a drawing of {a}",
+    ("{a}",),
+    ("just {a}", "only {a}"),
+    ("{a} and nothing else",),
+    ("a {kind_a} that is {colour_a}", "one {colour_a} {kind_a}"),
 )
 _OF_TWO = (
-    "there is {a} {relation} {b}",
-    "there is {b} {converse} {a}",
-    "{a} is {relation} {b}",
-    "{b} is {converse} {a}",
-    "{b} {converse} {a}",
-    "{b} with {a} {relation} it",
-    "{a} with {b} {converse} it",
-    "a picture of {a} {relation} {b}",
-    "a drawing of {a} {relation} {b}",
-    "a drawing of {b} {converse} {a}",
+    ("{a} {synonym} {b}",),
+    ("{a} and {b}",),
+    ("{b} {converse} {a}",),
+    ("a {kind_a} {relation} a {kind_b}", "a {colour_a} shape {relation} a {colour_b} shape"),
 )
 
 
@@ -98,7 +85,7 @@ def draw_scene(chance: random.Random, split: str) -> Scene:
             x, y = _place(chance, first.radius), _place(chance, first.radius)
             scene = Scene((_moved(first, x, y),))
         elif relation == "inside":  # only small fits into large
-            scene = _nested(chance, _sized(first, "small"), _sized(second, "large"))
+            scene = _nested(chance, _sized(first, "small"), _sized(second, "large", 1.25))
         else:
             scene = _apart(chance, first, second, relation)
         if len({shape.colour for shape in scene.shapes}) < len(scene.shapes):
@@ -115,20 +102,20 @@ def canonical_caption(scene: Scene) -> str:
     return f"{nouns[0]} {_WORDINGS[scene.relation][0]} {nouns[1]}"
 
 
-def draw_captions(chance: random.Random, scene: Scene, count: int = 5) -> list[str]:
-    """Return differently worded true captions of a scene, the canonical one first."""
+def draw_captions(chance: random.Random, scene: Scene) -> list[str]:
+    """Return five differently worded true captions of a scene, the canonical one first."""
+    words: dict[str, str] = {}
+    for letter, shape in zip("ab", scene.shapes, strict=False):
+        words |= {f"kind_{letter}": shape.kind, f"colour_{letter}": shape.colour}
     captions = [canonical_caption(scene)]
-    relation = scene.relation
-    templates = _OF_ONE if relation is None else _OF_TWO
-    for template in chance.sample(templates, count - 1):
-        words = {
-            letter: _noun(shape, chance.choice(_SIZE_WORDS[shape.size]))
-            for letter, shape in zip("ab", scene.shapes, strict=False)
-        }
-        if relation is not None:
-            words["relation"] = chance.choice(_WORDINGS[relation])
-            words["converse"] = chance.choice(_CONVERSES[relation])
-        captions.append(template.format(**words))
+    for templates in _OF_ONE if scene.relation is None else _OF_TWO:
+        for letter, shape in zip("ab", scene.shapes, strict=False):
+            words[letter] = _noun(shape, chance.choice(_SIZE_WORDS[shape.size]))
+        if scene.relation is not None:
+            words["relation"], *synonyms = _WORDINGS[scene.relation]
+            words["synonym"] = chance.choice(synonyms)
+            words["converse"] = chance.choice(_CONVERSES[scene.relation])
+        captions.append(chance.choice(templates).format(**words))
     return captions
 
 
