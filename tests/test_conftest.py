@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,3 +30,41 @@ def test_a_connection_to_this_machine_works() -> None:
 def test_caches_are_the_test_runs_own() -> None:
     assert Path(os.environ["SHOWTELL_CACHE"]) == cache_dir()
     assert Path.home() not in cache_dir().parents or "pytest" in str(cache_dir())
+
+
+@pytest.mark.parametrize(
+    ("options", "shared", "ran"),
+    [
+        ([], True, {"quick", "needs_shared"}),
+        ([], False, {"quick"}),
+        (["--slow"], True, {"quick", "needs_shared", "takes_long"}),
+        (["-m", "slow"], True, {"takes_long"}),
+    ],
+)
+def test_slow_tests_run_when_asked_for_and_shared_ones_where_it_is(
+    tmp_path: Path, options: list[str], shared: bool, ran: set[str]
+) -> None:
+    tests = tmp_path / "project" / "tests"
+    tests.mkdir(parents=True)
+    (tests / "conftest.py").write_text((Path(__file__).parent / "conftest.py").read_text())
+    (tests / "test_it.py").write_text(
+        "import pytest\n"
+        "def test_quick(): print('ran quick')\n"
+        "@pytest.mark.slow\ndef test_long(): print('ran takes_long')\n"
+        "@pytest.mark.shared\ndef test_shared(shared_dir): print('ran needs_shared', shared_dir)\n"
+    )
+    (tests.parent / "pytest.ini").write_text("[pytest]\nmarkers =\n    slow: x\n    shared: x\n")
+    folder = tmp_path / "shared"
+    if shared:
+        folder.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "SHOWTELL_SHARED"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-s", "-rs", "-p", "no:cacheprovider", *options],
+        cwd=tests.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(re.findall(r"ran (\w+)", done.stdout)) == ran
+    assert (f"{folder} is not there" in done.stdout) == (not shared)
