@@ -1,0 +1,106 @@
+"""`showtell evaluate`: a model's captions of a split, scored as papers report them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from showtell.scoring.evaluation import Evaluation
+
+FAILED = 1
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), help="Folder of a captioned dataset."
+)
+@click.option("--split", default="dev", show_default=True, help="train, dev or test.")
+@click.option("--beam", default=3, show_default=True, type=click.IntRange(1), help="Beam width.")
+@click.option("--json", "json_file", type=_FILE, help="Write all scores to this file.")
+@click.option("--report", type=_FILE, help="Write a page with photos and captions to this file.")
+@click.option("--captions", type=_FILE, help="Write the captions to this file as JSONL.")
+@click.option(
+    "--spice/--no-spice",
+    default=None,
+    help="Score SPICE too, which takes minutes.  [default: where its models are found]",
+)
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    model: str,
+    data: Path,
+    split: str,
+    beam: int,
+    json_file: Path | None,
+    report: Path | None,
+    captions: Path | None,
+    spice: bool | None,
+) -> None:
+    """Caption a split with MODEL (a name, bundle or run) and score the captions.
+
+    BLEU, METEOR, ROUGE-L and CIDEr by the coco-caption scorers, in hundredths. METEOR and the PTB
+    tokenizer need Java; without it the rest is scored and the scorer is named accordingly. Exit
+    code 1 where photos could not be read: they are named, and left out of the scores.
+    """
+    from showtell.photo_files import printable
+    from showtell.scoring.evaluate import evaluate as run
+    from showtell.scoring.evaluation import write_whole
+    from showtell.scoring.report import write_report
+
+    evaluation = run(model, data, split, beam, spice=spice, progress=True)
+    click.echo(score_table(evaluation))
+    for line in evaluation.scores.missing:
+        click.echo(f"showtell: {line}", err=True)
+    if json_file is not None:
+        write_whole(json_file, evaluation.to_json())
+    if captions is not None:
+        write_whole(captions, evaluation.captions_jsonl())
+    if report is not None:
+        write_report(evaluation, report)
+    for failed in evaluation.failed:
+        click.echo(f"showtell: left out: {printable(failed.error)}", err=True)
+    if evaluation.failed:
+        ctx.exit(FAILED)
+
+
+def score_table(evaluation: Evaluation) -> str:
+    """Return the scores of all parts as a table for a terminal."""
+    from showtell.scoring.metrics import METRICS
+    from showtell.scoring.report import variety_line
+
+    scores = evaluation.scores
+    rows = [["photos", *(METRICS[key] for key in scores.metrics())]]
+    rows += [
+        [f"{part} ({values.photos:,})", *(f"{value:.1f}" for value in values.metrics().values())]
+        for part, values in evaluation.parts.items()
+    ]
+    lines = [
+        f"{evaluation.model} on {evaluation.split} of {evaluation.dataset}, beam {evaluation.beam}",
+        f"scorer: {scores.scorer}",
+        "",
+        *align_columns(rows),
+        "",
+        variety_line(scores),
+        f"captioned in {evaluation.seconds:.1f} s:"
+        f" {(scores.photos + len(evaluation.failed)) / max(evaluation.seconds, 1e-9):.0f} photos/s",
+    ]
+    if evaluation.failed:
+        lines.append(f"left out: {len(evaluation.failed):,} photos that could not be captioned")
+    return "\n".join(lines)
+
+
+def align_columns(rows: list[list[str]]) -> list[str]:
+    """Pad the cells of a table: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

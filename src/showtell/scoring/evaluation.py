@@ -1,0 +1,207 @@
+"""What an evaluation found, and its form on disk: JSON, alone or inside a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from showtell import __version__
+from showtell.scoring import ScoringError
+from showtell.scoring.metrics import PhotoScores, Scores
+
+FORMAT_VERSION = 1
+ALL = "all"
+DATA_ID = "showtell-evaluation"  # of the script element that holds the JSON in a report
+_EMBEDDED = re.compile(rf'<script type="application/json" id="{DATA_ID}">(.*?)</script>', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class EvaluatedPhoto:
+    """One photo with its caption, references and scores.
+
+    `tokens` and `reference_tokens` are what the scorers saw, so that CIDEr can be computed anew
+    for a choice of photos.
+    """
+
+    name: str
+    path: str
+    text: str
+    log_probability: float
+    confidence: float | None
+    references: tuple[str, ...]
+    tokens: str
+    reference_tokens: tuple[str, ...]
+    scores: PhotoScores
+
+
+@dataclass(frozen=True)
+class FailedPhoto:
+    """A photo that could not be captioned, and why; it is left out of all scores."""
+
+    name: str
+    path: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model's captions of one split, scored.
+
+    `parts` maps "all", and for dev "first half" and "second half" too, to their scores; `seen`
+    counts photos that the model was trained on, None where its manifest does not say.
+    """
+
+    model: str
+    dataset: str
+    split: str
+    beam: int
+    parts: dict[str, Scores]
+    photos: tuple[EvaluatedPhoto, ...]
+    failed: tuple[FailedPhoto, ...] = ()
+    seen: int | None = None
+    seconds: float = 0.0
+    written_by: str = f"showtell {__version__}"
+
+    @property
+    def scores(self) -> Scores:
+        """The scores of all photos."""
+        return self.parts[ALL]
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return one plain dict a part: its scores with split, part, beam, scorer and photos."""
+        head = {"split": self.split, "beam": self.beam}
+        return [head | {"part": part} | scores.to_dict() for part, scores in self.parts.items()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain JSON data, `scores` being the summary."""
+        return {
+            "showtell_evaluation": FORMAT_VERSION,
+            "written_by": self.written_by,
+            "model": self.model,
+            "dataset": self.dataset,
+            "split": self.split,
+            "beam": self.beam,
+            "scorer": self.scores.scorer,
+            "missing": list(self.scores.missing),
+            "seen": self.seen,
+            "seconds": round(self.seconds, 3),
+            "scores": self.summary(),
+            "failed": [dataclasses.asdict(photo) for photo in self.failed],
+            "photos": [_compact(dataclasses.asdict(photo)) for photo in self.photos],
+        }
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON text, one photo a line; names need not be UTF-8."""
+        data = self.to_dict()
+        photos = ",\n".join(json.dumps(photo) for photo in data.pop("photos"))
+        return f'{json.dumps(data, indent=1)[:-2]},\n "photos": [\n{photos}\n]}}\n'
+
+    def captions_jsonl(self) -> str:
+        """Return one JSON line a photo, captioned ones first: what was said, not its scores."""
+        keys = ("name", "path", "text", "log_probability", "confidence", "references", "error")
+        photos = (*self.photos, *self.failed)
+        lines = [{key: getattr(photo, key, None) for key in keys} for photo in photos]
+        return "".join(json.dumps(line) + "\n" for line in lines)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], source: Path | str = "evaluation") -> Evaluation:
+        """Read what `to_dict` returned.
+
+        Raises ScoringError where it is something else or of a newer format.
+        """
+        try:
+            version = int(data["showtell_evaluation"])
+            if version > FORMAT_VERSION:
+                raise ScoringError(
+                    f"{source}: evaluation format {version} is newer than this showtell reads"
+                    f" ({FORMAT_VERSION}): upgrade with pip install -U showtell"
+                )
+            photos = tuple(_photo(item) for item in data["photos"])
+            parts = {item["part"]: _part(item, data["missing"]) for item in data["scores"]}
+            per_photo = tuple(photo.scores for photo in photos)
+            parts[ALL] = dataclasses.replace(parts[ALL], per_photo=per_photo)
+            keys = ("model", "dataset", "split", "beam", "seen", "seconds", "written_by")
+            return cls(
+                parts=parts,
+                photos=photos,
+                failed=tuple(FailedPhoto(**item) for item in data["failed"]),
+                **{key: data[key] for key in keys},
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ScoringError(f"{source}: no evaluation, or a damaged one ({error!r})") from None
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Read an evaluation from a report (HTML) or from evaluate's JSON, told by the content.
+
+    Raises ScoringError where it is neither.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise ScoringError(f"{path}: cannot be read ({reason})") from None
+    if not text.lstrip().startswith("{"):
+        found = _EMBEDDED.search(text)
+        if found is None:
+            raise ScoringError(f"{path}: neither a report nor scores of showtell evaluate")
+        text = found[1]
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ScoringError(f"{path}: damaged: it holds no whole JSON") from None
+    return Evaluation.from_dict(data, path)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all, its folder with it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    work = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        work.chmod(0o666 & ~_umask())
+        work.replace(path)
+    except BaseException:
+        work.unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _compact(photo: dict[str, Any]) -> dict[str, Any]:
+    """Shorten numbers: four decimals of a score are plenty, counts are whole."""
+    scores = photo["scores"]
+    for key, value in scores.items():
+        if isinstance(value, float):
+            scores[key] = round(value, 4)
+        elif isinstance(value, tuple):
+            scores[key] = [int(n) if n == int(n) else n for n in value]
+    photo["log_probability"] = round(photo["log_probability"], 5)
+    return photo
+
+
+def _photo(data: dict[str, Any]) -> EvaluatedPhoto:
+    scores = dict(data["scores"])
+    counts = scores["meteor_counts"]
+    scores["bleu_counts"] = tuple(map(float, scores["bleu_counts"]))
+    scores["meteor_counts"] = None if counts is None else tuple(map(float, counts))
+    texts = {key: tuple(data[key]) for key in ("references", "reference_tokens")}
+    return EvaluatedPhoto(**{**data, **texts, "scores": PhotoScores(**scores)})
+
+
+def _part(data: dict[str, Any], missing: list[str]) -> Scores:
+    known = {item.name for item in dataclasses.fields(Scores)} - {"missing", "per_photo"}
+    kept = {key: value for key, value in data.items() if key in known}
+    return Scores(**kept, missing=tuple(missing))

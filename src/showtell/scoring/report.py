@@ -1,0 +1,213 @@
+"""An evaluation as one HTML file: photos, captions, references and scores, offline.
+
+Nothing in it is fetched and nothing but its own script may run: a content security policy names
+the script by hash. The evaluation's JSON is inside, so that `compare` can read a report.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+
+from showtell.errors import PhotoError
+from showtell.image import Preprocessing, open_photo
+from showtell.photo_files import printable
+from showtell.scoring.evaluation import DATA_ID, EvaluatedPhoto, Evaluation, write_whole
+from showtell.scoring.metrics import METRICS, Scores
+
+# Longest side and JPEG quality of a thumbnail: the first of these whose files fit the budget.
+_THUMBNAILS = ((160, 72), (128, 64), (96, 56), (64, 50))
+_BUDGET = 9_000_000  # bytes of all thumbnails in base64; text and JSON come to about 2 kB a photo
+_SAMPLE = 24  # photos by which the size of all is judged
+
+_COLUMNS = ("cider", "bleu_4", "meteor", "rouge_l", "spice")
+
+
+def write_report(evaluation: Evaluation, path: Path) -> None:
+    """Write the report to `path`, whole or not at all; photos are read again for thumbnails.
+
+    A photo that is gone by now is shown without its picture. 1,000 photos make about 10 MB, and
+    many more are shown smaller, at last without pictures, to stay near it.
+    """
+    write_whole(path, report_html(evaluation))
+
+
+def report_html(evaluation: Evaluation) -> str:
+    """Return the report's HTML text."""
+    style, script = _page_file("report.css"), _page_file("report.js")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}';"
+        f" script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
+    )
+    title = _text(f"{evaluation.model} on {evaluation.split}")
+    # In JSON "<" can only stand inside a string, where it may be written as an escape; so no
+    # caption can end the element or start a comment.
+    data = evaluation.to_json().replace("<", "\\u003c")
+    return "\n".join(
+        [
+            "<!DOCTYPE html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{title}: showtell report</title>",
+            f"<style>{style}</style>",
+            "</head>",
+            "<body>",
+            *_head(evaluation, title),
+            *_photo_table(evaluation),
+            f'<script type="application/json" id="{DATA_ID}">{data}</script>',
+            f"<script>{script}</script>",
+            "</body>",
+            "</html>\n",
+        ]
+    )
+
+
+def _head(evaluation: Evaluation, title: str) -> Iterator[str]:
+    scores = evaluation.scores
+    yield f"<header><h1>{title}</h1>"
+    yield (
+        f"<p>{scores.photos:,} photos of {_text(evaluation.dataset)}, beam {evaluation.beam}."
+        f" Scorer: {_text(scores.scorer)}.</p>"
+    )
+    yield f'<p class="soft">{_text(variety_line(scores))}</p>'
+    yield from (f'<p class="soft">{_text(line)}</p>' for line in scores.missing)
+    if evaluation.seen:
+        yield (
+            f"<p><strong>{evaluation.seen:,} of these photos have names of photos that the model"
+            " was trained on.</strong></p>"
+        )
+    yield "</header><main>"
+    keys = list(scores.metrics())
+    yield "<h2>Scores</h2>"
+    yield '<div class="scroll" tabindex="0" role="region" aria-label="Scores"><table>'
+    yield "<caption>In hundredths, as papers print them; BLEU and METEOR of the whole.</caption>"
+    cells = "".join(f'<th scope="col" class="number">{METRICS[key]}</th>' for key in keys)
+    yield f'<thead><tr><th scope="col">Photos</th>{cells}</tr></thead><tbody>'
+    for part, values in evaluation.parts.items():
+        cells = "".join(f'<td class="number">{values.metrics()[key]:.1f}</td>' for key in keys)
+        yield f'<tr><th scope="row">{_text(part)} ({values.photos:,})</th>{cells}</tr>'
+    yield "</tbody></table></div>"
+    if evaluation.failed:
+        yield f"<h2>Left out</h2><details><summary>{len(evaluation.failed):,} photos</summary><ul>"
+        for failed in evaluation.failed:
+            yield f"<li>{_name(failed.name)}: {_name(failed.error)}</li>"
+        yield "</ul></details>"
+
+
+def variety_line(scores: Scores) -> str:
+    """Return one line on how long and how varied the captions are."""
+    line = (
+        f"captions: {scores.mean_length:.1f} words on average,"
+        f" {100 * scores.distinct_captions:.1f} % distinct, {scores.distinct_words:,} words used"
+    )
+    if scores.vocabulary_used is None:
+        return line
+    return f"{line} ({100 * scores.vocabulary_used:.1f} % of the vocabulary)"
+
+
+def _photo_table(evaluation: Evaluation) -> Iterator[str]:
+    photos = sorted(evaluation.photos, key=_badness)
+    keys = [key for key in _COLUMNS if any(getattr(p.scores, key) is not None for p in photos)]
+    confident = any(photo.confidence is not None for photo in photos)
+    yield "<h2>Photos</h2>"
+    yield (
+        '<div class="tools" id="tools" hidden>'
+        '<button type="button" id="worst">Worst first</button>'
+        '<button type="button" id="best">Best first</button>'
+        '<label>Only with the words <input type="search" id="words" autocomplete="off"></label>'
+        f'<span id="shown" role="status">{len(photos)} of {len(photos)} photos</span></div>'
+    )
+    yield '<div class="scroll tall" tabindex="0" role="region" aria-label="Photos">'
+    yield '<table id="photos">'
+    yield "<caption>Sorted by CIDEr, worst first; a column's heading sorts by it.</caption>"
+    yield '<thead><tr><th scope="col"><button type="button">Photo</button></th>'
+    yield '<th scope="col"><button type="button">Caption</button></th>'
+    yield '<th scope="col">References</th>'
+    for key in keys:
+        order = ' aria-sort="ascending"' if key == "cider" else ""
+        yield (
+            f'<th scope="col" class="number" data-key="{key}"{order}>'
+            f'<button type="button">{METRICS[key]}</button></th>'
+        )
+    if confident:
+        yield '<th scope="col" class="number"><button type="button">Confidence</button></th>'
+    yield "</tr></thead><tbody>"
+    side, quality = _thumbnail_size([photo.path for photo in photos])
+    for photo in photos:
+        yield _row(photo, keys, confident, _thumbnail(photo.path, side, quality))
+    yield "</tbody></table></div></main>"
+
+
+def _badness(photo: EvaluatedPhoto) -> tuple[float, float, str]:
+    # Many captions share a CIDEr of 0; among them ROUGE-L still tells.
+    return photo.scores.cider, photo.scores.rouge_l, photo.name
+
+
+def _row(photo: EvaluatedPhoto, keys: Sequence[str], confident: bool, picture: str | None) -> str:
+    name = _name(photo.name)
+    shown = f'<img src="{picture}" alt="" loading="lazy">' if picture else ""
+    references = "".join(f"<li>{_text(reference)}</li>" for reference in photo.references)
+    cells = [_number(getattr(photo.scores, key), 1) for key in keys]
+    if confident:
+        cells.append(_number(photo.confidence, 2))
+    return (
+        f'<tr><td class="photo">{shown}<span class="soft">{name}</span></td>'
+        f'<td class="said">{_text(photo.text)}</td>'
+        f'<td class="meant"><ul>{references}</ul></td>{"".join(cells)}</tr>'
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    if value is None:
+        return '<td class="number">–</td>'
+    return f'<td class="number" data-value="{value:.6g}">{value:.{digits}f}</td>'
+
+
+def _thumbnail_size(paths: Sequence[str]) -> tuple[int, int]:
+    """Choose the largest thumbnails that fit; (0, 0) where even the smallest do not."""
+    step = max(1, len(paths) // _SAMPLE)
+    sample = paths[::step]
+    for side, quality in _THUMBNAILS:
+        sizes = [len(_thumbnail(path, side, quality) or "") for path in sample]
+        if sum(sizes) / max(1, len(sizes)) * len(paths) <= _BUDGET:
+            return side, quality
+    return 0, 0
+
+
+def _thumbnail(path: str, side: int, quality: int) -> str | None:
+    """Return a photo as a small JPEG in a data URI; None where it cannot be read."""
+    if not side:
+        return None
+    try:
+        image = open_photo(path, preprocessing=Preprocessing(height=side, width=side))
+    except PhotoError:
+        return None
+    image.thumbnail((side, side))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _page_file(name: str) -> str:
+    return (resources.files("showtell.scoring") / "page" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _text(text: str) -> str:
+    """Escape text for HTML; what is no Unicode, as odd file names hold it, becomes a question."""
+    return html.escape(text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _name(name: str) -> str:
+    return html.escape(printable(name))

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from made_evaluations import make_captions, make_evaluation, make_references
+
+from showtell.scoring import ScoringError
+from showtell.scoring.evaluation import Evaluation, FailedPhoto, read_evaluation, write_whole
+
+
+@pytest.fixture
+def evaluation() -> Evaluation:
+    references = make_references(12)
+    made = make_evaluation(make_captions(references, 0.5), references, confidence=0.25)
+    failed = (FailedPhoto("caf\udce9.jpg", "photos/caf\udce9.jpg", "caf\\xe9.jpg: truncated"),)
+    return dataclasses.replace(made, failed=failed, seen=3)
+
+
+def test_what_is_written_is_read_back(evaluation: Evaluation, tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    write_whole(path, evaluation.to_json())
+    found = read_evaluation(path)
+    assert found.scores.metrics() == evaluation.scores.metrics()
+    assert found.scores.scorer == evaluation.scores.scorer
+    assert found.failed == evaluation.failed
+    assert (found.model, found.split, found.beam, found.seen) == ("made", "dev", 3, 3)
+    for mine, theirs in zip(found.photos, evaluation.photos, strict=True):
+        assert mine.scores.bleu_counts == theirs.scores.bleu_counts
+        assert mine.scores.meteor_counts == theirs.scores.meteor_counts
+        assert mine.scores.cider == pytest.approx(theirs.scores.cider, abs=1e-4)
+        assert (mine.name, mine.text, mine.references) == (
+            theirs.name,
+            theirs.text,
+            theirs.references,
+        )
+    again = tmp_path / "again.json"
+    write_whole(again, found.to_json())
+    assert read_evaluation(again) == found
+
+
+def test_every_score_says_split_beam_scorer_and_photos(evaluation: Evaluation) -> None:
+    for line in evaluation.to_dict()["scores"]:
+        assert (line["split"], line["beam"], line["photos"]) == ("dev", 3, 12)
+        assert line["scorer"] == "coco-caption, PTB tokenizer"
+
+
+def test_captions_are_a_json_line_a_photo(evaluation: Evaluation) -> None:
+    lines = [json.loads(line) for line in evaluation.captions_jsonl().splitlines()]
+    assert len(lines) == 13
+    assert lines[0]["text"] == evaluation.photos[0].text
+    assert lines[0]["error"] is None
+    assert lines[-1] == {
+        "name": "caf\udce9.jpg",
+        "path": "photos/caf\udce9.jpg",
+        "text": None,
+        "log_probability": None,
+        "confidence": None,
+        "references": None,
+        "error": "caf\\xe9.jpg: truncated",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<html><p>hello</p></html>", "neither a report nor scores"),
+        ("", "neither a report nor scores"),
+        ('{"showtell_evaluation": 1', "no whole JSON"),
+        ('{"scores": []}', "no evaluation"),
+        ('{"showtell_evaluation": 2}', "newer than this showtell"),
+        ('{"showtell_evaluation": 1, "photos": [{"name": 1}]}', "damaged"),
+    ],
+)
+def test_what_is_no_evaluation_is_named(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "other.html"
+    path.write_text(text)
+    with pytest.raises(ScoringError, match=message) as caught:
+        read_evaluation(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ScoringError, match=r"none\.json: cannot be read \(No such file"):
+        read_evaluation(tmp_path / "none.json")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    write_whole(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(path, "x" * 100_000 + "\udce9")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
