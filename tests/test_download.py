@@ -214,3 +214,17 @@ def test_killed_download_goes_on_in_the_next_process(server: FileServer, tmp_pat
     assert 0 < held <= 120_000
     assert download(f"{server.url}/file", target).read_bytes() == BODY
     assert server.requests[-1] == ("/file", f"bytes={held}-")
+
+
+@pytest.mark.parametrize(("progress", "drawn"), [(True, True), (False, False), (None, False)])
+def test_progress_is_drawn_on_standard_error_where_wanted(
+    server: FileServer,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    progress: bool | None,
+    drawn: bool,
+) -> None:
+    download(f"{server.url}/file", tmp_path / "file", progress=progress)
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert ("file:" in said.err) == drawn
