@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -156,9 +155,12 @@ def save_bundle(target: Path, manifest: Manifest, files: Mapping[str, bytes | Pa
     missing = [name for name in REQUIRED if name not in files]
     if missing:
         raise BundleError(f"{target}: cannot write a bundle without {', '.join(missing)}")
-    if target.exists() and not (target / MANIFEST).is_file():
-        if not target.is_dir() or any(target.iterdir()):
-            raise BundleError(f"{target}: exists and is no bundle: choose another --output")
+    if (
+        target.exists()
+        and not (target / MANIFEST).is_file()
+        and (not target.is_dir() or any(target.iterdir()))
+    ):
+        raise BundleError(f"{target}: exists and is no bundle: choose another --output")
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -183,13 +185,13 @@ def _swap(work: Path, target: Path) -> None:
     old: Path | None = None
     if target.exists():
         old = work.with_name(work.name + ".old")
-        os.replace(target, old)
+        target.replace(old)
     try:
-        os.replace(work, target)
+        work.replace(target)
     except OSError:
         if old is not None:
             with contextlib.suppress(OSError):
-                os.replace(old, target)
+                old.replace(target)
         raise
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)

@@ -22,7 +22,9 @@ SPECIAL_WORDS = ("<pad>", "<start>", "<end>", "<unknown>")
 
 # A word may hold hyphens and apostrophes inside; a trailing 's is split off.
 _TOKEN = re.compile(r"[^\W_]+(?:-[^\W_]+|'(?!s(?![^\W_]))[^\W_]+)*|'s(?![^\W_])")
-_APOSTROPHES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u2010": "-", "\u2011": "-"})
+_APOSTROPHES = str.maketrans(
+    {"\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u2010": "-", "\u2011": "-"}
+)
 
 
 def tokenize(text: str) -> list[str]:
@@ -60,7 +62,9 @@ class Vocabulary:
     def build(cls, captions: Iterable[str], min_count: int = 1) -> Vocabulary:
         """Collect the words that occur at least `min_count` times, most frequent first."""
         counts = Counter(token for caption in captions for token in tokenize(caption))
-        kept = sorted((w for w, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
+        kept = sorted(
+            (w for w, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w)
+        )
         return cls((*SPECIAL_WORDS, *kept), min_count)
 
     def __len__(self) -> int:

@@ -13,8 +13,12 @@ from showtell.errors import MissingExtraError
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Captioned dataset.")
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Run folder to write.")
-@click.option("--resume", type=click.Choice(["auto"]), help="Go on with the run in --output, if any.")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path), help="Run folder to write."
+)
+@click.option(
+    "--resume", type=click.Choice(["auto"]), help="Go on with the run in --output, if any."
+)
 def train(
     recipe: str, overrides: tuple[str, ...], data: Path, output: Path, resume: str | None
 ) -> None:
@@ -30,4 +34,6 @@ def train(
             raise
         raise MissingExtraError("training", "train") from None
     run_training(load_recipe(recipe, overrides), data, output, resume=resume)
-    click.echo(f"{output}: trained. Next: showtell evaluate {output} --data {data} --split dev", err=True)
+    click.echo(
+        f"{output}: trained. Next: showtell evaluate {output} --data {data} --split dev", err=True
+    )

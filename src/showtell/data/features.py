@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -146,7 +145,7 @@ def _fill(
     done = len(photos) - first
     seconds = time.perf_counter() - started
     logger.info("features of %d photos (%s) in %.0f s", done, view, seconds)
-    os.replace(mark, folder / "complete.json")
+    mark.replace(folder / "complete.json")
 
 
 def _save(mark: Path, state: dict[str, Any], arrays: dict[str, Any]) -> None:
@@ -154,7 +153,7 @@ def _save(mark: Path, state: dict[str, Any], arrays: dict[str, Any]) -> None:
         array.flush()
     temporary = mark.with_suffix(".tmp")
     temporary.write_text(json.dumps(state), "utf-8")
-    os.replace(temporary, mark)
+    temporary.replace(mark)
 
 
 def _pixels(

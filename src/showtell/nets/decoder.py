@@ -90,20 +90,26 @@ class Attention(nn.Module):
         Returns contexts [photos, width, size] and weights [photos, width, regions], the mean
         over heads, which sum to 1.
         """
-        query = self.query(words).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (P, h, W, d/h)
-        key = keys.unflatten(-1, (self.heads, -1)).permute(0, 2, 3, 1)  # (P, h, d/h, R)
-        value = values.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (P, h, R, d/h)
+        query = self._parted(self.query(words))  # (P, h, W, d/h)
+        key = self._parted(keys).transpose(2, 3)  # (P, h, d/h, R)
+        value = self._parted(values)  # (P, h, R, d/h)
         weights = ((query * self.scale) @ key).softmax(-1)  # (P, h, W, R)
         context = (self.drop(weights) @ value).transpose(1, 2).flatten(2)  # (P, W, d)
         return context, weights.mean(1)
+
+    def _parted(self, vectors: Tensor) -> Tensor:
+        """Part [photos, n, size] among the heads: [photos, heads, n, size / heads]."""
+        photos, n, size = vectors.shape
+        return vectors.reshape(photos, n, self.heads, size // self.heads).transpose(1, 2)
 
 
 class AttentionDecoder(Decoder):
     """Two LSTM layers with attention between them.
 
-    The lower layer reads words and asks; attention answers from the regions; the upper layer reads both and speaks. This is the bottom-up top-down decoder of
-    Anderson et al. (2018) without the upper layer's feedback into the lower, so that in
-    training attention and gates of all steps are a few large products.
+    The lower layer reads words and asks; attention answers from the regions; the upper layer
+    reads both and speaks. This is the bottom-up top-down decoder of Anderson et al. (2018)
+    without the upper layer's feedback into the lower, so that in training attention and gates
+    of all steps are a few large products.
     """
 
     needs = ("regions",)
@@ -144,9 +150,7 @@ class AttentionDecoder(Decoder):
         asked = h1.reshape(keys.shape[0], -1, h1.shape[-1])  # (P, width, size)
         context, weights = self.attention(asked, keys, values)
         context = context.flatten(0, 1)
-        h2, c2 = self.upper.step(
-            torch.cat([h1, context], -1), state["upper_h"], state["upper_c"]
-        )
+        h2, c2 = self.upper.step(torch.cat([h1, context], -1), state["upper_h"], state["upper_c"])
         logits = self.word(self.speak(torch.cat([h2, context], -1)))
         new = {"lower_h": h1, "lower_c": c1, "upper_h": h2, "upper_c": c2}
         return logits.float().log_softmax(-1), weights.flatten(0, 1), new

@@ -83,18 +83,19 @@ PRESETS = {
 class Encoder(nn.Module):
     """A CNN without its classifier: pixels [batch, 3, H, W] to regions and their mean.
 
-    Batch norm stays frozen in training too, folded into the convolutions: statistics of small batches of one dataset are worse
-    than ImageNet's, and weights with folded statistics would change under us.
+    Batch norm stays frozen in training too, folded into the convolutions: statistics of small
+    batches of one dataset are worse than ImageNet's, and weights with folded statistics would
+    change under us.
     """
 
     def __init__(self, spec: EncoderSpec, network: nn.Module) -> None:
         super().__init__()
         self.spec = spec
-        self.network = network
+        self.network = network.eval()
         self.trainable: Trainable = "none"
         with torch.no_grad():
             size = (spec.preprocessing.height, spec.preprocessing.width)
-            shape = self.network.eval().forward_features(torch.zeros(1, 3, *size)).shape  # type: ignore[operator]
+            shape = self._map(torch.zeros(1, 3, *size)).shape
         if len(shape) != 4:
             raise RecipeError(f"encoder '{spec.network}': not a CNN (its features are no map)")
         self.channels: int = shape[1]
@@ -102,10 +103,13 @@ class Encoder(nn.Module):
         self.set_trainable("none")
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Return `regions` [batch, regions, channels], row-major, and `pooled` [batch, channels]."""
-        grid: Tensor = self.network.forward_features(pixels)  # type: ignore[operator] # (B, C, h, w)
-        regions = grid.flatten(2).transpose(1, 2)
+        """Return `regions` [batch, regions, channels] by rows, and `pooled` [batch, channels]."""
+        regions = self._map(pixels).flatten(2).transpose(1, 2)  # (B, C, h, w) to (B, h * w, C)
         return {"regions": regions, "pooled": regions.mean(1)}
+
+    def _map(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.network.forward_features(pixels)  # type: ignore[operator]
+        return features
 
     def set_trainable(self, part: Trainable) -> None:
         """Choose what training may change: nothing, the last stage, or every convolution."""
@@ -147,8 +151,10 @@ class Encoder(nn.Module):
         return digest.hexdigest()
 
 
-def build_encoder(name: str, weights: str = "hub") -> Encoder:
+def build_encoder(name: str, weights: str = "hub", image_size: int = 0) -> Encoder:
     """Build the encoder `name`, a preset or timm's name, with `weights` hub, none or a file.
+
+    `image_size` (pixels) takes the place of the size that belongs to the weights; 0 keeps it.
 
     Raises RecipeError on an unknown name or weights that do not fit, TrainingError where the
     hub cannot be reached.
@@ -157,18 +163,26 @@ def build_encoder(name: str, weights: str = "hub") -> Encoder:
     if not timm.is_model(network):
         near = timm.list_models(f"*{network.split('_')[0]}*")[:5]
         hint = f"; timm has {', '.join(near)}" if near else ""
-        raise RecipeError(f"encoder '{name}': neither a preset ({', '.join(PRESETS)}) nor in timm{hint}")
+        raise RecipeError(
+            f"encoder '{name}': neither a preset ({', '.join(PRESETS)}) nor in timm{hint}"
+        )
     if weights == "hub":
-        return _from_hub(network).folded()
-    if weights == "none":
-        return encoder_from_spec(_timm_spec(network, "random")).folded()
-    return _from_file(name, network, Path(weights)).folded()
+        encoder = _from_hub(network)
+    elif weights == "none":
+        encoder = encoder_from_spec(_timm_spec(network, "random"))
+    else:
+        encoder = _from_file(name, network, Path(weights))
+    if image_size:
+        size = replace(encoder.spec.preprocessing, height=image_size, width=image_size)
+        encoder = Encoder(replace(encoder.spec, preprocessing=size), encoder.network)
+    return encoder.folded()
 
 
 def encoder_from_spec(spec: EncoderSpec, state: dict[str, Tensor] | None = None) -> Encoder:
     """Build an encoder exactly as `spec` says, with `state` as weights where given."""
+    options: dict[str, Any] = dict(spec.options)
     model = timm.create_model(
-        spec.network, pretrained=False, num_classes=0, global_pool="", **spec.options
+        spec.network, pretrained=False, num_classes=0, global_pool="", **options
     )
     _set_epsilon(model, spec.batch_norm_epsilon)
     encoder = Encoder(replace(spec, folded=False), model)
@@ -184,7 +198,7 @@ def _timm_spec(network: str, source: str) -> EncoderSpec:
     config = timm.get_pretrained_cfg(network)
     if config is None:
         return EncoderSpec(network, source=source)
-    return EncoderSpec(network, preprocessing=_timm_preprocessing(config.to_dict()), source=source)
+    return EncoderSpec(network, preprocessing=_timm_preprocessing(vars(config)), source=source)
 
 
 def _timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
@@ -213,31 +227,36 @@ def _from_hub(network: str) -> Encoder:
             f"encoder '{network}': its weights could not be downloaded from the hub"
             f" ({type(error).__name__}): give a file with encoder_weights=FILE.safetensors"
         ) from error
+    config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
     spec = EncoderSpec(
         network,
-        preprocessing=_timm_preprocessing(model.pretrained_cfg),
-        source=f"timm hub: {model.pretrained_cfg.get('hf_hub_id') or network}",
+        preprocessing=_timm_preprocessing(config),
+        source=f"timm hub: {config.get('hf_hub_id') or network}",
     )
     return Encoder(spec, model)
 
 
 def _from_file(name: str, network: str, path: Path) -> Encoder:
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
-        raise TrainingError(f"{path}: no such file (encoder_weights takes hub, none or a file)") from None
+        raise TrainingError(
+            f"{path}: no such file (encoder_weights takes hub, none or a file)"
+        ) from None
     except (SafetensorError, OSError) as error:
         raise TrainingError(f"{path}: not a safetensors file ({error})") from None
     spec = _spec_of_file(name, network, path, metadata)
     if spec.network != network:
-        raise RecipeError(f"{path}: holds weights of '{spec.network}', the recipe wants '{network}'")
+        raise RecipeError(
+            f"{path}: holds weights of '{spec.network}', the recipe wants '{network}'"
+        )
     return encoder_from_spec(spec, state)
 
 
 def _spec_of_file(name: str, network: str, path: Path, metadata: dict[str, str]) -> EncoderSpec:
-    """Read an encoder's settings from a weights file's metadata, else from where such files come."""
+    """Read an encoder's settings from its weights file, else from where such files come."""
     try:
         if SPEC_KEY in metadata:
             return EncoderSpec.from_dict(json.loads(metadata[SPEC_KEY]))
@@ -302,7 +321,8 @@ def _load(model: nn.Module, state: dict[str, Tensor], spec: EncoderSpec) -> None
         said = [f"lacks '{missing[0]}' and {len(missing) - 1} more"] if missing else []
         said += [f"has '{unknown[0]}' and {len(unknown) - 1} more of its own"] if unknown else []
         said += [
-            f"'{k}' is {tuple(state[k].shape)}, expected {tuple(expected[k].shape)}" for k in wrong[:1]
+            f"'{k}' is {tuple(state[k].shape)}, expected {tuple(expected[k].shape)}"
+            for k in wrong[:1]
         ]
         raise RecipeError(f"{spec.source}: not weights of '{spec.network}': " + "; ".join(said))
     model.load_state_dict(state, strict=False)

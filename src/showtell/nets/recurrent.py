@@ -46,7 +46,7 @@ class Packing:
         """Take [tokens, ...] to [rows, steps, ...], zeros where a row has ended."""
         shape = (self.rows * self.steps, *packed.shape[1:])
         padded = packed.new_zeros(shape).index_copy(0, self.index, packed)
-        return padded.unflatten(0, (self.rows, self.steps))
+        return padded.view(self.rows, self.steps, *packed.shape[1:])
 
 
 class _PackedRecurrence(torch.autograd.Function):
@@ -142,7 +142,7 @@ class PackedLSTM(nn.Module):
         """
         device = inputs.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else h.dtype
-        outputs: Tensor = _PackedRecurrence.apply(  # type: ignore[no-untyped-call]
+        outputs: Tensor = _PackedRecurrence.apply(
             self.input(inputs), self.recurrent.weight, h, c, sizes, dtype
         )
         return outputs

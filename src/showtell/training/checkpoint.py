@@ -8,7 +8,6 @@ folder is complete before the name is, so a kill at any moment leaves the one be
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -40,7 +39,7 @@ def write_json(path: Path, data: Any) -> None:
     """Write JSON whole: to a temporary file that is then renamed."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def read_json(path: Path) -> Any:
@@ -48,7 +47,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise TrainingError(f"{path}: no such file: not a training run, or an unfinished one") from None
+        raise TrainingError(
+            f"{path}: no such file: not a training run, or an unfinished one"
+        ) from None
     except (OSError, ValueError) as error:
         raise TrainingError(f"{path}: cannot be read ({error})") from None
 
@@ -79,7 +80,7 @@ class Checkpoints:
                 save_file(copies, work / f"{group}.safetensors")
             write_json(work / "progress.json", asdict(progress))
             shutil.rmtree(folder, ignore_errors=True)
-            os.replace(work, folder)
+            work.replace(folder)
             write_json(self.folder / f"{name}.json", {"folder": folder.name})
         except (OSError, SafetensorError) as error:
             shutil.rmtree(work, ignore_errors=True)
@@ -110,7 +111,7 @@ class Checkpoints:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file; raises TrainingError, naming it, where it is damaged."""
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise TrainingError(f"{path}: damaged or missing ({error})") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import resource
 import sys
 import time
@@ -30,7 +29,7 @@ class TrainingLog:
         self.file = self.path.open("a", encoding="utf-8")
         from torch.utils.tensorboard import SummaryWriter
 
-        self.board = SummaryWriter(str(run / "tensorboard"))  # type: ignore[no-untyped-call]
+        self.board = SummaryWriter(str(run / "tensorboard"))
         self.since, self.captions = time.perf_counter(), 0
         self.description = ""
 
@@ -43,12 +42,16 @@ class TrainingLog:
                 entry = json.loads(line)
             except ValueError:  # the line that a kill cut off
                 continue
-            place = (entry["stage"], entry["epoch"] + (entry["event"] == "epoch"), entry.get("step", 0))
+            place = (
+                entry["stage"],
+                entry["epoch"] + (entry["event"] == "epoch"),
+                entry.get("step", 0),
+            )
             if place <= done:
                 kept.append(line + "\n")
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(kept), "utf-8")
-        os.replace(temporary, self.path)
+        temporary.replace(self.path)
 
     def bar(self, steps: int, first: int, description: str) -> Any:
         """Return a progress bar over an epoch's steps, silent where nobody watches."""
@@ -72,14 +75,14 @@ class TrainingLog:
         self.progress.set_postfix(loss=f"{values['loss']:.3f}")
         self._write("step", stage, epoch, step=step, **values)
         for name, value in values.items():
-            self.board.add_scalar(f"stage{stage}/{name}", value, total)  # type: ignore[no-untyped-call]
+            self.board.add_scalar(f"stage{stage}/{name}", value, total)
 
     def epoch(self, stage: int, epoch: int, *, seconds: float, **values: float) -> None:
         """Note the end of an epoch, its scores, and the peak of memory so far."""
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         self._write("epoch", stage, epoch, seconds=seconds, peak_memory_gib=memory, **values)
         for name, value in values.items():
-            self.board.add_scalar(f"epoch{stage}/{name}", value, epoch)  # type: ignore[no-untyped-call]
+            self.board.add_scalar(f"epoch{stage}/{name}", value, epoch)
         said = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
         logger.info("%s: %s (%.0f s in all)", self.description, said, seconds)
         self.since, self.captions = time.perf_counter(), 0
@@ -93,4 +96,4 @@ class TrainingLog:
     def close(self) -> None:
         """Close the files."""
         self.file.close()
-        self.board.close()  # type: ignore[no-untyped-call]
+        self.board.close()

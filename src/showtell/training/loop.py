@@ -72,7 +72,9 @@ class Average:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.weights = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+        self.weights = {
+            n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad
+        }
         self.steps = 0
 
     def update(self, model: nn.Module) -> None:
@@ -166,7 +168,8 @@ class StageLoop:
     def run(self, progress: Progress) -> Progress:
         """Train from `progress` to the end of the stage; returns where it stands then.
 
-        Raises InterruptedTrainingError after a saved stop, TrainingError on a loss that is not finite.
+        Raises InterruptedTrainingError after a saved stop, TrainingError on a loss that is not
+        finite.
         """
         while progress.epoch < self.stage.epochs:
             patience = self.recipe.patience
@@ -258,7 +261,7 @@ def use_bfloat16(recipe: Recipe, device: torch.device) -> bool:
     if recipe.precision != "auto":
         return recipe.precision == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     flags = torch.backends.cpu.get_cpu_capability()
     return flags.startswith("AVX512") and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 

@@ -60,6 +60,7 @@ class Recipe:
 
     encoder: str = "mobilenetv2"
     encoder_weights: str = "hub"  # hub, none or a file
+    image_size: int = 0  # pixels; 0: as the encoder's weights want it
     decoder: DecoderSettings = field(default_factory=DecoderSettings)
     decoding: DecodingDefaults = field(default_factory=DecodingDefaults)
     stages: tuple[Stage, ...] = (Stage(epochs=10),)
@@ -79,6 +80,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check(bool(self.stages), "stages", "must hold at least one stage")
+        _check(self.image_size >= 0, "image_size", "must not be negative")
         _check(self.min_count >= 1, "min_count", "must be at least 1")
         _check(self.max_words >= 1, "max_words", "must be at least 1")
         _check(self.captions_per_photo >= 1, "captions_per_photo", "must be at least 1")

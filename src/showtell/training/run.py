@@ -1,4 +1,4 @@
-"""A training run from recipe and data to a folder that can be resumed, exported and captioned with."""
+"""A training run: recipe and data to a folder that can be resumed, exported and used."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from safetensors.torch import save_file
 from showtell import __version__
 from showtell.data import open_dataset
 from showtell.data.features import Features, extract_features
-from showtell.data.table import CaptionedPhoto, Dataset
+from showtell.data.seen import NAMES_KEY, pack_names
+from showtell.data.table import CaptionedPhoto, Dataset, fingerprint
 from showtell.decode import beam_search
 from showtell.errors import RecipeError, TrainingError
 from showtell.folders import cache_dir
-from showtell.nets.encoder import SPEC_KEY, Encoder, EncoderSpec, build_encoder, encoder_from_spec
+from showtell.nets.encoder import SPEC_KEY, build_encoder, encoder_from_spec
 from showtell.nets.model import CaptionModel, TorchDecoder
 from showtell.training.batches import CachedFeatures, CaptionBatches, Pixels
 from showtell.training.checkpoint import Checkpoints, Progress, read_json, read_tensors, write_json
 from showtell.training.log import TrainingLog
 from showtell.training.loop import InterruptedTrainingError, StageLoop, load_weights
 from showtell.training.recipe import Recipe, recipe_from_dict
+from showtell.training.trained import ENCODER, RUN, VOCABULARY, spec_of
 from showtell.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
-RUN, VOCABULARY, ENCODER = "run.json", "vocabulary.json", "encoder.safetensors"
 # keys that change how a run goes on but not what it computes
 FREE_KEYS = ("save_minutes", "save_steps", "device", "feature_cache")
 
@@ -96,23 +97,27 @@ class _Run:
         self.checkpoints = Checkpoints(output)
         self.train_photos = dataset.split("train")
         if not self.train_photos:
-            raise TrainingError(f"{dataset.root}: no photo of the split train: nothing to learn from")
+            raise TrainingError(
+                f"{dataset.root}: no photo of the split train: nothing to learn from"
+            )
         self.device = _device(recipe.device)
         self.resumed = (output / RUN).is_file()
         if self.resumed and resume is None:
             raise TrainingError(
-                f"{output}: holds a run already: go on with --resume auto, or choose another --output"
+                f"{output}: holds a run already: go on with --resume auto,"
+                " or choose another --output"
             )
         if self.resumed:
             self._reopen()
         else:
             self._start()
         self.model = CaptionModel(self.encoder, recipe.decoder, len(self.vocabulary))
-        self.model.to(self.device, memory_format=torch.channels_last)
+        self.model.to(self.device)
+        self.model.encoder.to(memory_format=torch.channels_last)
 
     def _start(self) -> None:
         recipe = self.recipe
-        self.encoder = build_encoder(recipe.encoder, recipe.encoder_weights)
+        self.encoder = build_encoder(recipe.encoder, recipe.encoder_weights, recipe.image_size)
         captions = [text for photo in self.train_photos for text in photo.captions]
         self.vocabulary = Vocabulary.build(captions, recipe.min_count)
         self.output.mkdir(parents=True, exist_ok=True)
@@ -147,18 +152,15 @@ class _Run:
                 " had, or choose another --output"
             )
         if kept["data"] != self._described_data():
-            raise TrainingError(f"{self.output}: was begun on other photos than {self.dataset.root} holds")
+            raise TrainingError(
+                f"{self.output}: was begun on other photos than {self.dataset.root} holds"
+            )
         path = self.output / VOCABULARY
         self.vocabulary = Vocabulary.from_json(path.read_text("utf-8"), path)
-        spec = EncoderSpec.from_dict(
-            {k: v for k, v in kept["encoder"].items() if k not in ("channels", "grid")}
-        )
-        self.encoder = encoder_from_spec(spec, read_tensors(self.output / ENCODER))
+        self.encoder = encoder_from_spec(spec_of(kept), read_tensors(self.output / ENCODER))
         torch.manual_seed(self.recipe.seed)  # as in _start: new weights are drawn alike
 
     def _described_data(self) -> dict[str, Any]:
-        from showtell.data.table import fingerprint
-
         return {
             "layout": self.dataset.layout,
             "photos": {
@@ -170,6 +172,7 @@ class _Run:
                 for split in ("train", "dev")
                 if (photos := self.dataset.split(split))
             },
+            NAMES_KEY: pack_names(photo.name for photo in self.train_photos),
         }
 
     def train(self) -> Path:
@@ -220,7 +223,9 @@ class _Run:
         usable = [row for row in range(len(self.train_photos)) if row not in bad]
         self.batches = CaptionBatches(self.train_photos, usable, self.vocabulary, self.recipe)
         if not len(self.batches):
-            raise TrainingError(f"{self.dataset.root}: no training photo that can be read has captions")
+            raise TrainingError(
+                f"{self.dataset.root}: no training photo that can be read has captions"
+            )
         photos = [photo for photo in self.dataset.split("dev") if photo.captions]
         photos = photos[: self.recipe.dev_photos or None] or self.train_photos[:100]
         self.dev = _Dev(photos, self._features(photos, "plain"))
@@ -230,7 +235,11 @@ class _Run:
         regions = encoder.grid[0] * encoder.grid[1]
         shapes = {"regions": (regions, encoder.channels), "pooled": (encoder.channels,)}
         needs = self.model.decoder.needs
-        cache = Path(self.recipe.feature_cache) if self.recipe.feature_cache else cache_dir() / "features"
+        cache = (
+            Path(self.recipe.feature_cache)
+            if self.recipe.feature_cache
+            else cache_dir() / "features"
+        )
         with _bar(len(photos), f"features ({view})") as bar:
 
             def progress(done: int) -> None:
@@ -291,7 +300,12 @@ class _Run:
         folder.mkdir(exist_ok=True)
         lines = []
         for photo, caption in list(zip(photos, captions, strict=True))[:12]:
-            lines += [photo.name, f"  said: {caption}", *(f"  ref:  {t}" for t in photo.captions), ""]
+            lines += [
+                photo.name,
+                f"  said: {caption}",
+                *(f"  ref:  {t}" for t in photo.captions),
+                "",
+            ]
         path = folder / f"stage{number}-epoch{epoch:02d}.txt"
         path.write_text("\n".join(lines), "utf-8")
 
@@ -307,7 +321,9 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise RecipeError(f"device: '{name}' cannot be used ({str(error).splitlines()[0]})") from None
+        raise RecipeError(
+            f"device: '{name}' cannot be used ({str(error).splitlines()[0]})"
+        ) from None
     return device
 
 

@@ -1,0 +1,51 @@
+"""`showtell export`: a training run to a model bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from showtell.errors import MissingExtraError
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Bundle to write.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Dataset to check and score on (dev)."
+)
+@click.option(
+    "--precision", type=click.Choice(["float32", "float16", "int8", "auto"]), default="float32",
+    show_default=True, help="auto: the smallest that stays as good on dev.",
+)  # fmt: skip
+@click.option("--name", help="The model's name; the bundle folder's by default.")
+@click.option("--dev-photos", type=click.IntRange(0), default=0, help="Measure on that many only.")
+def export(
+    run: Path, output: Path, data: Path | None,
+    precision: Literal["float32", "float16", "int8", "auto"], name: str | None, dev_photos: int,
+) -> None:  # fmt: skip
+    """Export the best checkpoint of RUN as ONNX, checked against PyTorch and scored on dev."""
+    try:
+        from showtell.export import export as run_export
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "showtell":
+            raise
+        raise MissingExtraError("export", "train") from None
+    made = run_export(run, output, data, precision=precision, name=name, dev_photos=dev_photos)
+    parity = made.parity
+    click.echo(
+        f"PyTorch and ONNX: {parity.same_captions} of {parity.photos} captions the same,"
+        f" largest difference of log-probabilities {parity.largest_difference:.1e}"
+    )
+    for item in made.candidates:
+        if item.evaluation is not None:
+            scores = item.evaluation.scores
+            click.echo(
+                f"encoder {item.encoder}, decoder {item.decoder}: {item.bytes / 1e6:.1f} MB,"
+                f" BLEU-4 {scores.bleu_4:.1f}, CIDEr {scores.cider:.1f},"
+                f" {item.evaluation.seconds:.0f} s{'' if item.kept else ' (not kept)'}"
+            )
+    size = sum(file.stat().st_size for file in made.bundle.path.iterdir())
+    click.echo(f"{made.bundle.path}: {size / 1e6:.1f} MB")

@@ -1,0 +1,116 @@
+"""A model's card: what it was trained on, how good it is, what it may be used for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from showtell.bundle import Manifest
+from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
+
+FLICKR8K_TERMS = (
+    "Trained on Flickr8k (Hodosh, Young and Hockenmaier, 2013), which is for research and"
+    " education; its photos belong to their photographers."
+)
+
+
+def terms_of(layout: str) -> str:
+    """Return the terms that a dataset lays on a model trained on it, as far as they are known."""
+    if layout in ("flickr8k", "kaggle"):
+        return FLICKR8K_TERMS
+    return "The terms are those of the photos and captions it was trained on."
+
+
+def model_card(manifest: Manifest, vocabulary: Vocabulary, notes: str = "") -> str:
+    """Write the card, Markdown; `notes` is what a person found out (limits, bias)."""
+    training, encoder = manifest.training, manifest.encoder
+    photos = training.get("photos", {})
+    seen = photos.get("train", {})
+    recipe = training.get("recipe", {})
+    decoder = recipe.get("decoder", {})
+    tuned = encoder.get("fine_tuned") or ["none"]
+    lines = [
+        f"# {manifest.name}",
+        "",
+        "Writes one English sentence for a photo. " + manifest.terms,
+        "",
+        "## What it is",
+        "",
+        f"- Encoder: {encoder['network']}, {encoder['channels']} channels on a grid of"
+        f" {encoder['grid'][0]} x {encoder['grid'][1]}; started from: {encoder['weights']};"
+        f" trained here: {', '.join(tuned)}",
+        f"- Decoder: {manifest.decoder['kind']}, LSTM of {decoder.get('hidden', '?')},"
+        f" {len(vocabulary) - len(SPECIAL_WORDS)} words",
+        f"- Photos: {manifest.preprocessing.height} x {manifest.preprocessing.width} pixels,"
+        f" {manifest.preprocessing.resize}",
+        f"- Decoding: beam {manifest.decoding.beam}, length penalty"
+        f" {manifest.decoding.length_penalty:g}, at most {manifest.decoding.max_length} tokens",
+        "- Precision: " + ", ".join(f"{part} {p}" for part, p in manifest.precision.items()),
+        f"- Trained on: {training.get('dataset', '?')}, {seen.get('count', '?')} photos with"
+        f" {seen.get('captions', '?')} captions, {training.get('seconds', 0) / 60:.0f} minutes",
+        f"- Written by: {manifest.written_by}",
+        "",
+        *_scores(manifest.scores),
+        *_confidence(manifest.confidence),
+        "## Good at, bad at",
+        "",
+        notes.strip()
+        or "It describes what its training photos show. Elsewhere it says the nearest thing that it"
+        " knows, and sounds as sure: look at `confidence`, and at the photo.",
+        "",
+        "## Terms",
+        "",
+        manifest.terms + " showtell's code is Apache-2.0; that licence does not cover this model's"
+        " training data.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _scores(scores: list[dict[str, Any]]) -> list[str]:
+    if not scores:
+        return []
+    keys = {
+        "bleu_1": "BLEU-1", "bleu_2": "BLEU-2", "bleu_3": "BLEU-3", "bleu_4": "BLEU-4",
+        "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr",
+    }  # fmt: skip
+    first = scores[0]
+    lines = [
+        "## Scores",
+        "",
+        f"Split {first['split']}, beam {first['beam']}, scorer {first['scorer']}, as shipped."
+        " The model was chosen on the first half of dev.",
+        "",
+        "| part | photos | " + " | ".join(keys.values()) + " |",
+        "|---|---|" + "---|" * len(keys),
+    ]
+    for part in scores:
+        values = [f"{part[k]:.1f}" if part.get(k) is not None else "-" for k in keys]
+        lines.append(f"| {part['part']} | {part['photos']} | " + " | ".join(values) + " |")
+    lines += [
+        "",
+        f"Captions have {first['mean_length']:.1f} words on average;"
+        f" {100 * first['distinct_captions']:.0f} % of them are distinct, with"
+        f" {first['distinct_words']} different words.",
+        "",
+    ]
+    return lines
+
+
+def _confidence(confidence: dict[str, Any] | None) -> list[str]:
+    if not confidence or "dev_second_half" not in confidence:
+        return []
+    held = confidence["dev_second_half"]
+    lines = [
+        "## Confidence",
+        "",
+        f"The chance that a caption is good: {confidence['measure']}. Fitted on the first half of"
+        f" dev; on the second half ({held['photos']} photos, {100 * held['good']:.0f} % good) the"
+        f" expected calibration error is {held['expected_calibration_error']:.3f}.",
+        "",
+        "| confidence said | share that is good | photos |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| {b['confidence']:.2f} | {b['good']:.2f} | {b['count']} |" for b in held["reliability"]
+    ]
+    return [*lines, ""]
