@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from showtell.data.table import SPLITS
+from showtell.photo_files import printable
 
 if TYPE_CHECKING:
     from showtell.data.check import DatasetReport
@@ -21,7 +22,7 @@ def data() -> None:
     """Check and draw captioned datasets."""
 
 
-@data.command()
+@data.command(short_help="Say what a dataset holds and what is wrong with it.")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--workers", type=click.IntRange(1), help="Decoding threads.  [default: one a core]")
 @click.pass_context
@@ -43,7 +44,7 @@ def check(ctx: click.Context, directory: Path, workers: int | None) -> None:
         ctx.exit(FAILED)
 
 
-@data.command()
+@data.command(short_help="Draw a synthetic captioned set.")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--count", type=click.IntRange(1), required=True, help="Number of photos.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same draws the same.")
@@ -59,7 +60,7 @@ def shapes(directory: Path, count: int, seed: int, size: int) -> None:
 
     dataset = draw_shapes(directory, count, seed, size)
     sizes = ", ".join(f"{split} {len(dataset.split(split)):,}" for split in SPLITS)
-    click.echo(f"{len(dataset.photos):,} photos in {_shown(str(directory))}: {sizes}")
+    click.echo(f"{len(dataset.photos):,} photos in {printable(str(directory))}: {sizes}")
 
 
 def _summary(report: DatasetReport) -> str:
@@ -68,7 +69,7 @@ def _summary(report: DatasetReport) -> str:
     sizes = ", ".join(f"{split} {size:,}" for split, size in report.splits.items())
     drawn = " (drawn by hash of the photo's name)" if report.split_drawn else ""
     lines = [
-        f"{report.layout} layout in {_shown(str(report.root))}",
+        f"{report.layout} layout in {printable(str(report.root))}",
         f"{report.photos:,} photos, {report.captions:,} captions",
         f"splits: {sizes}{drawn}",
         f"photos of no split: {report.unsplit:,}",
@@ -88,9 +89,4 @@ def _summary(report: DatasetReport) -> str:
 
 def _line(finding: Finding) -> str:
     mark = "" if finding.severity == "error" else f"{finding.severity}: "
-    return f"{mark}{finding.kind}: {_shown(finding.name)}: {_shown(finding.detail)}"
-
-
-def _shown(text: str) -> str:
-    """Keep to one line, and to what a terminal can show, whatever a file is called."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    return f"{mark}{finding.kind}: {printable(finding.name)}: {printable(finding.detail)}"

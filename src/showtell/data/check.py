@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -12,16 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from showtell.data.listing import Finding, Listing
 from showtell.data.readers import read_listing, usable_photos
 from showtell.data.table import SPLITS, CaptionedPhoto
+from showtell.errors import PhotoError
+from showtell.image import Preprocessing, name_of, open_photo
+from showtell.photo_files import SUFFIXES
 from showtell.vocabulary import tokenize
 
 FREQUENT = 5  # a word must occur this often to be in the vocabulary of most published captioners
-_PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+_SMALL = Preprocessing(height=16, width=16)  # JPEGs may decode small; all their bytes are read
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _uncaptioned(listing: Listing) -> list[Finding]:
             continue  # somebody's picture folder, of which the dataset uses a few
         for name in sorted(listing.folders.names(folder)):
             path = os.path.join(folder, name)  # noqa: PTH118
-            if path not in named and name.lower().endswith(_PHOTO_SUFFIXES):
+            if path not in named and Path(name).suffix.lower() in SUFFIXES:
                 shown = os.path.relpath(path, listing.photo_folder or root)
                 findings.append(Finding("without captions", shown, "on disk only", "note"))
     return findings
@@ -173,14 +174,8 @@ def _look(photo: CaptionedPhoto) -> tuple[bytes, str | None]:
 
 
 def _fault(data: bytes) -> str | None:
-    if not data:
-        return "an empty file"
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.draft("RGB", (32, 32))  # JPEGs decode small; all bytes are still read
-            image.load()
-    except Exception as error:  # Pillow's plug-ins raise nearly any type on broken bytes
-        if isinstance(error, UnidentifiedImageError):
-            return "not a photo"
-        return str(error) or type(error).__name__
+        open_photo(data, preprocessing=_SMALL)
+    except PhotoError as error:
+        return str(error).removeprefix(f"{name_of(data)}: ")
     return None

@@ -13,6 +13,7 @@ from showtell.data import flickr8k, kaggle, own
 from showtell.data.listing import Layout, Listing
 from showtell.data.table import CaptionedPhoto, Dataset
 from showtell.errors import DatasetError
+from showtell.photo_files import printable
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def usable_photos(listing: Listing) -> tuple[CaptionedPhoto, ...]:
 def _unknown_layout(directory: Path) -> str:
     known = "; ".join(f"{layout.name}: {layout.looks_like}" for layout in LAYOUTS)
     with os.scandir(directory) as entries:
-        names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in entries)
+        names = sorted(printable(e.name) + ("/" if e.is_dir() else "") for e in entries)
     seen = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return f"{directory}: no known layout. It holds {seen or 'nothing'}. Known are {known}"
 
