@@ -1,0 +1,237 @@
+"""`showtell caption`: captions for photos and folders of photos."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+
+import click
+
+from showtell.errors import ShowtellError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from showtell.caption_output import Format
+    from showtell.captions import Caption
+
+FAILED = 1
+STDIN = "-"
+
+
+@click.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("-r", "--recursive", is_flag=True, help="Look into subfolders too.")
+@click.option(
+    "-m", "--model", help="A model's name, a bundle or a run.  [default: the shipped one]"
+)
+@click.option(
+    "--beam", type=click.IntRange(1), help="Width of the search.  [default: the model's, 3]"
+)
+@click.option(
+    "--nbest",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Captions for each photo: the best and its alternatives.",
+)
+@click.option(
+    "--words", is_flag=True, help="Each word's log-probability; as JSONL its attention too."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "jsonl", "csv"]),
+    default="text",
+    show_default=True,
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write to FILE, whole or not at all.  [default: standard output]",
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(["beam", "diverse", "sample", "mbr"]),
+    default="beam",
+    show_default=True,
+    help="mbr: the one of 16 samples that agrees most with the others.",
+)
+@click.option("--length-penalty", type=click.FloatRange(0), help="[default: the model's, 1]")
+@click.option(
+    "--max-length", type=click.IntRange(1), help="Most words.  [default: the model's, 24]"
+)
+@click.option(
+    "--no-repeat-ngram",
+    type=click.IntRange(0),
+    default=0,
+    help="No sequence of so many words occurs twice (beam, diverse).",
+)
+@click.option("--groups", type=click.IntRange(1), help="Groups of --strategy diverse.")
+@click.option(
+    "--diversity",
+    type=click.FloatRange(0),
+    default=0.5,
+    show_default=True,
+    help="What repeating another group's word costs.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="The same draws the same (sample, mbr).",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Below 1: likelier words (sample, mbr).",
+)
+@click.option(
+    "--top-k",
+    type=click.IntRange(0),
+    default=0,
+    help="Draw from the K likeliest words only (sample, mbr).",
+)
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    help="Draw from the likeliest words that hold P of the probability (sample, mbr).",
+)
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="[default: one for each core]")
+def caption(
+    paths: tuple[str, ...],
+    recursive: bool,
+    model: str | None,
+    nbest: int,
+    words: bool,
+    form: Format,
+    output: Path | None,
+    threads: int | None,
+    **options: Any,
+) -> None:
+    """Caption photos and folders of photos; - reads one photo from standard input.
+
+    Captions go to standard output, errors to standard error, one line each. Exit code 0: all
+    captioned; 1: some photos failed and are named, the others are done; 2: wrong usage.
+
+    \b
+    showtell caption dog.jpg
+    showtell caption holiday/ --recursive --format jsonl --output holiday.jsonl
+    """
+    from showtell.caption_output import header, line, whole_file
+
+    if words and form == "csv":
+        raise click.UsageError("--words needs --format text or jsonl: CSV has no place for them")
+    if paths.count(STDIN) > 1:
+        raise click.UsageError("- (standard input) can be given once only")
+    if STDIN in paths and sys.stdin.isatty():
+        raise click.UsageError("- reads a photo from standard input, and this one is a terminal")
+    # What a decoder mutters about odd metadata is no news: the photo opens, or an error says why.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+    screen = _Screen()
+    photos = _found(paths, recursive, screen)
+    with contextlib.ExitStack() as stack:
+        screen.target = stack.enter_context(whole_file(output)) if output else _standard_output()
+        if sys.stderr.isatty():
+            photos = counted = list(photos)
+            if len(counted) > 1:
+                stack.enter_context(screen.progress(len(counted)))
+        captions = _captions(photos, model, threads, {"nbest": nbest, **options})
+        screen.show(header(form, nbest=nbest))
+        for found in captions:
+            screen.show(line(found, form, nbest=nbest, words=words))
+            if found.error is not None:
+                screen.fail(found.error)
+            screen.advance()
+    if screen.failures:
+        click.get_current_context().exit(FAILED)
+
+
+class _Screen:
+    """Writes captions to `target` and errors to standard error, around a bar if there is one."""
+
+    def __init__(self) -> None:
+        self.target: IO[str] = sys.stdout
+        self.failures = 0
+        self._bar: tqdm[Any] | None = None
+
+    def progress(self, total: int) -> tqdm[Any]:
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=total, unit="photo", file=sys.stderr)
+        return self._bar
+
+    def advance(self) -> None:
+        if self._bar is not None:
+            self._bar.update()
+
+    def show(self, text: str) -> None:
+        self._write(text, self.target)
+
+    def fail(self, message: str) -> None:
+        self.failures += 1
+        self._write(f"showtell: {message}\n", sys.stderr)
+
+    def _write(self, text: str, target: IO[str]) -> None:
+        bar = self._bar if target.isatty() else None
+        if bar is not None:
+            bar.clear()
+        target.write(text)
+        target.flush()
+        if bar is not None:
+            bar.refresh()
+
+
+def _found(paths: tuple[str, ...], recursive: bool, screen: _Screen) -> Iterable[Path | BinaryIO]:
+    """Find photos one by one; refuse paths that hold none before a model is loaded."""
+    from showtell.photo_files import SUFFIXES, find_photos, printable
+
+    def each() -> Iterator[Path | BinaryIO]:
+        for path in paths:
+            if path == STDIN:
+                yield cast("BinaryIO", sys.stdin.buffer)
+            else:
+                yield from find_photos(
+                    [path], recursive=recursive, report=lambda error: screen.fail(str(error))
+                )
+
+    photos = each()
+    first = next(photos, None)
+    if first is not None:
+        return itertools.chain([first], photos)
+    if not screen.failures:
+        where = ", ".join(printable(path) for path in paths)
+        deeper = "" if recursive else "; --recursive looks into subfolders"
+        raise ShowtellError(f"{where}: no photos here ({' '.join(sorted(SUFFIXES))}){deeper}")
+    return []
+
+
+def _captions(
+    photos: Iterable[Path | BinaryIO], model: str | None, threads: int | None,
+    options: dict[str, Any],
+) -> Iterator[Caption]:  # fmt: skip
+    from showtell.captioner import Captioner
+
+    try:
+        return Captioner.load(model, threads=threads).caption(photos, **options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _standard_output() -> IO[str]:
+    if hasattr(sys.stdout, "reconfigure"):  # no terminal's encoding shall end a long run
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return sys.stdout
