@@ -159,6 +159,23 @@ def test_photos_on_disk_that_no_file_speaks_of_are_notes(write, tmp_path):
     assert found(report) == [("note", "without captions", "horse.JPG")]
 
 
+def test_the_folder_that_one_is_in_is_checked_like_any_other(tmp_path, monkeypatch):
+    write_own(tmp_path)
+    write_photos(tmp_path, ["horse.jpg"])
+    monkeypatch.chdir(tmp_path)
+    for here in (Path(), Path("captions.csv")):
+        assert found(check_dataset(here)) == [("note", "without captions", "horse.jpg")]
+
+
+def test_a_missing_photo_that_no_split_uses_is_a_warning(tmp_path):
+    """As in Flickr8k's own token file, which has captions for a `….jpg.1`."""
+    write_flickr8k(tmp_path, {"dog.jpg": ("A dog",), "dog.jpg.1": ("?1",)}, {"dev": ["dog.jpg"]})
+    (tmp_path / "Flicker8k_Dataset" / "dog.jpg.1").unlink()
+    report = check_dataset(tmp_path)
+    assert report.ok
+    assert found(report) == [("warning", "missing", "dog.jpg.1")]
+
+
 def test_a_picture_folder_outside_of_the_dataset_is_not_looked_through(tmp_path):
     write_photos(tmp_path / "album", ["1.jpg", "2.jpg", "3.jpg"])
     write_csv(tmp_path / "set" / "my.csv", ["image", "caption"], [("../album/1.jpg", "x")])

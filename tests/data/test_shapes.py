@@ -230,9 +230,10 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     assert drawn_files(tmp_path) == {"mine.txt": b"mine"}
 
 
-def test_an_empty_folder_is_filled(tmp_path):
-    (tmp_path / "set").mkdir()
-    assert len(draw_shapes(tmp_path / "set", 3).photos) == 3
+def test_an_empty_folder_is_filled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(draw_shapes(Path(), 3).photos) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["captions.jsonl", "photos"]
 
 
 def test_an_interrupted_drawing_leaves_nothing_behind(tmp_path, monkeypatch):

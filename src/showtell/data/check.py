@@ -13,7 +13,7 @@ from statistics import fmean, median
 
 from tqdm import tqdm
 
-from showtell.data.listing import Finding, Listing
+from showtell.data.listing import Finding, Listing, Severity
 from showtell.data.readers import read_listing, usable_photos
 from showtell.data.table import SPLITS, CaptionedPhoto
 from showtell.errors import PhotoError
@@ -112,7 +112,10 @@ def _absent(listing: Listing) -> list[Finding]:
     findings = []
     for photo in listing.photos.values():
         if not listing.folders.has(photo.path):
-            findings.append(Finding("missing", photo.name, f"named in {photo.where}"))
+            # Flickr8k's own token file speaks of a photo that was never there, in none of its
+            # lists: nothing is trained or scored on such, so there is nothing to repair.
+            severity: Severity = "error" if photo.split else "warning"
+            findings.append(Finding("missing", photo.name, f"named in {photo.where}", severity))
         elif not photo.captions:
             findings.append(Finding("without captions", photo.name, f"named in {photo.where}"))
     return findings
@@ -120,9 +123,10 @@ def _absent(listing: Listing) -> list[Finding]:
 
 def _uncaptioned(listing: Listing) -> list[Finding]:
     """Find photos on disk, beside captioned ones, that the files do not name."""
-    named = {os.path.normpath(photo.path) for photo in listing.photos.values()}
-    folders = {os.path.dirname(path) for path in named}  # noqa: PTH120 (Path is slow by thousands)
-    root = os.path.normpath(listing.root)
+    # Strings, since Path is slow by thousands; links are not followed, as in the files.
+    named = {os.path.abspath(photo.path) for photo in listing.photos.values()}  # noqa: PTH100
+    folders = {os.path.dirname(path) for path in named}  # noqa: PTH120
+    root = os.path.abspath(listing.root)  # noqa: PTH100
     findings = []
     for folder in sorted(folders):
         if folder != root and not folder.startswith(os.path.join(root, "")):  # noqa: PTH118
@@ -130,7 +134,7 @@ def _uncaptioned(listing: Listing) -> list[Finding]:
         for name in sorted(listing.folders.names(folder)):
             path = os.path.join(folder, name)  # noqa: PTH118
             if path not in named and Path(name).suffix.lower() in SUFFIXES:
-                shown = os.path.relpath(path, listing.photo_folder or root)
+                shown = os.path.relpath(path, listing.photo_folder or listing.root)
                 findings.append(Finding("without captions", shown, "on disk only", "note"))
     return findings
 

@@ -41,15 +41,17 @@ def draw_shapes(directory: Path, count: int, seed: int = 0, size: int = 96) -> D
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise DatasetError(f"{directory}: not empty: choose another folder for the shapes")
-    target = directory.absolute()
+    target = directory.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         (partial / "photos").mkdir(parents=True)
         _draw_into(partial, count, seed, size)
-        if target.exists():
-            target.rmdir()  # empty; a rename replaces no folder on every system
-        partial.rename(target)
+        if target.exists():  # empty, and perhaps where somebody's shell is: fill, not replace it
+            (partial / "photos").rename(target / "photos")
+            (partial / "captions.jsonl").rename(target / "captions.jsonl")
+        else:
+            partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return open_dataset(directory)
