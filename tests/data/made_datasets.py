@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from showtell.data import Dataset
+
 Captions = Mapping[str, Sequence[str]]
 DOGS: Captions = {
     "dog.jpg": ("A dog runs .", 'The sign says "dog", in red', "dog"),
@@ -79,3 +81,11 @@ def write_own(root: Path, captions: Captions = DOGS) -> Path:
     rows = [(name, text) for name, texts in captions.items() for text in texts]
     write_csv(root / "captions.csv", ["image", "caption"], rows)
     return root
+
+
+def captions_of(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    return {photo.name: photo.captions for photo in dataset.photos}
+
+
+def splits_of(dataset: Dataset) -> dict[str, str | None]:
+    return {photo.name: photo.split for photo in dataset.photos}
