@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from showtell.captions import Caption
 from showtell.errors import ShowtellError
@@ -65,8 +65,8 @@ def line(caption: Caption, form: Format, *, nbest: int = 1, words: bool = False)
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[IO[str]]:
-    """Open a file for writing that takes its place only when complete (UTF-8, `\\n`).
+def whole_file(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
+    """Open a file for writing that takes its place only when complete; as text UTF-8 with `\\n`.
 
     Where the block fails, what stood at `path` before stays. A device or pipe is written as it is.
 
@@ -74,17 +74,20 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
     """
     path = path.resolve()  # a link stays a link: what it leads to is replaced
     shown = printable(os.fspath(path))
+    how: dict[str, Any] = {"mode": "wb"}
+    if not binary:
+        how = {"mode": "w", "encoding": "utf-8", "newline": "\n"}
     try:
         if path.is_dir():
             raise ShowtellError(f"{shown}: a folder, not a file to write to")
         if path.exists() and not path.is_file():
-            with path.open("w", encoding="utf-8", newline="\n") as device:
+            with path.open(**how) as device:
                 yield device
             return
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:50]}.", dir=path.parent)
         work = Path(name)
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            with os.fdopen(descriptor, **how) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -100,16 +100,30 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.floa
     return pixels
 
 
+def seen_box(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, ...]:
+    """Return what the model sees of a photo of `size`: left, top, right, bottom in its pixels.
+
+    The whole photo for `squash`, less for `crop`; for `pad` the box reaches out of the photo.
+    """
+    if preprocessing.resize == "squash":
+        return (0.0, 0.0, float(size[0]), float(size[1]))
+    across, down = preprocessing.width / size[0], preprocessing.height / size[1]
+    if preprocessing.resize == "crop":
+        scale = max(across, down) / preprocessing.crop_fraction
+    else:
+        scale = min(across, down)
+    width, height = preprocessing.width / scale, preprocessing.height / scale
+    left, top = (size[0] - width) / 2, (size[1] - height) / 2
+    return (left, top, left + width, top + height)
+
+
 def _resize(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     width, height = preprocessing.width, preprocessing.height
     method = _RESAMPLING[preprocessing.interpolation]
     if preprocessing.resize == "crop":
         # The cut is made while resizing, in fractions of a pixel, so nothing is rounded.
-        scale = max(width / image.width, height / image.height) / preprocessing.crop_fraction
-        cut_width = min(width / scale, image.width)
-        cut_height = min(height / scale, image.height)
-        left, top = (image.width - cut_width) / 2, (image.height - cut_height) / 2
-        box = (left, top, left + cut_width, top + cut_height)
+        left, top, right, bottom = seen_box(image.size, preprocessing)
+        box = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
         return image.resize((width, height), method, box=box, reducing_gap=2.0)
     if preprocessing.resize == "pad":
         scale = min(width / image.width, height / image.height)

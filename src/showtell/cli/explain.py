@@ -1,0 +1,56 @@
+"""`showtell explain`: where the model looked for each word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from showtell.errors import ShowtellError
+
+SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".pdf": "PDF"}
+
+
+@click.command()
+@click.argument("photo", metavar="PHOTO", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    required=True,
+    help="Picture to write: .png, .jpg, .webp or .pdf.",
+)
+@click.option(
+    "-m", "--model", help="A model's name, a bundle or a run.  [default: the shipped one]"
+)
+@click.option(
+    "--beam", type=click.IntRange(1), help="Width of the search.  [default: the model's, 3]"
+)
+def explain(photo: Path, output: Path, model: str | None, beam: int | None) -> None:
+    """Draw where the model looked for each word of PHOTO's caption, in one picture.
+
+    Prints the caption. A model whose decoder has no attention cannot be explained: exit code 1.
+    """
+    form = SUFFIXES.get(output.suffix.lower())
+    if form is None:
+        raise click.UsageError(f"--output {output}: end it in {', '.join(SUFFIXES)}")
+
+    from showtell.caption_output import line, whole_file
+    from showtell.captioner import Captioner
+    from showtell.explain import draw_attention
+    from showtell.image import open_photo
+
+    captioner = Captioner.load(model)
+    manifest = captioner.bundle.manifest
+    if not manifest.decoder["attention"]:
+        raise ShowtellError(
+            f"{manifest.name}: its decoder ({manifest.decoder.get('kind', 'unknown')}) has no"
+            " attention, so there is nothing to draw: name a model with attention by --model"
+        )
+    caption = captioner.caption(photo, beam=beam)
+    picture = draw_attention(open_photo(photo), caption, manifest.preprocessing)
+    options = {"quality": 92} if form in ("JPEG", "WEBP") else {}
+    with whole_file(output, binary=True) as file:
+        picture.save(file, form, **options)
+    click.echo(line(caption, "text"), nl=False)
