@@ -235,7 +235,10 @@ class _Search:
         scores: NDArray[np.float64], parents: Integers, group: int,
     ) -> None:  # fmt: skip
         """Note hypotheses whose END is among the best candidates of their group."""
-        totals = np.where(np.isnan(ends), _NEVER, live + ends)
+        totals = live + ends
+        if not (totals >= scores[:, -1:]).any():  # most steps: no END among the best
+            return
+        totals = np.where(np.isnan(ends), _NEVER, totals)
         slots = np.arange(self.group)
         rivals = totals[:, None, :]
         ahead = (rivals > totals[:, :, None]) | (
