@@ -29,7 +29,7 @@ class DecoderSettings:
     hidden: int = 512
     heads: int = 8
     dropout: float = 0.5
-    tied: bool = True  # the softmax shares the word embedding (Press and Wolf, 2017)
+    tied: bool = True  # of attention: the softmax shares the word embedding (Press and Wolf, 2017)
 
     def __post_init__(self) -> None:
         if self.kind not in DECODERS:

@@ -7,12 +7,13 @@ So they are read from the weights file, travel in every checkpoint, and are neve
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import timm
 import torch
@@ -20,14 +21,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from showtell.errors import RecipeError, TrainingError
-from showtell.image import Preprocessing
+from showtell.image import Interpolation, Preprocessing, Resize
 from showtell.nets.folding import fold_batch_norm
 
 logger = logging.getLogger(__name__)
 
 Trainable = Literal["none", "last", "all"]
 SPEC_KEY = "showtell_encoder"  # in a safetensors file's metadata: our own EncoderSpec as JSON
-ALLOWED_OPTIONS = ("pad_type",)  # arguments of timm.create_model that a weights file may set
+# arguments of timm.create_model that a weights file may set, and to what
+ALLOWED_OPTIONS = {"pad_type": ("", "same", "valid")}
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,17 @@ class EncoderSpec:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> EncoderSpec:
         """Read what `to_dict` returned; raises RecipeError on an option that is not allowed."""
-        wrong = [name for name in data["options"] if name not in ALLOWED_OPTIONS]
-        if wrong:
-            raise RecipeError(f"encoder option '{wrong[0]}': a weights file may not set it")
-        return cls(**{**data, "preprocessing": Preprocessing.from_dict(data["preprocessing"])})
+        for name, value in data["options"].items():
+            if value not in ALLOWED_OPTIONS.get(name, ()):
+                raise RecipeError(f"encoder option {name}={value}: a weights file may not set it")
+        preprocessing = Preprocessing.from_dict(data["preprocessing"])
+        for value, known in (
+            (preprocessing.resize, get_args(Resize)),
+            (preprocessing.interpolation, get_args(Interpolation)),
+        ):
+            if value not in known:
+                raise RecipeError(f"encoder preprocessing: '{value}' is none of {', '.join(known)}")
+        return cls(**{**data, "preprocessing": preprocessing})
 
 
 @dataclass(frozen=True)
@@ -93,9 +102,16 @@ class Encoder(nn.Module):
         self.spec = spec
         self.network = network.eval()
         self.trainable: Trainable = "none"
-        with torch.no_grad():
-            size = (spec.preprocessing.height, spec.preprocessing.width)
-            shape = self._map(torch.zeros(1, 3, *size)).shape
+        size = (spec.preprocessing.height, spec.preprocessing.width)
+        try:
+            with torch.no_grad():
+                found = self._map(torch.zeros(1, 3, *size))
+                shape: tuple[int, ...] = tuple(getattr(found, "shape", ()))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise RecipeError(
+                f"encoder '{spec.network}': cannot read photos of {size[0]} x {size[1]} pixels"
+                f" ({_first_line(error)}): choose another image_size"
+            ) from None
         if len(shape) != 4:
             raise RecipeError(f"encoder '{spec.network}': not a CNN (its features are no map)")
         self.channels: int = shape[1]
@@ -109,6 +125,8 @@ class Encoder(nn.Module):
 
     def _map(self, pixels: Tensor) -> Tensor:
         features: Tensor = self.network.forward_features(pixels)  # type: ignore[operator]
+        if getattr(self.network, "output_fmt", None) == "NHWC":
+            return features.permute(0, 3, 1, 2)
         return features
 
     def set_trainable(self, part: Trainable) -> None:
@@ -159,19 +177,13 @@ def build_encoder(name: str, weights: str = "hub", image_size: int = 0) -> Encod
     Raises RecipeError on an unknown name or weights that do not fit, TrainingError where the
     hub cannot be reached.
     """
-    network = PRESETS[name].network if name in PRESETS else name
-    if not timm.is_model(network):
-        near = timm.list_models(f"*{network.split('_')[0]}*")[:5]
-        hint = f"; timm has {', '.join(near)}" if near else ""
-        raise RecipeError(
-            f"encoder '{name}': neither a preset ({', '.join(PRESETS)}) nor in timm{hint}"
-        )
+    network = _known_network(name)
     if weights == "hub":
         encoder = _from_hub(network)
     elif weights == "none":
         encoder = encoder_from_spec(_timm_spec(network, "random"))
     else:
-        encoder = _from_file(name, network, Path(weights))
+        encoder = _from_file(name, network, Path(weights).expanduser())
     if image_size:
         size = replace(encoder.spec.preprocessing, height=image_size, width=image_size)
         encoder = Encoder(replace(encoder.spec, preprocessing=size), encoder.network)
@@ -180,10 +192,10 @@ def build_encoder(name: str, weights: str = "hub", image_size: int = 0) -> Encod
 
 def encoder_from_spec(spec: EncoderSpec, state: dict[str, Tensor] | None = None) -> Encoder:
     """Build an encoder exactly as `spec` says, with `state` as weights where given."""
-    options: dict[str, Any] = dict(spec.options)
-    model = timm.create_model(
-        spec.network, pretrained=False, num_classes=0, global_pool="", **options
-    )
+    try:
+        model = _create(spec.network, pretrained=False, **spec.options)
+    except TypeError as error:  # a weights file's option that this network does not take
+        raise RecipeError(f"{spec.source}: '{spec.network}' {_first_line(error)}") from None
     _set_epsilon(model, spec.batch_norm_epsilon)
     encoder = Encoder(replace(spec, folded=False), model)
     if spec.folded:
@@ -191,6 +203,38 @@ def encoder_from_spec(spec: EncoderSpec, state: dict[str, Tensor] | None = None)
     if state is not None:
         _load(model, state, spec)
     return encoder
+
+
+def _known_network(name: str) -> str:
+    """Return timm's name of the network `name`, a preset or already timm's."""
+    network = PRESETS[name].network if name in PRESETS else name
+    if not timm.is_model(network):
+        near = difflib.get_close_matches(name, [*PRESETS, *timm.list_models()], 3)
+        hint = f": did you mean {' or '.join(near)}?" if near else ""
+        raise RecipeError(
+            f"encoder '{name}': neither a preset ({', '.join(PRESETS)}) nor in timm{hint}"
+        )
+    try:
+        timm.get_pretrained_cfg(network)
+    except RuntimeError:  # a known network with an unknown tag
+        near = timm.list_pretrained(f"{network.split('.')[0]}.*")
+        raise RecipeError(
+            f"encoder '{name}': timm has no such weights, only {', '.join(near) or 'the network'}"
+        ) from None
+    return network
+
+
+def _create(network: str, **options: Any) -> nn.Module:
+    """Create timm's network without classifier, and without pooling where it can do without."""
+    try:
+        model: nn.Module = timm.create_model(network, num_classes=0, global_pool="", **options)
+    except AssertionError:  # "Cannot disable pooling", which is never run
+        model = timm.create_model(network, num_classes=0, **options)
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _timm_spec(network: str, source: str) -> EncoderSpec:
@@ -207,7 +251,7 @@ def _timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
     return Preprocessing(
         height=height,
         width=width,
-        resize="crop",
+        resize="squash" if config.get("crop_mode") == "squash" else "crop",
         crop_fraction=crop,
         interpolation=config.get("interpolation", "bicubic"),
         mean=tuple(config["mean"]),
@@ -216,12 +260,14 @@ def _timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
 
 
 def _from_hub(network: str) -> Encoder:
+    settings = timm.get_pretrained_cfg(network)
+    if settings is None or not settings.has_weights:
+        raise RecipeError(
+            f"encoder '{network}': the hub has no weights for it:"
+            " give encoder_weights=FILE.safetensors, or none"
+        )
     try:
-        model = timm.create_model(network, pretrained=True, num_classes=0, global_pool="")
-    except RuntimeError as error:
-        if "No pretrained weights" not in str(error):
-            raise
-        raise RecipeError(f"encoder '{network}': the hub has no weights for it") from None
+        model = _create(network, pretrained=True)
     except Exception as error:  # huggingface_hub, urllib and httpx each raise their own
         raise TrainingError(
             f"encoder '{network}': its weights could not be downloaded from the hub"
@@ -248,7 +294,7 @@ def _from_file(name: str, network: str, path: Path) -> Encoder:
     except (SafetensorError, OSError) as error:
         raise TrainingError(f"{path}: not a safetensors file ({error})") from None
     spec = _spec_of_file(name, network, path, metadata)
-    if spec.network != network:
+    if spec.network.split(".")[0] != network.split(".")[0]:  # a tag names weights, not a network
         raise RecipeError(
             f"{path}: holds weights of '{spec.network}', the recipe wants '{network}'"
         )

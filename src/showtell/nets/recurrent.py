@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,18 @@ class _PackedRecurrence(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> Tensor:  # fmt: skip
         # inputs (tokens, 4d): word part of the gates; weight (4d, d); h, c (rows, d)
+        # gates and cells are kept in float32 at least, whatever the products are made in
+        wide = torch.promote_types(inputs.dtype, torch.float32)
         size = weight.shape[1]
         matrix = weight.to(dtype).t().contiguous()
-        gates = inputs.float().clone()
+        gates = inputs.to(wide, copy=True)
         cells = gates.new_empty(gates.shape[0], size)
         outputs = torch.empty_like(cells)
-        h0, c0 = h.float(), c.float()
+        h0, c0 = h.to(wide), c.to(wide)
         h, c, start = h0, c0, 0
         for n in sizes:
             gate = gates[start : start + n]
-            gate += (h[:n].to(dtype) @ matrix).float()
+            gate += (h[:n].to(dtype) @ matrix).to(wide)
             gate[:, : 3 * size].sigmoid_()  # input, forget, output
             gate[:, 3 * size :].tanh_()  # candidate
             i, f, o, g = gate.chunk(4, dim=1)
@@ -83,10 +86,11 @@ class _PackedRecurrence(torch.autograd.Function):
         return outputs
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         gates, cells, outputs, weight, h0, c0 = ctx.saved_tensors
         sizes, dtype = ctx.sizes, ctx.dtype
-        grad = grads[0].float()
+        grad = grads[0]
         matrix = weight.to(dtype)
         d_gates = torch.empty_like(gates)
         before = torch.empty_like(outputs)  # h of the step before, for the weights' gradient
@@ -112,8 +116,8 @@ class _PackedRecurrence(torch.autograd.Function):
             torch.mul(d_out * tanh_c, o * (1 - o), out=d_o)
             torch.mul(d_cell * i, 1 - g * g, out=d_g)
             dc[:n] = d_cell * f
-            dh[:n] = (d_gates[here].to(dtype) @ matrix).float()
-        d_weight = (d_gates.to(dtype).t() @ before.to(dtype)).float()
+            dh[:n] = (d_gates[here].to(dtype) @ matrix).to(dh.dtype)
+        d_weight = (d_gates.to(dtype).t() @ before.to(dtype)).to(weight.dtype)
         return d_gates, d_weight, dh, dc, None, None
 
 
@@ -138,7 +142,7 @@ class PackedLSTM(nn.Module):
     def forward(self, inputs: Tensor, sizes: tuple[int, ...], h: Tensor, c: Tensor) -> Tensor:
         """Run over packed `inputs` [tokens, inputs] from states [rows, size], in packed order.
 
-        Returns the outputs, float32 [tokens, size].
+        Returns the outputs [tokens, size], in float32 or, where `inputs` are, in float64.
         """
         device = inputs.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else h.dtype
