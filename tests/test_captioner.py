@@ -46,8 +46,8 @@ def noise(seed: int) -> Image.Image:
     return Image.fromarray(draw.integers(0, 255, (8, 8, 3)).astype(np.uint8)).resize((90, 70))
 
 
-def photo_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if "showtell-photos" in thread.name]
+def showtell_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if "showtell-" in thread.name]
 
 
 # one photo
@@ -230,14 +230,14 @@ def test_endless_input_is_read_only_a_little_ahead(captioner: Captioner) -> None
     assert [caption.text for caption in first[:2]] == [
         captioner.caption(noise(seed)).text for seed in (1, 2)
     ]
-    assert taken <= 9 + 3 * 4
+    assert taken <= 9 + 4 * 4
     captions.close()  # type: ignore[attr-defined]
-    assert not photo_threads()
+    assert not showtell_threads()
 
 
 def test_iterator_that_is_never_started_starts_no_threads(captioner: Captioner) -> None:
     captions = captioner.caption([noise(1)])
-    assert not photo_threads()
+    assert not showtell_threads()
     del captions
 
 
@@ -252,7 +252,7 @@ def test_failing_input_is_told_after_the_photos_before_it(captioner: Captioner) 
     assert next(captions).text
     with pytest.raises(RuntimeError, match="sea"):
         next(captions)
-    assert not photo_threads()
+    assert not showtell_threads()
 
 
 def test_array_of_photos_is_many_photos(captioner: Captioner) -> None:

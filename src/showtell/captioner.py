@@ -1,17 +1,17 @@
 """The captioner: one façade over a bundle, for one photo or any number of them.
 
-Photos are opened and prepared by worker threads ahead of the model, which runs on whole batches,
-encoder and beam both. What is read ahead is bounded, so any number of photos fits into memory.
+Many photos are opened and prepared by worker threads ahead of the model, which runs on whole
+batches, encoder and beam both. What is read ahead is bounded, so any number fits into memory.
 """
 
 from __future__ import annotations
 
 import os
-from collections import deque
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+from typing import Any, Literal, TypeVar, cast, overload
 
 import numpy as np
 from PIL import Image
@@ -23,9 +23,7 @@ from showtell.decode import Arrays, Floats, Hypothesis, beam_search, diverse_bea
 from showtell.errors import PhotoError
 from showtell.image import Photo, name_of, open_photo, prepare
 from showtell.onnx_model import OnnxModel
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
+from showtell.pipeline import pipeline
 
 __all__ = ["Alternative", "Caption", "Captioner", "Features", "Strategy", "Word"]
 
@@ -129,6 +127,8 @@ class Captioner:
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
         self.bundle = bundle
         self._model = OnnxModel(bundle, threads=threads)
+        self._parallel: OnnxModel | None = None
+        self._lock = threading.Lock()
         self._grid: tuple[int, int] = tuple(bundle.manifest.encoder["grid"])
 
     @classmethod
@@ -205,8 +205,9 @@ class Captioner:
             seed=seed, temperature=temperature, top_k=top_k, top_p=top_p,
         )  # fmt: skip
 
-        def run(photos: list[_Prepared], features: dict[str, Floats]) -> list[Caption]:
-            found = decoding.run(self._model, features, [photo.index for photo in photos])
+        def run(model: OnnxModel, photos: list[_Prepared], pixels: Floats) -> list[Caption]:
+            indices = [photo.index for photo in photos]
+            found = decoding.run(model, model.encode(pixels), indices)
             return [
                 self._caption_of(photo, hypotheses, decoding)
                 for photo, hypotheses in zip(photos, found, strict=True)
@@ -231,11 +232,12 @@ class Captioner:
         Bad photos are treated as `caption` treats them.
         """
 
-        def run(photos: list[_Prepared], features: dict[str, Floats]) -> list[Features]:
+        def run(model: OnnxModel, photos: list[_Prepared], pixels: Floats) -> list[Features]:
+            found = model.encode(pixels)
             return [
                 Features(photo.path, pooled, regions)
                 for photo, pooled, regions in zip(
-                    photos, features["pooled"], features["regions"], strict=True
+                    photos, found["pooled"], found["regions"], strict=True
                 )
             ]
 
@@ -248,64 +250,49 @@ class Captioner:
         self,
         photos: Photo | Iterable[Photo],
         batch_size: int,
-        run: Callable[[list[_Prepared], dict[str, Floats]], list[Result]],
+        run: Callable[[OnnxModel, list[_Prepared], Floats], list[Result]],
         fail: Callable[[_Prepared], Result],
     ) -> Result | Iterator[Result]:
         """Run one photo at once, raising its error, or start an iterator over many."""
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} is less than 1")
-        if not _is_one(photos):
-            return self._stream(iter(cast("Iterable[Photo]", photos)), batch_size, run, fail)
-        photo = cast("Photo", photos)
-        pixels = self._pixels(photo)
-        prepared = _Prepared(0, _path_of(photo), name_of(photo), pixels, None)
-        [result] = run([prepared], self._model.encode(pixels[None]))
-        error = getattr(result, "error", None)
-        if error is not None:
-            raise PhotoError(error)
-        return result
+        if _is_one(photos):
+            photo = self._prepared(0, cast("Photo", photos))
+            if photo.pixels is None:
+                raise PhotoError(photo.error)
+            [result] = run(self._model, [photo], photo.pixels[None])
+            error = getattr(result, "error", None)
+            if error is not None:
+                raise PhotoError(error)
+            return result
 
-    def _stream(
-        self,
-        photos: Iterator[Photo],
-        batch_size: int,
-        run: Callable[[list[_Prepared], dict[str, Floats]], list[Result]],
-        fail: Callable[[_Prepared], Result],
-    ) -> Iterator[Result]:
-        """Yield results in input order while worker threads prepare the next photos."""
-        from concurrent.futures import ThreadPoolExecutor
+        def finish(batch: list[_Prepared]) -> list[Result]:
+            good = [photo for photo in batch if photo.pixels is not None]
+            found: Iterator[Result] = iter(())
+            if good:
+                pixels = np.stack([photo.pixels for photo in good if photo.pixels is not None])
+                found = iter(run(self._model_for(len(good)), good, pixels))
+            return [fail(photo) if photo.pixels is None else next(found) for photo in batch]
 
-        ahead: deque[Future[_Prepared]] = deque()
-        stopped: BaseException | None = None
-        exhausted = False
-        count = 0
-        pool = ThreadPoolExecutor(max(2, self._model.threads), "showtell-photos")
-        try:
-            while True:
-                while not exhausted and len(ahead) < 2 * batch_size:
-                    try:
-                        photo = next(photos)
-                    except StopIteration:
-                        exhausted = True
-                    except Exception as error:  # the caller's: told once all before it is done
-                        exhausted, stopped = True, error
-                    else:
-                        ahead.append(pool.submit(self._prepared, count, photo))
-                        count += 1
-                if not ahead:
-                    break
-                batch = [ahead.popleft().result() for _ in range(min(batch_size, len(ahead)))]
-                good = [item for item in batch if item.pixels is not None]
-                found: Iterator[Result] = iter(())
-                if good:
-                    pixels = np.stack([item.pixels for item in good if item.pixels is not None])
-                    found = iter(run(good, self._model.encode(pixels)))
-                for item in batch:
-                    yield fail(item) if item.pixels is None else next(found)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-        if stopped is not None:
-            raise stopped
+        return pipeline(
+            cast("Iterable[Photo]", photos),
+            open_item=self._prepared,
+            finish=finish,
+            batch_size=batch_size,
+            threads=self._model.threads,
+        )
+
+    def _model_for(self, photos: int) -> OnnxModel:
+        """Return the networks on one core each, for batches that run beside each other.
+
+        They are loaded when first needed, which a single photo is not worth.
+        """
+        if self._model.threads == 1:
+            return self._model
+        with self._lock:
+            if self._parallel is None and photos > 1:
+                self._parallel = OnnxModel(self.bundle, threads=1)
+            return self._parallel or self._model
 
     def _prepared(self, index: int, photo: Photo) -> _Prepared:
         path, name = _path_of(photo), name_of(photo)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from showtell.pipeline import pipeline
+
+
+def named_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if "showtell-" in thread.name]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 60), st.integers(1, 9), st.integers(1, 4))
+def test_every_item_comes_once_and_in_order(count: int, batch_size: int, threads: int) -> None:
+    sizes: list[int] = []
+
+    def finish(batch: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        sizes.append(len(batch))
+        time.sleep(0.001 * (len(sizes) % 3))  # batches end out of order
+        return batch
+
+    found = pipeline(
+        range(100, 100 + count), open_item=lambda place, item: (place, item), finish=finish,
+        batch_size=batch_size, threads=threads,
+    )  # fmt: skip
+    assert list(found) == [(place, 100 + place) for place in range(count)]
+    assert sum(sizes) == count
+    assert max(sizes, default=0) <= batch_size
+    assert not named_threads()
+
+
+def test_few_items_are_shared_out_among_the_threads() -> None:
+    sizes: list[int] = []
+    list(
+        pipeline(
+            range(6), open_item=lambda place, item: item,
+            finish=lambda batch: (sizes.append(len(batch)), batch)[1], batch_size=16, threads=3,
+        )
+    )  # fmt: skip
+    assert sizes == [2, 2, 2]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_reading_ahead_is_bounded(threads: int) -> None:
+    taken = 0
+
+    def endless() -> Iterator[int]:
+        nonlocal taken
+        for taken in itertools.count(1):
+            yield taken
+
+    found = pipeline(
+        endless(), open_item=lambda place, item: item, finish=list, batch_size=5, threads=threads
+    )
+    for done in range(1, 200):
+        next(found)
+        assert taken <= done + (threads + 2) * 5
+    found.close()  # type: ignore[attr-defined]
+    assert not named_threads()
+
+
+@pytest.mark.parametrize("broken", ["open", "finish"])
+def test_unexpected_error_reaches_the_caller_and_ends_the_threads(broken: str) -> None:
+    def fail(*_: object) -> list[int]:
+        raise ZeroDivisionError
+
+    found = pipeline(
+        range(100),
+        open_item=fail if broken == "open" else lambda place, item: item,
+        finish=fail if broken == "finish" else list,  # type: ignore[arg-type]
+        batch_size=4, threads=2,
+    )  # fmt: skip
+    with pytest.raises(ZeroDivisionError):
+        list(found)
+    assert not named_threads()
+
+
+def test_closing_does_not_wait_for_items_not_begun() -> None:
+    opened = []
+
+    def slow(place: int, item: int) -> int:
+        opened.append(item)
+        time.sleep(0.02)
+        return item
+
+    found = pipeline(range(1000), open_item=slow, finish=list, batch_size=20, threads=2)
+    next(found)
+    start = time.monotonic()
+    found.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - start < 0.5
+    assert len(opened) < 100
