@@ -301,31 +301,21 @@ def _choose(
     found = [_measured(make, current, dataset)]
     for part, precision in TRIALS:
         trial = _measured(make, {**current, part: precision}, dataset)
-        kept = _worth_it(trial, found, part, precision)
+        kept = _worth_it(trial, found)
         if kept:
             current[part] = precision
         found.append(replace(trial, kept=kept))
     return tuple(found)
 
 
-def _worth_it(
-    trial: Candidate, before: Sequence[Candidate], part: str, precision: Precision
-) -> bool:
-    """Say whether a smaller precision is kept: nearly as good, and smaller."""
+def _worth_it(trial: Candidate, before: Sequence[Candidate]) -> bool:
+    """Say whether a smaller precision is kept: as good as float32 within bounds, and smaller."""
     assert trial.evaluation is not None
     assert before[0].evaluation is not None
     scores, base = trial.evaluation.scores, before[0].evaluation.scores
+    good = scores.bleu_4 >= base.bleu_4 - LOSE_BLEU and scores.cider >= base.cider - LOSE_CIDER
     last = next(item for item in reversed(before) if item.kept)
-    assert last.evaluation is not None
-    if scores.bleu_4 < base.bleu_4 - LOSE_BLEU or scores.cider < base.cider - LOSE_CIDER:
-        return False
-    # 8-bit convolutions can be slower than float ones: size alone does not pay for that
-    if (part, precision) == (
-        "encoder",
-        "int8",
-    ) and trial.evaluation.seconds > last.evaluation.seconds:
-        return False
-    return trial.bytes < last.bytes
+    return good and trial.bytes < last.bytes
 
 
 def _measured(
