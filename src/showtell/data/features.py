@@ -7,9 +7,11 @@ found, and an interrupted extraction goes on where it was.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -93,59 +95,150 @@ def extract_features(
     """
     key = cache_key(photos, encoder, preprocessing, view, sorted(shapes))
     folder = cache / key
+    complete = folder / "complete.json"
+    work = _Work(folder, photos, encode, shapes, preprocessing, view, batch_size)
     try:
-        if not (folder / "complete.json").is_file():
-            _fill(folder, photos, encode, shapes, preprocessing, view, batch_size, progress)
-        bad = json.loads((folder / "complete.json").read_text("utf-8"))["bad"]
+        with _alone(folder):
+            if not complete.is_file():
+                work.fill(progress)
+            elif json.loads(complete.read_text("utf-8"))["bad"]:
+                work.try_again(complete)
+        bad = json.loads(complete.read_text("utf-8"))["bad"]
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes}
     except OSError as error:
         raise DatasetError(
             f"{folder}: the feature cache cannot be written or read ({error.strerror or error}):"
             " free some space or choose another folder with feature_cache=DIR"
         ) from error
+    except (ValueError, EOFError, KeyError) as error:
+        raise DatasetError(f"{folder}: the feature cache is damaged: remove the folder") from error
     return Features(arrays, {int(row): reason for row, reason in bad.items()})
 
 
-def _fill(
-    folder: Path, photos: Sequence[CaptionedPhoto], encode: Encode,
-    shapes: dict[str, tuple[int, ...]], preprocessing: Preprocessing, view: str, batch_size: int,
-    progress: Callable[[int], None] | None,
-) -> None:  # fmt: skip
-    """Compute the features into `folder`, from the last mark on."""
+def unreadable(photos: Sequence[CaptionedPhoto], preprocessing: Preprocessing) -> dict[int, str]:
+    """Return the row of each photo that cannot be read, with what was wrong."""
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda photo: _open(photo, preprocessing), photos)
+        return {row: image for row, image in enumerate(found) if isinstance(image, str)}
+
+
+def _open(photo: CaptionedPhoto, preprocessing: Preprocessing) -> Image.Image | str:
+    try:
+        return open_photo(photo.path, preprocessing=preprocessing)
+    except PhotoError as error:
+        return str(error)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from filling the same cache, which would tear it."""
+    import fcntl  # not on Windows, where this module is imported but nothing is trained
+
     folder.mkdir(parents=True, exist_ok=True)
-    mark = folder / "progress.json"
-    state: dict[str, Any] = {"done": 0, "bad": {}}
-    files = {name: folder / f"{name}.npy" for name in shapes}
-    if mark.is_file() and all(file.is_file() for file in files.values()):
-        state = json.loads(mark.read_text("utf-8"))
-        arrays = {name: np.load(file, mmap_mode="r+") for name, file in files.items()}
-    else:
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("waiting for another process that computes the same features")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One cache to be filled."""
+
+    folder: Path
+    photos: Sequence[CaptionedPhoto]
+    encode: Encode
+    shapes: dict[str, tuple[int, ...]]
+    preprocessing: Preprocessing
+    view: str
+    batch_size: int
+
+    def fill(self, progress: Callable[[int], None] | None) -> None:
+        """Compute the features of all photos, from the last mark on."""
+        mark = self.folder / "progress.json"
+        state: dict[str, Any] = {"done": 0, "bad": {}}
+        files = {name: self.folder / f"{name}.npy" for name in self.shapes}
+        if mark.is_file() and all(file.is_file() for file in files.values()):
+            state = json.loads(mark.read_text("utf-8"))
+            arrays = {name: np.load(file, mmap_mode="r+") for name, file in files.items()}
+        else:
+            arrays = {
+                name: _make_array(file, (len(self.photos), *self.shapes[name]))
+                for name, file in files.items()
+            }
+        started, first = time.perf_counter(), int(state["done"])
+        saved = first
+        for rows, bad in self._compute(range(first, len(self.photos)), arrays):
+            state["bad"].update({str(row): reason for row, reason in bad.items()})
+            state["done"] = rows[-1] + 1
+            if progress:
+                progress(state["done"])
+            if state["done"] - saved >= SAVE_EVERY:
+                _save(mark, state, arrays)
+                saved = state["done"]
+        _save(mark, state, arrays)
+        done = len(self.photos) - first
+        seconds = time.perf_counter() - started
+        logger.info("features of %d photos (%s) in %.0f s", done, self.view, seconds)
+        mark.replace(self.folder / "complete.json")
+
+    def try_again(self, complete: Path) -> None:
+        """Read photos that could not be read once more: what they lacked may be there now."""
+        state = json.loads(complete.read_text("utf-8"))
+        rows = sorted(int(row) for row in state["bad"])
         arrays = {
-            name: np.lib.format.open_memmap(
-                file, mode="w+", dtype=np.float16, shape=(len(photos), *shapes[name])
-            )
-            for name, file in files.items()
+            name: np.load(self.folder / f"{name}.npy", mmap_mode="r+") for name in self.shapes
         }
-    started, first = time.perf_counter(), int(state["done"])
-    saved = first
-    for rows, pixels, bad in _pixels(photos, first, preprocessing, view, batch_size):
-        if len(pixels):
-            kept = [row for row in rows if row not in bad]
-            for name, values in encode(pixels).items():
-                if name in arrays:
-                    arrays[name][kept] = values
-        state["bad"].update({str(row): reason for row, reason in bad.items()})
-        state["done"] = rows[-1] + 1
-        if progress:
-            progress(state["done"])
-        if state["done"] - saved >= SAVE_EVERY:
-            _save(mark, state, arrays)
-            saved = state["done"]
-    _save(mark, state, arrays)
-    done = len(photos) - first
-    seconds = time.perf_counter() - started
-    logger.info("features of %d photos (%s) in %.0f s", done, view, seconds)
-    mark.replace(folder / "complete.json")
+        still = {r: why for _, bad in self._compute(rows, arrays) for r, why in bad.items()}
+        if len(still) < len(rows):
+            state["bad"] = {str(row): reason for row, reason in still.items()}
+            _save(complete, state, arrays)
+
+    def _compute(
+        self, todo: Sequence[int], arrays: dict[str, Any]
+    ) -> Iterator[tuple[Sequence[int], dict[int, str]]]:
+        """Compute rows of the arrays; yields the rows of each batch and those that are bad."""
+        size = self.batch_size
+        batches = [todo[start : start + size] for start in range(0, len(todo), size)]
+        with ThreadPoolExecutor(2) as pool:
+            ahead = pool.map(self._read, batches[0]) if batches else iter(())
+            for number, rows in enumerate(batches):
+                results = list(ahead)
+                if number + 1 < len(batches):
+                    ahead = pool.map(self._read, batches[number + 1])
+                bad = {row: r for row, r in zip(rows, results, strict=True) if isinstance(r, str)}
+                good = [result for result in results if not isinstance(result, str)]
+                if good:
+                    kept = [row for row in rows if row not in bad]
+                    for name, values in self.encode(np.stack(good)).items():
+                        if name in arrays:
+                            arrays[name][kept] = values
+                yield rows, bad
+
+    def _read(self, row: int) -> NDArray[np.float32] | str:
+        image = _open(self.photos[row], self.preprocessing)
+        if isinstance(image, str):
+            return image
+        return prepare(see(image, self.view), self.preprocessing)
+
+
+def _make_array(file: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:
+    """Make a memory map of zeros that has its room on the disk.
+
+    A map without would kill the process, with no word, at the first page that finds the disk full.
+    """
+    try:
+        array = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            with file.open("r+b") as opened:
+                os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    except OSError:
+        file.unlink(missing_ok=True)
+        raise
+    return array
 
 
 def _save(mark: Path, state: dict[str, Any], arrays: dict[str, Any]) -> None:
@@ -154,31 +247,3 @@ def _save(mark: Path, state: dict[str, Any], arrays: dict[str, Any]) -> None:
     temporary = mark.with_suffix(".tmp")
     temporary.write_text(json.dumps(state), "utf-8")
     temporary.replace(mark)
-
-
-def _pixels(
-    photos: Sequence[CaptionedPhoto], first: int, preprocessing: Preprocessing, view: str,
-    batch_size: int,
-) -> Iterator[tuple[range, NDArray[np.float32], dict[int, str]]]:  # fmt: skip
-    """Yield batches of rows, pixels of the readable photos, and what was wrong with the others."""
-
-    def read(row: int) -> NDArray[np.float32] | str:
-        try:
-            image = open_photo(photos[row].path, preprocessing=preprocessing)
-        except PhotoError as error:
-            return str(error)
-        return prepare(see(image, view), preprocessing)
-
-    batches = [
-        range(start, min(start + batch_size, len(photos)))
-        for start in range(first, len(photos), batch_size)
-    ]
-    with ThreadPoolExecutor(2) as pool:
-        ahead = pool.map(read, batches[0]) if batches else iter(())
-        for number, rows in enumerate(batches):
-            results = list(ahead)
-            if number + 1 < len(batches):
-                ahead = pool.map(read, batches[number + 1])
-            bad = {row: r for row, r in zip(rows, results, strict=True) if isinstance(r, str)}
-            good = [result for result in results if not isinstance(result, str)]
-            yield rows, np.stack(good) if good else np.empty((0,), np.float32), bad

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, contiguous_format, nn, optim
@@ -67,9 +68,12 @@ class Checkpoints:
         what was there before stays.
         """
         folder = self.folder / f"{name}-{tag}"
+        if self.has(name) and self._path(name) == folder:  # it stays until the new one is whole
+            folder = folder.with_name(f"{folder.name}-again")
         work = self.folder / f".{folder.name}.tmp"
         try:
-            shutil.rmtree(work, ignore_errors=True)
+            for left in self.folder.glob(f".{name}-*.tmp"):  # of a kill
+                shutil.rmtree(left, ignore_errors=True)
             work.mkdir(parents=True)
             for group, tensors in groups.items():
                 # tied weights are one storage, which safetensors stores only as copies
@@ -136,9 +140,10 @@ def load_optimizer(
     for key, value in tensors.items():
         state, _, name = key.partition("/")
         parameter = by_name[name]
-        # the count of steps stays where torch keeps it; moments go where the weights are
-        place = value if state == "step" else value.to(parameter.device)
-        optimizer.state[parameter][state] = place
+        if value.shape == parameter.shape:
+            # laid out as the weights are: the fused step goes through both in order of memory
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        optimizer.state[parameter][state] = value.to(parameter.device)
 
 
 def trained_tensors(model: nn.Module, prefix: str = "") -> dict[str, Tensor]:

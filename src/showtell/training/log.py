@@ -89,7 +89,7 @@ class TrainingLog:
 
     def _write(self, event: str, stage: int, epoch: int, **values: float) -> None:
         entry = {"event": event, "stage": stage, "epoch": epoch}
-        entry |= {k: v if isinstance(v, int) else round(v, 6) for k, v in values.items()}
+        entry |= {k: v if isinstance(v, int) else float(f"{v:.6g}") for k, v in values.items()}
         self.file.write(json.dumps(entry) + "\n")
         self.file.flush()
 

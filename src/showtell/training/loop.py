@@ -60,7 +60,9 @@ def caption_loss(model: CaptionModel, batch: Batch, smoothing: float) -> Tensor:
     features = batch.features
     if "pixels" in features:
         pixels = features["pixels"].contiguous(memory_format=torch.channels_last)
-        with torch.autocast(pixels.device.type, enabled=pixels.device.type == "cuda"):
+        # On a CPU convolutions stay in float32; on a GPU they run as the recipe says.
+        kind = pixels.device.type
+        with torch.autocast(kind, enabled=kind == "cuda" and torch.is_autocast_enabled(kind)):
             features = model.encoder(pixels)
     logits = model.decoder(features, batch.inputs, batch.packing)  # (tokens, words)
     targets = batch.packing.pack(batch.targets)  # (tokens,)
@@ -154,7 +156,8 @@ class StageLoop:
             self.average.weights = {n: t.to(self.device) for n, t in stored.items()}
 
     def save(self, progress: Progress) -> None:
-        """Write the checkpoint `last`."""
+        """Write the checkpoint `last`; raises TrainingError on weights that are not finite."""
+        self._check_weights(progress)
         groups = {
             "model": trained_tensors(self.model),
             "optimizer": optimizer_tensors(self.optimizer, self.names),
@@ -193,6 +196,7 @@ class StageLoop:
                 started = time.perf_counter()
                 self._maybe_save(progress, steps)
         loss = progress.loss_sum / max(1, progress.tokens)
+        self._check_weights(progress)
         with self.average.applied(self.model) if self.average else contextlib.nullcontext():
             score = self.score(self.number, epoch)
             if score > progress.best_score:
@@ -221,13 +225,12 @@ class StageLoop:
             loss = caption_loss(self.model, batch, stage.label_smoothing)
         value = loss.item()
         if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss is {value} at stage {self.number}, epoch {epoch}, step {progress.step}:"
-                " the last checkpoint is whole; lower the learning rate and --resume auto"
-            )
+            raise self._diverged(f"the loss is {value}", progress)
         loss.backward()  # type: ignore[no-untyped-call]
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(parameters, stage.clip)
+        norm = float(nn.utils.clip_grad_norm_(parameters, stage.clip))
+        if not math.isfinite(norm):
+            raise self._diverged(f"the gradient's norm is {norm}", progress)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average:
@@ -238,9 +241,21 @@ class StageLoop:
         progress.tokens += tokens
         self.log.step(
             self.number, epoch, progress.step, epoch * steps + progress.step,
-            loss=value, learning_rate=stage.learning_rate * scale, gradient_norm=float(norm),
+            loss=value, learning_rate=stage.learning_rate * scale, gradient_norm=norm,
             captions=batch.packing.rows,
         )  # fmt: skip
+
+    def _check_weights(self, progress: Progress) -> None:
+        """Stop before weights that are not finite take the place of good ones."""
+        norm = float(nn.utils.get_total_norm([p.detach() for p in self.model.parameters()]))
+        if not math.isfinite(norm):
+            raise self._diverged(f"the weights' norm is {norm}", progress)
+
+    def _diverged(self, what: str, progress: Progress) -> TrainingError:
+        return TrainingError(
+            f"{what} at stage {self.number}, epoch {progress.epoch}, step {progress.step}: the last"
+            " checkpoint is whole; train anew with a lower learning_rate or a longer warmup"
+        )
 
     def _maybe_save(self, progress: Progress, steps: int) -> None:
         stop = self.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -88,7 +88,14 @@ class Recipe:
         _check(self.patience >= 0, "patience", "must not be negative")
         _check(self.dev_photos >= 0, "dev_photos", "must not be negative")
         wrong = [view for view in self.views if view not in VIEWS]
-        _check(not wrong and bool(self.views), "views", f"takes {', '.join(VIEWS)}")
+        _check(not wrong, "views", f"takes {', '.join(VIEWS)}")
+        _check("plain" in self.views, "views", "must hold plain")
+        _check(self.seed >= 0, "seed", "must not be negative")
+        _check(self.save_minutes >= 0, "save_minutes", "must not be negative")
+        _check(self.save_steps >= 0, "save_steps", "must not be negative")
+        _check(self.decoding.beam >= 1, "decoding.beam", "must be at least 1")
+        _check(self.decoding.max_length >= 1, "decoding.max_length", "must be at least 1")
+        _check(self.decoding.length_penalty >= 0, "decoding.length_penalty", "must not be negative")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain data, fit for YAML and JSON."""
@@ -129,6 +136,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{name}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(data, dict):
         raise RecipeError(f"{name}: a recipe is a list of `key: value` lines")
+    data.setdefault("stages", Recipe().to_dict()["stages"])  # for overrides such as stages.0.epochs
     for override in overrides:
         _override(data, override)
     return recipe_from_dict(data)
@@ -149,10 +157,10 @@ def _override(data: Any, text: str) -> None:
     for parent in parents:
         if isinstance(place, list):
             place = place[_index(place, parent, key)]
-        else:
+        elif isinstance(place, dict):
             place = place.setdefault(parent, {})
     try:
-        parsed = yaml.safe_load(value)
+        parsed = yaml.safe_load(value) if value else ""  # YAML reads nothing as null
     except yaml.YAMLError:
         parsed = value
     if isinstance(place, list):
@@ -164,7 +172,7 @@ def _override(data: Any, text: str) -> None:
 
 
 def _index(place: list[Any], text: str, key: str) -> int:
-    if not text.isdigit() or int(text) >= len(place):
+    if not text.isdecimal() or int(text) >= len(place):
         raise RecipeError(f"{key}: '{text}' is no place in a list of {len(place)}")
     return int(text)
 
@@ -185,8 +193,12 @@ def _build(kind: type[T], data: Any, where: str) -> T:
         text = str(error)
         raise RecipeError(text if text.startswith(where) else f"{where}{text}") from None
     except TypeError:
-        needed = ", ".join(key for key in known if key not in data)
-        raise RecipeError(f"{where.rstrip('.')}: a key is missing, one of {needed}") from None
+        lacking = [
+            item.name
+            for item in fields(kind)  # type: ignore[arg-type]
+            if item.name not in data and item.default is MISSING and item.default_factory is MISSING
+        ]
+        raise RecipeError(f"{where}{lacking[0]}: is missing") from None
 
 
 def _value(kind: Any, value: Any, key: str) -> Any:

@@ -7,7 +7,7 @@ import json
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from showtell import __version__
 from showtell.data import open_dataset
-from showtell.data.features import Features, extract_features
+from showtell.data.features import Features, extract_features, unreadable
 from showtell.data.seen import NAMES_KEY, pack_names
 from showtell.data.table import CaptionedPhoto, Dataset, fingerprint
 from showtell.decode import beam_search
@@ -33,7 +34,7 @@ from showtell.training.log import TrainingLog
 from showtell.training.loop import InterruptedTrainingError, StageLoop, load_weights
 from showtell.training.recipe import Recipe, recipe_from_dict
 from showtell.training.trained import ENCODER, RUN, VOCABULARY, spec_of
-from showtell.vocabulary import Vocabulary
+from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -117,14 +118,23 @@ class _Run:
 
     def _start(self) -> None:
         recipe = self.recipe
+        torch.manual_seed(recipe.seed)  # for an encoder that begins at random
         self.encoder = build_encoder(recipe.encoder, recipe.encoder_weights, recipe.image_size)
         captions = [text for photo in self.train_photos for text in photo.captions]
         self.vocabulary = Vocabulary.build(captions, recipe.min_count)
+        if len(self.vocabulary) == len(SPECIAL_WORDS):
+            raise TrainingError(
+                f"{self.dataset.root}: no word occurs {recipe.min_count} times in the training"
+                " captions: lower min_count"
+            )
         self.output.mkdir(parents=True, exist_ok=True)
         (self.output / VOCABULARY).write_text(self.vocabulary.to_json(), "utf-8")
         spec = json.dumps(self.encoder.spec.to_dict())
         weights = {k: v.contiguous() for k, v in self.encoder.network.state_dict().items()}
-        save_file(weights, self.output / ENCODER, {SPEC_KEY: spec})
+        try:
+            save_file(weights, self.output / ENCODER, {SPEC_KEY: spec})
+        except SafetensorError as error:
+            raise TrainingError(f"{self.output / ENCODER}: cannot be written ({error})") from None
         torch.manual_seed(recipe.seed)
         write_json(
             self.output / RUN,
@@ -202,7 +212,7 @@ class _Run:
             # a stage begins with the best weights of the one before
             load_weights(self.model, self.checkpoints.tensors("best", "model"))
         source: CachedFeatures | Pixels
-        if stage.train_encoder == "none":
+        if number < self.cached_stages:
             source = CachedFeatures(self.views)
         else:
             source = Pixels(self.train_photos, self.encoder.spec.preprocessing, stage.crop)
@@ -216,10 +226,15 @@ class _Run:
 
     def _read_features(self) -> None:
         """Read or compute the frozen encoder's features of train and dev."""
-        frozen = any(stage.train_encoder == "none" for stage in self.recipe.stages)
-        views = self.recipe.views if frozen else ()
+        # Once the encoder has been trained, features of the one it was are stale.
+        trained = [stage.train_encoder != "none" for stage in self.recipe.stages]
+        self.cached_stages = [*trained, True].index(True)
+        views = self.recipe.views if self.cached_stages else ()
         self.views = {view: self._features(self.train_photos, view) for view in views}
-        bad = {row for features in self.views.values() for row in features.bad}
+        bad = {row: why for features in self.views.values() for row, why in features.bad.items()}
+        if not views:
+            bad = unreadable(self.train_photos, self.encoder.spec.preprocessing)
+        _warn(self.train_photos, bad)
         usable = [row for row in range(len(self.train_photos)) if row not in bad]
         self.batches = CaptionBatches(self.train_photos, usable, self.vocabulary, self.recipe)
         if not len(self.batches):
@@ -229,17 +244,19 @@ class _Run:
         photos = [photo for photo in self.dataset.split("dev") if photo.captions]
         photos = photos[: self.recipe.dev_photos or None] or self.train_photos[:100]
         self.dev = _Dev(photos, self._features(photos, "plain"))
+        _warn(photos, self.dev.features.bad)
+        if len(self.dev.features.bad) == len(photos):
+            raise TrainingError(
+                f"{self.dataset.root}: no dev photo can be read: nothing to judge by"
+            )
 
     def _features(self, photos: Sequence[CaptionedPhoto], view: str) -> Features:
         encoder = self.encoder.eval()
         regions = encoder.grid[0] * encoder.grid[1]
         shapes = {"regions": (regions, encoder.channels), "pooled": (encoder.channels,)}
         needs = self.model.decoder.needs
-        cache = (
-            Path(self.recipe.feature_cache)
-            if self.recipe.feature_cache
-            else cache_dir() / "features"
-        )
+        chosen = self.recipe.feature_cache
+        cache = Path(chosen).expanduser() if chosen else cache_dir() / "features"
         with _bar(len(photos), f"features ({view})") as bar:
 
             def progress(done: int) -> None:
@@ -247,16 +264,11 @@ class _Run:
                 if self.stop():
                     raise InterruptedTrainingError("stopped: go on with --resume auto")
 
-            features = extract_features(
+            return extract_features(
                 photos, self._encode, encoder.fingerprint(),
                 {name: shapes[name] for name in needs}, encoder.spec.preprocessing, cache,
                 view=view, progress=progress,
             )  # fmt: skip
-        for row, reason in list(features.bad.items())[:20]:
-            logger.warning("left out: %s", reason or photos[row].name)
-        if len(features.bad) > 20:
-            logger.warning("… and %d more", len(features.bad) - 20)
-        return features
 
     def _encode(self, pixels: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         with torch.inference_mode():
@@ -268,7 +280,7 @@ class _Run:
         from showtell.scoring.metrics import cider
 
         self.model.eval()
-        trained = any(s.train_encoder != "none" for s in self.recipe.stages[: number + 1])
+        trained = number >= self.cached_stages
         rows = [row for row in range(len(self.dev.photos)) if row not in self.dev.features.bad]
         decoder = TorchDecoder(self.model.decoder, self.device)
         options = self.recipe.decoding
@@ -276,11 +288,11 @@ class _Run:
         for start in range(0, len(rows), 32):
             some = rows[start : start + 32]
             features = self._encode_photos(some) if trained else self.dev.features.rows(some)
-            for best, *_ in beam_search(
+            for found in beam_search(
                 decoder, features, beam=options.beam, length_penalty=options.length_penalty,
                 max_length=options.max_length,
             ):  # fmt: skip
-                captions.append(self.vocabulary.decode(best.tokens))
+                captions.append(self.vocabulary.decode(found[0].tokens if found else ()))
         photos = [self.dev.photos[row] for row in rows]
         self._write_samples(number, epoch, photos, captions)
         return cider(captions, [photo.captions for photo in photos])
@@ -308,6 +320,14 @@ class _Run:
             ]
         path = folder / f"stage{number}-epoch{epoch:02d}.txt"
         path.write_text("\n".join(lines), "utf-8")
+
+
+def _warn(photos: Sequence[CaptionedPhoto], bad: Mapping[int, str]) -> None:
+    """Name photos that are left out, the first twenty of many."""
+    for row, reason in list(bad.items())[:20]:
+        logger.warning("left out: %s", reason or photos[row].name)
+    if len(bad) > 20:
+        logger.warning("… and %d more", len(bad) - 20)
 
 
 def _place(progress: Progress) -> tuple[int, int, int]:
