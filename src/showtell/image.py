@@ -240,11 +240,12 @@ def _load_plugin(kind: str) -> None:
             raise MissingExtraError("HEIC", "heif") from None
         pillow_heif.register_heif_opener()
     elif kind == "AVIF":
-        from PIL import features
-
-        if not features.check("avif"):
-            raise PhotoError("AVIF needs a newer Pillow: pip install -U pillow")
-        from PIL import AvifImagePlugin  # noqa: F401
+        try:
+            from PIL import AvifImagePlugin
+        except ImportError:  # Pillow before 11.3
+            raise PhotoError("AVIF needs a newer Pillow: pip install -U pillow") from None
+        if not AvifImagePlugin.SUPPORTED:
+            raise PhotoError("this build of Pillow reads no AVIF: pip install -U pillow")
     elif kind == "WEBP":
         from PIL import WebPImagePlugin  # noqa: F401
     elif kind == "TIFF":
