@@ -1,0 +1,268 @@
+"""Recipes: what ships, what can be set, and one clear line for everything that cannot."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from showtell.errors import RecipeError
+from showtell.training.recipe import (
+    Recipe,
+    Stage,
+    load_recipe,
+    recipe_from_dict,
+    shipped_recipes,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_shipped_recipes_go_by_name() -> None:
+    assert {"flickr8k", "seed"} <= set(shipped_recipes())
+    flickr8k, seed = load_recipe("flickr8k"), load_recipe("seed")
+    assert (flickr8k.encoder, flickr8k.decoder.kind) == ("mobilenetv2", "attention")
+    assert [stage.train_encoder for stage in flickr8k.stages] == ["none", "all"]
+    assert (seed.encoder, seed.decoder.kind) == ("legacy_xception", "merge")
+    assert (seed.decoder.embedding, seed.decoder.hidden, seed.decoder.dropout) == (256, 256, 0.5)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_shipped_recipe_says_at_its_top_what_it_is_for(name: str) -> None:
+    text = (ROOT / "src" / "showtell" / "recipes" / f"{name}.yaml").read_text()
+    head = text.split("\n\n")[0]
+    assert head.startswith("# ")
+    assert f"showtell train {name}" in head
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_shipped_recipe_loads_the_same_by_name_and_by_path(name: str) -> None:
+    path = ROOT / "src" / "showtell" / "recipes" / f"{name}.yaml"
+    assert load_recipe(name) == load_recipe(path) == load_recipe(str(path))
+
+
+def test_the_wheel_holds_the_recipes(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling")
+    build = "import hatchling.build, sys; hatchling.build.build_wheel(sys.argv[1])"
+    subprocess.run(
+        [sys.executable, "-c", build, tmp_path], cwd=ROOT, check=True, capture_output=True
+    )
+    [wheel] = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    for recipe in shipped_recipes():
+        assert f"showtell/recipes/{recipe}.yaml" in names
+
+
+def test_no_recipe_is_kept_from_the_wheel_by_gitignore() -> None:
+    """hatchling leaves out what git ignores."""
+    recipes = [f"src/showtell/recipes/{name}.yaml" for name in shipped_recipes()]
+    run = subprocess.run(["git", "check-ignore", *recipes], cwd=ROOT, capture_output=True)
+    if run.returncode == 128:
+        pytest.skip("not a git checkout")
+    assert run.stdout == b""
+
+
+def test_a_recipe_goes_there_and_back_as_plain_data() -> None:
+    for name in shipped_recipes():
+        recipe = load_recipe(name)
+        assert recipe_from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+        assert recipe_from_dict(yaml.safe_load(yaml.safe_dump(recipe.to_dict()))) == recipe
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "batch_photos": st.integers(1, 10**6),
+            "seed": st.integers(0, 2**40),
+            "save_minutes": st.floats(0, 1e6, allow_nan=False),
+            "precision": st.sampled_from(["auto", "float32", "bfloat16"]),
+            "encoder": st.text(st.characters(codec="ascii", categories=["L"]), min_size=1),
+            "views": st.sampled_from([["plain"], ["plain", "flip"], ["flip", "plain"]]),
+            "stages": st.lists(
+                st.fixed_dictionaries(
+                    {"epochs": st.integers(0, 99)},
+                    optional={
+                        "learning_rate": st.floats(1e-9, 1e9),
+                        "train_encoder": st.sampled_from(["none", "last", "all"]),
+                        "flip": st.booleans(),
+                        "average": st.floats(0, 0.999),
+                    },
+                ),
+                min_size=1,
+                max_size=4,
+            ),
+        },
+    )
+)
+def test_any_fitting_values_are_kept_through_yaml(data: dict[str, Any]) -> None:
+    recipe = recipe_from_dict(yaml.safe_load(yaml.safe_dump(data)))
+    plain = recipe.to_dict()
+    for key, value in data.items():
+        if key != "stages":
+            assert plain[key] == value
+    for mine, given_ in zip(plain["stages"], data.get("stages", plain["stages"]), strict=True):
+        assert mine | given_ == mine
+
+
+def test_overrides_reach_into_others_and_into_lists() -> None:
+    recipe = load_recipe(
+        "flickr8k",
+        [
+            "batch_photos=16", "decoder.hidden=256", "stages.1.epochs=0", "decoder.kind=merge",
+            "stages.0.learning_rate=8e-5", "views=[plain]", "encoder_weights=none",
+            "stages.0.flip=no", "feature_cache=",
+        ],
+    )  # fmt: skip
+    assert (recipe.batch_photos, recipe.decoder.hidden, recipe.stages[1].epochs) == (16, 256, 0)
+    assert recipe.stages[0].learning_rate == 8e-5
+    assert recipe.stages[0].average == 0.999  # what was not named stays
+    assert recipe.views == ("plain",)
+    assert (recipe.encoder_weights, recipe.feature_cache) == ("none", "")
+    assert recipe.stages[0].flip is False
+
+
+def test_a_whole_list_can_be_set_at_once() -> None:
+    recipe = load_recipe("flickr8k", ["stages=[{epochs: 3, learning_rate: 1e-3}]"])
+    assert recipe.stages == (Stage(epochs=3, learning_rate=1e-3),)
+
+
+def test_overrides_reach_the_default_stage_of_a_recipe_that_names_none(tmp_path: Path) -> None:
+    (tmp_path / "short.yaml").write_text("encoder: resnet18\n")
+    recipe = load_recipe(tmp_path / "short.yaml", ["stages.0.epochs=2", "decoder.heads=4"])
+    assert (recipe.stages[0].epochs, recipe.decoder.heads) == (2, 4)
+    assert load_recipe(tmp_path / "short.yaml") == Recipe(encoder="resnet18")
+
+
+@pytest.mark.parametrize("text", ["8e-4", "8E-4", "0.0008", "8.0e-4", "'8e-4'"])
+def test_numbers_are_read_as_people_write_them(text: str) -> None:
+    """YAML 1.1 reads 8e-4, without a point, as text."""
+    assert (
+        load_recipe("flickr8k", [f"stages.0.learning_rate={text}"]).stages[0].learning_rate == 8e-4
+    )
+
+
+WRONG = [
+    (["batch_photo=3"], "batch_photo: no such key: did you mean 'batch_photos'?"),
+    (["stages.0.epoch=3"], "stages.0.epoch: no such key: did you mean 'epochs'?"),
+    (["decoder.hiden=3"], "decoder.hiden: no such key: did you mean 'hidden'?"),
+    (["batch_photos=many"], "batch_photos: 'many' is no int"),
+    (["batch_photos=1.5"], "batch_photos: '1.5' is no int"),
+    (["batch_photos=true"], "batch_photos: 'True' is no int"),
+    (["batch_photos="], "batch_photos: '' is no int"),
+    (["batch_photos=0"], "batch_photos: must be at least 1"),
+    (["stages.0.learning_rate=.nan"], "stages.0.learning_rate: 'nan' is no float"),
+    (["stages.0.learning_rate=-1"], "stages.0.learning_rate: must be above 0"),
+    (["stages.0.flip=maybe"], "stages.0.flip: 'maybe' is no bool"),
+    (["stages.0.train_encoder=some"], "stages.0.train_encoder: 'some' is none of none, last, all"),
+    (["stages.2.epochs=3"], "stages.2.epochs: '2' is no place in a list of 2"),
+    (["stages.last.epochs=3"], "stages.last.epochs: 'last' is no place in a list of 2"),
+    (["stages.²=3"], "stages.²: '²' is no place in a list of 2"),
+    (["stages=[]"], "stages: must hold at least one stage"),
+    (["stages=3"], "stages: needs a list"),
+    (["stages=[3]"], "stages.0: needs `key: value` lines"),
+    (["stages=[{learning_rate: 1}]"], "stages.0.epochs: is missing"),
+    (["decoder=big"], "decoder: needs `key: value` lines"),
+    (["decoder.kind=gru"], "decoder.kind: 'gru' is none of attention, merge"),
+    (["decoder.heads=7"], "decoder.heads: 7 does not divide decoder.hidden (512)"),
+    (["decoding.beam=0"], "decoding.beam: must be at least 1"),
+    (["decoding.max_length=0"], "decoding.max_length: must be at least 1"),
+    (["decoding.length_penalty=-1"], "decoding.length_penalty: must not be negative"),
+    (["views=[plain, upside]"], "views: takes plain, flip"),
+    (["views=[flip]"], "views: must hold plain"),
+    (["views=plain"], "views: needs a list"),
+    (["seed=-1"], "seed: must not be negative"),
+    (["save_steps=-1"], "save_steps: must not be negative"),
+    (["precision=float16"], "precision: 'float16' is none of auto, float32, bfloat16"),
+    (["encoder.name.first=x"], "encoder.name.first: 'encoder.name' holds no keys"),
+    (["encoder.name=x"], "encoder.name: 'encoder' holds no keys"),
+    (["batch_photos"], "'batch_photos': write key=value, such as batch_photos=16"),
+    (["=3"], "'=3': write key=value, such as batch_photos=16"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("overrides", "message"), WRONG, ids=[" ".join(o) for o, _ in WRONG])
+def test_what_cannot_be_is_one_line_that_names_the_key(overrides: list[str], message: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        load_recipe("flickr8k", overrides)
+    assert str(error.value) == message
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.text(max_size=20),
+            st.builds(
+                "{}={}".format,
+                st.sampled_from(
+                    [field.name for field in fields(Recipe)]
+                    + [f"stages.0.{field.name}" for field in fields(Stage)]
+                    + ["decoder.kind", "decoder.x.y", "decoding.beam", "stages.9.epochs", "a.b.c"]
+                ),
+                st.text(max_size=12)
+                | st.sampled_from(["null", "[]", "{}", "1", "-1", ".inf", "x"]),
+            ),
+        ),
+        max_size=3,
+    )
+)
+def test_no_override_ends_in_anything_but_a_recipe_or_one_line(overrides: list[str]) -> None:
+    with contextlib.suppress(RecipeError):
+        recipe = load_recipe("flickr8k", overrides)
+        assert recipe_from_dict(recipe.to_dict()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("encoder: [", "not YAML"),
+        ("just words", "a recipe is a list of `key: value` lines"),
+        ("- encoder", "a recipe is a list of `key: value` lines"),
+        ("3: x", "3: no such key"),
+        ("learning_rate: 1", "learning_rate: no such key"),
+    ],
+)
+def test_a_recipe_file_that_is_none_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "odd.yaml").write_text(text)
+    with pytest.raises(RecipeError) as error:
+        load_recipe(tmp_path / "odd.yaml")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_empty_recipe_is_the_default_one(tmp_path: Path) -> None:
+    (tmp_path / "empty.yml").write_text("# nothing yet\n")
+    assert load_recipe(tmp_path / "empty.yml") == Recipe()
+
+
+def test_unknown_recipes_and_files_are_told_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"recipe 'flickr': neither .* did you mean 'flickr8k'"):
+        load_recipe("flickr")
+    with pytest.raises(RecipeError, match=r"gone\.yaml: cannot be read"):
+        load_recipe(tmp_path / "gone.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"encoder: caf\xe9")
+    with pytest.raises(RecipeError, match=r"latin\.yaml: cannot be read"):
+        load_recipe(tmp_path / "latin.yaml")
+
+
+def test_a_wrong_key_on_the_command_line_is_one_line_and_exit_code_one(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "showtell", "train", "flickr8k", "batch_foto=3", "--data", tmp_path,
+         "--output", tmp_path / "run"],
+        capture_output=True, text=True, env=os.environ,
+    )  # fmt: skip
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == "showtell: batch_foto: no such key: did you mean 'batch_photos'?\n"
