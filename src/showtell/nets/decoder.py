@@ -28,7 +28,8 @@ class DecoderSettings:
     embedding: int = 512
     hidden: int = 512
     heads: int = 8
-    dropout: float = 0.5
+    dropout: float = 0.5  # on what the softmax reads
+    input_dropout: float = 0.2  # on words and between layers (attention kind)
     tied: bool = True  # of attention: the softmax shares the word embedding (Press and Wolf, 2017)
 
     def __post_init__(self) -> None:
@@ -41,8 +42,9 @@ class DecoderSettings:
             raise RecipeError(
                 f"decoder.heads: {self.heads} does not divide decoder.hidden ({self.hidden})"
             )
-        if not 0 <= self.dropout < 1:
-            raise RecipeError("decoder.dropout: must be from 0 to below 1")
+        for name in ("dropout", "input_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise RecipeError(f"decoder.{name}: must be from 0 to below 1")
 
 
 class Decoder(nn.Module):
@@ -131,6 +133,7 @@ class AttentionDecoder(Decoder):
         self.speak = nn.Linear(2 * size, embedding)
         self.word = nn.Linear(embedding, words)
         self.drop = nn.Dropout(settings.dropout)
+        self.drop_input = nn.Dropout(settings.input_dropout)
         nn.init.normal_(self.embed.weight, std=embedding**-0.5)
         nn.init.zeros_(self.word.bias)
         if settings.tied:
@@ -164,14 +167,14 @@ class AttentionDecoder(Decoder):
             state[name].float().repeat_interleave(width, 0)[packing.order]
             for name in self.state_names
         )
-        words = self.drop(self.embed(packing.pack(inputs)))  # (tokens, embedding)
-        below = self.drop(self.lower(words, packing.sizes, lower_h, lower_c))  # (tokens, size)
+        words = self.drop_input(self.embed(packing.pack(inputs)))  # (tokens, embedding)
+        below = self.drop_input(self.lower(words, packing.sizes, lower_h, lower_c))  # (tokens, size)
         asked = packing.unpack(below).view(photos, width * packing.steps, -1)
         context, _ = self.attention(asked, memory["memory_keys"], memory["memory_values"])
         context = context.flatten(0, 1)[packing.index]  # (tokens, size)
         above = self.upper(torch.cat([below, context], -1), packing.sizes, upper_h, upper_c)
         spoken = self.speak(self.drop(torch.cat([above, context], -1)))
-        logits: Tensor = self.word(self.drop(spoken))
+        logits: Tensor = self.word(spoken)
         return logits
 
 
