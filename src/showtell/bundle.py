@@ -90,9 +90,13 @@ class Manifest:
             data = {key: value for key, value in data.items() if key in known}
             data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
             data["decoding"] = DecodingDefaults(**data["decoding"])
-            return cls(**data)
+            manifest = cls(**data)
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{source}: damaged manifest ({error})") from None
+        for name in ("encoder", "decoder", "training", "precision", "files"):
+            if not isinstance(getattr(manifest, name), dict):
+                raise BundleError(f"{source}: damaged manifest ('{name}' holds no keys)")
+        return manifest
 
 
 @dataclass(frozen=True)

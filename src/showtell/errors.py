@@ -31,5 +31,5 @@ class MissingExtraError(ShowtellError):
     """A package of an optional extra is needed and not installed."""
 
     def __init__(self, thing: str, extra: str) -> None:
-        super().__init__(f'{thing} needs the extra \'{extra}\': pip install "showtell[{extra}]"')
+        super().__init__(f"{thing} needs the extra '{extra}': pip install \"showtell[{extra}]\"")
         self.extra = extra

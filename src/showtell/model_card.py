@@ -15,7 +15,7 @@ FLICKR8K_TERMS = (
 
 def terms_of(layout: str) -> str:
     """Return the terms that a dataset lays on a model trained on it, as far as they are known."""
-    if layout in ("flickr8k", "kaggle"):
+    if layout.lower() in ("flickr8k", "kaggle"):
         return FLICKR8K_TERMS
     return "The terms are those of the photos and captions it was trained on."
 

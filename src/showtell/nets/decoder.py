@@ -168,7 +168,9 @@ class AttentionDecoder(Decoder):
             for name in self.state_names
         )
         words = self.drop_input(self.embed(packing.pack(inputs)))  # (tokens, embedding)
-        below = self.drop_input(self.lower(words, packing.sizes, lower_h, lower_c))  # (tokens, size)
+        below = self.drop_input(
+            self.lower(words, packing.sizes, lower_h, lower_c)
+        )  # (tokens, size)
         asked = packing.unpack(below).view(photos, width * packing.steps, -1)
         context, _ = self.attention(asked, memory["memory_keys"], memory["memory_values"])
         context = context.flatten(0, 1)[packing.index]  # (tokens, size)

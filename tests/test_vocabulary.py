@@ -1,0 +1,100 @@
+"""One normalisation rule: what training reads, what the model says, what the scorers count."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from showtell.errors import BundleError
+from showtell.vocabulary import (
+    END,
+    PAD,
+    RULE,
+    SPECIAL_WORDS,
+    START,
+    UNKNOWN,
+    Vocabulary,
+    detokenize,
+    tokenize,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("A dog runs .", ["a", "dog", "runs"]),
+        ("A man's T-shirt, and 2 dogs!", ["a", "man", "'s", "t-shirt", "and", "2", "dogs"]),
+        ("the dog 's ball", ["the", "dog", "'s", "ball"]),
+        ("the dog\u2019s ball", ["the", "dog", "'s", "ball"]),
+        ('she doesn\'t say "hi" #1', ["she", "doesn't", "say", "hi", "1"]),
+        ("o'clock -- under_scored", ["o'clock", "under", "scored"]),
+        ("Cafe\u0301 CAF\u00c9", ["caf\u00e9", "caf\u00e9"]),
+        ("", []),
+        (" . , ! '", []),
+    ],
+)
+def test_captions_are_split_into_lower_case_words_without_punctuation(text, tokens):
+    assert tokenize(text) == tokens
+
+
+@given(st.text())
+def test_normalising_twice_changes_nothing(text):
+    tokens = tokenize(text)
+    assert tokenize(" ".join(tokens)) == tokens
+    assert tokenize(detokenize(tokens)) == tokens
+
+
+@given(st.text())
+def test_no_token_is_empty_or_holds_a_space_or_a_line_separator(text):
+    for token in tokenize(text):
+        assert token
+        assert token.split() == [token]
+
+
+@given(st.lists(st.text(), min_size=1))
+def test_every_word_of_the_captions_comes_back_from_its_id(captions):
+    vocabulary = Vocabulary.build(captions)
+    for caption in captions:
+        assert vocabulary.tokens(vocabulary.encode(caption)) == tokenize(caption)
+        assert vocabulary.decode(vocabulary.encode(caption)) == detokenize(tokenize(caption))
+
+
+@given(st.lists(st.text()), st.integers(1, 3))
+def test_json_brings_back_the_same_vocabulary(captions, min_count):
+    vocabulary = Vocabulary.build(captions, min_count)
+    assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
+
+
+def test_rare_words_are_unknown_and_frequent_ones_come_first():
+    vocabulary = Vocabulary.build(["a dog", "a cat", "a dog", "the end"], min_count=2)
+    assert vocabulary.words == (*SPECIAL_WORDS, "a", "dog")
+    assert vocabulary.encode("a cat") == [4, UNKNOWN]
+    assert "dog" in vocabulary
+    assert "cat" not in vocabulary
+
+
+def test_decoding_stops_at_the_end_and_says_no_special_word():
+    vocabulary = Vocabulary.build(["a dog"])
+    assert vocabulary.decode([START, 4, UNKNOWN, PAD, 5, END, 4]) == "a dog"
+
+
+def test_a_caption_cannot_name_a_special_word():
+    vocabulary = Vocabulary.build(["<end> <pad> end"])
+    assert vocabulary.words[4:] == ("end", "pad")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"rule": 1, "min_count": 1, "words": ["a"]}',
+     '{"rule": 1, "min_count": 1, "words": ["<pad>", "<start>", "<end>", "<unknown>", "a", "a"]}'],
+)  # fmt: skip
+def test_a_damaged_vocabulary_is_one_clear_error(text):
+    with pytest.raises(BundleError, match="vocabulary"):
+        Vocabulary.from_json(text)
+
+
+def test_a_newer_rule_says_to_upgrade():
+    text = Vocabulary.build(["a dog"]).to_json().replace(f'"rule": {RULE}', f'"rule": {RULE + 1}')
+    with pytest.raises(BundleError, match="pip install -U showtell"):
+        Vocabulary.from_json(text)
