@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from decoders import FixedDecoder, SeededDecoder, photos
 from showtell.decode import beam_search
-from showtell.sampling import sample
+from showtell.sampling import _likeliest, sample
 from showtell.vocabulary import END, START, UNKNOWN
 
 seeds = st.integers(0, 10_000)
@@ -109,3 +109,16 @@ def test_photo_without_usable_numbers_draws_nothing() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         sample(SeededDecoder(), photos(1), **options)
+
+
+@pytest.mark.parametrize("sharpness", [0.1, 3.0, 20.0])
+def test_nucleus_is_that_of_a_full_sort(sharpness: float) -> None:
+    weights = np.random.default_rng(1).random((20, 2000)) ** sharpness
+    order, kept = _likeliest(weights.copy(), 0, 0.9)
+    for row in range(20):
+        sorted_ids = np.argsort(-weights[row], kind="stable")
+        mass = np.cumsum(weights[row][sorted_ids])
+        size = int(np.searchsorted(mass, 0.9 * mass[-1])) + 1
+        assert order[row, :size].tolist() == sorted_ids[:size].tolist()
+        assert (kept[row, :size] > 0).all()
+        assert (kept[row, size:] == 0).all()

@@ -23,6 +23,8 @@ from showtell.decode import (
 )
 from showtell.vocabulary import END, START
 
+_HEAD = 128  # words sorted at first to find a nucleus: sorting all of them is slow
+
 
 def sample(
     decoder: Decoder,
@@ -120,16 +122,9 @@ def _draw(
     weights = table / np.float64(temperature)
     best = weights.max(axis=1, keepdims=True)
     weights = np.exp(weights - np.where(best == -np.inf, 0, best))  # (rows, words)
-    count = weights.shape[1] if not top_k else min(top_k, weights.shape[1])
-    if count == weights.shape[1] and top_p == 1:
-        order = None
-    else:
-        # stable: of equal words the lower id is likelier to stay
-        order = np.argsort(-weights, axis=1, kind="stable")[:, :count]
-        weights = np.take_along_axis(weights, order, axis=1)
-        mass = np.cumsum(weights, axis=1)
-        before = mass - weights  # a word stays while what is likelier holds less than top_p
-        weights[before > top_p * mass[:, -1:] * (1 - 1e-9)] = 0
+    order = None
+    if top_p < 1 or 0 < top_k < weights.shape[1]:
+        order, weights = _likeliest(weights, top_k, top_p)
     mass = np.cumsum(weights, axis=1)
     # the first word at which the running sum exceeds the drawn share of all
     below = (mass <= uniform[:, None] * mass[:, -1:]).sum(axis=1)
@@ -138,6 +133,31 @@ def _draw(
         return place
     drawn: Integers = order[np.arange(len(order)), place]
     return drawn
+
+
+def _likeliest(
+    weights: NDArray[np.float64], top_k: int, top_p: float
+) -> tuple[Integers, NDArray[np.float64]]:
+    """Return the words that may be drawn, likeliest first, and weights, 0 beyond the nucleus."""
+    total = weights.sum(axis=1, keepdims=True)
+    size = weights.shape[1]
+    count = min(top_k, size) if top_k else min(_HEAD, size)
+    while True:
+        order = np.argpartition(-weights, count - 1, axis=1)[:, :count]
+        order.sort(axis=1)  # so that of equally likely words the lower id comes first
+        head = np.take_along_axis(weights, order, axis=1)
+        by_weight = np.argsort(-head, axis=1, kind="stable")
+        order = np.take_along_axis(order, by_weight, axis=1)
+        head = np.take_along_axis(head, by_weight, axis=1)
+        mass = np.cumsum(head, axis=1)
+        if top_k:
+            total = mass[:, -1:]
+        enough = top_p * total * (1 - 1e-9)
+        if count == size or top_k or (mass[:, -1:] >= enough).all():
+            break
+        count = min(8 * count, size)  # a flat distribution: its nucleus is larger than the head
+    head[mass - head > enough] = 0  # a word stays while what is likelier holds less than top_p
+    return order, head
 
 
 def _hypothesis(
