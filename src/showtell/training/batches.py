@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -28,13 +28,15 @@ class Batch:
     """Captions of some photos, `captions_per_photo` rows each, grouped by photo.
 
     `features` or `pixels` have one row a photo; `inputs` and `targets` are [rows, steps] padded
-    ids, the caption after START and the caption before END; `packing` says which are real.
+    ids, the caption after START and the caption before END; `packing` says which are real;
+    `photos` are the photos' numbers in the training split.
     """
 
     features: dict[str, Tensor]
     inputs: Tensor
     targets: Tensor
     packing: Packing
+    photos: tuple[int, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
@@ -45,7 +47,8 @@ class Batch:
             self.packing.rows, self.packing.steps,
         )  # fmt: skip
         moved = {k: v.to(device, non_blocking=True) for k, v in self.features.items()}
-        return Batch(moved, self.inputs.to(device), self.targets.to(device), packing)
+        inputs, targets = self.inputs.to(device), self.targets.to(device)
+        return Batch(moved, inputs, targets, packing, self.photos)
 
 
 class Source(Protocol):
@@ -173,9 +176,8 @@ class CaptionBatches:
             mine = [captions[i] for i in picks]
             flips.append(bool(flip and random.random() < 0.5 and not any(c.sided for c in mine)))
             chosen += mine
-        return collate(
-            source.take(photos, flips, (*seed, step)), [caption.ids for caption in chosen]
-        )
+        features = source.take(photos, flips, (*seed, step))
+        return replace(collate(features, [c.ids for c in chosen]), photos=tuple(photos))
 
 
 def collate(features: dict[str, Tensor], captions: Sequence[Sequence[int]]) -> Batch:

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from showtell.errors import TrainingError
 from showtell.nets.model import CaptionModel
@@ -29,6 +28,7 @@ from showtell.training.checkpoint import (
     trained_tensors,
 )
 from showtell.training.log import TrainingLog
+from showtell.training.objectives import Objective
 from showtell.training.recipe import Recipe, Stage
 
 logger = logging.getLogger(__name__)
@@ -50,23 +50,6 @@ def learning_rate_scale(step: int, steps: int, warmup: float, final: float) -> f
         return (step + 1) / rise
     turn = (step - rise) / max(1, steps - rise)
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, turn)))
-
-
-def caption_loss(model: CaptionModel, batch: Batch, smoothing: float) -> Tensor:
-    """Return the cross-entropy of a batch's captions, the mean over tokens, END included.
-
-    With label smoothing (Szegedy et al., Rethinking the Inception Architecture, 2016).
-    """
-    features = batch.features
-    if "pixels" in features:
-        pixels = features["pixels"].contiguous(memory_format=torch.channels_last)
-        # On a CPU convolutions stay in float32; on a GPU they run as the recipe says.
-        kind = pixels.device.type
-        with torch.autocast(kind, enabled=kind == "cuda" and torch.is_autocast_enabled(kind)):
-            features = model.encoder(pixels)
-    logits = model.decoder(features, batch.inputs, batch.packing)  # (tokens, words)
-    targets = batch.packing.pack(batch.targets)  # (tokens,)
-    return functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
 
 
 class Average:
@@ -112,6 +95,7 @@ class StageLoop:
     stage: Stage
     number: int
     model: CaptionModel
+    objective: Objective
     batches: CaptionBatches
     source: Source
     checkpoints: Checkpoints
@@ -222,7 +206,7 @@ class StageLoop:
             group["lr"] = rate * scale
         half = use_bfloat16(self.recipe, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            loss = caption_loss(self.model, batch, stage.label_smoothing)
+            loss = self.objective.loss(self.model, batch)
         value = loss.item()
         if not math.isfinite(value):
             raise self._diverged(f"the loss is {value}", progress)
@@ -242,7 +226,7 @@ class StageLoop:
         self.log.step(
             self.number, epoch, progress.step, epoch * steps + progress.step,
             loss=value, learning_rate=stage.learning_rate * scale, gradient_norm=norm,
-            captions=batch.packing.rows,
+            captions=batch.packing.rows, **self.objective.values,
         )  # fmt: skip
 
     def _check_weights(self, progress: Progress) -> None:

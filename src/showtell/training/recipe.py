@@ -29,6 +29,7 @@ class Stage:
     """One stretch of training with its own length and learning rates."""
 
     epochs: int
+    objective: Literal["cross_entropy", "self_critical"] = "cross_entropy"
     learning_rate: float = 8e-4
     train_encoder: Literal["none", "last", "all"] = "none"
     encoder_learning_rate: float = 5e-5
@@ -40,6 +41,9 @@ class Stage:
     crop: float = 1.0  # with the encoder: smallest share of the photo's area that a crop keeps
     flip: bool = True  # with the encoder: mirror half of the photos
     average: float = 0.0  # decay of the moving average of weights; 0: none
+    samples: int = 5  # self-critical: captions sampled for each photo
+    temperature: float = 1.0  # self-critical: of the samples
+    cross_entropy: float = 0.0  # self-critical: weight of the references' cross-entropy beside
 
     def __post_init__(self) -> None:
         _check(self.epochs >= 0, "epochs", "must not be negative")
@@ -51,6 +55,9 @@ class Stage:
         _check(self.weight_decay >= 0, "weight_decay", "must not be negative")
         _check(self.clip > 0, "clip", "must be above 0")
         _check(0 < self.crop <= 1, "crop", "must be above 0, at most 1")
+        _check(self.samples >= 2, "samples", "must be at least 2: each is judged by the others")
+        _check(self.temperature > 0, "temperature", "must be above 0")
+        _check(self.cross_entropy >= 0, "cross_entropy", "must not be negative")
         _check(0 <= self.average < 1, "average", "must be from 0 to below 1")
 
 

@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,11 @@ from showtell.training.batches import CachedFeatures, CaptionBatches, Pixels
 from showtell.training.checkpoint import Checkpoints, Progress, read_json, read_tensors, write_json
 from showtell.training.log import TrainingLog
 from showtell.training.loop import InterruptedTrainingError, StageLoop, load_weights
-from showtell.training.recipe import Recipe, recipe_from_dict
+from showtell.training.objectives import CrossEntropy, Objective, SelfCritical
+from showtell.training.recipe import Recipe, Stage, recipe_from_dict
+from showtell.training.reward import CiderReward
 from showtell.training.trained import ENCODER, RUN, VOCABULARY, spec_of
-from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
+from showtell.vocabulary import END, SPECIAL_WORDS, Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -76,14 +78,6 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-@dataclass
-class _Dev:
-    """Dev photos and their features, from the frozen encoder; recomputed where it trains."""
-
-    photos: list[CaptionedPhoto]
-    features: Features
-
-
 class _Run:
     """Everything that the stages of one run share."""
 
@@ -102,6 +96,8 @@ class _Run:
                 f"{dataset.root}: no photo of the split train: nothing to learn from"
             )
         self.device = _device(recipe.device)
+        self.dev_photos: list[CaptionedPhoto] = []
+        self.dev_features: Features | None = None
         self.resumed = (output / RUN).is_file()
         if self.resumed and resume is None:
             raise TrainingError(
@@ -191,7 +187,7 @@ class _Run:
         if resumed:
             progress = self.checkpoints.progress("last")
             logger.info("going on at stage %d, epoch %d, step %d", *_place(progress))
-        self._read_features()
+        self._read_photos()
         self.log = TrainingLog(self.output, _place(progress) if resumed else None)
         try:
             first = progress.stage
@@ -208,32 +204,53 @@ class _Run:
 
     def _train_stage(self, number: int, progress: Progress, resumed: bool) -> Progress:
         stage = self.recipe.stages[number]
-        if number and not resumed and self.checkpoints.has("best"):
+        if resumed:
+            load_weights(self.model, self.checkpoints.tensors("last", "model"))
+        elif number and self.checkpoints.has("best"):
             # a stage begins with the best weights of the one before
             load_weights(self.model, self.checkpoints.tensors("best", "model"))
-        source: CachedFeatures | Pixels
-        if number < self.cached_stages:
-            source = CachedFeatures(self.views)
-        else:
-            source = Pixels(self.train_photos, self.encoder.spec.preprocessing, stage.crop)
         loop = StageLoop(
-            self.recipe, stage, number, self.model, self.batches, source, self.checkpoints,
-            self.log, self._score, self.device, self.stop,
+            self.recipe, stage, number, self.model, self._objective(stage), self.batches,
+            self._source(number), self.checkpoints, self.log, self._score, self.device, self.stop,
         )  # fmt: skip
         if resumed:
             loop.restore()
         return loop.run(progress)
 
-    def _read_features(self) -> None:
-        """Read or compute the frozen encoder's features of train and dev."""
-        # Once the encoder has been trained, features of the one it was are stale.
-        trained = [stage.train_encoder != "none" for stage in self.recipe.stages]
-        self.cached_stages = [*trained, True].index(True)
-        views = self.recipe.views if self.cached_stages else ()
-        self.views = {view: self._features(self.train_photos, view) for view in views}
-        bad = {row: why for features in self.views.values() for row, why in features.bad.items()}
-        if not views:
-            bad = unreadable(self.train_photos, self.encoder.spec.preprocessing)
+    def _objective(self, stage: Stage) -> Objective:
+        if stage.objective == "cross_entropy":
+            return CrossEntropy(stage.label_smoothing)
+        references = [
+            [[*self.vocabulary.encode(text), END] for text in photo.captions]
+            for photo in self.train_photos
+        ]
+        return SelfCritical(
+            CiderReward(references), stage.samples, max_length=self.recipe.decoding.max_length,
+            temperature=stage.temperature, cross_entropy=stage.cross_entropy,
+        )  # fmt: skip
+
+    def _source(self, number: int) -> CachedFeatures | Pixels:
+        """Return where a stage's photos come from; frozen encoders' features are cached.
+
+        An encoder that an earlier stage has trained has features of its own, in the run folder.
+        """
+        stage = self.recipe.stages[number]
+        if stage.train_encoder != "none":
+            self.dev_features = None
+            return Pixels(self.train_photos, self.encoder.spec.preprocessing, stage.crop)
+        tuned = any(before.train_encoder != "none" for before in self.recipe.stages[:number])
+        self.dev_features = self._features(self.dev_photos, "plain", tuned)
+        views = self.recipe.views
+        return CachedFeatures({v: self._features(self.train_photos, v, tuned) for v in views})
+
+    def _read_photos(self) -> None:
+        """Find the photos that can be read, those of train for batches and those of dev."""
+        frozen = self.recipe.stages[0].train_encoder == "none" and not self.resumed
+        bad = (
+            self._features(self.train_photos, "plain", tuned=False).bad
+            if frozen
+            else unreadable(self.train_photos, self.encoder.spec.preprocessing)
+        )
         _warn(self.train_photos, bad)
         usable = [row for row in range(len(self.train_photos)) if row not in bad]
         self.batches = CaptionBatches(self.train_photos, usable, self.vocabulary, self.recipe)
@@ -243,20 +260,22 @@ class _Run:
             )
         photos = [photo for photo in self.dataset.split("dev") if photo.captions]
         photos = photos[: self.recipe.dev_photos or None] or self.train_photos[:100]
-        self.dev = _Dev(photos, self._features(photos, "plain"))
-        _warn(photos, self.dev.features.bad)
-        if len(self.dev.features.bad) == len(photos):
+        bad = unreadable(photos, self.encoder.spec.preprocessing)
+        _warn(photos, bad)
+        if len(bad) == len(photos):
             raise TrainingError(
                 f"{self.dataset.root}: no dev photo can be read: nothing to judge by"
             )
+        self.dev_photos = [photo for row, photo in enumerate(photos) if row not in bad]
 
-    def _features(self, photos: Sequence[CaptionedPhoto], view: str) -> Features:
+    def _features(self, photos: Sequence[CaptionedPhoto], view: str, tuned: bool) -> Features:
         encoder = self.encoder.eval()
         regions = encoder.grid[0] * encoder.grid[1]
         shapes = {"regions": (regions, encoder.channels), "pooled": (encoder.channels,)}
         needs = self.model.decoder.needs
         chosen = self.recipe.feature_cache
         cache = Path(chosen).expanduser() if chosen else cache_dir() / "features"
+        cache = self.output / "features" if tuned else cache
         with _bar(len(photos), f"features ({view})") as bar:
 
             def progress(done: int) -> None:
@@ -280,20 +299,20 @@ class _Run:
         from showtell.scoring.metrics import cider
 
         self.model.eval()
-        trained = number >= self.cached_stages
-        rows = [row for row in range(len(self.dev.photos)) if row not in self.dev.features.bad]
+        photos = self.dev_photos
         decoder = TorchDecoder(self.model.decoder, self.device)
         options = self.recipe.decoding
         captions: list[str] = []
-        for start in range(0, len(rows), 32):
-            some = rows[start : start + 32]
-            features = self._encode_photos(some) if trained else self.dev.features.rows(some)
+        for start in range(0, len(photos), 32):
+            rows = range(start, min(start + 32, len(photos)))
+            features = (
+                self.dev_features.rows(rows) if self.dev_features else self._encode_photos(rows)
+            )
             for found in beam_search(
                 decoder, features, beam=options.beam, length_penalty=options.length_penalty,
                 max_length=options.max_length,
             ):  # fmt: skip
                 captions.append(self.vocabulary.decode(found[0].tokens if found else ()))
-        photos = [self.dev.photos[row] for row in rows]
         self._write_samples(number, epoch, photos, captions)
         return cider(captions, [photo.captions for photo in photos])
 
@@ -301,7 +320,7 @@ class _Run:
         from showtell.image import open_photo, prepare
 
         preprocessing = self.encoder.spec.preprocessing
-        paths = [self.dev.photos[row].path for row in rows]
+        paths = [self.dev_photos[row].path for row in rows]
         pixels = [prepare(open_photo(p, preprocessing=preprocessing), preprocessing) for p in paths]
         return self._encode(np.stack(pixels))
 

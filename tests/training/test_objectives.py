@@ -1,0 +1,113 @@
+"""Self-critical training: samples are the decoder's own, and their reward grows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from showtell.nets.decoder import DecoderSettings, build_decoder
+from showtell.training.batches import collate
+from showtell.training.objectives import NEVER, CrossEntropy, SelfCritical, sample_captions
+from showtell.training.reward import CiderReward
+from showtell.vocabulary import END
+
+WORDS, CHANNELS = 12, 6
+REFERENCES = [
+    [[4, 5, 6, END], [4, 5, 7, END]],
+    [[8, 9, 10, END], [8, 9, 11, END]],
+    [[5, 10, 4, END], [5, 10, 6, END]],
+]
+
+
+@dataclass
+class Model:
+    """A model whose features are given."""
+
+    decoder: nn.Module
+
+
+@pytest.fixture(params=["attention", "merge"])
+def decoder(request):
+    torch.manual_seed(0)
+    settings = DecoderSettings(
+        kind=request.param, embedding=16, hidden=16, heads=2, dropout=0.3, input_dropout=0.1
+    )
+    return build_decoder(settings, CHANNELS, WORDS)
+
+
+def batch_of(captions_per_photo=2):
+    torch.manual_seed(1)
+    features = {"regions": torch.randn(3, 4, CHANNELS), "pooled": torch.randn(3, CHANNELS)}
+    said = [own[i % 2][:-1] for own in REFERENCES for i in range(captions_per_photo)]
+    batch = collate(features, said)
+    return type(batch)(batch.features, batch.inputs, batch.targets, batch.packing, (0, 1, 2))
+
+
+def test_samples_are_never_empty_hold_no_special_word_and_end_once(decoder):
+    torch.manual_seed(2)
+    drawn = sample_captions(decoder.eval(), batch_of().features, 200, 5)
+    assert len(drawn) == 600
+    for words in drawn:
+        assert 1 <= len(words) <= 5
+        assert words[0] != END
+        assert END not in words[:-1]
+        assert not set(words) & set(NEVER)
+        assert words[-1] == END or len(words) == 5
+
+
+def test_samples_follow_the_decoders_own_probabilities(decoder):
+    decoder.eval()
+    features = batch_of().features
+    torch.manual_seed(3)
+    drawn = sample_captions(decoder, features, 4000, 1)
+    memory, state = decoder.begin({name: features[name] for name in decoder.needs})
+    scores, _, _ = decoder.step(torch.full((3,), 1), memory, state)
+    scores[:, [*NEVER, END]] = -torch.inf
+    expected = scores.softmax(-1)
+    for photo in range(3):
+        words = torch.tensor([w[0] for w in drawn[photo * 4000 : (photo + 1) * 4000]])
+        share = torch.bincount(words, minlength=WORDS) / 4000
+        assert (share - expected[photo]).abs().max() < 0.04
+
+
+def test_self_critical_training_raises_the_reward(decoder):
+    model, batch = Model(decoder), batch_of()
+    objective = SelfCritical(CiderReward(REFERENCES), 16, max_length=5)
+    optimizer = torch.optim.Adam(decoder.parameters(), 1e-2)
+    rewards = []
+    for step in range(250):
+        torch.manual_seed(step)
+        loss = objective.loss(model, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        rewards.append(objective.values["reward"])
+    assert sum(rewards[:10]) / 10 < 1.5
+    assert sum(rewards[-10:]) / 10 > 4
+
+
+def test_samples_that_are_all_alike_teach_nothing(decoder):
+    class Same:
+        def score(self, photo, words):
+            return 1.0
+
+    loss = SelfCritical(Same(), 4, max_length=6).loss(Model(decoder), batch_of())
+    loss.backward()
+    assert all(p.grad is None or p.grad.abs().max() < 1e-6 for p in decoder.parameters())
+
+
+def test_cross_entropy_beside_adds_the_references_loss(decoder):
+    decoder.eval()
+    model, batch = Model(decoder), batch_of()
+    reward = CiderReward(REFERENCES)
+    torch.manual_seed(4)
+    alone = SelfCritical(reward, 4, max_length=6).loss(model, batch)
+    torch.manual_seed(4)
+    mixed = SelfCritical(reward, 4, max_length=6, cross_entropy=0.5).loss(model, batch)
+    references = CrossEntropy(0.0).loss(model, batch)
+    assert float((mixed - alone).detach()) == pytest.approx(
+        0.5 * float(references.detach()), abs=1e-4
+    )

@@ -1,0 +1,46 @@
+"""The reward of self-critical training is coco-caption's CIDEr, only faster."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocoevalcap.cider.cider import Cider
+
+from showtell.training.reward import CiderReward
+
+caption = st.lists(st.integers(4, 9), min_size=1, max_size=9)
+photo = st.tuples(caption, st.lists(caption, min_size=1, max_size=4))
+
+
+def coco_cider(said, references):
+    def text(words):
+        return " ".join(f"w{word}" for word in words)
+
+    _, scores = Cider().compute_score(
+        {i: [text(words) for words in own] for i, own in enumerate(references)},
+        {i: [text(words)] for i, words in enumerate(said)},
+    )
+    return list(scores)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(photo, min_size=1, max_size=6))
+def test_it_scores_as_coco_caption_does(photos):
+    said = [words for words, _ in photos]
+    references = [own for _, own in photos]
+    reward = CiderReward(references)
+    ours = [reward.score(i, words) for i, words in enumerate(said)]
+    assert ours == pytest.approx(coco_cider(said, references), abs=1e-9)
+
+
+def test_a_reference_said_again_scores_more_than_another_photos():
+    reward = CiderReward([[[4, 5, 6, 7]], [[8, 9, 10, 11]], [[4, 9, 6, 12]]])
+    assert reward.score(0, [4, 5, 6, 7]) == pytest.approx(10)
+    assert reward.score(0, [8, 9, 10, 11]) == 0
+
+
+def test_an_end_that_is_missing_costs():
+    end = 2
+    reward = CiderReward([[[4, 5, 6, end]], [[7, 5, 8, end]], [[9, 9, 9, end]]])
+    assert reward.score(0, [4, 5, 6, end]) > reward.score(0, [4, 5, 6])
