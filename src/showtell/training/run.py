@@ -151,6 +151,9 @@ class _Run:
         old = recipe_from_dict(kept["recipe"])
         free = {key: getattr(self.recipe, key) for key in FREE_KEYS}
         now, then = self.recipe.to_dict(), replace(old, **free).to_dict()
+        more = len(now["stages"]) - len(then["stages"])
+        if more > 0 and now["stages"][:-more] == then["stages"]:
+            then["stages"] = now["stages"]  # a run may be given stages to come
         different = [key for key in now if now[key] != then[key]]
         if different:
             raise RecipeError(
@@ -165,6 +168,7 @@ class _Run:
         self.vocabulary = Vocabulary.from_json(path.read_text("utf-8"), path)
         self.encoder = encoder_from_spec(spec_of(kept), read_tensors(self.output / ENCODER))
         torch.manual_seed(self.recipe.seed)  # as in _start: new weights are drawn alike
+        write_json(self.output / RUN, kept | {"recipe": self.recipe.to_dict()})
 
     def _described_data(self) -> dict[str, Any]:
         return {
