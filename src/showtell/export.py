@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +33,7 @@ from showtell.captioner import Captioner
 from showtell.data import Dataset, open_dataset
 from showtell.data.seen import NAMES_KEY
 from showtell.decode import Hypothesis, beam_search
-from showtell.errors import ShowtellError
+from showtell.errors import PhotoError, ShowtellError
 from showtell.folders import cache_dir
 from showtell.image import open_photo, prepare
 from showtell.model_card import model_card, terms_of
@@ -43,12 +43,14 @@ from showtell.onnx_model import OnnxModel
 from showtell.scoring.evaluate import evaluate
 from showtell.scoring.evaluation import Evaluation
 from showtell.training.trained import TrainedRun, open_run
+from showtell.vocabulary import END, START
 
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-3  # largest difference of log-probabilities between PyTorch and float32 ONNX
 LOSE_BLEU, LOSE_CIDER = 0.3, 1.0  # what a smaller precision may cost on dev
 SAMPLE = 64  # dev photos of the parity check
+BATCH = 16
 TRIALS: tuple[tuple[str, Precision], ...] = (
     ("decoder", "float16"), ("decoder", "int8"), ("encoder", "float16"), ("encoder", "int8"),
 )  # fmt: skip
@@ -231,52 +233,70 @@ def manifest_of(trained: TrainedRun, name: str) -> Manifest:
     )
 
 
-def check_parity(trained: TrainedRun, bundle: Bundle, dataset: Dataset | None) -> Parity:
-    """Compare ONNX with PyTorch, captions and log-probabilities; on noise without a dataset.
+def check_parity(
+    trained: TrainedRun, bundle: Bundle, dataset: Dataset | None, photos: int = SAMPLE
+) -> Parity:
+    """Compare ONNX with PyTorch, captions and log-probabilities, on the first `photos` of dev.
 
-    Raises ExportError where a log-probability differs by more than the tolerance.
+    On noise without a dataset. Raises ExportError where a log-probability differs by more than
+    the tolerance.
     """
-    preprocessing = bundle.manifest.preprocessing
-    if dataset:
-        paths = [photo.path for photo in dataset.split("dev")[:SAMPLE]]
-        pixels = np.stack(
-            [prepare(open_photo(p, preprocessing=preprocessing), preprocessing) for p in paths]
-        )
-    else:
-        shape = (8, 3, preprocessing.height, preprocessing.width)
-        pixels = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     onnx_model = OnnxModel(bundle)
     torch_decoder = TorchDecoder(trained.model.decoder)
-    with torch.inference_mode():
-        features = {
-            k: v.numpy() for k, v in trained.model.encoder(torch.from_numpy(pixels)).items()
-        }
     options = bundle.manifest.decoding
     search: dict[str, Any] = {
         "beam": options.beam, "length_penalty": options.length_penalty,
         "max_length": options.max_length,
     }  # fmt: skip
-    ours = beam_search(torch_decoder, features, **search)
-    theirs = beam_search(onnx_model, onnx_model.encode(pixels), **search)
-    difference = max(
-        _difference(torch_decoder, onnx_model, features, pixels, [best[0] for best in ours])
-    )
-    same = sum(a[0].tokens == b[0].tokens for a, b in zip(ours, theirs, strict=True))
+    count = same = 0
+    difference = 0.0
+    for pixels in _pixels_of(bundle, dataset, photos):
+        with torch.inference_mode():
+            encoded = trained.model.encoder(torch.from_numpy(pixels))
+        features = {name: array.numpy() for name, array in encoded.items()}
+        ours = beam_search(torch_decoder, features, **search)
+        theirs = beam_search(onnx_model, onnx_model.encode(pixels), **search)
+        found = _difference(torch_decoder, onnx_model, features, pixels, [own[0] for own in ours])
+        difference = max(difference, found)
+        count += len(pixels)
+        same += sum(a[0].tokens == b[0].tokens for a, b in zip(ours, theirs, strict=True))
     if not difference <= TOLERANCE:
         raise ExportError(
             f"{trained.path}: ONNX differs from PyTorch by {difference:.2g} in log-probability"
             f" (at most {TOLERANCE:g}): not exported"
         )
-    return Parity(len(pixels), same, difference)
+    return Parity(count, same, difference)
+
+
+def _pixels_of(
+    bundle: Bundle, dataset: Dataset | None, photos: int
+) -> Iterator[NDArray[np.float32]]:
+    """Yield batches of model input: of dev photos that can be read, or of noise."""
+    preprocessing = bundle.manifest.preprocessing
+    if dataset is None:
+        shape = (8, 3, preprocessing.height, preprocessing.width)
+        yield np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        return
+    batch: list[NDArray[np.float32]] = []
+    for photo in dataset.split("dev")[:photos]:
+        try:
+            batch.append(
+                prepare(open_photo(photo.path, preprocessing=preprocessing), preprocessing)
+            )
+        except PhotoError as error:
+            logger.warning("left out: %s", error)
+        if len(batch) == BATCH:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)
 
 
 def _difference(
     ours: TorchDecoder, theirs: OnnxModel, features: Mapping[str, NDArray[Any]],
     pixels: NDArray[np.float32], captions: Sequence[Hypothesis],
-) -> list[float]:  # fmt: skip
-    """Return the largest difference at each step along `captions`."""
-    from showtell.vocabulary import END, START
-
+) -> float:  # fmt: skip
+    """Return the largest difference of log-probabilities along `captions`."""
     steps = max(len(caption.tokens) for caption in captions) + 1
     tokens = np.full((len(captions), steps), END)
     tokens[:, 0] = START
@@ -284,13 +304,13 @@ def _difference(
         tokens[row, 1 : len(caption.tokens) + 1] = caption.tokens
     memory, state = ours.begin(features)
     memory2, state2 = theirs.begin(theirs.encode(pixels))
-    found = []
+    largest = 0.0
     for step in range(steps):
         scores, _, state = ours.step(tokens[:, step], memory, state)
         scores2, _, state2 = theirs.step(tokens[:, step], memory2, state2)
         likely = scores > -12  # a word of one in 160,000 is never chosen
-        found.append(float(np.abs(scores - scores2)[likely].max(initial=0.0)))
-    return found
+        largest = max(largest, float(np.abs(scores - scores2)[likely].max(initial=0.0)))
+    return largest
 
 
 def _choose(
