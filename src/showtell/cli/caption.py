@@ -62,7 +62,7 @@ STDIN = "-"
     type=click.Choice(["beam", "diverse", "sample", "mbr"]),
     default="beam",
     show_default=True,
-    help="mbr: the one of 16 samples that agrees most with the others.",
+    help="mbr: of ten, the one that agrees most with the others.",
 )
 @click.option("--length-penalty", type=click.FloatRange(0), help="[default: the model's, 1]")
 @click.option(
@@ -72,7 +72,7 @@ STDIN = "-"
     "--no-repeat-ngram",
     type=click.IntRange(0),
     default=0,
-    help="No sequence of so many words occurs twice (beam, diverse).",
+    help="No sequence of so many words occurs twice.",
 )
 @click.option("--groups", type=click.IntRange(1), help="Groups of --strategy diverse.")
 @click.option(
@@ -87,26 +87,26 @@ STDIN = "-"
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="The same draws the same (sample, mbr).",
+    help="The same draws the same (sample).",
 )
 @click.option(
     "--temperature",
     type=click.FloatRange(0, min_open=True),
-    default=1.0,
+    default=0.5,
     show_default=True,
-    help="Below 1: likelier words (sample, mbr).",
+    help="Below 1: likelier words (sample).",
 )
 @click.option(
     "--top-k",
     type=click.IntRange(0),
     default=0,
-    help="Draw from the K likeliest words only (sample, mbr).",
+    help="Draw from the K likeliest words only (sample).",
 )
 @click.option(
     "--top-p",
     type=click.FloatRange(0, 1, min_open=True),
     default=1.0,
-    help="Draw from the likeliest words that hold P of the probability (sample, mbr).",
+    help="Draw from the likeliest words that hold P of the probability (sample).",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="[default: one for each core]")
