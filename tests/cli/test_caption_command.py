@@ -186,6 +186,7 @@ def test_failed_run_leaves_the_older_output_alone(tmp_path: Path, model: str) ->
         (["--format", "xml"], b"--format"),
         (["--top-p", "0"], b"--top-p"),
         (["--no-such-option"], b"--no-such-option"),
+        ([""], b"a PATH is empty"),
     ],
 )
 def test_wrong_usage_exits_with_two(

@@ -134,6 +134,8 @@ def caption(
 
     if words and form == "csv":
         raise click.UsageError("--words needs --format text or jsonl: CSV has no place for them")
+    if "" in paths:
+        raise click.UsageError("a PATH is empty")
     if paths.count(STDIN) > 1:
         raise click.UsageError("- (standard input) can be given once only")
     if STDIN in paths and sys.stdin.isatty():
