@@ -36,7 +36,7 @@ def test_beam_of_one_is_greedy_search(seed: int, words: int, end: float, length:
     assert found.log_probability == pytest.approx(total, abs=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seeds, st.integers(5, 7), st.floats(-2, 2), st.sampled_from([0.0, 0.7, 1.0, 1.3]))
 def test_wide_beam_finds_what_trying_every_caption_finds(
     seed: int, words: int, end: float, length_penalty: float
@@ -56,7 +56,7 @@ def test_wide_beam_finds_what_trying_every_caption_finds(
         assert hypothesis.score == pytest.approx(total / (len(tokens) + 1) ** length_penalty)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seeds, st.lists(st.integers(0, 50), min_size=2, max_size=9), st.integers(1, 4),
     st.floats(-2, 4), st.booleans(), st.sampled_from([0, 2]),
