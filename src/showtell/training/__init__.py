@@ -1,1 +1,7 @@
 """Training: recipe, batches, loop, checkpoints, log (needs torch)."""
+
+import os
+
+# Captions differ in length, so every step multiplies matrices of new shapes, and oneDNN keeps a
+# plan with buffers for each of the last 1,024: gigabytes that are hardly ever used again.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
