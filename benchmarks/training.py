@@ -1,0 +1,340 @@
+"""How fast and in how much memory a captioner trains.
+
+    python benchmarks/training.py --data DIR
+
+Decoder training on cached features, in captions per second, stands beside the loop that most
+tutorials write: captions padded to the longest, and for every step of it one LSTM cell, one
+attention and one softmax. Both are the same network with the same weights, dropout and optimizer
+on the same batches, in alternating rounds of one run; before that, both give the same loss.
+Besides: photos per second of feature extraction, and the peak memory of each kind of training.
+
+Without --data, features, caption lengths and photos are drawn, as large and long as Flickr8k's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from showtell.data import open_dataset
+from showtell.data.features import Features, extract_features
+from showtell.data.table import CaptionedPhoto
+from showtell.nets.decoder import AttentionDecoder, DecoderSettings
+from showtell.nets.encoder import build_encoder
+from showtell.nets.model import CaptionModel
+from showtell.training.batches import Batch, CachedFeatures, CaptionBatches, Pixels
+from showtell.training.objectives import CrossEntropy
+from showtell.training.recipe import Recipe, Stage
+from showtell.vocabulary import PAD, Vocabulary
+
+REGIONS, CHANNELS = 49, 1280  # MobileNetV2's map of a photo of 224 pixels
+# Flickr8k's training captions by their number of words, 1 to 24 and longer, in thousandths
+LENGTHS = (
+    0, 0, 4, 12, 29, 65, 85, 98, 111, 111, 104, 93, 77, 62, 44, 33, 22, 17, 12, 7, 5, 4, 2, 5,
+)  # fmt: skip
+STAGE = Stage(epochs=1, flip=False)
+
+
+def padded_loss(decoder: AttentionDecoder, batch: Batch) -> Tensor:
+    """The same network as a plain loop: every caption takes every step, one after the other."""
+    width = batch.packing.rows // len(batch.features["regions"])
+    memory, state = decoder.begin(batch.features)
+    h1, c1, h2, c2 = (state[name].repeat_interleave(width, 0) for name in decoder.state_names)
+    keys, values = memory["memory_keys"], memory["memory_values"]
+    losses = []
+    for step in range(batch.packing.steps):
+        word = decoder.drop_input(decoder.embed(batch.inputs[:, step]))
+        h1, c1 = decoder.lower.step(word, h1, c1)
+        below = decoder.drop_input(h1)
+        asked = below.view(len(keys), width, -1)
+        context = decoder.attention(asked, keys, values)[0].flatten(0, 1)
+        h2, c2 = decoder.upper.step(torch.cat([below, context], -1), h2, c2)
+        logits = decoder.word(decoder.speak(decoder.drop(torch.cat([h2, context], -1))))
+        losses.append(
+            functional.cross_entropy(
+                logits.float(), batch.targets[:, step], ignore_index=PAD, label_smoothing=0.1,
+                reduction="sum",
+            )
+        )  # fmt: skip
+    return torch.stack(losses).sum() / sum(batch.packing.sizes)
+
+
+def drawn_captions(photos: int, words: int, random: np.random.Generator) -> list[tuple[str, ...]]:
+    """Five captions a photo, with Flickr8k's lengths and a vocabulary of `words`."""
+    share = np.array(LENGTHS) / sum(LENGTHS)
+    lengths = random.choice(len(LENGTHS), size=(photos, 5), p=share) + 1
+    return [
+        tuple(" ".join(f"w{n}" for n in random.integers(0, words, length)) for length in own)
+        for own in lengths
+    ]
+
+
+def photos_of(data: Path | None, count: int, words: int, folder: Path) -> list[CaptionedPhoto]:
+    """Training photos of a dataset, or drawn ones: noise that costs a JPEG decoder as much."""
+    if data:
+        return open_dataset(data).split("train")[:count]
+    random = np.random.default_rng(0)
+    names = []
+    for number in range(min(count, 256)):  # pixels repeat, captions do not
+        small = random.integers(0, 255, (28, 28, 3), np.uint8)
+        name = folder / f"{number}.jpg"
+        Image.fromarray(small).resize((224, 224), Image.Resampling.BICUBIC).save(name, quality=85)
+        names.append(name)
+    captions = drawn_captions(count, words, random)
+    return [
+        CaptionedPhoto(names[n % len(names)].name, names[n % len(names)], captions[n], "train")
+        for n in range(count)
+    ]
+
+
+def stored_features(photos: int, folder: Path) -> Features:
+    """Random features as the cache holds them: float16, memory-mapped, read from disk."""
+    file = folder / "regions.npy"
+    array = np.lib.format.open_memmap(
+        file, mode="w+", dtype=np.float16, shape=(photos, REGIONS, CHANNELS)
+    )
+    random = np.random.default_rng(0)
+    for start in range(0, photos, 256):
+        some = array[start : start + 256]
+        some[:] = np.maximum(random.standard_normal(some.shape, np.float32), 0)
+    array.flush()
+    return Features({"regions": np.load(file, mmap_mode="r")}, {})
+
+
+def settings_of(arguments: argparse.Namespace) -> tuple[Recipe, DecoderSettings]:
+    size = arguments.hidden
+    return (
+        Recipe(
+            batch_photos=arguments.batch_photos, captions_per_photo=arguments.captions,
+            min_count=1 if arguments.data is None else 5,
+        ),
+        DecoderSettings(embedding=size, hidden=size),
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def work(arguments: argparse.Namespace) -> Iterator[tuple[Path, list[CaptionedPhoto]]]:
+    with tempfile.TemporaryDirectory(prefix="showtell-benchmark-") as name:
+        folder = Path(name)
+        yield folder, photos_of(arguments.data, arguments.photos, arguments.words, folder)
+
+
+def vocabulary_of(photos: Sequence[CaptionedPhoto], min_count: int) -> Vocabulary:
+    return Vocabulary.build((text for photo in photos for text in photo.captions), min_count)
+
+
+def decoder_training(arguments: argparse.Namespace) -> None:
+    """Print captions per second of packed and padded training, and their ratio."""
+    recipe, settings = settings_of(arguments)
+    with work(arguments) as (folder, photos):
+        source = CachedFeatures({"plain": stored_features(len(photos), folder)})
+        vocabulary = vocabulary_of(photos, recipe.min_count)
+        batches = CaptionBatches(photos, range(len(photos)), vocabulary, recipe)
+        given = [
+            batch
+            for batch, _ in zip(
+                batches.epoch(source, STAGE, 0, 0), range(arguments.steps), strict=False
+            )
+        ]
+        torch.manual_seed(0)
+        decoder = AttentionDecoder(settings, CHANNELS, len(vocabulary))
+        model = _Model(decoder)
+        packed = CrossEntropy(0.1)
+        check_same(decoder, lambda batch: packed.loss(model, batch), given[0])  # type: ignore[arg-type]
+        captions = sum(batch.packing.rows for batch in given)
+        tokens = sum(sum(batch.packing.sizes) for batch in given)
+        cells = sum(batch.packing.rows * batch.packing.steps for batch in given)
+        print(
+            f"decoder: {len(vocabulary):,} words, {settings.hidden} wide, {len(given)} steps of"
+            f" {recipe.batch_photos} x {recipe.captions_per_photo} captions,"
+            f" {tokens / captions:.1f} tokens a caption, {1 - tokens / cells:.0%} of cells padding"
+        )
+        for precision in arguments.precisions:
+            ways: dict[str, Callable[[Batch], Tensor]] = {
+                "packed": lambda batch: packed.loss(model, batch),  # type: ignore[arg-type]
+                "padded loop": lambda batch: padded_loss(decoder, batch),
+            }
+            laps: dict[str, list[float]] = {name: [] for name in ways}
+            for lap in range(arguments.rounds + 1):
+                for name, loss in ways.items():
+                    seconds = train_steps(decoder, loss, given, precision)
+                    if lap or arguments.rounds == 1:  # the first warms up
+                        laps[name].append(captions / seconds)
+            speed = {name: statistics.median(values) for name, values in laps.items()}
+            ratio = speed["packed"] / speed["padded loop"]
+            print(
+                f"  {precision:9s} packed {speed['packed']:8.0f} captions/s, padded loop"
+                f" {speed['padded loop']:8.0f} captions/s: {ratio:.2f} x"
+                f" (medians of {arguments.rounds})"
+            )
+
+
+class _Model(nn.Module):
+    """A decoder alone, where a whole model is asked for."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+
+def check_same(decoder: AttentionDecoder, packed: Callable[[Batch], Tensor], batch: Batch) -> None:
+    """Both ways compute the same loss and gradient, dropout aside."""
+    decoder.eval()
+    found = []
+    for loss in (packed, lambda batch: padded_loss(decoder, batch)):
+        decoder.zero_grad()
+        value = loss(batch)
+        value.backward()
+        found.append((float(value.detach()), decoder.lower.recurrent.weight.grad.clone()))
+    (a, one), (b, two) = found
+    off = float((one - two).norm() / two.norm())
+    assert abs(a - b) < 1e-4, (a, b)
+    assert off < 1e-3, off
+
+
+def train_steps(
+    decoder: nn.Module, loss: Callable[[Batch], Tensor], batches: Sequence[Batch], precision: str
+) -> float:
+    """Seconds of one step for each batch: loss, gradient, clipping, AdamW."""
+    decoder.train()
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-5, betas=(0.9, 0.98), fused=True)
+    start = time.perf_counter()
+    for batch in batches:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            value = loss(batch)
+        value.backward()
+        nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return time.perf_counter() - start
+
+
+def feature_extraction(arguments: argparse.Namespace) -> None:
+    """Print photos per second, from JPEG files to the cache on disk, and of the encoder alone."""
+    encoder = build_encoder("mobilenetv2", arguments.encoder_weights, 224).eval()
+    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def encode(pixels: Any) -> dict[str, Any]:
+        with torch.inference_mode():
+            batch = torch.from_numpy(pixels).to(memory_format=torch.channels_last)
+            return {name: values.numpy() for name, values in encoder(batch).items()}
+
+    with work(arguments) as (folder, photos):
+        count = min(len(photos), arguments.extract)
+        shapes = {"regions": (REGIONS, CHANNELS)}
+        preprocessing = encoder.spec.preprocessing
+        encode(np.zeros((32, 3, 224, 224), np.float32))
+        start = time.perf_counter()
+        extract_features(
+            photos[:count], encode, "benchmark", shapes, preprocessing, folder / "cache"
+        )
+        whole = count / (time.perf_counter() - start)
+        pixels = np.zeros((32, 3, 224, 224), np.float32)
+        laps = []
+        for _ in range(max(3, arguments.rounds)):
+            start = time.perf_counter()
+            encode(pixels)
+            laps.append(time.perf_counter() - start)
+        alone = 32 / statistics.median(laps)
+        print(
+            f"feature extraction: {whole:.0f} photos/s of {count} photos, files to cache"
+            f" (the encoder alone {alone:.0f})"
+        )
+
+
+def memory_of(arguments: argparse.Namespace, part: str, answer: Any) -> None:
+    """Train some steps of one kind in a process of its own; answers with its peak memory."""
+    torch.set_num_threads(arguments.threads)
+    recipe, settings = settings_of(arguments)
+    with work(arguments) as (folder, photos):
+        encoder = build_encoder("mobilenetv2", "none", 224)
+        vocabulary = vocabulary_of(photos, recipe.min_count)
+        model = CaptionModel(encoder, settings, len(vocabulary))
+        model.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        batches = CaptionBatches(photos, range(len(photos)), vocabulary, recipe)
+        source: CachedFeatures | Pixels
+        if part == "decoder":
+            source = CachedFeatures({"plain": stored_features(len(photos), folder)})
+        else:
+            model.encoder.set_trainable("all")
+            source = Pixels(photos, encoder.spec.preprocessing, 0.7)
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True)
+        objective = CrossEntropy(0.1)
+        model.train()
+        for count, batch in enumerate(batches.epoch(source, STAGE, 0, 0)):
+            if count == arguments.memory_steps:
+                break
+            with torch.autocast("cpu", torch.bfloat16):
+                value = objective.loss(model, batch)
+            value.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        answer.send(peak)
+
+
+def peak_memory(arguments: argparse.Namespace) -> None:
+    """Print the peak memory of training the decoder, and the encoder with it."""
+    start = multiprocessing.get_context("spawn")
+    for part in ("decoder", "encoder and decoder"):
+        here, there = start.Pipe()
+        process = start.Process(target=memory_of, args=(arguments, part, there))
+        process.start()
+        there.close()
+        peak = here.recv()
+        process.join()
+        print(
+            f"peak memory of training {part}: {peak:.2f} GiB after {arguments.memory_steps} steps"
+            " (pages of the feature cache included)"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="captioned dataset; without, it is drawn")
+    parser.add_argument("--encoder-weights", default="none", help="none or a file")
+    parser.add_argument("--photos", type=int, default=6000)
+    parser.add_argument("--batch-photos", type=int, default=32, help="photos a step")
+    parser.add_argument("--captions", type=int, default=5, help="captions a photo and step")
+    parser.add_argument("--hidden", type=int, default=512)
+    parser.add_argument("--words", type=int, default=2538, help="drawn vocabulary")
+    parser.add_argument("--steps", type=int, default=12, help="steps a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--extract", type=int, default=512, help="photos to extract features of")
+    parser.add_argument("--memory-steps", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--precisions", nargs="+", default=["float32", "bfloat16"],
+        choices=["float32", "bfloat16"],
+    )  # fmt: skip
+    parser.add_argument(
+        "--parts", nargs="+", default=["decoder", "features", "memory"],
+        choices=["decoder", "features", "memory"],
+    )  # fmt: skip
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print(f"torch {torch.__version__}, {arguments.threads} threads")
+    parts = {
+        "decoder": decoder_training, "features": feature_extraction, "memory": peak_memory,
+    }  # fmt: skip
+    for name in arguments.parts:
+        parts[name](arguments)
+
+
+if __name__ == "__main__":
+    main()
