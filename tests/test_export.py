@@ -143,7 +143,7 @@ def test_the_encoder_takes_any_batch_and_orders_regions_by_rows(run, shapes):
 
 def test_auto_keeps_a_precision_only_where_dev_allows(run, shapes, tmp_path):
     made = export(run, tmp_path / "bundle", shapes, precision="auto")
-    assert [item.encoder for item in made.candidates][0] == "float32"
+    assert made.candidates[0].encoder == "float32"
     assert len(made.candidates) == 5
     chosen = made.bundle.manifest.precision
     last = [item for item in made.candidates if item.kept][-1]

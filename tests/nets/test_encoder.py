@@ -92,7 +92,8 @@ def test_none_last_or_all_of_an_encoder_trains(
 
 
 def test_batch_norm_that_could_not_be_folded_stays_frozen_in_training() -> None:
-    encoder = build_encoder("resnetv2_18", "none", 64)
+    size = Preprocessing(height=64, width=64)
+    encoder = encoder_from_spec(EncoderSpec("resnetv2_18", preprocessing=size)).folded()
     encoder.set_trainable("all")
     encoder.train()
     norms = [m for m in encoder.modules() if isinstance(m, torch.nn.BatchNorm2d)]
@@ -156,3 +157,18 @@ def test_the_shared_weights_with_their_classifier_know_what_is_on_the_examples(
             pooled = encoder(torch.from_numpy(pixels)[None])["pooled"][0]
         scores = classifier["classifier.weight"] @ pooled + classifier["classifier.bias"]
         assert int(scores.argmax()) in classes, name
+
+
+def test_an_encoder_that_begins_at_random_trains_its_batch_norm_too() -> None:
+    encoder = build_encoder("test_resnet", "none", 64)
+    norms = [m for m in encoder.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms
+    before = [m.running_mean.clone() for m in norms if m.running_mean is not None]
+    for part, changes in (("last", False), ("all", True)):
+        encoder.set_trainable(part)
+        encoder.train()
+        encoder(torch.randn(4, 3, 64, 64))
+        after = [m.running_mean for m in norms if m.running_mean is not None]
+        same = [torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+        assert not any(same) if changes else all(same)
+    assert all(p.requires_grad for p in encoder.parameters())

@@ -66,7 +66,7 @@ def test_folding_leaves_the_function_of_a_timm_network(name: str, folded: int) -
 
 
 def test_an_encoder_folds_the_batch_norm_of_its_own_epsilon_and_padding() -> None:
-    folded = build_encoder("mobilenetv2_035", "none", 64)
+    folded = build_encoder("mobilenetv2_035", "none", 64).folded()
     assert folded.spec.folded
     assert norms_of(folded) == 0
 

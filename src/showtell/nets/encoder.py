@@ -42,6 +42,7 @@ class EncoderSpec:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     source: str = "random"
     folded: bool = False  # batch norm folded into the convolutions
+    learns_norm: bool = False  # batch norm is trained: for weights that begin at random
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as plain JSON data."""
@@ -52,6 +53,7 @@ class EncoderSpec:
             "preprocessing": self.preprocessing.to_dict(),
             "source": self.source,
             "folded": self.folded,
+            "learns_norm": self.learns_norm,
         }
 
     @classmethod
@@ -138,14 +140,17 @@ class Encoder(nn.Module):
         within = [n for n in names if n == stage or n.startswith(f"{stage}.")]
         last = set(names[names.index(within[-1]) + 1 :])
         for name, module in modules.items():
-            frozen = isinstance(module, nn.modules.batchnorm._BatchNorm)
+            norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+            frozen = norm and not self.spec.learns_norm
             train = not frozen and (part == "all" or (part == "last" and name in last))
             for parameter in module.parameters(recurse=False):
                 parameter.requires_grad_(train)
 
     def train(self, mode: bool = True) -> Encoder:
-        """Set training mode for everything but batch norm."""
+        """Set training mode; batch norm keeps its statistics unless it is trained from nothing."""
         super().train(mode)
+        if mode and self.spec.learns_norm and self.trainable == "all":
+            return self
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
@@ -181,13 +186,13 @@ def build_encoder(name: str, weights: str = "hub", image_size: int = 0) -> Encod
     if weights == "hub":
         encoder = _from_hub(network)
     elif weights == "none":
-        encoder = encoder_from_spec(_timm_spec(network, "random"))
+        encoder = encoder_from_spec(replace(_timm_spec(network, "random"), learns_norm=True))
     else:
         encoder = _from_file(name, network, Path(weights).expanduser())
     if image_size:
         size = replace(encoder.spec.preprocessing, height=image_size, width=image_size)
         encoder = Encoder(replace(encoder.spec, preprocessing=size), encoder.network)
-    return encoder.folded()
+    return encoder if encoder.spec.learns_norm else encoder.folded()
 
 
 def encoder_from_spec(spec: EncoderSpec, state: dict[str, Tensor] | None = None) -> Encoder:

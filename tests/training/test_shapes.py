@@ -1,0 +1,47 @@
+"""From nothing to captions: trained on drawn shapes, held-out shapes are captioned right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from showtell import Captioner
+from showtell.data import open_dataset
+from showtell.data.shapes import draw_shapes
+from showtell.scoring.metrics import cider
+from showtell.training.recipe import load_recipe
+from showtell.training.run import train
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes")
+    draw_shapes(folder / "set", 1500, size=64)
+    run = train(load_recipe("shapes"), folder / "set", folder / "run")
+    photos = open_dataset(folder / "set").split("test")
+    captions = [c.text for c in Captioner.load(run).caption(photo.path for photo in photos)]
+    return photos, captions
+
+
+def test_held_out_shapes_are_captioned_right(learned):
+    photos, captions = learned
+    right = sum(text in photo.captions for text, photo in zip(captions, photos, strict=True))
+    assert len(photos) > 100
+    assert cider(captions, [photo.captions for photo in photos]) > 250
+    assert right / len(photos) > 0.5
+
+
+def test_different_photos_get_different_captions_that_match_them(learned):
+    photos, captions = learned
+    assert len(set(captions)) > 0.4 * len({photo.captions[0] for photo in photos})
+    references = [photo.captions for photo in photos]
+    shuffled = references[7:] + references[:7]
+    assert cider(captions, references) > 3 * cider(captions, shuffled)
+
+
+def test_no_scene_of_the_test_split_was_learned_from(learned):
+    photos, _ = learned
+    root = Path(photos[0].path).parents[1]
+    seen = {photo.captions[0] for photo in open_dataset(root).split("train")}
+    assert not seen & {photo.captions[0] for photo in photos}
