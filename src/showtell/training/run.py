@@ -35,6 +35,7 @@ from showtell.training.loop import InterruptedTrainingError, StageLoop, load_wei
 from showtell.training.objectives import CrossEntropy, Objective, SelfCritical
 from showtell.training.recipe import Recipe, Stage, recipe_from_dict
 from showtell.training.reward import CiderReward
+from showtell.training.samples import write_said
 from showtell.training.trained import ENCODER, RUN, VOCABULARY, spec_of
 from showtell.vocabulary import END, SPECIAL_WORDS, Vocabulary
 
@@ -317,7 +318,7 @@ class _Run:
                 max_length=options.max_length,
             ):  # fmt: skip
                 captions.append(self.vocabulary.decode(found[0].tokens if found else ()))
-        self._write_samples(number, epoch, photos, captions)
+        write_said(self.output, number, epoch, photos, captions)
         return cider(captions, [photo.captions for photo in photos])
 
     def _encode_photos(self, rows: Sequence[int]) -> dict[str, NDArray[np.float32]]:
@@ -327,22 +328,6 @@ class _Run:
         paths = [self.dev_photos[row].path for row in rows]
         pixels = [prepare(open_photo(p, preprocessing=preprocessing), preprocessing) for p in paths]
         return self._encode(np.stack(pixels))
-
-    def _write_samples(
-        self, number: int, epoch: int, photos: Sequence[CaptionedPhoto], captions: Sequence[str]
-    ) -> None:
-        folder = self.output / "samples"
-        folder.mkdir(exist_ok=True)
-        lines = []
-        for photo, caption in list(zip(photos, captions, strict=True))[:12]:
-            lines += [
-                photo.name,
-                f"  said: {caption}",
-                *(f"  ref:  {t}" for t in photo.captions),
-                "",
-            ]
-        path = folder / f"stage{number}-epoch{epoch:02d}.txt"
-        path.write_text("\n".join(lines), "utf-8")
 
 
 def _warn(photos: Sequence[CaptionedPhoto], bad: Mapping[int, str]) -> None:
