@@ -196,13 +196,17 @@ class MergeDecoder(Decoder):
         super().__init__()
         size = settings.hidden
         self.size = size
-        self.photo = nn.Sequential(nn.Dropout(settings.dropout), nn.Linear(channels, size))
+        project = nn.Linear(channels, size)
+        self.photo = nn.Sequential(nn.Dropout(settings.dropout), project)
         self.embed = nn.Embedding(words, settings.embedding)
         self.drop = nn.Dropout(settings.dropout)
         self.lstm = PackedLSTM(settings.embedding, size)
         self.join = nn.Linear(size, size)
         self.word = nn.Linear(size, words)
-        nn.init.uniform_(self.embed.weight, -0.05, 0.05)
+        nn.init.uniform_(self.embed.weight, -0.05, 0.05)  # as Keras begins, here and below
+        for layer in (project, self.join, self.word):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def begin(self, features: Arrays) -> tuple[Arrays, Arrays]:
         photo = self.photo(features["pooled"]).relu()  # (P, size)

@@ -109,7 +109,8 @@ class StageLoop:
         named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
         self.groups = self._groups(named)
         self.names = [name for group in self.groups for name in group.pop("names")]
-        self.optimizer = torch.optim.AdamW(self.groups, betas=(0.9, 0.98), fused=True)
+        betas = (0.9, self.stage.second_moment)
+        self.optimizer = torch.optim.AdamW(self.groups, betas=betas, fused=True)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.average = Average(self.model, self.stage.average) if self.stage.average else None
         self.saved = time.monotonic()

@@ -37,6 +37,7 @@ class Stage:
     warmup: float = 0.02  # share of the stage's steps
     label_smoothing: float = 0.1
     weight_decay: float = 0.01
+    second_moment: float = 0.98  # Adam's decay of squared gradients (beta 2)
     clip: float = 1.0  # largest norm of the gradient
     crop: float = 1.0  # with the encoder: smallest share of the photo's area that a crop keeps
     flip: bool = True  # with the encoder: mirror half of the photos
@@ -44,6 +45,9 @@ class Stage:
     samples: int = 5  # self-critical: captions sampled for each photo
     temperature: float = 1.0  # self-critical: of the samples
     cross_entropy: float = 0.0  # self-critical: weight of the references' cross-entropy beside
+    bleu: float = 0.0  # self-critical: weight of BLEU-4 beside CIDEr in the reward
+    recall: float = 0.0  # self-critical: weight of METEOR's unigram F-mean in the reward
+    begin_with: Literal["best", "last"] = "best"  # which checkpoint of the stage before
 
     def __post_init__(self) -> None:
         _check(self.epochs >= 0, "epochs", "must not be negative")
@@ -53,11 +57,13 @@ class Stage:
         _check(0 <= self.warmup < 1, "warmup", "must be from 0 to below 1")
         _check(0 <= self.label_smoothing < 1, "label_smoothing", "must be from 0 to below 1")
         _check(self.weight_decay >= 0, "weight_decay", "must not be negative")
+        _check(0 < self.second_moment < 1, "second_moment", "must be between 0 and 1")
         _check(self.clip > 0, "clip", "must be above 0")
         _check(0 < self.crop <= 1, "crop", "must be above 0, at most 1")
         _check(self.samples >= 2, "samples", "must be at least 2: each is judged by the others")
         _check(self.temperature > 0, "temperature", "must be above 0")
-        _check(self.cross_entropy >= 0, "cross_entropy", "must not be negative")
+        for name in ("cross_entropy", "bleu", "recall"):
+            _check(getattr(self, name) >= 0, name, "must not be negative")
         _check(0 <= self.average < 1, "average", "must be from 0 to below 1")
 
 
