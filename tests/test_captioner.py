@@ -369,3 +369,21 @@ assert peak() - early < 20_000, (early, peak())
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+# prepared photos
+
+
+def test_prepared_photos_are_captioned_as_photos_are_and_bring_their_features(
+    captioner: Captioner, tmp_path: Path
+) -> None:
+    images = [noise(seed) for seed in range(5)]
+    preprocessing = captioner.bundle.manifest.preprocessing
+    pixels = np.stack([prepare(image, preprocessing) for image in images])
+    paths = [tmp_path / f"{number}.png" for number in range(5)]
+    found = captioner.caption_pixels(pixels, paths)
+    assert [caption.path for caption, _ in found] == paths
+    for image, (caption, pooled) in zip(images, found, strict=True):
+        alone = captioner.caption(image)
+        assert (caption.text, caption.confidence) == (alone.text, pytest.approx(alone.confidence))
+        np.testing.assert_allclose(pooled, captioner.features(image).pooled, rtol=1e-5)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, overload
@@ -254,6 +254,35 @@ class Captioner:
             return Features(photo.path, error=photo.error)
 
         return self._each(photos, batch_size, run, fail)
+
+    def caption_pixels(self, pixels: Floats, paths: Sequence[Path]) -> list[tuple[Caption, Floats]]:
+        """Caption a batch of prepared photos; with each caption the encoder's `pooled` features.
+
+        For those who open photos themselves: `pixels` [photos, 3, height, width] are what
+        `image.prepare` makes with the bundle's preprocessing. Decoding is the model's default.
+        Batches may run on several threads at once, and each takes one core.
+        """
+        settings = self.bundle.manifest.decoding
+        decoding = _Decoding(
+            strategy="beam", beam=settings.beam, nbest=1, length_penalty=settings.length_penalty,
+            max_length=settings.max_length, no_repeat_ngram=0, groups=None, diversity=0.0, seed=0,
+            temperature=1.0, top_k=0, top_p=1.0,
+        )  # fmt: skip
+        model = self._model_for(len(paths))
+        features = model.encode(pixels)
+        found = decoding.run(model, features, list(range(len(paths))))
+        return [
+            (self._caption_of(_Prepared(place, path, name_of(path), None, None), own, decoding),
+             pooled)
+            for place, (path, own, pooled) in enumerate(
+                zip(paths, found, features["pooled"], strict=True)
+            )
+        ]  # fmt: skip
+
+    @property
+    def threads(self) -> int:
+        """How many threads the networks use."""
+        return self._model.threads
 
     def _each(
         self,
