@@ -101,6 +101,28 @@ def test_the_best_weights_are_those_of_the_best_epoch(train: Training, tmp_path:
     assert progress.best_score == pytest.approx(max(scores), abs=1e-3)
 
 
+@pytest.mark.parametrize("begin_with", ["best", "last"])
+def test_a_stage_begins_with_the_weights_that_it_is_told_to(
+    begin_with: str, train: Training, tmp_path: Path
+) -> None:
+    run, first = tmp_path / "run", {"epochs": 3, "learning_rate": 0.03, "average": 0.9}
+    assert train(run, recipe={"stages": [first]}).code == 0
+    kept = Checkpoints(run)
+    assert kept.progress("best").epoch < 2  # so that the two differ
+    expected = {
+        "best": kept.tensors("best", "model"),
+        "last": kept.tensors("last", "model") | kept.tensors("last", "average"),
+    }
+    still = {"epochs": 1, "learning_rate": 1e-12, "weight_decay": 0, "begin_with": begin_with}
+    assert train(run, recipe={"stages": [first, still]}, resume=True).code == 0
+    now = kept.tensors("last", "model")
+    assert kept.progress("last").stage == 1
+    for name, tensor in now.items():
+        assert torch.allclose(tensor, expected[begin_with][name], atol=1e-6), name
+    other = expected["last" if begin_with == "best" else "best"]
+    assert any(not torch.allclose(tensor, other[name], atol=1e-4) for name, tensor in now.items())
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_and_says_so_and_the_run_goes_on_exactly(
     number: signal.Signals, train: Training, never_killed: Path, tmp_path: Path

@@ -31,11 +31,12 @@ class DecoderSettings:
     dropout: float = 0.5  # on what the softmax reads
     input_dropout: float = 0.2  # on words and between layers (attention kind)
     tied: bool = True  # of attention: the softmax shares the word embedding (Press and Wolf, 2017)
+    members: int = 1  # decoders that are trained apart and choose each word together
 
     def __post_init__(self) -> None:
         if self.kind not in DECODERS:
             raise RecipeError(f"decoder.kind: '{self.kind}' is none of {', '.join(DECODERS)}")
-        for name in ("embedding", "hidden", "heads"):
+        for name in ("embedding", "hidden", "heads", "members"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"decoder.{name}: must be at least 1")
         if self.kind == "attention" and self.hidden % self.heads:
@@ -71,6 +72,10 @@ class Decoder(nn.Module):
     def forward(self, features: Arrays, inputs: Tensor, packing: Packing) -> Tensor:
         """Score captions: words so far `inputs` [rows, steps] to logits [tokens, words], packed."""
         raise TypeError(f"{type(self).__name__} has no forward")
+
+    def member_logits(self, features: Arrays, inputs: Tensor, packing: Packing) -> list[Tensor]:
+        """Score captions as `forward` does, once for each decoder that is trained on its own."""
+        return [self(features, inputs, packing)]
 
 
 class Attention(nn.Module):
@@ -240,4 +245,10 @@ DECODERS: dict[str, Callable[[DecoderSettings, int, int], Decoder]] = {
 
 def build_decoder(settings: DecoderSettings, channels: int, words: int) -> Decoder:
     """Build a decoder over features of `channels` channels and a vocabulary of `words` words."""
-    return DECODERS[settings.kind](settings, channels, words)
+    if settings.members == 1:
+        return DECODERS[settings.kind](settings, channels, words)
+    from showtell.nets.ensemble import EnsembleDecoder  # which is made of decoders
+
+    return EnsembleDecoder(
+        [DECODERS[settings.kind](settings, channels, words) for _ in range(settings.members)]
+    )

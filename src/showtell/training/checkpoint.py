@@ -108,6 +108,10 @@ class Checkpoints:
         """Read one group of a checkpoint."""
         return read_tensors(self._path(name) / f"{group}.safetensors")
 
+    def has_group(self, name: str, group: str) -> bool:
+        """Say whether a checkpoint holds a group of tensors."""
+        return (self._path(name) / f"{group}.safetensors").is_file()
+
     def _path(self, name: str) -> Path:
         return self.folder / Path(read_json(self.folder / f"{name}.json")["folder"]).name
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from showtell.nets.decoder import Decoder
 from showtell.nets.model import CaptionModel
 from showtell.training.batches import Batch, collate
-from showtell.training.reward import CiderReward
+from showtell.training.reward import Reward
 from showtell.vocabulary import END, PAD, START, UNKNOWN
 
 NEVER = (PAD, START, UNKNOWN)  # ids that decoding never emits
@@ -55,9 +55,13 @@ class CrossEntropy:
 
     def loss(self, model: CaptionModel, batch: Batch) -> Tensor:
         """Return the cross-entropy, in nats a token."""
-        logits = model.decoder(features_of(model, batch), batch.inputs, batch.packing)
+        features = features_of(model, batch)
         targets = batch.packing.pack(batch.targets)  # (tokens,)
-        return functional.cross_entropy(logits.float(), targets, label_smoothing=self.smoothing)
+        losses = [
+            functional.cross_entropy(logits.float(), targets, label_smoothing=self.smoothing)
+            for logits in model.decoder.member_logits(features, batch.inputs, batch.packing)
+        ]
+        return torch.stack(losses).mean()
 
 
 class SelfCritical:
@@ -72,7 +76,7 @@ class SelfCritical:
 
     def __init__(
         self,
-        reward: CiderReward,
+        reward: Reward,
         samples: int,
         *,
         max_length: int,

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 LONGEST = 4  # words of an n-gram
 SIGMA = 6.0  # of the penalty on length, in words
@@ -33,6 +34,14 @@ def ngrams(words: Sequence[int]) -> Counter[NGram]:
     for n in range(1, LONGEST + 1):
         counts.update(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
     return counts
+
+
+class Reward(Protocol):
+    """Scores a caption of a known photo; more is better."""
+
+    def score(self, photo: int, words: Sequence[int]) -> float:
+        """Return the reward of a caption of photo number `photo`."""
+        ...
 
 
 class CiderReward:
@@ -84,3 +93,69 @@ def _similarity(said: _Vector, reference: _Vector) -> float:
             total += dot / (a * b)
     penalty = math.exp(-((said.length - reference.length) ** 2) / (2 * SIGMA**2))
     return total * penalty / LONGEST
+
+
+class BleuReward:
+    """BLEU-4 of single captions, 0 to 1, smoothed so that a short match still counts.
+
+    Papineni et al. (2002), with one added to the counts of bigrams and longer (Lin and Och,
+    ORANGE: a Method for Evaluating Automatic Evaluation Metrics, 2004). Its penalty on captions
+    shorter than the closest reference keeps self-critical training from cutting captions short.
+    """
+
+    def __init__(self, references: Sequence[Sequence[Sequence[int]]]) -> None:
+        self._most: list[dict[NGram, int]] = []
+        self._lengths = [[len(words) for words in own] for own in references]
+        for own in references:
+            most: dict[NGram, int] = {}
+            for words in own:
+                for ngram, count in ngrams(words).items():
+                    most[ngram] = max(count, most.get(ngram, 0))
+            self._most.append(most)
+
+    def score(self, photo: int, words: Sequence[int]) -> float:
+        """Return the smoothed BLEU-4 of a caption of photo number `photo`."""
+        matched, said = [0] * LONGEST, [0] * LONGEST
+        most = self._most[photo]
+        for ngram, count in ngrams(words).items():
+            said[len(ngram) - 1] += count
+            matched[len(ngram) - 1] += min(count, most.get(ngram, 0))
+        if not matched[0]:
+            return 0.0
+        logs = math.log(matched[0] / said[0])
+        logs += sum(math.log((matched[n] + 1) / (said[n] + 1)) for n in range(1, LONGEST))
+        closest = min(self._lengths[photo], key=lambda n: (abs(n - len(words)), n))
+        return math.exp(logs / LONGEST + min(0.0, 1 - closest / len(words)))
+
+
+class RecallReward:
+    """METEOR's unigram F-mean on exact matches, 0 to 1: recall weighs nine times precision.
+
+    Banerjee and Lavie, METEOR: An Automatic Metric for MT Evaluation (2005), without stems,
+    synonyms and the penalty on order; of several references the best counts.
+    """
+
+    def __init__(self, references: Sequence[Sequence[Sequence[int]]]) -> None:
+        self._references = [[Counter(words) for words in own] for own in references]
+
+    def score(self, photo: int, words: Sequence[int]) -> float:
+        """Return the F-mean of a caption of photo number `photo`."""
+        said = Counter(words)
+        best = 0.0
+        for own in self._references[photo]:
+            matched = (said & own).total()
+            if matched:
+                precision, recall = matched / len(words), matched / own.total()
+                best = max(best, 10 * precision * recall / (recall + 9 * precision))
+        return best
+
+
+class MixedReward:
+    """A weighted sum of rewards."""
+
+    def __init__(self, parts: Sequence[tuple[float, Reward]]) -> None:
+        self.parts = parts
+
+    def score(self, photo: int, words: Sequence[int]) -> float:
+        """Return the weighted sum of a caption's rewards."""
+        return sum(weight * reward.score(photo, words) for weight, reward in self.parts)

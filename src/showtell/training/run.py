@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor
 
 from showtell import __version__
 from showtell.data import open_dataset
@@ -34,7 +35,7 @@ from showtell.training.log import TrainingLog
 from showtell.training.loop import InterruptedTrainingError, StageLoop, load_weights
 from showtell.training.objectives import CrossEntropy, Objective, SelfCritical
 from showtell.training.recipe import Recipe, Stage, recipe_from_dict
-from showtell.training.reward import CiderReward
+from showtell.training.reward import BleuReward, CiderReward, MixedReward, RecallReward, Reward
 from showtell.training.samples import write_said
 from showtell.training.trained import ENCODER, RUN, VOCABULARY, spec_of
 from showtell.vocabulary import END, SPECIAL_WORDS, Vocabulary
@@ -211,9 +212,8 @@ class _Run:
         stage = self.recipe.stages[number]
         if resumed:
             load_weights(self.model, self.checkpoints.tensors("last", "model"))
-        elif number and self.checkpoints.has("best"):
-            # a stage begins with the best weights of the one before
-            load_weights(self.model, self.checkpoints.tensors("best", "model"))
+        elif number and self.checkpoints.has(stage.begin_with):
+            load_weights(self.model, self._weights(stage.begin_with))
         loop = StageLoop(
             self.recipe, stage, number, self.model, self._objective(stage), self.batches,
             self._source(number), self.checkpoints, self.log, self._score, self.device, self.stop,
@@ -222,6 +222,15 @@ class _Run:
             loop.restore()
         return loop.run(progress)
 
+    def _weights(self, name: str) -> dict[str, Tensor]:
+        """Return a checkpoint's weights as dev judged them: averaged where an average was kept."""
+        weights = self.checkpoints.tensors(name, "model")
+        if name == "last" and self.checkpoints.has_group(name, "average"):
+            average = self.checkpoints.tensors(name, "average")
+            average.pop("steps")
+            weights |= average
+        return weights
+
     def _objective(self, stage: Stage) -> Objective:
         if stage.objective == "cross_entropy":
             return CrossEntropy(stage.label_smoothing)
@@ -229,8 +238,11 @@ class _Run:
             [[*self.vocabulary.encode(text), END] for text in photo.captions]
             for photo in self.train_photos
         ]
+        parts: list[tuple[float, Reward]] = [(1.0, CiderReward(references))]
+        parts += [(stage.bleu, BleuReward(references))] if stage.bleu else []
+        parts += [(stage.recall, RecallReward(references))] if stage.recall else []
         return SelfCritical(
-            CiderReward(references), stage.samples, max_length=self.recipe.decoding.max_length,
+            MixedReward(parts), stage.samples, max_length=self.recipe.decoding.max_length,
             temperature=stage.temperature, cross_entropy=stage.cross_entropy,
         )  # fmt: skip
 

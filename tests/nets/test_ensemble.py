@@ -1,0 +1,97 @@
+"""An ensemble says what its members say on the average, and trains each as if it were alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from showtell.decode import beam_search
+from showtell.errors import RecipeError
+from showtell.nets.decoder import DecoderSettings, build_decoder
+from showtell.nets.ensemble import EnsembleDecoder
+from showtell.nets.model import TorchDecoder
+from showtell.training.batches import Batch, collate
+from showtell.training.objectives import CrossEntropy
+
+CHANNELS, REGIONS, WORDS = 12, 6, 15
+
+
+class Model:
+    def __init__(self, decoder: torch.nn.Module) -> None:
+        self.decoder = decoder
+
+
+def ensemble(kind: str, members: int = 3) -> EnsembleDecoder:
+    torch.manual_seed(0)
+    settings = DecoderSettings(
+        kind=kind, embedding=10, hidden=16, heads=4, members=members, dropout=0, input_dropout=0
+    )
+    decoder = build_decoder(settings, CHANNELS, WORDS)
+    assert isinstance(decoder, EnsembleDecoder)
+    for parameter in decoder.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return decoder.eval()
+
+
+def batch_of(photos: int = 3, width: int = 2) -> Batch:
+    random = np.random.default_rng(1)
+    regions = torch.randn(photos, REGIONS, CHANNELS, generator=torch.Generator().manual_seed(2))
+    captions = [
+        random.integers(4, WORDS, random.integers(1, 8)).tolist() for _ in range(photos * width)
+    ]
+    return collate({"regions": regions, "pooled": regions.mean(1)}, captions)
+
+
+@pytest.mark.parametrize("kind", ["attention", "merge"])
+def test_word_by_word_the_ensemble_says_what_it_says_in_training(kind: str) -> None:
+    decoder, batch = ensemble(kind), batch_of()
+    forced = batch.packing.unpack(decoder(batch.features, batch.inputs, batch.packing))
+    memory, state = decoder.begin(batch.features)
+    assert tuple(memory) == decoder.memory_names
+    assert tuple(state) == decoder.state_names
+    state = {name: array.repeat_interleave(2, 0) for name, array in state.items()}
+    steps: list[Tensor] = []
+    for step in range(batch.packing.steps):
+        scores, attention, state = decoder.step(batch.inputs[:, step], memory, state)
+        steps.append(scores)
+        assert (attention is not None) == decoder.has_attention
+        if attention is not None:
+            assert torch.allclose(attention.sum(1), torch.ones(len(attention)), atol=1e-5)
+    real = batch.packing.unpack(torch.ones(len(batch.packing.index), 1))
+    said = torch.stack(steps, 1) * real
+    assert torch.allclose(said, forced, atol=1e-4)
+
+
+def test_a_words_probability_is_the_mean_of_the_members() -> None:
+    decoder, batch = ensemble("attention"), batch_of()
+    together = decoder(batch.features, batch.inputs, batch.packing).exp()
+    alone = [m(batch.features, batch.inputs, batch.packing).softmax(-1) for m in decoder.members]
+    assert torch.allclose(together, torch.stack(alone).mean(0), atol=1e-6)
+    assert not torch.allclose(alone[0], alone[1], atol=1e-2)
+
+
+def test_each_member_learns_as_if_it_were_alone() -> None:
+    decoder, batch = ensemble("attention", 2), batch_of()
+    CrossEntropy(0.1).loss(Model(decoder), batch).backward()  # type: ignore[arg-type,no-untyped-call]
+    together = {n: p.grad.clone() * 2 for n, p in decoder.members[1].named_parameters()}
+    decoder.zero_grad()
+    alone = Model(decoder.members[1])
+    CrossEntropy(0.1).loss(alone, batch).backward()  # type: ignore[arg-type,no-untyped-call]
+    for name, parameter in decoder.members[1].named_parameters():
+        assert torch.allclose(together[name], parameter.grad, atol=1e-6), name
+    assert all(p.grad is None or not p.grad.any() for p in decoder.members[0].parameters())
+
+
+def test_beam_search_reads_an_ensemble() -> None:
+    decoder = TorchDecoder(ensemble("attention"))
+    features = {name: array.numpy() for name, array in batch_of(4).features.items()}
+    for photo, [best, *_] in enumerate(beam_search(decoder, features, beam=3, max_length=9)):
+        alone = {name: array[photo : photo + 1] for name, array in features.items()}
+        assert beam_search(decoder, alone, beam=3, max_length=9)[0][0].tokens == best.tokens
+
+
+def test_an_ensemble_of_none_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"decoder\.members: must be at least 1"):
+        DecoderSettings(members=0)
