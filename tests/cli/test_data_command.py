@@ -59,13 +59,22 @@ def test_check_exits_0_where_there_are_only_notes(folder):
     assert "note: duplicated: 0.jpg: the same file as 1.jpg" in done.stdout.splitlines()
 
 
-def test_a_broken_line_is_one_line_on_standard_error(folder):
-    (folder / "captions.csv").write_text("image,caption\n0.jpg\n")
+def test_every_broken_line_is_named_with_its_file_and_number(folder):
+    (folder / "captions.csv").write_text("image,caption\n0.jpg\n1.jpg,A dog\n,A cat\n")
+    done = showtell("data", "check", folder)
+    assert done.returncode == 1
+    for number in (2, 4):
+        assert f"broken line: {folder / 'captions.csv'}:{number}: image or cap" in done.stdout
+    assert done.stdout.splitlines()[-1] == "2 to repair"
+
+
+def test_a_broken_header_is_one_line_on_standard_error(folder):
+    (folder / "captions.csv").write_text("photo,text\n0.jpg,A dog\n")
     done = showtell("data", "check", folder)
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
-    assert f"{folder / 'captions.csv'}:2: " in done.stderr
+    assert f"{folder / 'captions.csv'}:1: " in done.stderr
 
 
 def test_an_unknown_layout_is_one_line_on_standard_error(tmp_path):

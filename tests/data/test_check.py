@@ -182,8 +182,24 @@ def test_a_picture_folder_outside_of_the_dataset_is_not_looked_through(tmp_path)
     assert found(check_dataset(tmp_path / "set")) == []
 
 
-def test_a_broken_line_stops_the_check(tmp_path):
-    (tmp_path / "my.csv").write_text("image,caption\n1.jpg\n")
+def test_every_broken_line_is_named_and_the_rest_is_checked(tmp_path):
+    write_photos(tmp_path, ["1.jpg"])
+    lines = ["image,caption", "1.jpg", "1.jpg,A dog", *["1.jpg,a,b"] * 20, "gone.jpg,A cat"]
+    (tmp_path / "my.csv").write_text("\n".join(lines))
+    report = check_dataset(tmp_path)
+    broken = [finding for finding in report.findings if finding.kind == "broken line"]
+    assert [finding.name for finding in broken] == [
+        f"{tmp_path / 'my.csv'}:{line}" for line in (2, *range(4, 24))
+    ]
+    assert not report.ok
+    assert (report.photos, report.captions) == (1, 1)
+    assert [finding.name for finding in report.findings if finding.kind == "missing"] == [
+        "gone.jpg"
+    ]
+
+
+def test_a_file_that_cannot_be_read_at_all_stops_the_check(tmp_path):
+    (tmp_path / "my.csv").write_bytes(b"image,caption\n1.jpg,\xff\n")
     with pytest.raises(DatasetError, match=r"my\.csv:2"):
         check_dataset(tmp_path)
 

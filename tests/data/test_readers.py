@@ -153,6 +153,19 @@ def test_a_broken_kaggle_line_is_named(tmp_path):
         open_dataset(tmp_path)
 
 
+def test_the_first_broken_lines_are_named_and_the_others_counted(tmp_path):
+    write_kaggle(tmp_path)
+    lines = ["image,caption", "dog.jpg,A dog", *[f"broken{number}" for number in range(9)]]
+    (tmp_path / "captions.txt").write_text("\n".join(lines))
+    with pytest.raises(DatasetError) as caught:
+        open_dataset(tmp_path)
+    for number in (3, 4, 5):
+        assert f"captions.txt:{number}: not of the form" in str(caught.value)
+    assert "captions.txt:6" not in str(caught.value)
+    assert str(caught.value).endswith("and 6 more broken lines: showtell data check names them all")
+    assert "\n" not in str(caught.value)
+
+
 # every text file
 
 

@@ -68,8 +68,8 @@ def check_dataset(
     """Read a dataset, decode each of its photos in threads, and say what it holds.
 
     `workers` is the number of threads, by default one a core; `progress` draws a bar on standard
-    error if that is a terminal. Raises DatasetError where the layout is unknown or a line of a
-    caption file is broken.
+    error if that is a terminal. Broken lines of a caption file are among the findings. Raises
+    DatasetError where the layout is unknown or a file cannot be read at all.
     """
     listing = read_listing(Path(directory))
     photos = usable_photos(listing)
@@ -93,8 +93,9 @@ def check_dataset(
         words=len(words),
         frequent_words=sum(count >= FREQUENT for count in words.values()),
         findings=(
+            *listing.broken_lines(),
             *_absent(listing),
-            *listing.findings,
+            *(finding for finding in listing.findings if finding.kind != "broken line"),
             *_uncaptioned(listing),
             *_look_at(photos, workers or os.cpu_count() or 1, progress),
         ),

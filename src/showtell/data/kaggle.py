@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from showtell.data.flickr8k import apply_split_lists
-from showtell.data.listing import Layout, Listing, plain_name, read_lines
+from showtell.data.listing import BrokenLineError, Layout, Listing, plain_name, read_lines
 from showtell.errors import DatasetError
 
 
@@ -18,7 +18,7 @@ def recognise(directory: Path) -> bool:
 def read(directory: Path) -> Listing:
     """Read `captions.txt`; the official split lists count where somebody put them beside it.
 
-    Raises DatasetError where the header or a line is broken.
+    Raises DatasetError where the header is another one.
     """
     source = directory / "captions.txt"
     listing = Listing(directory, LAYOUT.name, source, directory / "Images")
@@ -29,15 +29,19 @@ def read(directory: Path) -> Listing:
         raise DatasetError(f"{where}: the header must be image,caption: {header[:60]!r}")
     for where, line in lines:
         name, comma, caption = line.partition(",")
-        if not comma:
-            raise DatasetError(f"{where}: not of the form photo.jpg,caption: {line[:60]!r}")
-        name = plain_name(name, where)
-        listing.add(name, prefix + name, _unquote(caption), where)
+        try:
+            if not comma:
+                raise BrokenLineError(where, f"not of the form photo.jpg,caption: {line[:60]!r}")
+            name = plain_name(name, where)
+        except BrokenLineError as error:
+            listing.note_broken(error)
+        else:
+            listing.add(name, prefix + name, unquote(caption), where)
     apply_split_lists(listing)
     return listing
 
 
-def _unquote(caption: str) -> str:
+def unquote(caption: str) -> str:
     """Undo CSV quotes where the whole caption is quoted; commas and other quotes are the caption's.
 
     The file is read by the line, not as CSV, so that one caption with a lone quote at its start

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from showtell.data.listing import (
+    BrokenLineError,
     Layout,
     Listing,
+    checked_text,
     files_in,
     read_lines,
     read_text,
@@ -35,27 +37,39 @@ def recognise(path: Path) -> bool:
 def read(path: Path) -> Listing:
     """Read the one caption file of a folder, or the file itself.
 
-    Raises DatasetError where there are several, or a line is broken.
+    Raises DatasetError where there are several, or the header names other columns.
     """
     source = path if path.is_file() else _only(files_in(path, SUFFIXES), path)
     listing = Listing(source.parent, LAYOUT.name, source)
-    rows = _csv_rows(source) if source.suffix.lower() == ".csv" else _jsonl_rows(source)
     any_split = False
-    for where, image, captions, split_text in rows:
-        name = _image_name(image, listing, where)
-        photo = listing.photos.get(name)
-        for caption in captions:
-            photo = listing.add(name, os.path.join(listing.root, name), caption, where)  # noqa: PTH118
-        if not split_text.strip() or photo is None:
-            continue
-        any_split = True
-        split = split_named(split_text, where)
-        if photo.split not in (None, split):
-            raise DatasetError(f"{where}: {image} is in {split} here and in {photo.split} before")
-        photo.split = split
+    for row in _rows(source, listing):
+        any_split |= bool(row[3].strip())
+        try:
+            _add(row, listing)
+        except BrokenLineError as error:
+            listing.note_broken(error)
     if not any_split:
         listing.draw_splits()
     return listing
+
+
+def _add(row: Row, listing: Listing) -> None:
+    where, image, captions, split_text = row
+    name = _image_name(image, listing, where)
+    split = split_named(split_text, where) if split_text.strip() else None
+    photo = listing.name_photo(name, os.path.join(listing.root, name), where)  # noqa: PTH118
+    if split is not None and photo.split not in (None, split):
+        raise BrokenLineError(where, f"{image} is in {split} here and in {photo.split} before")
+    photo.split = split or photo.split
+    for caption in captions:
+        listing.add(name, photo.path, caption, where)
+
+
+def _rows(source: Path, listing: Listing) -> Iterator[Row]:
+    """Yield the rows that are whole; what is broken is noted in the listing."""
+    if source.suffix.lower() == ".csv":
+        return _csv_rows(source, listing)
+    return _jsonl_rows(source, listing)
 
 
 def _only(candidates: list[Path], directory: Path) -> Path:
@@ -73,40 +87,53 @@ def _only(candidates: list[Path], directory: Path) -> Path:
 
 
 def _has_captions(path: Path) -> bool:
-    rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _jsonl_rows(path)
     try:
-        return next(rows, None) is not None
+        return next(_rows(path, Listing(path.parent, LAYOUT.name, path)), None) is not None
     except DatasetError:
         return False
 
 
-def _csv_rows(source: Path) -> Iterator[Row]:
+def _csv_rows(source: Path, listing: Listing) -> Iterator[Row]:
     text = read_text(source)
     first = text.partition("\n")[0]
     # Spreadsheets of half of Europe write semicolons into a .csv.
     delimiter = next((mark for mark in ",;\t" if mark in first), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     columns: list[str] = []
-    start = 1  # a quoted caption may hold line breaks: name the line where its row begins
-    try:
-        for fields in reader:
-            where, start = f"{source}:{start}", reader.line_num + 1
+    while True:
+        # A quoted caption may hold line breaks: name the line where its row begins.
+        where = f"{source}:{reader.line_num + 1}"
+        try:
+            fields = next(reader)
             if not any(field.strip() for field in fields):
                 continue
             if not columns:
                 columns = _header(fields, where)
                 continue
-            if len(fields) > len(columns) and any(fields[len(columns) :]):
-                raise DatasetError(
-                    f"{where}: {len(fields)} fields under {len(columns)} columns:"
-                    " put a caption that holds commas in quotes"
-                )
-            row = dict(zip(columns, fields, strict=False))
-            if "caption" not in row or not row.get("image", "").strip():
-                raise DatasetError(f"{where}: image or caption is missing: {fields}")
-            yield where, row["image"], [row["caption"]], row.get("split", "")
-    except csv.Error as error:
-        raise DatasetError(f"{source}:{start}: broken CSV ({error})") from None
+            row = _csv_row(fields, columns, where)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if not columns:
+                raise DatasetError(f"{where}: broken CSV ({error})") from None
+            listing.note_broken(BrokenLineError(where, f"broken CSV ({error})"))
+        except BrokenLineError as error:
+            listing.note_broken(error)
+        else:
+            yield row
+
+
+def _csv_row(fields: list[str], columns: list[str], where: str) -> Row:
+    if len(fields) > len(columns) and any(fields[len(columns) :]):
+        raise BrokenLineError(
+            where,
+            f"{len(fields)} fields under {len(columns)} columns:"
+            " put a caption that holds commas in quotes",
+        )
+    row = dict(zip(columns, fields, strict=False))
+    if "caption" not in row or not row.get("image", "").strip():
+        raise BrokenLineError(where, f"image or caption is missing: {str(fields)[:60]}")
+    return where, row["image"], [row["caption"]], row.get("split", "")
 
 
 def _header(fields: list[str], where: str) -> list[str]:
@@ -120,34 +147,39 @@ def _header(fields: list[str], where: str) -> list[str]:
     return columns
 
 
-def _jsonl_rows(source: Path) -> Iterator[Row]:
+def _jsonl_rows(source: Path, listing: Listing) -> Iterator[Row]:
     for where, line in read_lines(source):
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DatasetError(f"{where}: not JSON ({error})") from None
-        if not isinstance(row, dict) or not isinstance(row.get("image"), str):
-            raise DatasetError(f'{where}: not of the form {{"image": "a.jpg", "caption": "…"}}')
-        captions = _json_captions(row, where)
-        split = row.get("split")
-        if not isinstance(split, str | None):
-            raise DatasetError(f"{where}: split must be text, not {split!r}")
-        yield where, row["image"], captions, split or ""
+            row = _jsonl_row(line, where)
+        except BrokenLineError as error:
+            listing.note_broken(error)
+        else:
+            yield row
+
+
+def _jsonl_row(line: str, where: str) -> Row:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BrokenLineError(where, f"not JSON ({error})") from None
+    if not isinstance(row, dict) or not isinstance(row.get("image"), str):
+        raise BrokenLineError(where, 'not of the form {"image": "a.jpg", "caption": "…"}')
+    captions = _json_captions(row, where)
+    split = row.get("split")
+    if not isinstance(split, str | None):
+        raise BrokenLineError(where, f"split must be text, not {split!r}")
+    return where, row["image"], captions, split or ""
 
 
 def _json_captions(row: dict[str, Any], where: str) -> list[str]:
     captions = row.get("captions", [])
     if "caption" in row:
         captions = [row["caption"], *captions] if isinstance(captions, list) else None
-    if not isinstance(captions, list) or not all(isinstance(c, str) for c in captions):
-        raise DatasetError(f"{where}: caption must be text, captions a list of texts")
+    if not isinstance(captions, list):
+        raise BrokenLineError(where, "caption must be text, captions a list of texts")
     if not captions:
-        raise DatasetError(f"{where}: neither caption nor captions")
-    try:
-        "".join(captions).encode()
-    except UnicodeEncodeError:
-        raise DatasetError(f"{where}: half a surrogate pair in a caption: not Unicode") from None
-    return captions
+        raise BrokenLineError(where, "neither caption nor captions")
+    return [checked_text(caption, "a caption", where) for caption in captions]
 
 
 def _image_name(image: str, listing: Listing, where: str) -> str:
@@ -159,9 +191,9 @@ def _image_name(image: str, listing: Listing, where: str) -> str:
     try:
         os.fsencode(image)
     except UnicodeEncodeError:
-        raise DatasetError(f"{where}: {image!r} cannot be the name of a file") from None
+        raise BrokenLineError(where, f"{image!r} cannot be the name of a file") from None
     if not image or "\0" in image:
-        raise DatasetError(f"{where}: {image!r} cannot be the name of a file")
+        raise BrokenLineError(where, f"{image!r} cannot be the name of a file")
     if "\\" in image and not listing.folders.has(os.path.join(listing.root, image)):  # noqa: PTH118
         image = image.replace("\\", "/")
     return os.path.normpath(image).replace(os.sep, "/")

@@ -9,7 +9,7 @@ import logging
 import os
 from pathlib import Path
 
-from showtell.data import flickr8k, kaggle, own
+from showtell.data import beside, coco, flickr8k, flickr30k, kaggle, karpathy, own
 from showtell.data.listing import Layout, Listing
 from showtell.data.table import CaptionedPhoto, Dataset
 from showtell.errors import DatasetError
@@ -17,19 +17,32 @@ from showtell.photo_files import printable
 
 logger = logging.getLogger(__name__)
 
-# Asked in this order: "your own" comes last, since any folder may hold some CSV file.
-LAYOUTS: tuple[Layout, ...] = (flickr8k.LAYOUT, kaggle.LAYOUT, own.LAYOUT)
+# Asked in this order. Karpathy's file is put beside a set for its splits, so it comes before what
+# has none. "Your own" comes late, since any folder may hold some CSV file, and after it texts
+# beside photos, since any folder of photos may hold some notes.
+LAYOUTS: tuple[Layout, ...] = (
+    flickr8k.LAYOUT,
+    karpathy.LAYOUT,
+    flickr30k.LAYOUT,
+    kaggle.LAYOUT,
+    coco.LAYOUT,
+    own.LAYOUT,
+    beside.LAYOUT,
+)
+_NAMED = 3  # broken lines that an error names
 
 
 def open_dataset(directory: Path) -> Dataset:
-    """Read a captioned dataset: a folder of a known layout, or one CSV or JSONL file.
+    """Read a captioned dataset: a folder of a known layout, or one caption file.
 
     Photos that are not on disk or have no caption are left out, with one warning; no photo is
     decoded (`check_dataset` does that and names each). Photos stand in the order of the split
     lists where there are some, else of the caption file.
-    Raises DatasetError where the layout is unknown, a line is broken or nothing is left.
+    Raises DatasetError where the layout is unknown, lines are broken (it names the first ones) or
+    nothing is left.
     """
     listing = read_listing(Path(directory))
+    _refuse_broken_lines(listing)
     photos = usable_photos(listing)
     if not photos:
         raise DatasetError(_nothing_left(listing))
@@ -48,20 +61,20 @@ def open_dataset(directory: Path) -> Dataset:
 def read_listing(directory: Path) -> Listing:
     """Read what a dataset's files say, photos on disk or not.
 
-    Raises DatasetError where the layout is unknown or a line is broken.
+    Raises DatasetError where the layout is unknown or its file cannot be read at all; lines that
+    are broken are among the listing's findings.
     """
-    if directory.is_file():
-        if not own.recognise(directory):
-            raise DatasetError(
-                f"{directory}: not a dataset: give a folder, or a .csv or .jsonl file"
-            )
-        return own.read(directory)
-    if not directory.is_dir():
+    if not directory.exists():
         raise DatasetError(f"{directory}: there is no such folder")
     for layout in LAYOUTS:
         if layout.recognise(directory):
             return layout.read(directory)
-    raise DatasetError(_unknown_layout(directory))
+    if directory.is_dir():
+        raise DatasetError(_unknown_layout(directory))
+    raise DatasetError(
+        f"{directory}: not a dataset: give a folder, or a .csv or .jsonl file,"
+        " COCO's captions_*.json or Karpathy's dataset_*.json"
+    )
 
 
 def usable_photos(listing: Listing) -> tuple[CaptionedPhoto, ...]:
@@ -71,6 +84,18 @@ def usable_photos(listing: Listing) -> tuple[CaptionedPhoto, ...]:
         for photo in listing.photos.values()
         if photo.captions and listing.folders.has(photo.path)
     )
+
+
+def _refuse_broken_lines(listing: Listing) -> None:
+    """Raise DatasetError where lines are broken: what is left of them would train, unnoticed."""
+    broken = listing.broken_lines()
+    if not broken:
+        return
+    named = "; ".join(f"{line.name}: {line.detail}" for line in broken[:_NAMED])
+    more = len(broken) - _NAMED
+    if more > 0:
+        named += f"; and {more:,} more broken lines: showtell data check names them all"
+    raise DatasetError(named)
 
 
 def _unknown_layout(directory: Path) -> str:
