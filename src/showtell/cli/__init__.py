@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("showtell.cli.export", "export", "Turn a training run into a model bundle."),
     "evaluate": ("showtell.cli.evaluate", "evaluate", "Score a model as papers report it."),
     "compare": ("showtell.cli.compare", "compare", "Put scored models side by side."),
+    "plot": ("showtell.cli.plot", "plot", "Draw training runs: curves, lengths, words."),
     "models": ("showtell.cli.models", "models", "List, show, pull and remove models."),
     "doctor": ("showtell.cli.doctor", "doctor", "Say what is installed and what is missing."),
 }

@@ -1,0 +1,40 @@
+"""`showtell plot`: pictures of training runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from showtell.errors import MissingExtraError
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("plot"), show_default=True,
+    metavar="FILE", help="Picture to write: .png, .svg or .pdf; without an end PNG and SVG.",
+)  # fmt: skip
+@click.option(
+    "--by", type=click.Choice(["epochs", "minutes"]), default="epochs", show_default=True,
+    help="What the curves run over.",
+)  # fmt: skip
+def plot(runs: tuple[Path, ...], output: Path, by: Literal["epochs", "minutes"]) -> None:
+    """Draw training runs, several in one picture, fit for a paper.
+
+    Loss, learning rate and scores over time; lengths of captions and most-used words beside those
+    of people. A run that is still going is drawn as far as it is.
+    """
+    from showtell.training.plots import SUFFIXES
+
+    if output.suffix and output.suffix.lower() not in SUFFIXES and output.suffix[1:].isalpha():
+        raise click.UsageError(f"--output {output}: end it in {', '.join(SUFFIXES)}")
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError:
+        raise MissingExtraError("plots", "train") from None
+    from showtell.training.plots import plot as draw_plot
+
+    for file in draw_plot(runs, output, by=by):
+        click.echo(file)
