@@ -27,6 +27,14 @@ class TrainingError(ShowtellError):
     """A training run cannot start or go on."""
 
 
+class CatalogueError(ShowtellError):
+    """The catalogue of a photo library is missing, locked, damaged or from a newer version."""
+
+
+class MetadataError(ShowtellError):
+    """Words cannot be written into a photo or its sidecar, or read from there."""
+
+
 class MissingExtraError(ShowtellError):
     """A package of an optional extra is needed and not installed."""
 

@@ -1,4 +1,4 @@
-"""Where showtell keeps what it can fetch or compute again: pulled models, exports, features."""
+"""Where showtell keeps things: what it can fetch or compute again, and the photo catalogue."""
 
 from __future__ import annotations
 
@@ -24,3 +24,10 @@ def cache_dir() -> Path:
 def pulled_models_dir() -> Path:
     """Return the cache's folder of pulled models, one bundle folder each (it may not exist)."""
     return cache_dir() / "models"
+
+
+def catalogue_file() -> Path:
+    """Return where the photo library's catalogue is kept: data of a person's, so no cache."""
+    from platformdirs import user_data_path  # imported here: captioning need not wait for it
+
+    return user_data_path("showtell", appauthor=False) / "photos.sqlite"
