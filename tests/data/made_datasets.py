@@ -89,3 +89,103 @@ def captions_of(dataset: Dataset) -> dict[str, tuple[str, ...]]:
 
 def splits_of(dataset: Dataset) -> dict[str, str | None]:
     return {photo.name: photo.split for photo in dataset.photos}
+
+
+def write_flickr30k(root: Path, captions: Captions = DOGS) -> Path:
+    """Write the layout of the authors' two archives, unpacked into one folder."""
+    write_photos(root / "flickr30k-images", captions)
+    (root / "results_20130124.token").write_text(token_lines(captions), "utf-8")
+    return root
+
+
+def write_flickr30k_table(root: Path, captions: Captions = DOGS, inner: bool = True) -> Path:
+    """Write the layout of Kaggle's zip; `inner`: all in a folder of the name of the photos'."""
+    top = root / "flickr30k_images" if inner else root
+    write_photos(top / "flickr30k_images", captions)
+    rows = [
+        f"{name}| {number}| {text}\n"
+        for name, texts in captions.items()
+        for number, text in enumerate(texts)
+    ]
+    (top / "results.csv").write_text(
+        "image_name| comment_number| comment\n" + "".join(rows), "utf-8"
+    )
+    return root
+
+
+def karpathy_images(captions: Captions, splits: Mapping[str, str] | None = None) -> list[dict]:
+    """Make entries as Karpathy's files have them; photos are train where nothing else is said."""
+    images = []
+    for number, (name, texts) in enumerate(captions.items()):
+        sentences = [
+            {"tokens": text.lower().split(), "raw": text, "imgid": number, "sentid": 5 * number + k}
+            for k, text in enumerate(texts)
+        ]
+        entry = {
+            "sentids": [sentence["sentid"] for sentence in sentences],
+            "imgid": number,
+            "sentences": sentences,
+            "split": (splits or {}).get(name, "train"),
+            "filename": name,
+        }
+        images.append(entry)
+    return images
+
+
+def write_karpathy(
+    root: Path,
+    captions: Captions = DOGS,
+    splits: Mapping[str, str] | None = None,
+    dataset: str = "flickr30k",
+    photo_folder: str = "flickr30k-images",
+) -> Path:
+    write_photos(root / photo_folder, captions)
+    data = {"images": karpathy_images(captions, splits), "dataset": dataset}
+    (root / f"dataset_{dataset}.json").write_text(json.dumps(data), "utf-8")
+    return root
+
+
+def coco_name(number: int) -> str:
+    return f"{number:012}.jpg"
+
+
+def write_coco(root: Path, splits: Mapping[str, Captions], year: int = 2017) -> Path:
+    """Write COCO's own layout; `splits` maps train or val to captions by photo name."""
+    (root / "annotations").mkdir(parents=True, exist_ok=True)
+    identity = 100
+    for split, captions in splits.items():
+        write_photos(root / f"{split}{year}", captions)
+        images, annotations = [], []
+        for name, texts in captions.items():
+            identity += 1
+            images.append(
+                {
+                    "license": 3,
+                    "file_name": name,
+                    "coco_url": f"http://images.cocodataset.org/{split}{year}/{name}",
+                    "height": 8,
+                    "width": 8,
+                    "id": identity,
+                }
+            )
+            annotations += [
+                {"image_id": identity, "id": 10 * identity + k, "caption": text}
+                for k, text in enumerate(texts)
+            ]
+        data = {
+            "info": {"description": f"COCO {year} Dataset", "year": year},
+            "images": images,
+            "licenses": [{"id": 3, "name": "Attribution-NonCommercial-NoDerivs License"}],
+            "annotations": annotations[::-1],  # they stand in no order of photos
+        }
+        file = root / "annotations" / f"captions_{split}{year}.json"
+        file.write_text(json.dumps(data), "utf-8")
+    return root
+
+
+def write_beside(root: Path, captions: Captions = DOGS) -> Path:
+    """Write photos with a text of one caption a line beside each."""
+    write_photos(root, captions)
+    for name, texts in captions.items():
+        (root / name).with_suffix(".txt").write_text("".join(f"{text}\n" for text in texts))
+    return root

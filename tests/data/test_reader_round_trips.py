@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from made_datasets import token_lines
+from made_datasets import karpathy_images, token_lines
 
 from showtell.data import open_dataset
 from showtell.data.listing import Listing
@@ -99,19 +99,100 @@ def test_kaggle_gives_back_what_was_written(table):
         assert read_back(Path(folder), "Images", table) == kept(table)
 
 
-sources = st.sampled_from(["my.csv", "my.jsonl", "Flickr8k.token.txt", "captions.txt"])
+@given(listed.filter(lambda table: not any("|" in name for name in table)))
+def test_kaggles_flickr30k_gives_back_what_was_written(table):
+    table = {name: [c.replace("\n", " ") for c in texts] for name, texts in table.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [f"{name}| {k}| {c}" for name, texts in table.items() for k, c in enumerate(texts)]
+        text = "\n".join(["image_name| comment_number| comment", *rows])
+        Path(folder, "results.csv").write_bytes(text.encode())
+        assert read_back(Path(folder), "flickr30k_images", table) == kept(table)
+
+
+@given(listed, st.booleans())
+def test_karpathys_json_gives_back_what_was_written(table, ascii_only):
+    with tempfile.TemporaryDirectory() as folder:
+        data = {"images": karpathy_images(table)}
+        text = json.dumps(data, ensure_ascii=ascii_only, indent=1 if ascii_only else None)
+        Path(folder, "dataset_flickr8k.json").write_bytes(text.encode())
+        assert read_back(Path(folder), "Images", table) == kept(table)
+
+
+@given(listed, st.booleans())
+def test_cocos_json_gives_back_what_was_written(table, ascii_only):
+    with tempfile.TemporaryDirectory() as folder:
+        images = [{"id": number, "file_name": name} for number, name in enumerate(table)]
+        annotations = [
+            {"image_id": number, "caption": text}
+            for number, texts in enumerate(table.values())
+            for text in texts
+        ]
+        data = {"images": images, "annotations": annotations}
+        text = json.dumps(data, ensure_ascii=ascii_only)
+        Path(folder, "captions_train2017.json").write_bytes(text.encode())
+        assert read_back(Path(folder), "train2017", table) == kept(table)
+
+
+@given(listed.filter(lambda table: not any(name.startswith(".") for name in table)))
+def test_texts_beside_photos_give_back_what_was_written(table):
+    # A byte order mark at the start of a file is no part of its first caption.
+    table = {
+        name: [c.replace("\n", " ").lstrip("\ufeff") for c in texts]
+        for name, texts in table.items()
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for name, texts in table.items():
+            Path(folder, name).with_suffix(".txt").write_bytes("\n".join(texts).encode())
+        assert read_back(Path(folder), ".", table) == kept(table)
+
+
+sources = st.sampled_from(
+    [
+        "my.csv",
+        "my.jsonl",
+        "Flickr8k.token.txt",
+        "captions.txt",
+        "results_20130124.token",
+        "dataset_flickr8k.json",
+        "captions_val2017.json",
+    ]
+)
 
 
 @given(st.binary(max_size=200), sources)
 def test_any_bytes_are_an_error_of_one_line_that_names_the_file(data, name):
     with tempfile.TemporaryDirectory() as folder:
-        for photos in ("Images", "Flicker8k_Dataset"):
+        for photos in ("Images", "Flicker8k_Dataset", "flickr30k-images"):
             Path(folder, photos).mkdir()
         Path(folder, name).write_bytes(data)
         with pytest.raises(DatasetError) as caught:  # there is no photo, so it is never a dataset
             open_dataset(Path(folder))
         assert name in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["train", "1.jpg"]),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["raw", "tokens"]), inner)
+    ),
+    max_leaves=4,
+)
+keys = ["filename", "split", "sentences", "cocoid", "filepath", "id", "file_name"]
+entries = st.lists(
+    st.dictionaries(st.sampled_from([*keys, "image_id", "caption"]), anything) | anything,
+    max_size=3,
+)
+
+
+@given(entries, entries, st.sampled_from(["dataset_coco.json", "captions_val2017.json"]))
+def test_any_json_of_another_form_is_an_error_that_names_the_file(images, annotations, name):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "val2017").mkdir()
+        data = {"images": images, "annotations": annotations}
+        Path(folder, name).write_text(json.dumps(data))
+        with pytest.raises(DatasetError, match=re.escape(name)):
+            open_dataset(Path(folder))
 
 
 @given(text | tricky)
