@@ -7,17 +7,20 @@ from typing import Any
 from showtell.bundle import Manifest
 from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
 
-FLICKR8K_TERMS = (
-    "Trained on Flickr8k (Hodosh, Young and Hockenmaier, 2013), which is for research and"
-    " education; its photos belong to their photographers."
-)
+TERMS = {
+    "Flickr8k": "Trained on Flickr8k (Hodosh, Young and Hockenmaier, 2013), which is for research"
+    " and education; its photos belong to their photographers.",
+    "Flickr30k": "Trained on Flickr30k (Young, Lai, Hodosh and Hockenmaier, 2014), which is for"
+    " research and education; its photos belong to their photographers.",
+    "COCO": "Trained on COCO (Lin et al., 2014; Chen et al., 2015), whose captions are under"
+    " CC BY 4.0; its photos are under Flickr's terms and belong to their photographers.",
+}
 
 
 def terms_of(layout: str) -> str:
     """Return the terms that a dataset lays on a model trained on it, as far as they are known."""
-    if layout.lower() in ("flickr8k", "kaggle"):
-        return FLICKR8K_TERMS
-    return "The terms are those of the photos and captions it was trained on."
+    known = next((terms for name, terms in TERMS.items() if name in layout), None)
+    return known or "The terms are those of the photos and captions it was trained on."
 
 
 def model_card(manifest: Manifest, vocabulary: Vocabulary, notes: str = "") -> str:

@@ -117,7 +117,7 @@ def test_flickr30k_without_its_photos_says_where_they_belong(tmp_path):
 def test_karpathys_splits_are_taken_and_restval_is_train(tmp_path):
     splits = {"dog.jpg": "restval", "cat.jpg": "val", "bird.jpg": "test"}
     dataset = open_dataset(write_karpathy(tmp_path, splits=splits))
-    assert dataset.layout == "Karpathy"
+    assert dataset.layout == "Flickr30k, Karpathy's splits"
     assert captions_of(dataset) == DOGS
     expected = {"dog.jpg": "train", "cat.jpg": "dev", "bird.jpg": "test", "fish.jpg": "train"}
     assert splits_of(dataset) == expected

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from showtell.data.seen import count_seen, expected_by_chance, pack_names
+from showtell.data.seen import (
+    cannot_tell,
+    count_seen,
+    expected_by_chance,
+    more_than_chance,
+    pack_names,
+)
 from showtell.errors import BundleError
 
 names = st.lists(st.text(min_size=1, max_size=12), unique=True, max_size=30)
@@ -15,6 +21,67 @@ names = st.lists(st.text(min_size=1, max_size=12), unique=True, max_size=30)
 @given(known=names, new=names)
 def test_packed_names_are_counted_and_no_others(known: list[str], new: list[str]) -> None:
     assert count_seen(pack_names(known), new) == len(set(known) & set(new))
+
+
+OF_FLICKR8K, OF_FLICKR30K = "1000268201_693b08cb0e.jpg", "1000268201.jpg"
+OF_2014, OF_2017 = "COCO_val2014_000000391895.jpg", "000000391895.jpg"
+
+
+@pytest.mark.parametrize(
+    ("known", "scored"),
+    [
+        (OF_FLICKR30K, OF_FLICKR8K),
+        (OF_FLICKR30K, "photos/1000268201_693b08cb0e_o.jpg"),
+        (OF_FLICKR30K, "flickr30k-images/1000268201.jpg"),
+        (OF_2014, OF_2017),
+        (OF_2017, OF_2014),
+        (OF_2014, "val2017/000000391895.jpg"),
+        ("COCO_train2014_000000391895.jpg", OF_2014),
+    ],
+)
+def test_one_photo_is_known_by_the_names_of_other_datasets(known: str, scored: str) -> None:
+    assert count_seen(pack_names([known]), [scored]) == 1
+
+
+@pytest.mark.parametrize(
+    ("known", "scored"),
+    [
+        (OF_FLICKR30K, "1000268202_693b08cb0e.jpg"),
+        (OF_FLICKR30K, "1000268201_my_dog.jpg"),
+        (OF_2014, "000000391896.jpg"),
+        (OF_2014, "391895.jpg"),
+        ("a/7.jpg", "b/7.jpg"),
+        ("photo.jpg", "holiday/photo.jpg"),
+    ],
+)
+def test_other_photos_are_not_taken_for_known(known: str, scored: str) -> None:
+    assert count_seen(pack_names([known]), [scored]) == 0
+
+
+def test_one_seen_photo_is_no_chance_where_few_are_known_and_may_be_where_many_are() -> None:
+    flickr8k = pack_names(f"{number}.jpg" for number in range(6000))
+    names = [f"x{number}.jpg" for number in range(1000)]
+    assert more_than_chance(flickr8k, names, 1)
+    assert not more_than_chance(flickr8k, names, 0)
+    coco = "A" * (113_287 * 4 * 4 // 3)
+    names = [f"{number:012}.jpg" for number in range(5000)]
+    # 113,287 known, three names each of 5,000: 0.4 are expected by chance.
+    assert [more_than_chance(coco, names, seen) for seen in (1, 2, 3, 4, 5000)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
+def test_photos_of_flickr30k_may_be_those_of_a_model_of_flickr8k() -> None:
+    thirty = [f"{number}.jpg" for number in range(1000000, 1000010)]
+    assert cannot_tell("Flickr8k", thirty)
+    assert cannot_tell("Flickr8k, Karpathy's splits", [f"images/{name}" for name in thirty])
+    assert not cannot_tell("your own", thirty)
+    assert not cannot_tell("Flickr8k", [OF_FLICKR8K, "dog.jpg", "7.jpg"])
+    assert not cannot_tell("Flickr8k", [])
 
 
 def test_names_that_are_no_unicode_are_packed_too() -> None:

@@ -142,7 +142,7 @@ def test_photos_that_the_model_was_trained_on_are_counted(bundle: Bundle) -> Non
         seen_photos(manifest, photos_named(["b.jpg"]))
 
 
-@pytest.mark.parametrize(("common", "warned"), [(0, False), (2, False), (3, True), (200, True)])
+@pytest.mark.parametrize(("common", "warned"), [(0, False), (1, True), (3, True), (200, True)])
 def test_more_seen_photos_than_chance_explains_are_warned_of(
     common: int, warned: bool, bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -153,6 +153,26 @@ def test_more_seen_photos_than_chance_explains_are_warned_of(
         found = evaluate(captioner, Dataset(tmp_path, "made up", tuple(photos_named(names))))
     assert found.seen == common
     assert ("was trained on" in caplog.text) is warned
+
+
+def test_a_model_of_flickr30k_is_warned_of_on_flickr8k_and_the_other_way_round(
+    bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    thirty = [f"10002682{number:02}.jpg" for number in range(50)]
+    eight = [f"{name[:-4]}_693b08cb0e.jpg" for name in thirty]
+    manifest = seen_manifest(bundle, thirty)
+    captioner = Said(Bundle(bundle.path, manifest, bundle.vocabulary), {})
+    with caplog.at_level(logging.WARNING):
+        found = evaluate(captioner, Dataset(tmp_path, "Flickr8k", tuple(photos_named(eight))))
+    assert found.seen == 50
+    assert "50 of these 50 photos have names of photos that" in caplog.text
+    caplog.clear()
+    manifest = seen_manifest(bundle, eight)
+    manifest.training["dataset"] = "Flickr8k"
+    captioner = Said(Bundle(bundle.path, manifest, bundle.vocabulary), {})
+    with caplog.at_level(logging.WARNING):
+        evaluate(captioner, Dataset(tmp_path, "Flickr30k", tuple(photos_named(thirty))))
+    assert "Flickr30k, which holds Flickr8k's" in caplog.text
 
 
 def test_command_prints_a_table_and_writes_its_files(

@@ -26,6 +26,11 @@ from showtell.errors import DatasetError
 
 _TEXT_FOLDERS = ("", "annotations", "caption_datasets", "karpathy")
 _COCO_FOLDERS = ("train2014", "val2014", "train2017", "val2017")
+_SETS = {
+    "dataset_flickr8k.json": "Flickr8k",
+    "dataset_flickr30k.json": "Flickr30k",
+    "dataset_coco.json": "COCO",
+}
 _PHOTO_FOLDERS = {
     "dataset_flickr8k.json": (*flickr8k.PHOTO_FOLDERS[::-1], "Images", "images"),
     "dataset_flickr30k.json": flickr30k.PHOTO_FOLDERS,
@@ -46,7 +51,8 @@ def read(path: Path) -> Listing:
     """
     source, root = (path, _root_of(path)) if path.is_file() else (_choose(path), path)
     folders = [root / name for name in _PHOTO_FOLDERS[source.name] if (root / name).is_dir()]
-    listing = Listing(root, LAYOUT.name, source, folders[0] if len(folders) == 1 else None)
+    name = f"{_SETS[source.name]}, Karpathy's splits"
+    listing = Listing(root, name, source, folders[0] if len(folders) == 1 else None)
     # Every caption stands there twice, and split into tokens it takes four times the memory.
     data = read_json(source, object_hook=_without_tokens)
     images = data.get("images") if isinstance(data, dict) else None
@@ -137,7 +143,7 @@ def _find(
 
 
 LAYOUT = Layout(
-    "Karpathy",
+    "Karpathy's splits",
     "dataset_flickr8k.json, dataset_flickr30k.json or dataset_coco.json beside the photos' folders",
     recognise,
     read,

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from showtell.bundle import Bundle, Manifest
 from showtell.data import CaptionedPhoto, Dataset, open_dataset
-from showtell.data.seen import NAMES_KEY, count_seen, expected_by_chance
+from showtell.data.seen import NAMES_KEY, cannot_tell, count_seen, more_than_chance
 from showtell.data.table import SPLITS
 from showtell.errors import DatasetError
 from showtell.scoring import ScoringError
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from showtell.captioner import Caption
 
 logger = logging.getLogger(__name__)
-
-_MANY_SEEN = 0.01  # as a share of the photos scored; fewer may be chance
 
 
 class CaptionsPhotos(Protocol):
@@ -65,7 +63,7 @@ def evaluate(
     photos = _photos_of(dataset, split)
     captioner, name = _loaded(model)
     seen = seen_photos(captioner.bundle.manifest, photos)
-    _warn_of_seen(captioner.bundle.manifest, seen, len(photos), name)
+    _warn_of_seen(captioner.bundle.manifest, seen, [photo.name for photo in photos], name)
 
     start = time.perf_counter()
     captions, failed, places = [], [], []
@@ -105,7 +103,8 @@ def seen_photos(manifest: Manifest, photos: Sequence[CaptionedPhoto]) -> int | N
     """Return how many of these photos have the name of one that the model was trained on.
 
     `manifest.training["name_hashes"]` holds what `showtell.data.seen.pack_names` made of the
-    training photos' names; without it the answer is None. Raises BundleError where it is damaged.
+    training photos' names; without it the answer is None. The names that other datasets have for
+    the same photos count. Raises BundleError where it is damaged.
     """
     packed = manifest.training.get(NAMES_KEY)
     if packed is None:
@@ -131,16 +130,19 @@ def _loaded(model: str | Path | CaptionsPhotos | None) -> tuple[CaptionsPhotos, 
     return model, model.bundle.manifest.name
 
 
-def _warn_of_seen(manifest: Manifest, seen: int | None, photos: int, name: str) -> None:
-    if not seen:
-        return
-    chance = expected_by_chance(str(manifest.training[NAMES_KEY]), photos)
-    if seen > chance + _MANY_SEEN * photos:
+def _warn_of_seen(manifest: Manifest, seen: int | None, photos: Sequence[str], name: str) -> None:
+    if seen and more_than_chance(str(manifest.training[NAMES_KEY]), photos, seen):
         logger.warning(
             "%d of these %d photos have names of photos that %s was trained on:"
             " if they are the same, the scores say nothing of new photos",
             seen,
-            photos,
+            len(photos),
+            name,
+        )
+    elif cannot_tell(str(manifest.training.get("dataset", "")), photos):
+        logger.warning(
+            "%s was trained on Flickr8k, and these look like photos of Flickr30k, which"
+            " holds Flickr8k's under other names: the scores may say nothing of new photos",
             name,
         )
 
