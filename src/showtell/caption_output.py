@@ -27,7 +27,7 @@ def header(form: Format, *, nbest: int = 1) -> str:
     if form != "csv":
         return ""
     alternatives = [f"alternative_{number}" for number in range(1, nbest)]
-    return _row(["path", "text", "log_probability", "confidence", *alternatives, "error"])
+    return csv_row(["path", "text", "log_probability", "confidence", *alternatives, "error"])
 
 
 def line(caption: Caption, form: Format, *, nbest: int = 1, words: bool = False) -> str:
@@ -46,11 +46,11 @@ def line(caption: Caption, form: Format, *, nbest: int = 1, words: bool = False)
     if form == "csv":
         others = [item.text for item in caption.alternatives]
         others += [""] * (nbest - 1 - len(others))
-        return _row(
+        return csv_row(
             [
-                _harmless(path), _harmless(caption.text), _number(caption.log_probability),
-                _number(caption.confidence), *map(_harmless, others),
-                _harmless(caption.error or ""),
+                harmless(path), harmless(caption.text), _number(caption.log_probability),
+                _number(caption.confidence), *map(harmless, others),
+                harmless(caption.error or ""),
             ]
         )  # fmt: skip
     if caption.error is not None:
@@ -109,7 +109,8 @@ def _umask() -> int:
     return mask
 
 
-def _harmless(cell: str) -> str:
+def harmless(cell: str) -> str:
+    """Return a CSV cell that no spreadsheet runs as a formula; stray bytes of a path spelt out."""
     cell = cell.encode("utf-8", "backslashreplace").decode("utf-8")  # stray bytes of a path
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
@@ -118,7 +119,8 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-def _row(cells: list[str]) -> str:
+def csv_row(cells: list[str]) -> str:
+    """Return a line of CSV."""
     buffer = io.StringIO()
     csv.writer(buffer).writerow(cells)  # its own line end is what makes it quote a lone \r
     return buffer.getvalue().removesuffix("\r\n") + "\n"

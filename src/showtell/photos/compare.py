@@ -38,8 +38,8 @@ class _Changes:
     gone: list[tuple[str, int]] = field(default_factory=list)
 
     def __len__(self) -> int:
-        every = (self.folders, self.new, self.changed, self.again, self.back, self.gone)
-        return sum(map(len, every))
+        held = len(self.folders) + len(self.new) + len(self.changed)
+        return held + len(self.again) + len(self.back) + len(self.gone)
 
 
 def compare(

@@ -28,7 +28,7 @@ def image_hash(data: bytes, layout: Layout | None, image: Image.Image | None = N
                 digest.update(memoryview(data)[part.start : part.end])
     elif image is not None:
         digest.update(f"{image.mode} {image.size}".encode())
-        digest.update(np.ascontiguousarray(image))
+        digest.update(np.ascontiguousarray(image).data)
     else:
         digest.update(_WHOLE_FILE)
         digest.update(data)

@@ -17,6 +17,7 @@ SUFFIXES = frozenset(
     | {".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2"}
     | {".rwl", ".sr2", ".srf", ".srw", ".x3f"}
 )
+NO_PREVIEW = "a raw photo without a preview that can be read: give it words by showtell photos edit"
 _LEAST = 160  # pixels of the longer side: below, it is a thumbnail
 _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
 _START = b"\xff\xd8\xff"
@@ -40,10 +41,7 @@ def preview(data: bytes) -> bytes:
             best = max(best or found, found)
         position = data.find(_START, position + 3 if found is None else found[2])
     if best is None:
-        raise PhotoError(
-            "a raw photo without a JPEG preview cannot be captioned:"
-            " give it words by showtell photos edit"
-        )
+        raise PhotoError(NO_PREVIEW)
     return data[best[1] : best[2]]
 
 

@@ -28,7 +28,8 @@ _TURNED = (5, 6, 7, 8)
 class Reading:
     """What reading a photo found; `pixels` are None where they were not asked for.
 
-    `size` is the upright width and height in pixels.
+    `size` is the upright width and height in pixels. `error` says why a raw photo, which is known
+    all the same, has no pixels.
     """
 
     hash: bytes
@@ -37,6 +38,7 @@ class Reading:
     facts: Facts = field(default_factory=Facts)
     size: tuple[int, int] | None = None
     pixels: Floats | None = field(default=None, repr=False)
+    error: str | None = None
 
 
 def read_whole(path: Path) -> tuple[bytes, os.stat_result]:
@@ -90,7 +92,7 @@ def _understood(
     wanted: Callable[[bytes], bool],
 ) -> Reading:  # fmt: skip
     if raw.is_raw(path.name):
-        return _raw(data, status, preprocessing, wanted)
+        return _raw(path, data, status, preprocessing, wanted)
     image = None
     layout = _layout(data)
     if layout is None:
@@ -107,19 +109,37 @@ def _understood(
 
 
 def _raw(
-    data: bytes, status: os.stat_result, preprocessing: Preprocessing,
+    path: Path, data: bytes, status: os.stat_result, preprocessing: Preprocessing,
     wanted: Callable[[bytes], bool],
 ) -> Reading:  # fmt: skip
     """Read a raw photo: known by all of its bytes, captioned from its preview."""
     found = image_hash(data, None)
     facts = read_facts(exif_of_tiff(data))
-    pixels = size = None
+    pixels = error = None
     if wanted(found):
-        image = open_photo(raw.preview(data), preprocessing=preprocessing)
-        image.getexif()[_ORIENTATION] = facts.orientation
-        image = ImageOps.exif_transpose(image)
-        pixels = prepare(image, preprocessing)
-    return Reading(found, status.st_size, status.st_mtime_ns, facts, size, pixels)
+        try:
+            pixels = prepare(raw_image(data, facts.orientation), preprocessing)
+        except PhotoError as reason:
+            error = f"{printable(os.fspath(path))}: {reason}"
+    return Reading(found, status.st_size, status.st_mtime_ns, facts, None, pixels, error)
+
+
+def raw_image(data: bytes, orientation: int = 1) -> Image.Image:
+    """Return a raw photo's preview, upright; of a plain TIFF under a raw name its picture.
+
+    Raises PhotoError where it has none.
+    """
+    try:
+        image = open_photo(raw.preview(data))
+    except PhotoError:
+        if exif_of_tiff(data) is None:
+            raise
+        try:
+            return open_photo(data)
+        except PhotoError:
+            raise PhotoError(raw.NO_PREVIEW) from None
+    image.getexif()[_ORIENTATION] = orientation
+    return ImageOps.exif_transpose(image)
 
 
 def _layout(data: bytes) -> Layout | None:

@@ -104,9 +104,12 @@ def picture_of(catalogue: Catalogue, image_hash: bytes) -> int | None:
 
 
 def has_caption(catalogue: Catalogue, picture: int, model: str | None) -> bool:
-    """Tell whether a picture has a caption: of `model`, or of any model."""
-    sql = "SELECT 1 FROM captions WHERE picture_id = ? AND (? IS NULL OR model = ?)"
-    return catalogue.row(sql, (picture, model, model)) is not None
+    """Tell whether a picture has a caption: of `model`, or anyone's words where that is None."""
+    if model is None:
+        sql = "SELECT 1 FROM pictures WHERE id = ? AND caption IS NOT NULL"
+        return catalogue.row(sql, (picture,)) is not None
+    sql = "SELECT 1 FROM captions WHERE picture_id = ? AND model = ?"
+    return catalogue.row(sql, (picture, model)) is not None
 
 
 def store_picture(
@@ -166,4 +169,5 @@ def refresh(catalogue: Catalogue, picture: int) -> None:
 def packed(vector: Floats) -> bytes:
     """Keep a feature vector's direction in one signed byte for each channel."""
     greatest = float(np.abs(vector).max()) or 1.0
-    return np.rint(vector * (127 / greatest)).astype(np.int8).tobytes()
+    small = np.rint(vector * (127 / greatest)).astype(np.int8)
+    return bytes(small.tobytes())

@@ -149,7 +149,8 @@ def _read_all(
 
     def open_item(_: int, waiting: _Waiting) -> _Read:
         try:
-            return _Read(waiting, read_photo(waiting.path, preprocessing, wanted))
+            reading = read_photo(waiting.path, preprocessing, wanted)
+            return _Read(waiting, reading, reading.error)
         except PhotoError as error:
             return _Read(waiting, error=str(error))
         except Exception as error:  # what no one thought of shall not end a scan of 50,000
@@ -245,8 +246,12 @@ def _save(
                 records.store_caption(catalogue, picture, item.caption, item.pooled, model)
             followed = _place(catalogue, item, picture, is_new=is_new)
             moved += followed
+            if item.error is not None:
+                catalogue.execute(
+                    "UPDATE files SET error = ? WHERE id = ?", (item.error, item.waiting.file)
+                )
             captioned += item.caption is not None and not followed
-            known += item.caption is None and not followed
+            known += item.caption is None and item.error is None and not followed
     counts.moved += moved
     counts.known += known
     counts.captioned += captioned

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ _COLUMNS = """
     source, model, taken, latitude, longitude, width, height
 """
 _AT_ONCE = 4096  # vectors compared in one multiplication
+_PAGE = 512
 _DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
 
 
@@ -240,13 +241,33 @@ def _likeness(
 
 
 def _record(row: tuple[Any, ...], likeness: float | None = None) -> PhotoRecord:
-    file, folder, name, picture, hash_, *rest = row
-    return PhotoRecord(
-        file, path_of(folder, name), picture, hash_.hex(), *rest,
-        None if likeness is None else round(likeness, 4),
-    )  # fmt: skip
+    file, folder, name, picture, image_hash, *rest = row
+    record = PhotoRecord(file, path_of(folder, name), picture, image_hash.hex(), *rest)
+    return record if likeness is None else replace(record, likeness=round(likeness, 4))
 
 
 def records(catalogue: Catalogue, filters: Filter | None = None) -> Iterator[PhotoRecord]:
-    """Yield every photo that is there and has words, by folder and name."""
-    yield from search(catalogue, "", filters)
+    """Yield every photo that is there and has words, by folder and name.
+
+    Read page by page, so that the catalogue can be written meanwhile, by this process and others.
+    """
+    condition, values = (filters or Filter()).sql()
+    last = (b"", b"")
+    while True:
+        page = list(
+            catalogue.rows(
+                f"""
+                SELECT {_COLUMNS} FROM folders
+                JOIN files ON files.folder_id = folders.id
+                JOIN pictures ON pictures.id = files.picture_id
+                WHERE pictures.caption IS NOT NULL AND {condition}
+                    AND folders.path >= ? AND (folders.path, files.name) > (?, ?)
+                ORDER BY folders.path, files.name LIMIT {_PAGE}
+                """,
+                [*values, last[0], *last],
+            )
+        )
+        if not page:
+            return
+        last = (page[-1][1], page[-1][2])
+        yield from map(_record, page)
