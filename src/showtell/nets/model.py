@@ -15,14 +15,20 @@ from showtell.nets.encoder import Encoder
 
 
 class CaptionModel(nn.Module):
-    """Encoder and decoder together: pixels to the next word."""
+    """Encoder and decoder together: pixels to the next word.
 
-    def __init__(self, encoder: Encoder, settings: DecoderSettings, words: int) -> None:
+    `word_head`, where training asks for it, says of pooled features which words captions hold.
+    """
+
+    def __init__(
+        self, encoder: Encoder, settings: DecoderSettings, words: int, *, word_head: bool = False
+    ) -> None:
         super().__init__()
         self.settings = settings
         self.words = words
         self.encoder = encoder
         self.decoder: Decoder = build_decoder(settings, encoder.channels, words)
+        self.word_head = nn.Linear(encoder.channels, words) if word_head else None
 
 
 class TorchDecoder:

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import ImageEnhance
 from torch import Tensor
 
 from showtell.data.features import Features, see
@@ -84,14 +85,16 @@ class CachedFeatures:
 
 
 class Pixels:
-    """Photos as pixels, cropped at random and mirrored, for training the encoder."""
+    """Photos as pixels, cropped, tinted and mirrored at random, for training the encoder."""
 
     def __init__(
-        self, photos: Sequence[CaptionedPhoto], preprocessing: Preprocessing, crop: float
-    ) -> None:
+        self, photos: Sequence[CaptionedPhoto], preprocessing: Preprocessing, crop: float,
+        color: float = 0.0,
+    ) -> None:  # fmt: skip
         self.photos = photos
         self.preprocessing = preprocessing
         self.crop = crop
+        self.color = color
         self.pool = ThreadPoolExecutor(2)
 
     def take(
@@ -115,6 +118,9 @@ class Pixels:
             top = random.uniform(0, image.height - height)
             box = (round(left), round(top), round(left + width), round(top + height))
             image = image.crop((box[0], box[1], max(box[2], box[0] + 1), max(box[3], box[1] + 1)))
+        if self.color:
+            for kind in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+                image = kind(image).enhance(random.uniform(1 - self.color, 1 + self.color))
         return prepare(see(image, "flip" if flip else "plain"), self.preprocessing)
 
 

@@ -33,7 +33,7 @@ from showtell.training.recipe import Recipe, Stage
 
 logger = logging.getLogger(__name__)
 
-Score = Callable[[int, int], float]  # (stage, epoch) -> CIDEr on dev
+Score = Callable[[int, int], float]  # (stage, epoch) -> CIDEr, or precision of words, on dev
 
 
 class InterruptedTrainingError(TrainingError):
@@ -116,19 +116,27 @@ class StageLoop:
         self.saved = time.monotonic()
 
     def _groups(self, named: list[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
-        """Part the weights by learning rate and decay; biases do not decay."""
-        groups: dict[tuple[bool, bool], list[tuple[str, nn.Parameter]]] = {}
+        """Part the weights by learning rate and decay; biases do not decay.
+
+        Convolutions with batch norm folded in differ a hundredfold in size, so one rate for all
+        is too much for some and too little for others: a relative rate is a share of each weight's
+        own root mean square (Shazeer and Stern, Adafactor, 2018).
+        """
+        relative = self.stage.encoder_step == "relative"
+        groups: dict[tuple[bool, bool, str], list[tuple[str, nn.Parameter]]] = {}
         for name, parameter in named:
-            key = (name.startswith("encoder."), parameter.ndim > 1)
-            groups.setdefault(key, []).append((name, parameter))
+            encoder = name.startswith("encoder.")
+            alone = name if encoder and relative else ""
+            groups.setdefault((encoder, parameter.ndim > 1, alone), []).append((name, parameter))
         return [
             {
                 "names": [name for name, _ in members],
                 "params": [parameter for _, parameter in members],
                 "lr": self.stage.encoder_learning_rate if encoder else self.stage.learning_rate,
                 "weight_decay": self.stage.weight_decay if decays else 0.0,
+                "relative": bool(alone),
             }
-            for (encoder, decays), members in groups.items()
+            for (encoder, decays, alone), members in groups.items()
         ]
 
     def restore(self) -> None:
@@ -189,7 +197,9 @@ class StageLoop:
                 tag = f"{self.number}-{epoch}"
                 self.checkpoints.save("best", tag, progress, model=trained_tensors(self.model))
         progress.seconds += time.perf_counter() - started
-        self.log.epoch(self.number, epoch, loss=loss, cider=score, seconds=progress.seconds)
+        metric = "word_precision" if self.stage.objective == "words" else "cider"
+        said = {"loss": loss, metric: score}
+        self.log.epoch(self.number, epoch, seconds=progress.seconds, **said)
         progress.epoch, progress.step, progress.loss_sum, progress.tokens = epoch + 1, 0, 0.0, 0
         self.save(progress)
 
@@ -204,7 +214,7 @@ class StageLoop:
             stage.final_learning_rate,
         )  # fmt: skip
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * scale
+            group["lr"] = rate * scale * (_size(group["params"][0]) if group["relative"] else 1)
         half = use_bfloat16(self.recipe, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             loss = self.objective.loss(self.model, batch)
@@ -254,6 +264,11 @@ class StageLoop:
                 f"stopped at stage {self.number}, epoch {progress.epoch}, step {progress.step},"
                 " all saved: go on with --resume auto"
             )
+
+
+def _size(parameter: nn.Parameter) -> float:
+    """Return a weight's root mean square, at least a thousandth so that zeros can leave zero."""
+    return max(1e-3, float(parameter.detach().square().mean().sqrt()))
 
 
 def use_bfloat16(recipe: Recipe, device: torch.device) -> bool:

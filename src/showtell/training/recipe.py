@@ -29,10 +29,11 @@ class Stage:
     """One stretch of training with its own length and learning rates."""
 
     epochs: int
-    objective: Literal["cross_entropy", "self_critical"] = "cross_entropy"
+    objective: Literal["cross_entropy", "self_critical", "words"] = "cross_entropy"
     learning_rate: float = 8e-4
     train_encoder: Literal["none", "last", "all"] = "none"
     encoder_learning_rate: float = 5e-5
+    encoder_step: Literal["absolute", "relative"] = "absolute"  # relative: to each weight's RMS
     final_learning_rate: float = 0.0  # the cosine ends at this share of the learning rate
     warmup: float = 0.02  # share of the stage's steps
     label_smoothing: float = 0.1
@@ -41,6 +42,7 @@ class Stage:
     clip: float = 1.0  # largest norm of the gradient
     crop: float = 1.0  # with the encoder: smallest share of the photo's area that a crop keeps
     flip: bool = True  # with the encoder: mirror half of the photos
+    color: float = 0.0  # with the encoder: most that brightness, contrast and colour change by
     average: float = 0.0  # decay of the moving average of weights; 0: none
     samples: int = 5  # self-critical: captions sampled for each photo
     temperature: float = 1.0  # self-critical: of the samples
@@ -60,6 +62,11 @@ class Stage:
         _check(0 < self.second_moment < 1, "second_moment", "must be between 0 and 1")
         _check(self.clip > 0, "clip", "must be above 0")
         _check(0 < self.crop <= 1, "crop", "must be above 0, at most 1")
+        _check(0 <= self.color < 1, "color", "must be from 0 to below 1")
+        _check(
+            self.objective != "words" or self.train_encoder != "none",
+            "objective", "words is for the encoder: set train_encoder",
+        )  # fmt: skip
         _check(self.samples >= 2, "samples", "must be at least 2: each is judged by the others")
         _check(self.temperature > 0, "temperature", "must be above 0")
         for name in ("cross_entropy", "bleu", "recall"):
@@ -109,6 +116,11 @@ class Recipe:
         _check(self.decoding.beam >= 1, "decoding.beam", "must be at least 1")
         _check(self.decoding.max_length >= 1, "decoding.max_length", "must be at least 1")
         _check(self.decoding.length_penalty >= 0, "decoding.length_penalty", "must not be negative")
+
+    @property
+    def learns_words(self) -> bool:
+        """Whether a stage trains the encoder on the words of captions."""
+        return any(stage.objective == "words" for stage in self.stages)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain data, fit for YAML and JSON."""

@@ -24,13 +24,13 @@ from showtell.data import open_dataset
 from showtell.data.features import Features, extract_features, unreadable
 from showtell.data.seen import NAMES_KEY, pack_names
 from showtell.data.table import CaptionedPhoto, Dataset, fingerprint
-from showtell.decode import beam_search
 from showtell.errors import RecipeError, TrainingError
 from showtell.folders import cache_dir
 from showtell.nets.encoder import SPEC_KEY, build_encoder, encoder_from_spec
-from showtell.nets.model import CaptionModel, TorchDecoder
+from showtell.nets.model import CaptionModel
 from showtell.training.batches import CachedFeatures, CaptionBatches, Pixels
 from showtell.training.checkpoint import Checkpoints, Progress, read_json, read_tensors, write_json
+from showtell.training.dev_scores import DevScores
 from showtell.training.log import TrainingLog
 from showtell.training.loop import InterruptedTrainingError, StageLoop, load_weights
 from showtell.training.objectives import CrossEntropy, Objective, SelfCritical
@@ -38,6 +38,7 @@ from showtell.training.recipe import Recipe, Stage, recipe_from_dict
 from showtell.training.reward import BleuReward, CiderReward, MixedReward, RecallReward, Reward
 from showtell.training.samples import write_said
 from showtell.training.trained import ENCODER, RUN, VOCABULARY, spec_of
+from showtell.training.words import WordPresence, word_shares
 from showtell.vocabulary import END, SPECIAL_WORDS, Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -110,7 +111,9 @@ class _Run:
             self._reopen()
         else:
             self._start()
-        self.model = CaptionModel(self.encoder, recipe.decoder, len(self.vocabulary))
+        self.model = CaptionModel(
+            self.encoder, recipe.decoder, len(self.vocabulary), word_head=recipe.learns_words
+        )
         self.model.to(self.device)
         self.model.encoder.to(memory_format=torch.channels_last)
 
@@ -199,9 +202,12 @@ class _Run:
             first = progress.stage
             for number in range(first, len(self.recipe.stages)):
                 if number != first:
-                    progress = Progress(
-                        stage=number, best_score=progress.best_score, seconds=progress.seconds
-                    )
+                    # words are scored otherwise than captions, so their best is no mark to pass
+                    words = [
+                        self.recipe.stages[n].objective == "words" for n in (number - 1, number)
+                    ]
+                    best = progress.best_score if words[0] == words[1] else -1.0
+                    progress = Progress(stage=number, best_score=best, seconds=progress.seconds)
                 if progress.epoch < self.recipe.stages[number].epochs:
                     progress = self._train_stage(number, progress, resumed and number == first)
         finally:
@@ -214,8 +220,11 @@ class _Run:
             load_weights(self.model, self.checkpoints.tensors("last", "model"))
         elif number and self.checkpoints.has(stage.begin_with):
             load_weights(self.model, self._weights(stage.begin_with))
+        objective = self._objective(stage)
+        if isinstance(objective, WordPresence) and not resumed:
+            objective.start(self.model)
         loop = StageLoop(
-            self.recipe, stage, number, self.model, self._objective(stage), self.batches,
+            self.recipe, stage, number, self.model, objective, self.batches,
             self._source(number), self.checkpoints, self.log, self._score, self.device, self.stop,
         )  # fmt: skip
         if resumed:
@@ -234,6 +243,8 @@ class _Run:
     def _objective(self, stage: Stage) -> Objective:
         if stage.objective == "cross_entropy":
             return CrossEntropy(stage.label_smoothing)
+        if stage.objective == "words":
+            return WordPresence(word_shares(self.train_photos, self.vocabulary))
         references = [
             [[*self.vocabulary.encode(text), END] for text in photo.captions]
             for photo in self.train_photos
@@ -254,7 +265,9 @@ class _Run:
         stage = self.recipe.stages[number]
         if stage.train_encoder != "none":
             self.dev_features = None
-            return Pixels(self.train_photos, self.encoder.spec.preprocessing, stage.crop)
+            return Pixels(
+                self.train_photos, self.encoder.spec.preprocessing, stage.crop, stage.color
+            )
         tuned = any(before.train_encoder != "none" for before in self.recipe.stages[:number])
         self.dev_features = self._features(self.dev_photos, "plain", tuned)
         views = self.recipe.views
@@ -312,34 +325,16 @@ class _Run:
             return {k: v.float().cpu().numpy() for k, v in self.encoder(batch).items()}
 
     def _score(self, number: int, epoch: int) -> float:
-        """Caption dev with the present weights, keep a few captions, return CIDEr."""
-        from showtell.scoring.metrics import cider
-
+        """Judge the present weights on dev; see `DevScores`."""
         self.model.eval()
-        photos = self.dev_photos
-        decoder = TorchDecoder(self.model.decoder, self.device)
-        options = self.recipe.decoding
-        captions: list[str] = []
-        for start in range(0, len(photos), 32):
-            rows = range(start, min(start + 32, len(photos)))
-            features = (
-                self.dev_features.rows(rows) if self.dev_features else self._encode_photos(rows)
-            )
-            for found in beam_search(
-                decoder, features, beam=options.beam, length_penalty=options.length_penalty,
-                max_length=options.max_length,
-            ):  # fmt: skip
-                captions.append(self.vocabulary.decode(found[0].tokens if found else ()))
-        write_said(self.output, number, epoch, photos, captions)
-        return cider(captions, [photo.captions for photo in photos])
-
-    def _encode_photos(self, rows: Sequence[int]) -> dict[str, NDArray[np.float32]]:
-        from showtell.image import open_photo, prepare
-
-        preprocessing = self.encoder.spec.preprocessing
-        paths = [self.dev_photos[row].path for row in rows]
-        pixels = [prepare(open_photo(p, preprocessing=preprocessing), preprocessing) for p in paths]
-        return self._encode(np.stack(pixels))
+        dev = DevScores(
+            self.model, self.vocabulary, self.dev_photos, self.dev_features, self._encode
+        )
+        if self.recipe.stages[number].objective == "words":
+            return dev.word_precision()
+        captions = dev.captions(self.recipe.decoding)
+        write_said(self.output, number, epoch, self.dev_photos, captions)
+        return dev.cider(captions)
 
 
 def _warn(photos: Sequence[CaptionedPhoto], bad: Mapping[int, str]) -> None:

@@ -1,0 +1,73 @@
+"""How good the present weights are, by what they say of the dev photos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from showtell.bundle import DecodingDefaults
+from showtell.data.features import Features
+from showtell.data.table import CaptionedPhoto
+from showtell.decode import beam_search
+from showtell.image import open_photo, prepare
+from showtell.nets.model import CaptionModel, TorchDecoder
+from showtell.training.words import word_precision, word_shares
+from showtell.vocabulary import Vocabulary
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class DevScores:
+    """Judges a model on photos, by cached `features` or, without them, by `encode` of pixels."""
+
+    model: CaptionModel
+    vocabulary: Vocabulary
+    photos: Sequence[CaptionedPhoto]
+    features: Features | None
+    encode: Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]
+
+    def captions(self, decoding: DecodingDefaults) -> list[str]:
+        """Return a caption for each photo."""
+        device = next(self.model.decoder.parameters()).device
+        decoder = TorchDecoder(self.model.decoder, device)
+        said: list[str] = []
+        for rows in self._batches():
+            found = beam_search(
+                decoder, self._features(rows), beam=decoding.beam,
+                length_penalty=decoding.length_penalty, max_length=decoding.max_length,
+            )  # fmt: skip
+            said += [self.vocabulary.decode(own[0].tokens if own else ()) for own in found]
+        return said
+
+    def cider(self, captions: Sequence[str]) -> float:
+        """Return the CIDEr of captions, one for each photo."""
+        from showtell.scoring.metrics import cider
+
+        return cider(captions, [photo.captions for photo in self.photos])
+
+    def word_precision(self) -> float:
+        """Return the mean average precision of the words that captions of the photos hold."""
+        device = next(self.model.parameters()).device
+        pooled = [self._encoded(rows)["pooled"] for rows in self._batches()]
+        seen = torch.from_numpy(np.concatenate(pooled)).to(device)
+        return word_precision(self.model, seen, word_shares(self.photos, self.vocabulary))
+
+    def _batches(self) -> list[range]:
+        rows = range(len(self.photos))
+        return [rows[start : start + BATCH] for start in rows[::BATCH]]
+
+    def _features(self, rows: Sequence[int]) -> dict[str, NDArray[np.float32]]:
+        if self.features is None:
+            return self._encoded(rows)
+        return {name: x.astype(np.float32) for name, x in self.features.rows(rows).items()}
+
+    def _encoded(self, rows: Sequence[int]) -> dict[str, NDArray[np.float32]]:
+        preprocessing = self.model.encoder.spec.preprocessing
+        paths = [self.photos[row].path for row in rows]
+        pixels = [prepare(open_photo(p, preprocessing=preprocessing), preprocessing) for p in paths]
+        return self.encode(np.stack(pixels))

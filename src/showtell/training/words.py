@@ -1,0 +1,93 @@
+"""Training the encoder on the words of captions, before a decoder learns to say them.
+
+Which words people use of a photo is a label that every captioned photo has, and it reaches the
+encoder more directly than through an LSTM. Detectors of caption words (Fang et al., From Captions
+to Visual Concepts and Back, 2015; Wu et al., What Value Do Explicit High Level Concepts Have in
+Vision to Language Problems?, 2016) were trained so; here only the encoder is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from showtell.data.table import CaptionedPhoto
+from showtell.errors import TrainingError
+from showtell.nets.model import CaptionModel
+from showtell.training.batches import Batch
+from showtell.training.objectives import features_of
+from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
+
+RAREST, MOST_COMMON = 0.02, 0.5  # shares of the photos judged: words outside tell little
+
+
+def word_shares(photos: Sequence[CaptionedPhoto], vocabulary: Vocabulary) -> NDArray[np.float32]:
+    """Return the share of each photo's captions that hold each word: [photos, words]."""
+    shares = np.zeros((len(photos), len(vocabulary)), np.float32)
+    for row, photo in enumerate(photos):
+        for text in photo.captions:
+            shares[row, sorted(set(vocabulary.encode(text)))] += 1 / len(photo.captions)
+    shares[:, : len(SPECIAL_WORDS)] = 0
+    return shares
+
+
+class WordPresence:
+    """Cross-entropy between the share of captions with each word and a photo's prediction.
+
+    `shares` [photos, words] are of the training split, by photo number. The sum over words, in
+    nats a photo.
+    """
+
+    def __init__(self, shares: NDArray[np.float32], dropout: float = 0.3) -> None:
+        self.shares = shares
+        self.dropout = dropout
+        self.values: dict[str, float] = {}
+
+    def start(self, model: CaptionModel) -> None:
+        """Let the head say how frequent each word is, whatever the photo."""
+        head = _head(model)
+        frequency = torch.from_numpy(self.shares.mean(0)).clamp(1e-5, 1 - 1e-5)
+        with torch.no_grad():
+            head.weight.zero_()
+            head.bias.copy_(frequency.logit())
+
+    def loss(self, model: CaptionModel, batch: Batch) -> Tensor:
+        """Return the cross-entropy of a batch, a scalar."""
+        pooled = features_of(model, batch)["pooled"].float()
+        device = pooled.device
+        with torch.autocast(device.type, enabled=False):
+            logits = _head(model)(functional.dropout(pooled, self.dropout))
+            shares = torch.from_numpy(self.shares[list(batch.photos)]).to(device)
+            return functional.binary_cross_entropy_with_logits(
+                logits, shares, reduction="sum"
+            ) / len(shares)
+
+
+def word_precision(model: CaptionModel, pooled: Tensor, shares: NDArray[np.float32]) -> float:
+    """Return the mean average precision of words on photos: `pooled` [photos, channels].
+
+    Mean over the words that between 2 and 50 % of the photos' captions hold.
+    """
+    with torch.inference_mode():
+        scores = _head(model)(pooled).cpu().numpy()
+    present = shares > 0
+    often = present.mean(0)
+    judged = np.flatnonzero((often >= RAREST) & (often <= MOST_COMMON))
+    if not len(judged):
+        return 0.0
+    ranked = np.take_along_axis(
+        present[:, judged], np.argsort(-scores[:, judged], axis=0, kind="stable"), 0
+    )
+    precision = ranked.cumsum(0) / np.arange(1, len(ranked) + 1)[:, None]
+    return float(((precision * ranked).sum(0) / ranked.sum(0)).mean())
+
+
+def _head(model: CaptionModel) -> torch.nn.Linear:
+    if model.word_head is None:
+        raise TrainingError("the model was built without a word head: its recipe has no such stage")
+    return model.word_head
