@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import tarfile
@@ -11,33 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from made_archives import make_odd_tar, make_tar, make_zip
 from showtell.archives import ArchiveError, unpack
 
 LIMIT = 1_000_000
-
-
-def make_zip(path: Path, files: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
-
-
-def make_tar(path: Path, files: dict[str, bytes], mode: str = "w:gz") -> Path:
-    with tarfile.open(path, mode) as archive:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
-
-
-def make_odd_tar(path: Path, kind: bytes, link: str = "") -> Path:
-    with tarfile.open(path, "w:gz") as archive:
-        info = tarfile.TarInfo("odd")
-        info.type, info.linkname = kind, link
-        archive.addfile(info)
-    return path
 
 
 MAKERS = pytest.mark.parametrize("make", [make_zip, make_tar], ids=["zip", "tar.gz"])
@@ -94,6 +70,35 @@ def test_bomb_stops_at_the_limit(tmp_path: Path, make) -> None:
     with pytest.raises(ArchiveError, match="too large when unpacked"):
         unpack(archive, tmp_path / "out", limit=LIMIT)
     assert (tmp_path / "out" / "zeros").stat().st_size <= LIMIT
+
+
+@MAKERS
+def test_archive_that_grows_out_of_all_proportion_is_refused(tmp_path: Path, make) -> None:
+    archive = make(tmp_path / "archive", {"zeros": b"\0" * 40_000_000})
+    with pytest.raises(ArchiveError, match="too large when unpacked"):
+        unpack(archive, tmp_path / "out", limit=1 << 40)
+    assert (tmp_path / "out" / "zeros").stat().st_size <= 16 << 20
+    unpack(archive, tmp_path / "allowed", limit=1 << 40, max_ratio=10_000)
+
+
+@MAKERS
+def test_files_go_where_they_are_placed_and_others_are_left_out(tmp_path: Path, make) -> None:
+    archive = make(tmp_path / "archive", {"a/1.jpg": b"1", "b/2.txt": b"2", "c/3.jpg": b"3"})
+    unpack(
+        archive,
+        tmp_path / "out",
+        limit=LIMIT,
+        place=lambda name: f"photos/{name[2:]}" if name.endswith(".jpg") else None,
+    )
+    found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*")}
+    assert found == {"photos/1.jpg", "photos/3.jpg"}
+
+
+@MAKERS
+def test_hostile_name_is_refused_though_it_would_be_left_out(tmp_path: Path, make) -> None:
+    archive = make(tmp_path / "archive", {"../out.txt": b"bad"})
+    with pytest.raises(ArchiveError, match="leaves the folder"):
+        unpack(archive, tmp_path / "out", limit=LIMIT, place=lambda name: None)
 
 
 def test_bomb_in_a_tar_header_stops_at_the_limit(tmp_path: Path) -> None:

@@ -228,3 +228,24 @@ def test_progress_is_drawn_on_standard_error_where_wanted(
     said = capfd.readouterr()
     assert said.out == ""
     assert ("file:" in said.err) == drawn
+
+
+def test_published_md5_is_enough_to_tell_wrong_bytes(server: FileServer, tmp_path: Path) -> None:
+    right = hashlib.md5(BODY).hexdigest()
+    download(f"{server.url}/file", tmp_path / "file", md5=right.upper(), **QUICK)
+    server.faults["/file"] = [("wrong", os.urandom(1000))] * 2
+    with pytest.raises(DownloadError, match=f"their md5 is [0-9a-f]{{32}}, not {right}"):
+        download(f"{server.url}/file", tmp_path / "other", md5=right, **QUICK)
+    assert not (tmp_path / "other").exists()
+
+
+def test_part_from_another_address_is_continued_where_a_hash_tells(
+    server: FileServer, tmp_path: Path
+) -> None:
+    server.files["/mirror"] = BODY
+    server.faults["/file"] = [("cut", 200_000)]
+    with pytest.raises(DownloadError):
+        download(f"{server.url}/file", tmp_path / "file", sha256=RIGHT, attempts=1, **QUICK)
+    target = download(f"{server.url}/mirror", tmp_path / "file", sha256=RIGHT, **QUICK)
+    assert target.read_bytes() == BODY
+    assert server.requests[-1] == ("/mirror", "bytes=200000-")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -13,22 +13,33 @@ from typing import IO, cast
 from showtell.errors import ShowtellError
 
 _BLOCK = 1 << 16
+_ALWAYS = 16 << 20  # bytes that an archive may unpack to, however small it is itself
 
 
 class ArchiveError(ShowtellError):
     """An archive is damaged, of no known kind, or tries something an archive should not."""
 
 
-def unpack(archive: Path, target: Path, *, limit: int, max_files: int = 100_000) -> None:
+def unpack(
+    archive: Path,
+    target: Path,
+    *,
+    limit: int,
+    max_files: int = 100_000,
+    max_ratio: int = 100,
+    place: Callable[[str], str | None] | None = None,
+) -> None:
     """Unpack the files of a .tar, .tar.gz or .zip (told by its bytes) into the folder `target`.
 
-    At most `limit` bytes and `max_files` files are written; permissions and owners are not kept.
+    At most `limit` bytes and `max_files` files are written, and from 16 MB on no more than
+    `max_ratio` times the archive's size; permissions and owners are not kept. `place` tells, of a
+    file's name in the archive, its name in `target`, or None to leave it out.
 
     Raises ArchiveError where the archive is damaged, larger than that, holds a link or device, a
     file twice, or a name that leaves `target`; what was written so far stays for the caller to
     remove.
     """
-    left = limit
+    left = limit = min(limit, max(_ALWAYS, max_ratio * archive.stat().st_size))
     with _members(archive, limit) as members:
         count = 0
         while True:
@@ -40,8 +51,13 @@ def unpack(archive: Path, target: Path, *, limit: int, max_files: int = 100_000)
             count += 1
             if count > max_files:
                 raise ArchiveError(f"{archive}: holds more than {max_files} files: refused")
-            file = target / _inside(archive, name)
-            left -= _write(archive, name, content, file, left)
+            path = _inside(archive, name)
+            if place is not None:
+                placed = place(name)
+                if placed is None:
+                    continue
+                path = _inside(archive, placed)
+            left -= _write(archive, name, content, target / path, left)
 
 
 @contextmanager

@@ -53,6 +53,7 @@ def download(
     target: Path,
     *,
     sha256: str | None = None,
+    md5: str | None = None,
     size: int | None = None,
     limit: int | None = None,
     timeout: float = 30.0,
@@ -63,10 +64,12 @@ def download(
 ) -> Path:
     """Fetch `url` (http or https) into the file `target` and return `target`.
 
-    `sha256` (hexadecimal) and `size` (bytes) are checked where given, `limit` is the most bytes
-    taken. A server that sends nothing for `timeout` seconds counts as a broken connection. After
-    `attempts` broken connections in a row without a new byte it is given up; the wait between
-    them starts at `pause` seconds and doubles. What was fetched stays for the next call.
+    `sha256`, or else `md5` (hexadecimal), and `size` (bytes) are checked where given, `limit` is
+    the most bytes taken. md5 is for files that only have a published md5: it tells a damaged or
+    exchanged file, not one of two that its maker prepared. A server that sends nothing for
+    `timeout` seconds counts as a broken connection. After `attempts` broken connections in a row
+    without a new byte it is given up; the wait between them starts at `pause` seconds and doubles.
+    What was fetched stays for the next call.
     `progress` draws a bar on standard error; None: where that is a terminal.
 
     Raises DownloadError where the file is not to be had or is the wrong one; then `target` is
@@ -79,7 +82,8 @@ def download(
     if not known:
         raise DownloadError(f"{url}: not an http or https address")
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = _Part(url, target, sha256)
+    part = _Part(url, target, promised=bool(sha256 or md5))
+    algorithm, expected = ("sha256", sha256) if sha256 else ("md5", md5)
     with tqdm(
         total=size,
         unit="B",
@@ -91,16 +95,16 @@ def download(
     ) as bar:
         fetch = _Fetch(url, part, size, limit, timeout, dict(headers or {}), bar)
         _fetch_all(fetch, attempts, pause)
-        if sha256 is not None and part.sha256() != sha256.lower():
+        if expected and part.digest(algorithm) != expected.lower():
             if fetch.resumed:  # an older, other file may stand at its front: once more, from zero
                 logger.info("%s: the resumed file is not the right one: fetching it anew", url)
                 part.drop()
                 _fetch_all(fetch, attempts, pause)
-            found = part.sha256()
-            if found != sha256.lower():
+            found = part.digest(algorithm)
+            if found != expected.lower():
                 part.drop()
                 raise DownloadError(
-                    f"{url}: wrong bytes: their sha256 is {found}, not {sha256.lower()}:"
+                    f"{url}: wrong bytes: their {algorithm} is {found}, not {expected.lower()}:"
                     " the file was changed or damaged, and is not kept"
                 )
     part.finish(target)
@@ -110,10 +114,10 @@ def download(
 class _Part:
     """The part of a file that is here, and which version of the file it belongs to."""
 
-    def __init__(self, url: str, target: Path, sha256: str | None) -> None:
+    def __init__(self, url: str, target: Path, *, promised: bool) -> None:
         self.path = target.with_name(target.name + ".part")
         self.note = target.with_name(target.name + ".part.json")
-        self.promised = sha256
+        self.promised = promised  # a hash: it tells in the end whether all bytes are right
         self.url = url
         self.version: str | None = None
         with suppress(OSError, ValueError, TypeError, KeyError):
@@ -123,7 +127,7 @@ class _Part:
 
     def held(self) -> int:
         """Return how many bytes may be continued from."""
-        if self.version is None and self.promised is None:
+        if self.version is None and not self.promised:
             return 0  # nothing could tell whether the rest belongs to the same file
         with suppress(OSError):
             return self.path.stat().st_size
@@ -136,9 +140,9 @@ class _Part:
         self.version = version
         self.note.write_text(json.dumps({"url": self.url, "version": version}), "utf-8")
 
-    def sha256(self) -> str:
+    def digest(self, algorithm: str) -> str:
         with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, algorithm).hexdigest()
 
     def drop(self) -> None:
         self.path.unlink(missing_ok=True)

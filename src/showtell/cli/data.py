@@ -1,4 +1,4 @@
-"""`showtell data`: look through a captioned dataset, or draw a synthetic one."""
+"""`showtell data`: look through a captioned dataset, draw a synthetic one, or fetch one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from showtell.photo_files import printable
 
 if TYPE_CHECKING:
     from showtell.data.check import DatasetReport
+    from showtell.data.fetch import FetchPlan
     from showtell.data.listing import Finding
 
 FAILED = 1
@@ -19,7 +20,7 @@ FAILED = 1
 
 @click.group()
 def data() -> None:
-    """Check and draw captioned datasets."""
+    """Check, draw and download captioned datasets."""
 
 
 @data.command(short_help="Say what a dataset holds and what is wrong with it.")
@@ -29,18 +30,11 @@ def data() -> None:
 def check(ctx: click.Context, directory: Path, workers: int | None) -> None:
     """Say what the dataset in DIR holds, and name each photo that has something wrong.
 
-    DIR is a folder of a known layout, or one CSV or JSONL file of image,caption[,split].
+    DIR is a folder of a known layout, or one caption file: CSV or JSONL of image,caption[,split],
+    COCO's captions_*.json, Karpathy's dataset_*.json.
     Exit code 1 where something needs repair; warnings and notes leave it 0.
     """
-    from showtell.data.check import check_dataset
-
-    report = check_dataset(directory, workers=workers, progress=True)
-    click.echo(_summary(report))
-    for finding in report.findings:
-        click.echo(_line(finding))
-    errors = sum(finding.severity == "error" for finding in report.findings)
-    click.echo(f"{errors:,} to repair" if errors else "nothing wrong")
-    if errors:
+    if not _print_check(directory, workers):
         ctx.exit(FAILED)
 
 
@@ -61,6 +55,87 @@ def shapes(directory: Path, count: int, seed: int, size: int) -> None:
     dataset = draw_shapes(directory, count, seed, size)
     sizes = ", ".join(f"{split} {len(dataset.split(split)):,}" for split in SPLITS)
     click.echo(f"{len(dataset.photos):,} photos in {printable(str(directory))}: {sizes}")
+
+
+@data.command(short_help="Fetch Flickr8k, Flickr30k or COCO.")
+@click.argument("name", metavar="flickr8k|flickr30k|coco")
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--yes", is_flag=True, help="Do not ask: size and terms are agreed to.")
+@click.option(
+    "--from", "given", metavar="FILE|URL", multiple=True,
+    help="An archive that you have, or the address that you were sent for it.",
+)  # fmt: skip
+@click.option("--mirror", metavar="URL", help="Where the archives lie too: asked first.")
+@click.pass_context
+def download(
+    ctx: click.Context,
+    name: str,
+    directory: Path | None,
+    yes: bool,
+    given: tuple[str, ...],
+    mirror: str | None,
+) -> None:
+    """Fetch a captioned dataset into DIR (by default a folder of its name) and check it.
+
+    Says size and terms first, and asks. What broke off goes on where it stopped; bytes that are
+    not those of a published hash are not kept; several addresses are tried. Exit code 1 where
+    something could not be fetched or needs repair.
+    """
+    from showtell.data.fetch import FetchOptions, fetch_dataset, plan_fetch
+    from showtell.data.sources import SOURCES
+
+    if name not in SOURCES:
+        raise click.UsageError(f"'{name}' is none of {', '.join(SOURCES)}")
+    plan = plan_fetch(SOURCES[name], directory or Path(name), given)
+    if plan.todo:
+        click.echo(_terms(plan), err=True)
+        if not yes and not _agreed():
+            click.echo("nothing fetched: answer y, or give --yes", err=True)
+            ctx.exit(FAILED)
+        fetch_dataset(plan, FetchOptions(mirror=mirror))
+    if not _print_check(plan.directory, None):
+        ctx.exit(FAILED)
+
+
+def _agreed() -> bool:
+    try:
+        return click.confirm("Fetch it?", err=True)
+    except click.Abort:  # nobody there to ask
+        click.echo(err=True)
+        return False
+
+
+def _terms(plan: FetchPlan) -> str:
+    """Return what a person should know before a dataset is fetched."""
+    source = plan.source
+    names = ", ".join(archive.name for archive in plan.todo)
+    return "\n".join(
+        [
+            f"{source.title}: {source.holds}",
+            f"  paper: {source.paper}",
+            f"  fetch: {names}: about {_gigabytes(plan.to_fetch())}",
+            f"  disk:  about {_gigabytes(plan.to_keep())}, while unpacking"
+            f" {_gigabytes(plan.peak())}, in {printable(str(plan.directory.absolute()))}",
+            f"  terms: {source.terms}",
+        ]
+    )
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"
+
+
+def _print_check(directory: Path, workers: int | None) -> bool:
+    """Check a dataset and print what was found; say whether nothing needs repair."""
+    from showtell.data.check import check_dataset
+
+    report = check_dataset(directory, workers=workers, progress=True)
+    click.echo(_summary(report))
+    for finding in report.findings:
+        click.echo(_line(finding))
+    errors = sum(finding.severity == "error" for finding in report.findings)
+    click.echo(f"{errors:,} to repair" if errors else "nothing wrong")
+    return not errors
 
 
 def _summary(report: DatasetReport) -> str:

@@ -36,18 +36,18 @@ def pack_names(names: Iterable[str]) -> str:
     return base64.b64encode(b"".join(sorted(set(map(_mark, names))))).decode("ascii")
 
 
+def joined_names(packed: Iterable[str]) -> str:
+    """Return the marks of all these names that `pack_names` packed, as if packed together."""
+    marks = {mark for one in packed for mark in _marks(one)}
+    return base64.b64encode(b"".join(sorted(marks))).decode("ascii")
+
+
 def count_seen(packed: str, names: Iterable[str]) -> int:
     """Return how many of `names` are among those that `pack_names` packed, by any of their names.
 
     Raises BundleError where `packed` is damaged.
     """
-    try:
-        marks = base64.b64decode(packed, validate=True)
-    except (binascii.Error, ValueError):
-        marks = b"?"
-    if len(marks) % _MARK:
-        raise BundleError("the manifest's list of training photos is damaged: export again")
-    known = {marks[place : place + _MARK] for place in range(0, len(marks), _MARK)}
+    known = _marks(packed)
     return sum(not known.isdisjoint(map(_mark, all_names(name))) for name in names)
 
 
@@ -89,3 +89,13 @@ def cannot_tell(dataset: str, names: Iterable[str]) -> bool:
 
 def _mark(name: str) -> bytes:
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:_MARK]
+
+
+def _marks(packed: str) -> set[bytes]:
+    try:
+        marks = base64.b64decode(packed, validate=True)
+    except (binascii.Error, ValueError):
+        marks = b"?"
+    if len(marks) % _MARK:
+        raise BundleError("the manifest's list of training photos is damaged: export again")
+    return {marks[place : place + _MARK] for place in range(0, len(marks), _MARK)}

@@ -1,0 +1,476 @@
+"""Datasets fetched from a real server: broken off, exchanged, hostile; unpacked or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from made_datasets import captions_of, karpathy_images, splits_of, token_lines
+from PIL import Image
+
+from file_server import FileServer, serve
+from made_archives import make_odd_tar, make_tar, make_zip
+from showtell.archives import ArchiveError
+from showtell.data import open_dataset
+from showtell.data.check import check_dataset
+from showtell.data.fetch import RECORD, WORK, FetchOptions, fetch_dataset, plan_fetch
+from showtell.data.sources import COCO, FLICKR8K, FLICKR30K, SOURCES, Archive, Source
+from showtell.data.trust import first_seen_file
+from showtell.download import DownloadError
+from showtell.errors import DatasetError
+
+QUICK = FetchOptions(timeout=0.3, pause=0.01, attempts=2, progress=False)
+CAPTIONS = {f"{n}_abcdef012{n}.jpg": (f"A dog {n}", "A cat") for n in range(100_001, 100_007)}
+SPLITS = {"train": list(CAPTIONS)[:4], "dev": list(CAPTIONS)[4:5], "test": list(CAPTIONS)[5:]}
+
+
+def jpeg(number: int) -> bytes:
+    buffer = io.BytesIO()
+    noise = Image.effect_noise((64, 64), 60).convert("RGB")  # so that every photo is another
+    noise.putpixel((0, 0), (number % 256, 0, 0))
+    noise.save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def flickr8k_files() -> dict[str, dict[str, bytes]]:
+    """The two archives of Flickr8k in small, with what macOS packs beside the files."""
+    text = {
+        "Flickr8k.token.txt": token_lines(CAPTIONS).encode(),
+        "readme.txt": b"If you use this corpus",
+        "__MACOSX/._readme.txt": b"\0\5\x16\7",
+    }
+    for split, names in SPLITS.items():
+        text[f"Flickr_8k.{split}Images.txt"] = "".join(f"{name}\n" for name in names).encode()
+    photos = {f"Flicker8k_Dataset/{name}": jpeg(n) for n, name in enumerate(CAPTIONS)}
+    mac = {f"__MACOSX/Flicker8k_Dataset/._{name}": b"\0\5\x16\7" for name in CAPTIONS}
+    return {"Flickr8k_text.zip": text, "Flickr8k_Dataset.zip": photos | mac}
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("archives")
+    return {
+        name: make_zip(folder / name, files).read_bytes()
+        for name, files in flickr8k_files().items()
+    }
+
+
+@pytest.fixture
+def server(archives: dict[str, bytes]) -> Iterator[FileServer]:
+    files = {f"/{place}/{name}": data for name, data in archives.items() for place in "ab"}
+    with serve(files) as running:
+        yield running
+
+
+def pointed_at(
+    server: FileServer, source: Source = FLICKR8K, places: str = "ab", limit: int = 1_000_000
+) -> Source:
+    """The real source, with a server of this machine for its addresses and its archives' hashes."""
+    made = []
+    for archive in source.archives:
+        body = server.files.get(f"/a/{archive.name}")
+        promised = "sha256" if archive.sha256 else "md5"
+        hashes = {promised: hashlib.new(promised, body).hexdigest()} if body is not None else {}
+        urls = tuple(f"{server.url}/{place}/{archive.name}" for place in places)
+        made.append(
+            replace(
+                archive,
+                urls=urls if archive.urls else (),
+                bytes=limit,
+                unpacked=limit,
+                **hashes,
+            )
+        )
+    return replace(source, archives=tuple(made))
+
+
+def fetch(source: Source, directory: Path, *given: str, **options: object) -> None:
+    fetch_dataset(plan_fetch(source, directory, given), replace(QUICK, **options))
+
+
+def asked(server: FileServer) -> list[str]:
+    return [path for path, _ in server.requests]
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_fetched_flickr8k_is_whole_and_nothing_else_is_left(
+    server: FileServer, tmp_path: Path
+) -> None:
+    fetch(pointed_at(server), tmp_path / "f")
+    dataset = open_dataset(tmp_path / "f")
+    assert (dataset.layout, captions_of(dataset)) == ("Flickr8k", CAPTIONS)
+    assert [photo.name for photo in dataset.split("dev")] == SPLITS["dev"]
+    assert check_dataset(tmp_path / "f").findings == ()
+    assert names_in(tmp_path / "f") == {
+        RECORD,
+        "Flickr8k_text/readme.txt",
+        "Flickr8k_text/Flickr8k.token.txt",
+        *(f"Flickr8k_text/Flickr_8k.{split}Images.txt" for split in SPLITS),
+        *(f"Flicker8k_Dataset/{name}" for name in CAPTIONS),
+    }
+    assert asked(server) == ["/a/Flickr8k_text.zip", "/a/Flickr8k_Dataset.zip"]
+
+
+def test_record_says_what_came_from_where(
+    server: FileServer, archives: dict[str, bytes], tmp_path: Path
+) -> None:
+    fetch(pointed_at(server), tmp_path)
+    record = json.loads((tmp_path / RECORD).read_text())
+    assert record["dataset"] == "flickr8k"
+    assert record["archives"]["Flickr8k_text.zip"] == {
+        "source": f"{server.url}/a/Flickr8k_text.zip",
+        "bytes": len(archives["Flickr8k_text.zip"]),
+        "sha256": hashlib.sha256(archives["Flickr8k_text.zip"]).hexdigest(),
+    }
+
+
+def test_what_is_there_is_not_fetched_again_and_what_was_removed_is(
+    server: FileServer, tmp_path: Path
+) -> None:
+    source = pointed_at(server)
+    fetch(source, tmp_path)
+    server.requests.clear()
+    assert plan_fetch(source, tmp_path).todo == ()
+    shutil.rmtree(tmp_path / "Flicker8k_Dataset")
+    fetch(source, tmp_path)
+    assert asked(server) == ["/a/Flickr8k_Dataset.zip"]
+    assert len(open_dataset(tmp_path).photos) == len(CAPTIONS)
+
+
+def test_server_that_dies_half_way_is_gone_on_with_where_it_died(
+    server: FileServer, archives: dict[str, bytes], tmp_path: Path
+) -> None:
+    path = "/a/Flickr8k_Dataset.zip"
+    server.faults[path] = [("cut", 3_000), ("cut", 0), ("cut", 0)]
+    source = pointed_at(server, places="a")
+    with pytest.raises(DownloadError, match="run it again to go on where it stopped"):
+        fetch(source, tmp_path)
+    assert (tmp_path / "Flickr8k_text" / "readme.txt").is_file()
+    server.faults[path] = []
+    server.requests.clear()
+    fetch(source, tmp_path)
+    assert server.requests == [(path, "bytes=3000-")]
+    assert len(open_dataset(tmp_path).photos) == len(CAPTIONS)
+
+
+def test_second_address_goes_on_with_what_the_first_one_gave(
+    server: FileServer, tmp_path: Path
+) -> None:
+    server.faults["/a/Flickr8k_Dataset.zip"] = [("cut", 3_000), ("cut", 0), ("cut", 0)]
+    fetch(pointed_at(server), tmp_path)
+    assert server.requests[-1] == ("/b/Flickr8k_Dataset.zip", "bytes=3000-")
+    assert len(open_dataset(tmp_path).photos) == len(CAPTIONS)
+
+
+def test_server_that_ignores_ranges_is_read_from_the_start(
+    server: FileServer, tmp_path: Path
+) -> None:
+    server.ignores_range = True
+    server.faults["/a/Flickr8k_Dataset.zip"] = [("cut", 3_000)]
+    fetch(pointed_at(server), tmp_path)
+    assert len(open_dataset(tmp_path).photos) == len(CAPTIONS)
+
+
+@pytest.mark.parametrize("fault", [("status", 404), ("status", 403), ("wrong", b"not the file")])
+def test_next_address_is_tried_where_one_has_not_the_right_file(
+    server: FileServer, tmp_path: Path, fault: tuple[str, int | bytes]
+) -> None:
+    server.faults["/a/Flickr8k_text.zip"] = [fault] * 2
+    fetch(pointed_at(server), tmp_path)
+    assert len(open_dataset(tmp_path).photos) == len(CAPTIONS)
+    assert "/b/Flickr8k_text.zip" in asked(server)
+    assert "/b/Flickr8k_Dataset.zip" not in asked(server)
+
+
+def test_where_no_address_has_it_each_is_named_with_what_was_wrong(
+    server: FileServer, tmp_path: Path
+) -> None:
+    server.faults["/a/Flickr8k_text.zip"] = [("status", 404)]
+    server.faults["/b/Flickr8k_text.zip"] = [("wrong", b"another file")]
+    with pytest.raises(DownloadError) as caught:
+        fetch(pointed_at(server), tmp_path)
+    assert "/a/Flickr8k_text.zip: HTTP 404" in str(caught.value)
+    assert "/b/Flickr8k_text.zip: wrong bytes: their md5 is" in str(caught.value)
+    assert not (tmp_path / "Flickr8k_text").exists()
+
+
+def test_mirror_is_asked_first_and_its_bytes_are_checked_too(
+    server: FileServer, archives: dict[str, bytes], tmp_path: Path
+) -> None:
+    server.files["/m/Flickr8k_text.zip"] = b"something else"
+    server.files["/m/Flickr8k_Dataset.zip"] = archives["Flickr8k_Dataset.zip"]
+    fetch(pointed_at(server), tmp_path, mirror=f"{server.url}/m/")
+    assert asked(server) == [
+        "/m/Flickr8k_text.zip",
+        "/a/Flickr8k_text.zip",
+        "/m/Flickr8k_Dataset.zip",
+    ]
+
+
+def test_more_bytes_than_an_archive_can_have_are_not_taken(
+    server: FileServer, tmp_path: Path
+) -> None:
+    with pytest.raises(DownloadError, match="larger than"):
+        fetch(pointed_at(server, limit=100), tmp_path)
+
+
+def test_fetch_without_room_is_refused_before_it_begins(server: FileServer, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"needs [0-9.]+ GB while unpacking, and .* are free"):
+        plan_fetch(pointed_at(server, limit=1 << 60), tmp_path / "new")
+    assert not server.requests
+    assert not (tmp_path / "new").exists()
+
+
+# archives that are not what they should be
+
+
+def outside(tmp_path: Path) -> set[str]:
+    return names_in(tmp_path) - {f"f/{name}" for name in names_in(tmp_path / "f")}
+
+
+def linked_zip(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        info = zipfile.ZipInfo("Flicker8k_Dataset/1.jpg")
+        info.external_attr = 0o120777 << 16
+        archive.writestr(info, "/etc/passwd")
+    return path
+
+
+def through_a_link(path: Path) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        link = tarfile.TarInfo("Flicker8k_Dataset")
+        link.type, link.linkname = tarfile.SYMTYPE, "/tmp"
+        archive.addfile(link)
+        archive.addfile(tarfile.TarInfo("Flicker8k_Dataset/1.jpg"))
+    return path
+
+
+HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "traversal": (lambda p: make_zip(p, {"../../evil.jpg": b"1"}), "leaves the folder"),
+    "traversal in a tar": (lambda p: make_tar(p, {"a/../../evil.jpg": b"1"}), "leaves the folder"),
+    "absolute": (lambda p: make_tar(p, {"/tmp/evil.jpg": b"1"}), "leaves the folder"),
+    "backslash": (lambda p: make_zip(p, {"..\\evil.jpg": b"1"}), "leaves the folder"),
+    "drive": (lambda p: make_zip(p, {"C:evil.jpg": b"1"}), "leaves the folder"),
+    "symlink": (lambda p: make_odd_tar(p, tarfile.SYMTYPE, "/etc"), "link or device"),
+    "symlink in a zip": (linked_zip, "link or device"),
+    "file through a symlink": (through_a_link, "link or device"),
+    "hard link": (lambda p: make_odd_tar(p, tarfile.LNKTYPE, "/etc/passwd"), "link or device"),
+    "device": (lambda p: make_odd_tar(p, tarfile.CHRTYPE), "link or device"),
+    "pipe": (lambda p: make_odd_tar(p, tarfile.FIFOTYPE), "link or device"),
+    "bomb": (lambda p: make_zip(p, {"1.jpg": b"\0" * 30_000_000}), "too large when unpacked"),
+    "bomb in a tar": (lambda p: make_tar(p, {"1.jpg": b"\0" * 30_000_000}), "too large"),
+    "too many files": (
+        lambda p: make_zip(p, {f"{number}.jpg": b"" for number in range(60)}),
+        "more than 50 files",
+    ),
+    "no archive": (lambda p: p.write_bytes(b"<html>" * 99) and p, "damaged or unreadable"),
+    "nothing of use": (lambda p: make_zip(p, {"notes.txt": b"1"}), "holds no file of a name like"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_archive_is_refused_and_leaves_nothing(
+    kind: str, server: FileServer, tmp_path: Path
+) -> None:
+    make, said = HOSTILE[kind]
+    body = make(tmp_path / "made").read_bytes()
+    (tmp_path / "made").unlink()
+    for place in "ab":
+        server.files[f"/{place}/Flickr8k_Dataset.zip"] = body
+    source = pointed_at(server)  # whoever exchanged the archive may have exchanged its hash
+    text, photos = source.archives
+    source = replace(source, archives=(text, replace(photos, max_files=50)))
+    with pytest.raises(ArchiveError, match=said):
+        fetch(source, tmp_path / "f")
+    assert not outside(tmp_path)
+    assert not (tmp_path / "f" / "Flicker8k_Dataset").exists()
+    assert names_in(tmp_path / "f" / WORK) == set()
+    assert (
+        "Flickr8k_Dataset.zip" not in json.loads((tmp_path / "f" / RECORD).read_text())["archives"]
+    )
+
+
+def test_truncated_archive_with_the_right_hash_is_refused(
+    server: FileServer, archives: dict[str, bytes], tmp_path: Path
+) -> None:
+    for place in "ab":
+        server.files[f"/{place}/Flickr8k_Dataset.zip"] = archives["Flickr8k_Dataset.zip"][:-500]
+    with pytest.raises(ArchiveError, match="damaged or unreadable"):
+        fetch(pointed_at(server), tmp_path)
+    assert not (tmp_path / "Flicker8k_Dataset").exists()
+
+
+def test_unpacking_that_was_killed_is_done_again_without_fetching(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = pointed_at(server)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("showtell.data.fetch._move", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(source, tmp_path)
+    assert not (tmp_path / "Flickr8k_text").exists()
+    fetch(source, tmp_path)
+    assert asked(server).count("/a/Flickr8k_text.zip") == 1
+    assert len(open_dataset(tmp_path).photos) == len(CAPTIONS)
+
+
+# archives that a person has
+
+
+def test_files_that_one_has_need_no_server(archives: dict[str, bytes], tmp_path: Path) -> None:
+    for name, data in archives.items():
+        (tmp_path / name).write_bytes(data)
+    with serve({f"/a/{name}": data for name, data in archives.items()}) as server:
+        source = pointed_at(server)
+    fetch(source, tmp_path / "f", *(str(tmp_path / name) for name in archives))
+    assert len(open_dataset(tmp_path / "f").photos) == len(CAPTIONS)
+    assert all((tmp_path / name).is_file() for name in archives)  # a person's own files stay
+
+
+def test_file_of_wrong_bytes_is_refused_and_stays(server: FileServer, tmp_path: Path) -> None:
+    own = tmp_path / "Flickr8k_text.zip"
+    own.write_bytes(b"PK\3\4 not the file")
+    with pytest.raises(DownloadError, match=r"Flickr8k_text\.zip: wrong bytes: its md5 is"):
+        fetch(pointed_at(server), tmp_path / "f", str(own))
+    assert own.is_file()
+
+
+@pytest.mark.parametrize("given", ["gone.zip", "https://example.org/photos.zip"])
+def test_what_is_none_of_the_archives_is_an_error_before_anything(
+    given: str, server: FileServer, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match=r"there is no such file|which archive of flickr8k"):
+        plan_fetch(pointed_at(server), tmp_path, [given])
+
+
+def flickr30k_photos(make: Callable[[Path, dict[str, bytes]], Path], path: Path) -> Path:
+    """Photos as Kaggle packs them: the folder twice, and a table beside."""
+    photos = {f"{n}.jpg": jpeg(n) for n in range(36979, 36983)}
+    files = {f"flickr30k_images/flickr30k_images/{name}": data for name, data in photos.items()}
+    files |= {f"flickr30k_images/{name}": data for name, data in files.items()}
+    files["flickr30k_images/results.csv"] = b"image_name| comment_number| comment\n"
+    return make(path, files)
+
+
+@pytest.fixture
+def karpathy_server(tmp_path: Path) -> Iterator[FileServer]:
+    """Karpathy's archive for four photos of Flickr30k."""
+    captions = {f"{n}.jpg": ("A dog",) for n in range(36979, 36983)}
+    splits = {"36980.jpg": "val", "36981.jpg": "test"}
+    data = json.dumps({"images": karpathy_images(captions, splits), "dataset": "flickr30k"})
+    files = {f"dataset_{name}.json": b"{}" for name in ("coco", "flickr8k")}
+    archive = make_zip(tmp_path / "k.zip", files | {"dataset_flickr30k.json": data.encode()})
+    with serve({f"/{place}/caption_datasets.zip": archive.read_bytes() for place in "ab"}) as made:
+        yield made
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar], ids=["zip", "tar.gz"])
+def test_flickr30k_is_made_of_the_archive_that_one_has_and_karpathys_captions(
+    make: Callable[[Path, dict[str, bytes]], Path],
+    karpathy_server: FileServer,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    own = flickr30k_photos(make, tmp_path / "archive (1)")
+    with caplog.at_level(logging.WARNING):
+        fetch(pointed_at(karpathy_server, FLICKR30K), tmp_path / "f", str(own))
+    dataset = open_dataset(tmp_path / "f")
+    assert splits_of(dataset) == {
+        "36979.jpg": "train",
+        "36980.jpg": "dev",
+        "36981.jpg": "test",
+        "36982.jpg": "train",
+    }
+    assert check_dataset(tmp_path / "f").findings == ()
+    assert "archive (1): nobody has published its hash" in caplog.text
+    assert not (tmp_path / "f" / "dataset_coco.json").exists()
+
+
+def test_flickr30k_without_its_archive_says_how_to_come_by_it(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"fill in the form at https://.*--from flickr30k-im"):
+        plan_fetch(FLICKR30K, tmp_path)
+
+
+def test_address_without_a_published_hash_is_trusted_once_and_held_to_it(
+    karpathy_server: FileServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = flickr30k_photos(make_tar, tmp_path / "photos").read_bytes()
+    karpathy_server.files["/sent"] = body
+    url = f"{karpathy_server.url}/sent"
+    source = pointed_at(karpathy_server, FLICKR30K)
+    with caplog.at_level(logging.WARNING):
+        fetch(source, tmp_path / "one", url)
+    assert f"{url}: nobody has published its hash" in caplog.text
+    assert hashlib.sha256(body).hexdigest() in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        fetch(source, tmp_path / "two", url)
+    assert "nobody" not in caplog.text
+    karpathy_server.files["/sent"] = flickr30k_photos(make_zip, tmp_path / "other").read_bytes()
+    with pytest.raises(DownloadError, match=r"not the file of 2\d\d\d-.*remove its entry from"):
+        fetch(source, tmp_path / "three", url)
+    assert not (tmp_path / "three" / "flickr30k-images").exists()
+    assert url in json.loads(first_seen_file().read_text())
+
+
+# what ships
+
+
+def test_coco_is_fetched_with_karpathys_splits(tmp_path: Path) -> None:
+    images = karpathy_images({f"COCO_val2014_{n:012}.jpg": ("A dog",) for n in (1, 2, 3)})
+    for image, split, number in zip(images, ("restval", "val", "test"), (1, 2, 3), strict=True):
+        image |= {"split": split, "filepath": "val2014", "cocoid": number}
+    karpathy = {"dataset_coco.json": json.dumps({"images": images}).encode()}
+    annotations = {
+        f"annotations/{kind}_{split}2017.json": b'{"images": [], "annotations": []}'
+        for kind in ("captions", "instances", "person_keypoints")
+        for split in ("train", "val")
+    }
+    files = {
+        "caption_datasets.zip": karpathy,
+        "annotations_trainval2017.zip": annotations,
+        "val2017.zip": {"val2017/000000000001.jpg": jpeg(1)},
+        "train2017.zip": {f"train2017/{n:012}.jpg": jpeg(n) for n in (2, 3)},
+    }
+    bodies = {f"/a/{n}": make_zip(tmp_path / "made", f).read_bytes() for n, f in files.items()}
+    with serve(bodies) as server:
+        fetch(pointed_at(server, COCO), tmp_path / "c")
+    assert splits_of(open_dataset(tmp_path / "c")) == {
+        "000000000001.jpg": "train",
+        "000000000002.jpg": "dev",
+        "000000000003.jpg": "test",
+    }
+    assert (tmp_path / "c" / "annotations" / "captions_val2017.json").is_file()
+    assert not (tmp_path / "c" / "annotations" / "instances_val2017.json").exists()
+
+
+@pytest.mark.parametrize(
+    "archive", [archive for source in SOURCES.values() for archive in source.archives]
+)
+def test_shipped_archives_have_a_hash_and_two_addresses_or_are_on_request(archive: Archive) -> None:
+    if not archive.urls:
+        return
+    assert len(archive.urls) >= 2
+    digest, length = (archive.sha256, 64) if archive.sha256 else (archive.md5, 32)
+    assert digest is not None
+    assert len(digest) == length
+    assert set(digest) <= set("0123456789abcdef")
+    assert all(url.rpartition("/")[2] == archive.name for url in archive.urls)
+    assert os.path.basename(archive.name) == archive.name  # noqa: PTH119
