@@ -31,7 +31,7 @@ from showtell.bundle import (
 from showtell.calibration import fit_confidence
 from showtell.captioner import Captioner
 from showtell.data import Dataset, open_dataset
-from showtell.data.seen import NAMES_KEY
+from showtell.data.seen import NAMES_KEY, joined_names
 from showtell.decode import Hypothesis, beam_search
 from showtell.errors import PhotoError, ShowtellError
 from showtell.folders import cache_dir
@@ -42,7 +42,7 @@ from showtell.onnx_export import Precision, at_precision, decoder_graphs, encode
 from showtell.onnx_model import OnnxModel
 from showtell.scoring.evaluate import evaluate
 from showtell.scoring.evaluation import Evaluation
-from showtell.training.trained import TrainedRun, open_run
+from showtell.training.trained import TrainedRun, joined, open_run
 from showtell.vocabulary import END, START
 
 logger = logging.getLogger(__name__)
@@ -202,7 +202,7 @@ class _Maker:
 def manifest_of(trained: TrainedRun, name: str) -> Manifest:
     """Return a run's manifest, without files, scores and confidence."""
     encoder, decoder = trained.model.encoder, trained.model.decoder
-    data = trained.description["data"]
+    data, began = trained.description["data"], trained.description.get("began", {})
     stages = trained.recipe.stages[: trained.progress.stage + 1]
     return Manifest(
         name=name,
@@ -211,6 +211,8 @@ def manifest_of(trained: TrainedRun, name: str) -> Manifest:
             "grid": list(encoder.grid),
             "channels": encoder.channels,
             "weights": encoder.spec.source,
+            "options": encoder.spec.options,
+            "batch_norm_epsilon": encoder.spec.batch_norm_epsilon,
             "fine_tuned": [s.train_encoder for s in stages if s.train_encoder != "none"],
         },
         decoder={
@@ -222,13 +224,14 @@ def manifest_of(trained: TrainedRun, name: str) -> Manifest:
         preprocessing=encoder.spec.preprocessing,
         decoding=trained.recipe.decoding,
         training={
-            "dataset": data["layout"],
+            "dataset": joined([began.get("dataset"), data["layout"]], ", then "),
             "photos": data["photos"],
-            NAMES_KEY: data[NAMES_KEY],
+            NAMES_KEY: joined_names([began.get(NAMES_KEY, ""), data[NAMES_KEY]]),
+            "init_from": began.get("model", ""),
             "recipe": trained.recipe.to_dict() | {"encoder_weights": encoder.spec.source},
             "seconds": round(trained.progress.seconds),
         },
-        terms=terms_of(data["layout"]),
+        terms=joined([began.get("terms"), terms_of(data["layout"])], " "),
         written_by=f"showtell {__version__}",
     )
 

@@ -18,6 +18,7 @@ from showtell.data.features import Features, see
 from showtell.data.table import CaptionedPhoto
 from showtell.image import Preprocessing, open_photo, prepare
 from showtell.nets.recurrent import Packing
+from showtell.training.mixing import drawn_in_epoch
 from showtell.training.recipe import Recipe, Stage
 from showtell.vocabulary import END, PAD, START, Vocabulary
 
@@ -135,8 +136,9 @@ class CaptionBatches:
 
     def __init__(
         self, photos: Sequence[CaptionedPhoto], usable: Sequence[int], vocabulary: Vocabulary,
-        recipe: Recipe,
+        recipe: Recipe, mixed: int = 0,
     ) -> None:  # fmt: skip
+        """Take photos, the last `mixed` of which are old: an epoch draws some of them."""
         self.recipe = recipe
         self.usable = np.asarray(usable, np.int64)
         self.captions: list[list[_Caption]] = []
@@ -146,17 +148,20 @@ class CaptionBatches:
                 [_Caption(tuple(ids), bool(_SIDED.search(text))) for ids, text in said if ids]
             )
         self.usable = self.usable[[bool(self.captions[i]) for i in usable]]
+        new = self.usable < len(photos) - mixed
+        self.new, self.old = self.usable[new], self.usable[~new]
+        self.drawn = drawn_in_epoch(len(self.new), len(self.old), recipe.mix_share)
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch."""
-        return -(-len(self.usable) // self.recipe.batch_photos)
+        return -(-(len(self.new) + self.drawn) // self.recipe.batch_photos)
 
     def epoch(
         self, source: Source, stage: Stage, stage_number: int, epoch: int, first: int = 0
     ) -> Iterator[Batch]:
         """Yield the batches of one epoch from step `first` on, the next made ready meanwhile."""
         seed = (self.recipe.seed, stage_number, epoch)
-        order = np.random.default_rng(seed).permutation(self.usable)
+        order = self._order(seed)
         flip = stage.flip if stage.train_encoder != "none" else "flip" in self.recipe.views
         with ThreadPoolExecutor(1) as pool:
             ahead: Future[Batch] | None = None
@@ -165,6 +170,13 @@ class CaptionBatches:
                 if step + 1 < len(self):
                     ahead = pool.submit(self._batch, source, order, seed, step + 1, flip)
                 yield current.result()
+
+    def _order(self, seed: tuple[int, ...]) -> NDArray[np.int64]:
+        random = np.random.default_rng(seed)
+        if not len(self.old):
+            return random.permutation(self.new)
+        drawn = random.choice(self.old, self.drawn, replace=False)
+        return random.permutation(np.concatenate([self.new, drawn]))
 
     def _batch(
         self, source: Source, order: NDArray[np.int64], seed: tuple[int, ...], step: int, flip: bool

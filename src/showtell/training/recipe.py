@@ -81,6 +81,9 @@ class Recipe:
     encoder: str = "mobilenetv2"
     encoder_weights: str = "hub"  # hub, none or a file
     image_size: int = 0  # pixels; 0: as the encoder's weights want it
+    init_from: str = ""  # a trained model to begin with: its networks, weights and words
+    mix: str = ""  # an old dataset that is mixed into the new one
+    mix_share: float = 0.5  # of the photos of an epoch
     decoder: DecoderSettings = field(default_factory=DecoderSettings)
     decoding: DecodingDefaults = field(default_factory=DecodingDefaults)
     stages: tuple[Stage, ...] = (Stage(epochs=10),)
@@ -101,6 +104,7 @@ class Recipe:
     def __post_init__(self) -> None:
         _check(bool(self.stages), "stages", "must hold at least one stage")
         _check(self.image_size >= 0, "image_size", "must not be negative")
+        _check(0 < self.mix_share < 1, "mix_share", "must be between 0 and 1")
         _check(self.min_count >= 1, "min_count", "must be at least 1")
         _check(self.max_words >= 1, "max_words", "must be at least 1")
         _check(self.captions_per_photo >= 1, "captions_per_photo", "must be at least 1")

@@ -31,8 +31,10 @@ from showtell.nets.model import CaptionModel
 from showtell.training.batches import CachedFeatures, CaptionBatches, Pixels
 from showtell.training.checkpoint import Checkpoints, Progress, read_json, read_tensors, write_json
 from showtell.training.dev_scores import DevScores
+from showtell.training.init_from import load_initial, open_start, with_networks
 from showtell.training.log import TrainingLog
 from showtell.training.loop import InterruptedTrainingError, StageLoop, load_weights
+from showtell.training.mixing import open_mix
 from showtell.training.objectives import CrossEntropy, Objective, SelfCritical
 from showtell.training.recipe import Recipe, Stage, recipe_from_dict
 from showtell.training.reward import BleuReward, CiderReward, MixedReward, RecallReward, Reward
@@ -98,6 +100,11 @@ class _Run:
             raise TrainingError(
                 f"{dataset.root}: no photo of the split train: nothing to learn from"
             )
+        new = len(self.train_photos)
+        self.mix = None
+        if recipe.mix:
+            self.mix = open_mix(Path(recipe.mix), recipe.mix_share, new, recipe.seed)
+        self.train_photos += self.mix.train if self.mix else ()
         self.device = _device(recipe.device)
         self.dev_photos: list[CaptionedPhoto] = []
         self.dev_features: Features | None = None
@@ -111,18 +118,26 @@ class _Run:
             self._reopen()
         else:
             self._start()
+        recipe = self.recipe
         self.model = CaptionModel(
             self.encoder, recipe.decoder, len(self.vocabulary), word_head=recipe.learns_words
         )
+        load_initial(output, self.model)
         self.model.to(self.device)
         self.model.encoder.to(memory_format=torch.channels_last)
 
     def _start(self) -> None:
         recipe = self.recipe
         torch.manual_seed(recipe.seed)  # for an encoder that begins at random
-        self.encoder = build_encoder(recipe.encoder, recipe.encoder_weights, recipe.image_size)
         captions = [text for photo in self.train_photos for text in photo.captions]
-        self.vocabulary = Vocabulary.build(captions, recipe.min_count)
+        start = open_start(recipe.init_from) if recipe.init_from else None
+        if start:
+            self.recipe = recipe = start.fitted(recipe)
+            self.encoder = start.model.encoder
+            self.vocabulary = start.grown_vocabulary(captions, recipe.min_count)
+        else:
+            self.encoder = build_encoder(recipe.encoder, recipe.encoder_weights, recipe.image_size)
+            self.vocabulary = Vocabulary.build(captions, recipe.min_count)
         if len(self.vocabulary) == len(SPECIAL_WORDS):
             raise TrainingError(
                 f"{self.dataset.root}: no word occurs {recipe.min_count} times in the training"
@@ -136,6 +151,8 @@ class _Run:
             save_file(weights, self.output / ENCODER, {SPEC_KEY: spec})
         except SafetensorError as error:
             raise TrainingError(f"{self.output / ENCODER}: cannot be written ({error})") from None
+        if start:
+            start.write_decoder(self.output, len(self.vocabulary), recipe.seed)
         torch.manual_seed(recipe.seed)
         write_json(
             self.output / RUN,
@@ -148,12 +165,15 @@ class _Run:
                     "grid": list(self.encoder.grid),
                 },
                 "data": self._described_data(),
+                **({"began": start.described()} if start else {}),
             },
         )
 
     def _reopen(self) -> None:
         kept = read_json(self.output / RUN)
         old = recipe_from_dict(kept["recipe"])
+        if self.recipe.init_from:
+            self.recipe = with_networks(self.recipe, old)
         free = {key: getattr(self.recipe, key) for key in FREE_KEYS}
         now, then = self.recipe.to_dict(), replace(old, **free).to_dict()
         more = len(now["stages"]) - len(then["stages"])
@@ -177,7 +197,7 @@ class _Run:
 
     def _described_data(self) -> dict[str, Any]:
         return {
-            "layout": self.dataset.layout,
+            "layout": ", ".join([self.dataset.layout, *([self.mix.layout] if self.mix else [])]),
             "photos": {
                 split: {
                     "count": len(photos),
@@ -283,13 +303,17 @@ class _Run:
         )
         _warn(self.train_photos, bad)
         usable = [row for row in range(len(self.train_photos)) if row not in bad]
-        self.batches = CaptionBatches(self.train_photos, usable, self.vocabulary, self.recipe)
+        mixed = len(self.mix.train) if self.mix else 0
+        self.batches = CaptionBatches(
+            self.train_photos, usable, self.vocabulary, self.recipe, mixed
+        )
         if not len(self.batches):
             raise TrainingError(
                 f"{self.dataset.root}: no training photo that can be read has captions"
             )
         photos = [photo for photo in self.dataset.split("dev") if photo.captions]
         photos = photos[: self.recipe.dev_photos or None] or self.train_photos[:100]
+        photos += self.mix.dev if self.mix else ()
         bad = unreadable(photos, self.encoder.spec.preprocessing)
         _warn(photos, bad)
         if len(bad) == len(photos):
@@ -334,7 +358,7 @@ class _Run:
             return dev.word_precision()
         captions = dev.captions(self.recipe.decoding)
         write_said(self.output, number, epoch, self.dev_photos, captions)
-        return dev.cider(captions)
+        return self.mix.score(captions, self.dev_photos) if self.mix else dev.cider(captions)
 
 
 def _warn(photos: Sequence[CaptionedPhoto], bad: Mapping[int, str]) -> None:

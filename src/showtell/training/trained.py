@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,3 +53,8 @@ def open_run(path: Path) -> TrainedRun:
     load_weights(model, checkpoints.tensors("best", "model"))
     progress = checkpoints.progress("best")
     return TrainedRun(path, model.eval(), vocabulary, recipe, description, progress)
+
+
+def joined(parts: Iterable[str | None], mark: str) -> str:
+    """Join what there is, each once: datasets and terms of a model's first and later training."""
+    return mark.join(dict.fromkeys(part for part in parts if part))
