@@ -134,7 +134,8 @@ class _Run:
         if start:
             self.recipe = recipe = start.fitted(recipe)
             self.encoder = start.model.encoder
-            self.vocabulary = start.grown_vocabulary(captions, recipe.min_count)
+            new = [text for photo in self.dataset.split("train") for text in photo.captions]
+            self.vocabulary = start.grown_vocabulary(new, recipe.min_count)
         else:
             self.encoder = build_encoder(recipe.encoder, recipe.encoder_weights, recipe.image_size)
             self.vocabulary = Vocabulary.build(captions, recipe.min_count)
