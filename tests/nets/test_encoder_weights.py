@@ -100,15 +100,26 @@ def test_a_file_that_says_nothing_is_taken_as_timm_has_it_with_a_warning(
     assert spec.preprocessing.crop_fraction == 0.875
 
 
-def test_the_preset_takes_a_file_that_says_nothing_as_keras_publishes_it(
+def test_timms_own_file_is_taken_with_the_settings_that_timm_has_for_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     network = timm.create_model("mobilenetv2_100", num_classes=0)
-    path = written(tmp_path, dict(network.state_dict()))
+    path = written(tmp_path, dict(network.state_dict()), {"format": "pt"})
     spec = build_encoder("mobilenetv2", path, image_size=64).spec
-    assert "taken as Keras publishes 'mobilenetv2'" in caplog.text
-    assert (spec.options, spec.batch_norm_epsilon) == ({"pad_type": "same"}, 1e-3)
-    assert (spec.preprocessing.mean, spec.preprocessing.width) == ((0.5, 0.5, 0.5), 64)
+    assert "taken as timm's 'mobilenetv2_100'" in caplog.text
+    assert (spec.options, spec.batch_norm_epsilon) == ({}, None)
+    assert (spec.preprocessing.mean, spec.preprocessing.width) == ((0.485, 0.456, 0.406), 64)
+
+
+@pytest.mark.parametrize(("name", "of_keras"), [("xception", True), ("legacy_xception", False)])
+def test_the_preset_xception_knows_that_timms_weights_are_keras_own(
+    tmp_path: Path, name: str, of_keras: bool
+) -> None:
+    network = timm.create_model("legacy_xception", num_classes=0)
+    path = written(tmp_path, dict(network.state_dict()), {"format": "pt"})
+    spec = build_encoder(name, path, image_size=64).spec
+    settings = ({"max_pool": "same"}, 1e-3, "squash") if of_keras else ({}, None, "crop")
+    assert (spec.options, spec.batch_norm_epsilon, spec.preprocessing.resize) == settings
 
 
 def test_spec_and_weights_travel_there_and_back(
@@ -217,7 +228,7 @@ def test_a_file_that_is_gone_or_no_safetensors_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"gone\.safetensors: no such file .*hub, none or a"):
         build_encoder("test_resnet", str(tmp_path / "gone.safetensors"))
     (tmp_path / "text.safetensors").write_text("no weights in here")
-    with pytest.raises(TrainingError, match=r"text\.safetensors: not a safetensors file"):
+    with pytest.raises(TrainingError, match=r"text\.safetensors: neither a safetensors file"):
         build_encoder("test_resnet", str(tmp_path / "text.safetensors"))
 
 
@@ -233,7 +244,9 @@ def test_a_file_that_is_gone_or_no_safetensors_is_named(tmp_path: Path) -> None:
 def test_an_unknown_network_is_told_near_ones(name: str, near: str) -> None:
     with pytest.raises(RecipeError) as error:
         build_encoder(name, "none")
-    assert str(error.value).startswith(f"encoder '{name}': neither a preset (mobilenetv2) nor in")
+    assert str(error.value).startswith(
+        f"encoder '{name}': neither a preset (mobilenetv2, xception)"
+    )
     assert near in str(error.value).split("did you mean ")[1]
 
 
@@ -281,6 +294,6 @@ def test_an_unreachable_hub_is_one_line_on_the_command_line(tmp_path: Path) -> N
         capture_output=True, text=True,
     )  # fmt: skip
     assert run.returncode == 1
-    assert run.stderr.splitlines()[-1].startswith("showtell: encoder 'mobilenetv2_100'")
+    assert run.stderr.splitlines()[-1].startswith("showtell: encoder 'mobilenetv2'")
     assert "Traceback" not in run.stderr
     assert not (tmp_path / "run").exists()

@@ -17,19 +17,20 @@ from typing import Any, Literal, get_args
 
 import timm
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from showtell.errors import RecipeError, TrainingError
 from showtell.image import Interpolation, Preprocessing, Resize
 from showtell.nets.folding import fold_batch_norm
+from showtell.nets.pooling import pad_pools_same
+from showtell.nets.weights_file import read_weights
 
 logger = logging.getLogger(__name__)
 
 Trainable = Literal["none", "last", "all"]
 SPEC_KEY = "showtell_encoder"  # in a safetensors file's metadata: our own EncoderSpec as JSON
-# arguments of timm.create_model that a weights file may set, and to what
-ALLOWED_OPTIONS = {"pad_type": ("", "same", "valid")}
+# what a weights file may set: an argument of timm.create_model, and how max-pools pad
+ALLOWED_OPTIONS = {"pad_type": ("", "same", "valid"), "max_pool": ("", "same")}
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class EncoderSpec:
     """Everything beside the weights that fixes what an encoder computes."""
 
     network: str  # timm's name
-    options: dict[str, str] = field(default_factory=dict)  # of timm.create_model
+    options: dict[str, str] = field(default_factory=dict)  # of ALLOWED_OPTIONS
     batch_norm_epsilon: float | None = None  # None: as timm builds the network
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     source: str = "random"
@@ -74,21 +75,28 @@ class EncoderSpec:
 
 @dataclass(frozen=True)
 class Preset:
-    """A network by the name that the field knows it by.
-
-    `keras` settings hold for weights that say nothing of themselves: those Keras publishes.
-    """
+    """A network of Keras by the name that the field knows it by, built on timm's."""
 
     network: str
-    keras: EncoderSpec
+    keras_on_hub: bool = False  # timm's weights of it are Keras' own, and want Keras' settings
 
 
 PRESETS = {
-    "mobilenetv2": Preset(
-        "mobilenetv2_100",
-        EncoderSpec("mobilenetv2_100", {"pad_type": "same"}, 1e-3, Preprocessing()),
-    ),
+    "mobilenetv2": Preset("mobilenetv2_100"),
+    "xception": Preset("legacy_xception", keras_on_hub=True),
 }
+
+
+def keras_spec(network: str, source: str) -> EncoderSpec:
+    """Return the settings of Keras' published weights for timm's `network`.
+
+    Keras' batch norm has an epsilon of 1e-3 where timm has 1e-5, and TensorFlow pads
+    convolutions and max-pools otherwise than PyTorch.
+    """
+    if network.startswith("legacy_xception"):
+        photos = Preprocessing(299, 299, interpolation="bicubic")
+        return EncoderSpec(network, {"max_pool": "same"}, 1e-3, photos, source)
+    return EncoderSpec(network, {"pad_type": "same"}, 1e-3, Preprocessing(), source)
 
 
 class Encoder(nn.Module):
@@ -184,9 +192,10 @@ def build_encoder(name: str, weights: str = "hub", image_size: int = 0) -> Encod
     """
     network = _known_network(name)
     if weights == "hub":
-        encoder = _from_hub(network)
+        encoder = _from_hub(name, network)
     elif weights == "none":
-        encoder = encoder_from_spec(replace(_timm_spec(network, "random"), learns_norm=True))
+        spec = (keras_spec if name in PRESETS else _timm_spec)(network, "random")
+        encoder = encoder_from_spec(replace(spec, learns_norm=True))
     else:
         encoder = _from_file(name, network, Path(weights).expanduser())
     if image_size:
@@ -229,12 +238,14 @@ def _known_network(name: str) -> str:
     return network
 
 
-def _create(network: str, **options: Any) -> nn.Module:
+def _create(network: str, max_pool: str = "", **options: Any) -> nn.Module:
     """Create timm's network without classifier, and without pooling where it can do without."""
     try:
         model: nn.Module = timm.create_model(network, num_classes=0, global_pool="", **options)
     except AssertionError:  # "Cannot disable pooling", which is never run
         model = timm.create_model(network, num_classes=0, **options)
+    if max_pool == "same":
+        pad_pools_same(model)
     return model
 
 
@@ -264,46 +275,40 @@ def _timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
     )
 
 
-def _from_hub(network: str) -> Encoder:
+def _from_hub(name: str, network: str) -> Encoder:
     settings = timm.get_pretrained_cfg(network)
     if settings is None or not settings.has_weights:
         raise RecipeError(
             f"encoder '{network}': the hub has no weights for it:"
             " give encoder_weights=FILE.safetensors, or none"
         )
+    keras = keras_spec(network, "") if name in PRESETS and PRESETS[name].keras_on_hub else None
     try:
-        model = _create(network, pretrained=True)
+        model = _create(network, pretrained=True, **(keras.options if keras else {}))
     except Exception as error:  # huggingface_hub, urllib and httpx each raise their own
         raise TrainingError(
-            f"encoder '{network}': its weights could not be downloaded from the hub"
-            f" ({type(error).__name__}): give a file with encoder_weights=FILE.safetensors"
+            f"encoder '{name}': its weights could not be downloaded from the hub"
+            f" ({type(error).__name__}): give a file with encoder_weights=FILE"
         ) from error
     config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
-    spec = EncoderSpec(
-        network,
-        preprocessing=_timm_preprocessing(config),
-        source=f"timm hub: {config.get('hf_hub_id') or network}",
-    )
-    return Encoder(spec, model)
+    spec = keras or EncoderSpec(network, preprocessing=_timm_preprocessing(config))
+    _set_epsilon(model, spec.batch_norm_epsilon)
+    source = f"timm hub: {config.get('hf_hub_id') or network}"
+    return Encoder(replace(spec, source=source), model)
 
 
 def _from_file(name: str, network: str, path: Path) -> Encoder:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise TrainingError(
-            f"{path}: no such file (encoder_weights takes hub, none or a file)"
-        ) from None
-    except (SafetensorError, OSError) as error:
-        raise TrainingError(f"{path}: not a safetensors file ({error})") from None
-    spec = _spec_of_file(name, network, path, metadata)
-    if spec.network.split(".")[0] != network.split(".")[0]:  # a tag names weights, not a network
+    bare = network.split(".")[0]  # a tag names weights, not a network
+    file = read_weights(path, bare)
+    if file.of_keras:
+        spec = keras_spec(network, path.name)
+    else:
+        spec = _spec_of_file(name, network, path, file.metadata)
+    if spec.network.split(".")[0] != bare:
         raise RecipeError(
             f"{path}: holds weights of '{spec.network}', the recipe wants '{network}'"
         )
-    return encoder_from_spec(spec, state)
+    return encoder_from_spec(spec, file.state)
 
 
 def _spec_of_file(name: str, network: str, path: Path, metadata: dict[str, str]) -> EncoderSpec:
@@ -315,13 +320,9 @@ def _spec_of_file(name: str, network: str, path: Path, metadata: dict[str, str])
             return _plain_spec(network, path, metadata)
     except (ValueError, KeyError, TypeError) as error:
         raise RecipeError(f"{path}: its metadata is damaged ({error})") from None
-    if name in PRESETS:
-        logger.warning("%s says nothing of its settings: taken as Keras publishes '%s'", path, name)
-        keras = PRESETS[name].keras
-        return EncoderSpec(
-            network, keras.options, keras.batch_norm_epsilon, keras.preprocessing, path.name
-        )
     logger.warning("%s says nothing of its settings: taken as timm's '%s'", path, network)
+    if name in PRESETS and PRESETS[name].keras_on_hub:
+        return keras_spec(network, path.name)
     return _timm_spec(network, path.name)
 
 
