@@ -9,7 +9,11 @@ import click
 from showtell.errors import MissingExtraError
 
 
-@click.command(epilog="Recipes that come along: flickr8k, seed. Ctrl-C saves and stops.")
+# Not by `shipped_recipes`, which needs the extra: help should not.
+_RECIPES = sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+
+
+@click.command(epilog=f"Recipes that come along: {', '.join(_RECIPES)}. Ctrl-C saves and stops.")
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Captioned dataset.")
