@@ -8,7 +8,6 @@ import click
 
 from showtell.errors import MissingExtraError
 
-
 # Not by `shipped_recipes`, which needs the extra: help should not.
 _RECIPES = sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 
