@@ -30,7 +30,7 @@ def weights_of(path: Path) -> dict[str, Floats]:
         _fold(node, values)
     named = _dequantised(values)
     found = {name: array for name, array in named.items() if not name.endswith("_Transposed")}
-    found |= _products(graph, named)
+    found |= _products(graph, named) | _convolution_biases(graph, named)
     # scaled for each word, so finer than the copy for looking words up, which is scaled as one
     found |= {
         name.removesuffix("_Transposed"): np.ascontiguousarray(array.T)
@@ -84,6 +84,17 @@ def _products(graph: onnx.GraphProto, values: dict[str, NDArray[Any]]) -> dict[s
         if weight is not None and bias is not None:
             found[f"{bias.removesuffix('.bias')}.weight"] = np.ascontiguousarray(weight.T)
     return found
+
+
+def _convolution_biases(
+    graph: onnx.GraphProto, values: dict[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Name convolutions' biases after their weights; folded batch norm has other names."""
+    return {
+        f"{node.input[1].removesuffix('.weight')}.bias": values[node.input[2]]
+        for node in graph.node
+        if node.op_type == "Conv" and len(node.input) > 2 and node.input[2] in values
+    }
 
 
 def _bias_after(
