@@ -16,6 +16,7 @@ from showtell.photos.walk import is_photo_name
 from showtell.photos.xmp import DEFAULT, Languages, find_packet, read_words
 
 SUFFIX = ".xmp"
+_LONGEST_NAME = 255  # bytes, on nearly every file system
 _HEAD = 1 << 20  # bytes: what stands before a JPEG's pixels is less
 
 
@@ -119,7 +120,7 @@ def sidecar_of(photo: Path) -> Path:
     short = photo.with_suffix(SUFFIX)
     if os.path.lexists(full):
         return full
-    if raw.is_raw(photo.name):
+    if raw.is_raw(photo.name) or len(os.fsencode(full.name)) > _LONGEST_NAME:
         return short
     if os.path.lexists(short) and not _shared(photo):
         return short

@@ -53,7 +53,7 @@ def read_whole(path: Path) -> tuple[bytes, os.stat_result]:
                 before = os.fstat(file.fileno())
                 if before.st_size > LARGEST:
                     raise PhotoError(f"{shown}: larger than {LARGEST >> 30} GB: no photo")
-                data = file.read()
+                data = file.read(before.st_size + 1)  # what grows has no end
                 after = os.fstat(file.fileno())
             if _stamp(before) == _stamp(after) == _stamp(path.stat()) and (
                 len(data) == after.st_size

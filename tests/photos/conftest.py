@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bundles import write_bundle
+from showtell import Captioner
+from showtell.confidence import FEATURES
+from showtell.photos.catalogue import Catalogue
+
+CALIBRATION = {
+    "measure": "for tests", "features": list(FEATURES), "mean": [0.0] * 4, "scale": [1.0] * 4,
+    "weights": [1.0, 0.5, 0.0, 0.1], "intercept": 1.0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a few kilobytes, as folder."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    return write_bundle(folder, confidence=CALIBRATION).path
+
+
+@pytest.fixture(scope="session")
+def captioner(model: Path) -> Captioner:
+    return Captioner.load(model, threads=1)
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
+    """A new catalogue; whatever a test does to it, it ends whole."""
+    with Catalogue(tmp_path / "data" / "photos.sqlite", create=True) as opened:
+        yield opened
+        assert opened.is_whole()
