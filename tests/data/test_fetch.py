@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import os
@@ -15,8 +14,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_datasets import captions_of, karpathy_images, splits_of, token_lines
-from PIL import Image
+from made_datasets import captions_of, splits_of
+from made_downloads import (
+    CAPTIONS,
+    SPLITS,
+    coco_files,
+    flickr8k_files,
+    flickr30k_photos,
+    karpathy_files,
+    pointed_at,
+)
 
 from file_server import FileServer, serve
 from made_archives import make_odd_tar, make_tar, make_zip
@@ -24,36 +31,12 @@ from showtell.archives import ArchiveError
 from showtell.data import open_dataset
 from showtell.data.check import check_dataset
 from showtell.data.fetch import RECORD, WORK, FetchOptions, fetch_dataset, plan_fetch
-from showtell.data.sources import COCO, FLICKR8K, FLICKR30K, SOURCES, Archive, Source
+from showtell.data.sources import COCO, FLICKR30K, SOURCES, Archive, Source
 from showtell.data.trust import first_seen_file
 from showtell.download import DownloadError
 from showtell.errors import DatasetError
 
 QUICK = FetchOptions(timeout=0.3, pause=0.01, attempts=2, progress=False)
-CAPTIONS = {f"{n}_abcdef012{n}.jpg": (f"A dog {n}", "A cat") for n in range(100_001, 100_007)}
-SPLITS = {"train": list(CAPTIONS)[:4], "dev": list(CAPTIONS)[4:5], "test": list(CAPTIONS)[5:]}
-
-
-def jpeg(number: int) -> bytes:
-    buffer = io.BytesIO()
-    noise = Image.effect_noise((64, 64), 60).convert("RGB")  # so that every photo is another
-    noise.putpixel((0, 0), (number % 256, 0, 0))
-    noise.save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-def flickr8k_files() -> dict[str, dict[str, bytes]]:
-    """The two archives of Flickr8k in small, with what macOS packs beside the files."""
-    text = {
-        "Flickr8k.token.txt": token_lines(CAPTIONS).encode(),
-        "readme.txt": b"If you use this corpus",
-        "__MACOSX/._readme.txt": b"\0\5\x16\7",
-    }
-    for split, names in SPLITS.items():
-        text[f"Flickr_8k.{split}Images.txt"] = "".join(f"{name}\n" for name in names).encode()
-    photos = {f"Flicker8k_Dataset/{name}": jpeg(n) for n, name in enumerate(CAPTIONS)}
-    mac = {f"__MACOSX/Flicker8k_Dataset/._{name}": b"\0\5\x16\7" for name in CAPTIONS}
-    return {"Flickr8k_text.zip": text, "Flickr8k_Dataset.zip": photos | mac}
 
 
 @pytest.fixture(scope="module")
@@ -70,28 +53,6 @@ def server(archives: dict[str, bytes]) -> Iterator[FileServer]:
     files = {f"/{place}/{name}": data for name, data in archives.items() for place in "ab"}
     with serve(files) as running:
         yield running
-
-
-def pointed_at(
-    server: FileServer, source: Source = FLICKR8K, places: str = "ab", limit: int = 1_000_000
-) -> Source:
-    """The real source, with a server of this machine for its addresses and its archives' hashes."""
-    made = []
-    for archive in source.archives:
-        body = server.files.get(f"/a/{archive.name}")
-        promised = "sha256" if archive.sha256 else "md5"
-        hashes = {promised: hashlib.new(promised, body).hexdigest()} if body is not None else {}
-        urls = tuple(f"{server.url}/{place}/{archive.name}" for place in places)
-        made.append(
-            replace(
-                archive,
-                urls=urls if archive.urls else (),
-                bytes=limit,
-                unpacked=limit,
-                **hashes,
-            )
-        )
-    return replace(source, archives=tuple(made))
 
 
 def fetch(source: Source, directory: Path, *given: str, **options: object) -> None:
@@ -360,24 +321,11 @@ def test_what_is_none_of_the_archives_is_an_error_before_anything(
         plan_fetch(pointed_at(server), tmp_path, [given])
 
 
-def flickr30k_photos(make: Callable[[Path, dict[str, bytes]], Path], path: Path) -> Path:
-    """Photos as Kaggle packs them: the folder twice, and a table beside."""
-    photos = {f"{n}.jpg": jpeg(n) for n in range(36979, 36983)}
-    files = {f"flickr30k_images/flickr30k_images/{name}": data for name, data in photos.items()}
-    files |= {f"flickr30k_images/{name}": data for name, data in files.items()}
-    files["flickr30k_images/results.csv"] = b"image_name| comment_number| comment\n"
-    return make(path, files)
-
-
 @pytest.fixture
 def karpathy_server(tmp_path: Path) -> Iterator[FileServer]:
     """Karpathy's archive for four photos of Flickr30k."""
-    captions = {f"{n}.jpg": ("A dog",) for n in range(36979, 36983)}
-    splits = {"36980.jpg": "val", "36981.jpg": "test"}
-    data = json.dumps({"images": karpathy_images(captions, splits), "dataset": "flickr30k"})
-    files = {f"dataset_{name}.json": b"{}" for name in ("coco", "flickr8k")}
-    archive = make_zip(tmp_path / "k.zip", files | {"dataset_flickr30k.json": data.encode()})
-    with serve({f"/{place}/caption_datasets.zip": archive.read_bytes() for place in "ab"}) as made:
+    body = make_zip(tmp_path / "k.zip", karpathy_files()).read_bytes()
+    with serve({f"/{place}/caption_datasets.zip": body for place in "ab"}) as made:
         yield made
 
 
@@ -434,21 +382,7 @@ def test_address_without_a_published_hash_is_trusted_once_and_held_to_it(
 
 
 def test_coco_is_fetched_with_karpathys_splits(tmp_path: Path) -> None:
-    images = karpathy_images({f"COCO_val2014_{n:012}.jpg": ("A dog",) for n in (1, 2, 3)})
-    for image, split, number in zip(images, ("restval", "val", "test"), (1, 2, 3), strict=True):
-        image |= {"split": split, "filepath": "val2014", "cocoid": number}
-    karpathy = {"dataset_coco.json": json.dumps({"images": images}).encode()}
-    annotations = {
-        f"annotations/{kind}_{split}2017.json": b'{"images": [], "annotations": []}'
-        for kind in ("captions", "instances", "person_keypoints")
-        for split in ("train", "val")
-    }
-    files = {
-        "caption_datasets.zip": karpathy,
-        "annotations_trainval2017.zip": annotations,
-        "val2017.zip": {"val2017/000000000001.jpg": jpeg(1)},
-        "train2017.zip": {f"train2017/{n:012}.jpg": jpeg(n) for n in (2, 3)},
-    }
+    files = coco_files()
     bodies = {f"/a/{n}": make_zip(tmp_path / "made", f).read_bytes() for n, f in files.items()}
     with serve(bodies) as server:
         fetch(pointed_at(server, COCO), tmp_path / "c")
