@@ -1,0 +1,169 @@
+"""The documentation keeps its word: each command and snippet runs, and the site builds."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+
+from showtell.cli import showtell
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+RENDERED = ("notebook.md",)  # by docs/render_notebook.py, from a notebook that has a test
+BLOCK = re.compile(
+    r"(?:^<!-- test: (?P<mark>[^\n]*) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+SMALL = {"train": 12, "dev": 4}  # photos of Flickr8k that marked blocks are run on
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: `run` says when, `more` is what its `showtell train` is also given."""
+
+    language: str
+    text: str
+    run: str  # always, shared, parse
+    more: str
+
+
+def blocks_of(page: Path) -> list[Block]:
+    found = []
+    for match in BLOCK.finditer(page.read_text("utf-8")):
+        if match["language"] not in ("sh", "python"):
+            continue
+        run, _, more = (match["mark"] or "always").partition(", train with ")
+        found.append(Block(match["language"], match["text"], run, more))
+    return found
+
+
+PAGES = sorted(page for page in DOCS.glob("*.md") if page.name not in RENDERED)
+WITH_BLOCKS = [page for page in PAGES if blocks_of(page)]
+
+
+def commands_of(text: str) -> list[list[str]]:
+    """Return the `showtell` commands of a shell block, as lists of arguments."""
+    text = re.sub(r"<<'END'\n.*?^END$", "", text, flags=re.DOTALL | re.MULTILINE)
+    commands = []
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        parts = " ".join(shlex.quote(word) if word not in "|&&;<>" else word for word in words)
+        for part in re.split(r"\s(?:\||&&|;|<|>)\s", f"{parts} "):
+            arguments = shlex.split(part)
+            if arguments[:1] == ["showtell"]:
+                commands.append(arguments[1:])
+    return commands
+
+
+def run_block(block: Block, folder: Path, weights: Path | None = None) -> None:
+    if block.language == "python":
+        command = [sys.executable, "-c", block.text]
+    else:
+        text = re.sub(r"^pip install .*$", "true", block.text, flags=re.MULTILINE)
+        if block.more:
+            more = block.more.replace("WEIGHTS", str(weights))
+            text = re.sub(r"^(showtell train [^#\n]*)", rf"\1 {more} ", text, flags=re.MULTILINE)
+        command = ["bash", "-euo", "pipefail", "-c", text]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=500,
+        env=os.environ | {"PATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [page.name for page in WITH_BLOCKS])
+def test_each_block_of_the_page_runs(page: str, folder: Path) -> None:
+    blocks = [block for block in blocks_of(DOCS / page) if block.run == "always"]
+    for block in blocks:
+        run_block(block, folder)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    "page",
+    [page.name for page in WITH_BLOCKS if any(b.run == "shared" for b in blocks_of(page))],
+)
+def test_blocks_that_need_flickr8k_run_on_a_part_of_it(
+    page: str, folder: Path, shared_dir: Path
+) -> None:
+    part_of_flickr8k(shared_dir / "flickr8k", folder / "flickr8k")
+    blocks = blocks_of(DOCS / page)
+    weights = shared_dir / "weights" / "mobilenetv2_100.safetensors"
+    makes_data = [b for b in blocks if b.run == "always" and "captions.csv" in b.text]
+    for block in [*makes_data[:1], *(block for block in blocks if block.run == "shared")]:
+        run_block(block, folder, weights)
+
+
+def part_of_flickr8k(whole: Path, part: Path) -> None:
+    texts = "Flickr8k_text"
+    (part / texts).mkdir(parents=True)
+    (part / "Flicker8k_Dataset").symlink_to(whole / "Flicker8k_Dataset")
+    kept: set[str] = set()
+    for split, count in SMALL.items():
+        name = f"Flickr_8k.{split}Images.txt"
+        names = (whole / texts / name).read_text().splitlines()[:count]
+        (part / texts / name).write_text("\n".join(names) + "\n")
+        kept.update(names)
+    lines = (whole / texts / "Flickr8k.token.txt").read_text("utf-8").splitlines()
+    lines = [line for line in lines if line.partition("#")[0] in kept]
+    (part / texts / "Flickr8k.token.txt").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+@pytest.mark.parametrize("page", [page.name for page in WITH_BLOCKS])
+def test_commands_and_options_of_the_page_exist(page: str) -> None:
+    for block in blocks_of(DOCS / page):
+        assert block.run in ("always", "shared", "parse"), block.run
+        for arguments in commands_of(block.text) if block.language == "sh" else []:
+            command: click.Command = showtell
+            while isinstance(command, click.Group):
+                name, *arguments = arguments or ["--help"]
+                if name.startswith("-"):
+                    break
+                found = command.get_command(click.Context(command), name)
+                assert found is not None, f"{page}: no command {name}"
+                command = found
+            if not isinstance(command, click.Group):
+                command.make_context("showtell", list(arguments), resilient_parsing=False)
+
+
+def test_extras_that_pages_tell_to_install_exist() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    asked = set()
+    for page in (*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
+        for extras in re.findall(r"pip install [^\n]*\[([\w,]+)\]", page.read_text("utf-8")):
+            asked.update(extras.split(","))
+    assert asked
+    assert asked <= set(project["optional-dependencies"])
+
+
+def test_the_site_is_built_without_warnings(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", tmp_path / "trees",
+         DOCS, site],
+        capture_output=True, text=True, timeout=500,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    commands = (site / "commands.html").read_text("utf-8")
+    for name in showtell.list_commands(click.Context(showtell)):
+        assert f"showtell {name}" in commands, name
+    assert "Caption one photo, or many" in (site / "python.html").read_text("utf-8")
+    for page in PAGES:
+        assert (site / page.with_suffix(".html").name).is_file()
