@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bundles import write_bundle
+from odd_photos import corners, encoded
+from showtell.cli.photos import photos
+from showtell.photos.catalogue import Catalogue
+
+COMMANDS = ("scan", "search", "write", "undo", "edit", "export", "import")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return os.fspath(write_bundle(tmp_path_factory.mktemp("models") / "tiny").path)
+
+
+@pytest.fixture
+def lib(tmp_path: Path) -> Path:
+    folder = tmp_path / "lib"
+    folder.mkdir()
+    for place in range(5):
+        image = corners(40 + place, 30)
+        (folder / f"{place}.jpg").write_bytes(encoded(image, "JPEG"))
+    return folder
+
+
+class Commands:
+    """Runs commands on one catalogue, in this process."""
+
+    def __init__(self, catalogue: Path) -> None:
+        self.catalogue = catalogue
+
+    def __call__(self, *arguments: object, code: int = 0) -> Result:
+        words = [os.fspath(word) if isinstance(word, Path) else str(word) for word in arguments]
+        done = CliRunner().invoke(photos, [*words, "--catalogue", os.fspath(self.catalogue)])
+        assert done.exit_code == code, (done.output, done.exception)
+        return done
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Commands:
+    return Commands(tmp_path / "photos.sqlite")
+
+
+def whole_command(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+        [sys.executable, "-m", "showtell", "photos", *map(str, arguments)],
+        capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL, **options,
+    )  # fmt: skip
+
+
+def test_scan_search_write_undo_edit_export_import(
+    run: Commands, lib: Path, model: str, tmp_path: Path
+) -> None:
+    assert run("scan", lib, "--model", model).stdout.startswith("5 photos: 5 captioned")
+    assert "5 unchanged" in run("scan", lib, "--model", model).stdout
+    assert run("edit", lib / "3.jpg", "two", "otters").stdout == "two otters\n"
+    assert run("search", "otter").stdout == f"{lib}/3.jpg: two otters\n"
+    dry = run("write", "--dry-run")
+    assert f"{lib}/3.jpg.xmp: two otters" in dry.stdout
+    assert "To write: 5 sidecars" in dry.stderr
+    assert not list(lib.glob("*.xmp"))
+    wrote = run("write", lib, "--min-confidence", 0)
+    assert "To write: 1 sidecars" in wrote.stderr  # this model has no confidence
+    wrote = run("write")
+    assert wrote.stdout.startswith("4 sidecars written, 0 photos with words embedded, 1 had them")
+    assert "wrote 4 files" in run("undo", "--dry-run").stderr
+    assert len(list(lib.glob("*.xmp"))) == 5
+    assert run("undo").stdout.startswith("4 files brought back")
+    run("undo")
+    assert not list(lib.glob("*.xmp"))
+    words = tmp_path / "words.csv"
+    run("export", "--output", words)
+    words.write_text(words.read_text().replace("two otters", "three otters"))
+    assert run("import", words).stdout.startswith("1 captions corrected, 4 the same")
+    assert json.loads(run("search", "otters", "--format", "jsonl").stdout)["text"] == "three otters"
+    assert run("export", "--source", "person").stdout.count("\n") == 2
+    run("edit", lib / "3.jpg", "--clear")
+    assert run("search", "otters").stdout == ""
+
+
+def test_search_takes_words_to_leave_out_whatever_their_letters(
+    run: Commands, lib: Path, model: str
+) -> None:
+    run("scan", lib, "-m", model)
+    run("edit", lib / "0.jpg", "a hat on a bench")
+    run("edit", lib / "1.jpg", "a hat on a chair")
+    assert run("search", "hat", "-chair").stdout == f"{lib}/0.jpg: a hat on a bench\n"
+    assert run("search", "hat", "-bench", "-mouse").stdout == f"{lib}/1.jpg: a hat on a chair\n"
+    assert "No such option: --limt" in run("search", "hat", "--limt=3", code=2).stderr
+    nothing = run("search", "unicorn", "hat")
+    assert (nothing.stdout, "nothing found" in nothing.stderr) == ("", True)
+    assert run("search", "unicorn", "hat", "--any").stdout.count("\n") == 2
+    assert run("search", "--like", lib / "0.jpg", "--limit", 2).stdout.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("search",), "say what to look for"),
+        (("search", "x", "--like", __file__), "not both"),
+        (("search", "x", "--limit", "0"), "0 is not in the range"),
+        (("write", "--fields", "title"), "of description, alt, iptc"),
+        (("edit", "x.jpg"), "no WORDS"),
+        (("edit", "x.jpg", "words", "--clear"), "not both"),
+        (("scan", "/no/such/folder"), "does not exist"),
+    ],
+)
+def test_wrong_usage_is_said_and_is_code_2(run: Commands, arguments: tuple[str, ...], reason: str,
+                                           lib: Path, model: str) -> None:  # fmt: skip
+    Catalogue(run.catalogue, create=True).close()
+    assert reason in run(*arguments, code=2).stderr
+
+
+def test_errors_are_one_line_with_a_way_out(lib: Path, tmp_path: Path) -> None:
+    done = whole_command("search", "dog", "--catalogue", tmp_path / "no.sqlite")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"showtell: {tmp_path}/no.sqlite: no catalogue yet: showtell photos scan DIR makes one\n"
+    )
+    done = whole_command("search", "dog", "--after", "soon", "--catalogue", tmp_path / "no.sqlite")
+    assert done.stderr.count("\n") == 1
+
+
+def test_catalogue_is_kept_in_the_platforms_data_folder(
+    lib: Path, model: str, tmp_path: Path
+) -> None:
+    variables = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data")}
+    done = whole_command("scan", lib, "-m", model, env=variables)
+    assert (done.returncode, done.stderr) == (0, "")
+    if sys.platform == "linux":
+        assert (tmp_path / "data" / "showtell" / "photos.sqlite").is_file()
+    done = whole_command("search", "", "a", "--any", env=variables)
+    assert done.returncode == 0
+
+
+def test_photos_that_fail_are_named_and_code_is_1(run: Commands, lib: Path, model: str) -> None:
+    (lib / "bad.jpg").write_bytes(b"no photo")
+    done = run("scan", lib, "-m", model, code=1)
+    assert "1 failed" in done.stdout
+    assert done.stderr.startswith(f"showtell: {lib}/bad.jpg: not a photo")
+
+
+def test_page_is_written_whole(run: Commands, lib: Path, model: str, tmp_path: Path) -> None:
+    run("scan", lib, "-m", model)
+    run("search", "a*", "--any", "--format", "html", "--output", tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text("utf-8").rstrip().endswith("</html>")
+
+
+def test_every_command_has_help_with_examples() -> None:
+    for name in COMMANDS:
+        done = CliRunner().invoke(photos, [name, "--help"])
+        assert done.exit_code == 0
+        assert f"\n  showtell photos {name}" in done.stdout
+    assert set(photos.commands) == set(COMMANDS)
+
+
+def test_shells_complete_commands_and_options() -> None:
+    for words, expected in (
+        ("showtell photos s", "search"),
+        ("showtell photos write --ov", "over"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "showtell"], capture_output=True, text=True, timeout=120,
+            env={**os.environ, "_SHOWTELL_COMPLETE": "bash_complete", "COMP_WORDS": words,
+                 "COMP_CWORD": str(words.count(" "))},
+        )  # fmt: skip
+        assert expected in done.stdout
+
+
+def test_light_install_is_enough(lib: Path, model: str, run: Commands) -> None:
+    script = f"""
+import sys
+for name in ("torch", "timm", "yaml", "pillow_heif", "matplotlib"):
+    sys.modules[name] = None
+from showtell.cli import main
+for words in (["scan", {os.fspath(lib)!r}, "-m", {model!r}], ["search", "a"], ["write"], ["undo"]):
+    try:
+        main(["photos", *words, "--catalogue", {os.fspath(run.catalogue)!r}])
+    except SystemExit as end:
+        assert not end.code, words
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300,
+        env={**os.environ, "PATH": "/nowhere"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "5 files brought back" in done.stdout
+
+
+def test_interrupted_scan_keeps_what_it_has(
+    run: Commands, tmp_path: Path, model: str, lib: Path
+) -> None:
+    for place in range(300):
+        (lib / f"more{place}.png").write_bytes(encoded(corners(50 + place, 40), "PNG"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "showtell", "photos", "scan", lib, "-m", model, "--batch-size", "2",
+         "--catalogue", run.catalogue],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 240
+    saved = 0
+    while not saved and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+        if run.catalogue.exists():
+            with Catalogue(run.catalogue, create=True) as opened:
+                saved = opened.value("SELECT count(*) FROM captions")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=240)
+    assert (process.returncode, errors.splitlines()[-1]) == (130, "showtell: interrupted")
+    with Catalogue(run.catalogue) as opened:
+        saved = opened.value("SELECT count(*) FROM captions")
+    assert 0 < saved < 305
+    assert f"{305 - saved} captioned" in run("scan", lib, "-m", model).stdout
+
+
+def test_disk_that_fills_while_writing_loses_nothing(
+    run: Commands, lib: Path, model: str, tmp_path: Path
+) -> None:
+    run("scan", lib, "-m", model)
+    run("edit", lib / "3.jpg", "an otter that takes a lot of words " * 3000)
+    before = {path: path.read_bytes() for path in lib.iterdir()}
+
+    def narrow() -> None:  # files may not grow beyond what the catalogue needs
+        limit = 140_000
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    done = whole_command("write", "--catalogue", run.catalogue, preexec_fn=narrow)
+    assert done.returncode == 1
+    assert "disk is full" in done.stderr
+    assert "Traceback" not in done.stderr
+    now = {path: path.read_bytes() for path in lib.iterdir()}
+    assert {path: now[path] for path in before} == before
+    assert not [path for path in now if path.name.startswith(".showtell")]
+    with Catalogue(run.catalogue) as opened:
+        assert opened.is_whole()
+    assert "sidecars written" in run("write").stdout
+    while "nothing to undo" not in str(CliRunner().invoke(
+        photos, ["undo", "--catalogue", str(run.catalogue)]
+    ).exception):  # fmt: skip
+        pass
+    assert {path: path.read_bytes() for path in lib.iterdir()} == before

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import base64
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+import pytest
+from photo_library import library, photo, scanned
+
+from showtell import Captioner
+from showtell.photos.catalogue import Catalogue
+from showtell.photos.corrections import edit
+from showtell.photos.gallery import gallery
+from showtell.photos.search import search
+
+EVIL = "\"><script>alert(1)</script><img src=x onerror=alert(2)> &amp; '--"
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: its elements, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def test_page_is_whole_in_itself_and_nothing_in_it_is_markup_of_others(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b'/lib/"><b>#?%41\n\xff'))
+    paths = [photo(folder / f"{name}.jpg", seed)
+             for seed, name in enumerate(["a", "<script>alert(3)<", "'onclick='x"])]  # fmt: skip
+    scanned(catalogue, tmp_path / "lib", captioner)
+    for path in paths:
+        edit(catalogue, path, EVIL)
+    (folder / "a.jpg").write_bytes(b"gone bad")
+    page = Page("".join(gallery(EVIL, search(catalogue, ""))))
+    assert not page.named("script")
+    assert not page.named("b")
+    assert {tag for tag, _ in page.elements} == {
+        "html", "head", "meta", "title", "style", "body", "h1", "main", "figure", "a", "img",
+        "span", "figcaption", "small", "p",
+    }  # fmt: skip
+    assert all(not name.startswith("on") for _, own in page.elements for name in own)
+    links = [unquote_to_bytes(str(own["href"]).removeprefix("file://")) for own in page.named("a")]
+    assert sorted(links) == sorted(os.fsencode(path) for path in paths)
+    images = page.named("img")
+    assert [own["alt"] for own in images] == [EVIL] * 2
+    for own in images:
+        data = re.fullmatch(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", str(own["src"]))
+        assert data is not None
+        assert base64.b64decode(data[1]).startswith(b"\xff\xd8\xff")
+    assert page.text.count(EVIL) == 5  # three captions, a title, a heading
+    assert "cannot be read" in page.text
+    assert "default-src 'none'" in str(page.named("meta"))
+    assert "3 photos" in page.text
+
+
+def test_empty_page_and_many_photos(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    assert "0 photos" in Page("".join(gallery("", []))).text
+    library(tmp_path / "lib", 30, (".jpg", ".png", ".cr2"))
+    scanned(catalogue, tmp_path / "lib", captioner)
+    found = list(search(catalogue, ""))
+    page = Page("".join(gallery("all", found)))
+    assert [own["alt"] for own in page.named("img")] == [item.caption for item in found]
+
+
+def test_page_is_written_as_photos_come(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    library(tmp_path / "lib", 1)
+    scanned(catalogue, tmp_path / "lib", captioner)
+    [record] = search(catalogue, "")
+    given = 0
+
+    def endless():  # type: ignore[no-untyped-def]
+        nonlocal given
+        while True:
+            given += 1
+            yield record
+
+    pieces = gallery("endless", endless())
+    assert sum("<figure" in next(pieces) for _ in range(20)) == 19
+    assert given < 100
+    with pytest.raises(StopIteration):
+        pieces.close()  # type: ignore[attr-defined]
+        next(pieces)
