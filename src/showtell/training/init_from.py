@@ -89,12 +89,11 @@ class Start:
 
 def with_networks(recipe: Recipe, other: Recipe) -> Recipe:
     """Return the recipe with another's networks; how words are dropped out stays its own."""
-    dropouts = {
-        "dropout": recipe.decoder.dropout, "input_dropout": recipe.decoder.input_dropout,
-    }  # fmt: skip
+    own = recipe.decoder
+    decoder = replace(other.decoder, dropout=own.dropout, input_dropout=own.input_dropout)
     return replace(
         recipe, encoder=other.encoder, encoder_weights=other.encoder_weights,
-        image_size=other.image_size, decoder=replace(other.decoder, **dropouts),
+        image_size=other.image_size, decoder=decoder,
     )  # fmt: skip
 
 
@@ -211,7 +210,7 @@ def compare(bundle: Bundle, model: CaptionModel) -> tuple[float, float]:
     memory, state = decoder.begin({name: array.numpy() for name, array in encoded.items()})
     seen = graphs.encode(pixels)
     regions = encoded["regions"].numpy()
-    apart = np.linalg.norm(regions - seen["regions"]) / max(1e-9, np.linalg.norm(regions))
+    apart = np.linalg.norm(regions - seen["regions"]) / (float(np.linalg.norm(regions)) + 1e-9)
     memory2, state2 = graphs.begin(seen)
     tokens = np.full(len(pixels), START)
     differences = []

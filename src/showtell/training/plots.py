@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from showtell.caption_output import whole_file
 from showtell.training.history import Curve, History, read_history
@@ -30,7 +30,7 @@ _TITLES = {
     "reward": "Reward of sampled captions",
     "cider": "CIDEr on dev",
 }
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
@@ -122,7 +122,7 @@ def _names(histories: Sequence[History]) -> list[str]:
     return names
 
 
-def _look(number: int) -> dict[str, str]:
+def _look(number: int) -> dict[str, Any]:
     style = _STYLES[number // len(COLOURS) % len(_STYLES)]
     return {"color": COLOURS[number % len(COLOURS)], "linestyle": style}
 
@@ -252,11 +252,10 @@ def _words(histories: Sequence[History]) -> Draw:
     def draw_panel(axes: Axes) -> None:
         people = _frequencies(_people(_fullest(histories)))
         runs = [_frequencies(_last(history.said)) for history in histories]
-        together: Counter[str] = Counter()
-        for shares in (people, *runs):
-            for word, share in shares.items():
-                together[word] = max(together[word], share)  # type: ignore[assignment]
-        shown = sorted((word for word, _ in together.most_common(WORDS)), key=lambda w: -people[w])
+        said = {word for shares in (people, *runs) for word in shares}
+        most = {word: max(shares[word] for shares in (people, *runs)) for word in sorted(said)}
+        used = sorted(most, key=lambda word: -most[word])[:WORDS]
+        shown = sorted(used, key=lambda word: -people[word])
         places = list(range(len(shown)))
         axes.bar(places, [people[word] for word in shown], width=0.75, color="#D8D8D8")
         for number, shares in enumerate(runs):
@@ -272,14 +271,11 @@ def _words(histories: Sequence[History]) -> Draw:
     return draw_panel
 
 
-def _frequencies(captions: Iterable[Sequence[str]]) -> Counter[str]:
-    """Return each word's share of all words (%)."""
+def _frequencies(captions: Iterable[Sequence[str]]) -> defaultdict[str, float]:
+    """Return each word's share of all words (%), 0 for others."""
     counts = Counter(word for caption in captions for word in caption)
     whole = max(1, counts.total())
-    shares: Counter[str] = Counter()
-    for word, count in counts.items():
-        shares[word] = 100 * count / whole  # type: ignore[assignment]
-    return shares
+    return defaultdict(float, {word: 100 * count / whole for word, count in counts.items()})
 
 
 def _fullest(histories: Sequence[History]) -> Said:
@@ -292,8 +288,7 @@ def _legend(figure: Figure, names: Sequence[str], *, people: bool) -> None:
     from matplotlib.patches import Patch
 
     entries: list[Line2D | Patch] = [
-        Line2D([], [], label=name, **_look(number))  # type: ignore[arg-type]
-        for number, name in enumerate(names)
+        Line2D([], [], label=name, **_look(number)) for number, name in enumerate(names)
     ]
     if people:
         entries.append(Patch(color="#D8D8D8", label="people"))
