@@ -59,6 +59,18 @@ def test_check_exits_0_where_there_are_only_notes(folder):
     assert "note: duplicated: 0.jpg: the same file as 1.jpg" in done.stdout.splitlines()
 
 
+def test_of_many_notes_the_first_are_named_and_the_others_counted(folder):
+    photo = (folder / "0.jpg").read_bytes()
+    for number in range(3, 36):
+        (folder / f"{number}.jpg").write_bytes(photo)
+    done = showtell("data", "check", folder)
+    assert done.returncode == 0
+    notes = [line for line in done.stdout.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 11
+    assert notes[0] == "note: without captions: 10.jpg: on disk only"
+    assert notes[-1] == "note: without captions: 23 more"
+
+
 def test_every_broken_line_is_named_with_its_file_and_number(folder):
     (folder / "captions.csv").write_text("image,caption\n0.jpg\n1.jpg,A dog\n,A cat\n")
     done = showtell("data", "check", folder)

@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -195,6 +197,28 @@ def test_fetch_without_room_is_refused_before_it_begins(server: FileServer, tmp_
     assert not (tmp_path / "new").exists()
 
 
+def test_second_process_is_refused_while_the_first_one_fetches(
+    server: FileServer, tmp_path: Path
+) -> None:
+    (tmp_path / WORK).mkdir()
+    code = (
+        "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX);"
+        "print('locked', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / WORK / "lock")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(DatasetError, match="another process is fetching into it"):
+            fetch(pointed_at(server), tmp_path)
+        assert not server.requests
+        other.communicate()
+    fetch(pointed_at(server), tmp_path)
+    assert not (tmp_path / WORK).exists()
+
+
 # archives that are not what they should be
 
 
@@ -258,7 +282,7 @@ def test_hostile_archive_is_refused_and_leaves_nothing(
         fetch(source, tmp_path / "f")
     assert not outside(tmp_path)
     assert not (tmp_path / "f" / "Flicker8k_Dataset").exists()
-    assert names_in(tmp_path / "f" / WORK) == set()
+    assert names_in(tmp_path / "f" / WORK) == {"lock"}
     assert (
         "Flickr8k_Dataset.zip" not in json.loads((tmp_path / "f" / RECORD).read_text())["archives"]
     )

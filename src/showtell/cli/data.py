@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from showtell.data.listing import Finding
 
 FAILED = 1
+_NOTES = 10  # of one kind that are named
 
 
 @click.group()
@@ -131,8 +134,8 @@ def _print_check(directory: Path, workers: int | None) -> bool:
 
     report = check_dataset(directory, workers=workers, progress=True)
     click.echo(_summary(report))
-    for finding in report.findings:
-        click.echo(_line(finding))
+    for line in _lines(report.findings):
+        click.echo(line)
     errors = sum(finding.severity == "error" for finding in report.findings)
     click.echo(f"{errors:,} to repair" if errors else "nothing wrong")
     return not errors
@@ -160,6 +163,19 @@ def _summary(report: DatasetReport) -> str:
         f" at least {FREQUENT} times"
     )
     return "\n".join(lines)
+
+
+def _lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield a line for each finding; of notes of one kind, which ask for nothing, the first few."""
+    notes: Counter[str] = Counter()
+    for finding in findings:
+        if finding.severity == "note":
+            notes[finding.kind] += 1
+        if finding.severity != "note" or notes[finding.kind] <= _NOTES:
+            yield _line(finding)
+    for kind, count in notes.items():
+        if count > _NOTES:
+            yield f"note: {kind}: {count - _NOTES:,} more"
 
 
 def _line(finding: Finding) -> str:

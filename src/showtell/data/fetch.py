@@ -11,7 +11,8 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -99,18 +100,41 @@ def fetch_dataset(plan: FetchPlan, options: FetchOptions | None = None) -> None:
     came is trusted, and no other afterwards.
 
     Raises DownloadError where none of an archive's addresses has it, ArchiveError where an archive
-    is not what it should be. What is done by then stays done.
+    is not what it should be, DatasetError where another process is at it. What is done by then
+    stays done.
     """
     directory = plan.directory
-    done = _read_record(directory)
-    for archive in plan.todo:
-        done[archive.name] = _bring(
-            archive, directory, plan.given.get(archive.name), options or FetchOptions()
-        )
-        _write_record(directory, plan.source.name, done)
-        for file in (directory / WORK).glob(f"*{archive.name}*"):
-            file.unlink()
-    shutil.rmtree(directory / WORK, ignore_errors=True)
+    with _alone(directory):
+        done = _read_record(directory)
+        for archive in plan.todo:
+            done[archive.name] = _bring(
+                archive, directory, plan.given.get(archive.name), options or FetchOptions()
+            )
+            _write_record(directory, plan.source.name, done)
+            for file in (directory / WORK).glob(f"*{archive.name}*"):
+                file.unlink()
+        shutil.rmtree(directory / WORK, ignore_errors=True)
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Refuse to fetch into a folder that another process fetches into."""
+    work = directory / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as file:
+        try:
+            import fcntl
+        except ModuleNotFoundError:  # Windows: the hashes tell what two at a time have spoilt
+            yield
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DatasetError(
+                f"{directory}: another process is fetching into it: wait for it, or give another"
+                " folder"
+            ) from None
+        yield
 
 
 def _match(source: Source, given: Sequence[str]) -> dict[str, str]:
@@ -150,7 +174,6 @@ def _bring(
 ) -> dict[str, Any]:
     """Bring one archive's files into the folder; return what to note of it."""
     work = directory / WORK
-    work.mkdir(parents=True, exist_ok=True)
     if given is not None and "://" not in given:
         file, source = Path(given), str(Path(given).absolute())
         _check_hash(archive, file)
