@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -269,6 +270,24 @@ def test_a_size_that_a_network_cannot_take_is_one_clear_line() -> None:
 def test_weights_that_the_hub_does_not_have_are_one_clear_line() -> None:
     with pytest.raises(RecipeError, match="the hub has no weights for it"):
         build_encoder("mobilenetv2_035", "hub")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "epsilon"),
+    [("xception", {"max_pool": "same"}, 1e-3), ("mobilenetv2", {}, None)],
+)
+def test_weights_of_the_hub_get_the_settings_they_were_trained_with(
+    name: str, options: dict[str, str], epsilon: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = timm.create_model
+
+    def from_no_hub(network: str, pretrained: bool = False, **more: Any) -> Any:
+        return real(network, **more)
+
+    monkeypatch.setattr("timm.create_model", from_no_hub)
+    spec = build_encoder(name, "hub", image_size=64).spec
+    assert (spec.options, spec.batch_norm_epsilon) == (options, epsilon)
+    assert spec.source.startswith("timm hub: ")
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2", "legacy_xception"])

@@ -131,6 +131,16 @@ def test_xceptions_shortcuts_are_found_whatever_number_keras_gave_them(
         assert torch.equal(named[f"block{block}.skip.weight"], array(layer, 0).permute(3, 2, 0, 1))
 
 
+def test_layers_of_other_names_are_taken_in_order_as_keras_takes_them(
+    tmp_path: Path, mobilenet: Any
+) -> None:
+    layers = [layer for layer in mobilenet.layers if layer.weights]
+    names = {layer.name: f"mobl{number}" for number, layer in enumerate(layers)}
+    renamed = read_keras_weights(save_legacy(layers, tmp_path / "old.h5", names), SMALL)
+    named = read_keras_weights(FORMS["top.h5"](tmp_path / "top.h5", mobilenet), SMALL)
+    assert all(torch.equal(renamed[name], named[name]) for name in named)
+
+
 def small_file(path: Path, layers: dict[str, list[np.ndarray[Any, Any]]]) -> Path:
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = [name.encode() for name in layers]

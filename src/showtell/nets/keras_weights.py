@@ -35,11 +35,6 @@ class Layer:
     kind: str
     target: str
 
-    @property
-    def numbered(self) -> bool:
-        """Whether Keras gives this layer a number instead of a name."""
-        return self.name.startswith("(")
-
 
 @dataclass(frozen=True)
 class KerasNetwork:
@@ -49,12 +44,20 @@ class KerasNetwork:
     layers: tuple[Layer, ...]
 
 
-# each class: how many arrays a layer has, and how they become timm's parameters
+# each class: timm's parameters that a layer's arrays become, and the dimensions of the arrays
 _PARAMETERS = {
     "conv2d": ("weight",),
     "depthwise_conv2d": ("weight",),
     "separable_conv2d": ("conv1.weight", "pointwise.weight"),
     "batch_normalization": ("weight", "bias", "running_mean", "running_var"),
+}
+
+_DIMENSIONS = {
+    "conv2d": (4,),
+    "depthwise_conv2d": (4,),
+    "separable_conv2d": (4, 4),
+    "batch_normalization": (1, 1, 1, 1),
+    CLASSIFIER: (2, 1),
 }
 
 
@@ -184,26 +187,39 @@ class _Reader:
         ]
 
     def _by_name(self, group: Any) -> list[list[Any]]:
-        """Match the older form, whose layers have names; some are numbered: those by order."""
+        """Match the older form by its layers' names, and by order those that have others.
+
+        Keras itself goes by order alone, and numbers some layers: published files were saved by
+        versions that named them otherwise.
+        """
         there: dict[str, list[Any]] = {}
         for name in map(_text, group.attrs["layer_names"]):
             arrays = [group[name][_text(array)] for array in group[name].attrs["weight_names"]]
             if arrays:
                 there[name] = arrays
-        named = {layer.name for layer in self.network.layers}
-        rest: dict[str, list[str]] = defaultdict(list)
-        for name, datasets in there.items():
-            if name not in named:
-                rest[_kind([len(dataset.shape) for dataset in datasets])].append(name)
-        numbered = Counter(layer.kind for layer in self.network.layers if layer.numbered)
         places = {layer: layer.name for layer in self.network.layers}
-        for kind, count in numbered.items():
-            if len(rest[kind]) == count:
-                layers = [la for la in self.network.layers if la.numbered and la.kind == kind]
-                places |= dict(zip(layers, rest.pop(kind), strict=True))
-        own = [name for kind, names in rest.items() if kind != CLASSIFIER for name in names]
+        known = set(places.values())
+        for dimensions in set(_DIMENSIONS.values()):
+            nameless = [
+                layer
+                for layer in self.network.layers
+                if layer.name not in there and _DIMENSIONS[layer.kind] == dimensions
+            ]
+            others = [
+                name
+                for name, arrays in there.items()
+                if name not in known and _dimensions(arrays) == dimensions
+            ]
+            if len(nameless) == len(others):
+                places |= dict(zip(nameless, others, strict=True))
         missing = [layer.name for layer, name in places.items() if name not in there]
+        own = [
+            name
+            for name in there.keys() - set(places.values())
+            if _dimensions(there[name]) != _DIMENSIONS[CLASSIFIER]
+        ]
         if missing or own:
+            own.sort(key=list(there).index)
             said = (
                 [f"lacks the layer '{missing[0]}' and {len(missing) - 1} more"] if missing else []
             )
@@ -253,12 +269,8 @@ def _text(name: str | bytes) -> str:
     return name.decode() if isinstance(name, bytes) else str(name)
 
 
-def _kind(dimensions: Sequence[int]) -> str:
-    """Guess a layer's class from the dimensions of its arrays, as far as it matters here."""
-    known: dict[tuple[int, ...], str] = {
-        (4,): "conv2d", (1, 1, 1, 1): "batch_normalization", (2, 1): CLASSIFIER,
-    }  # fmt: skip
-    return known.get(tuple(dimensions), "other")
+def _dimensions(arrays: Sequence[Any]) -> tuple[int, ...]:
+    return tuple(len(array.shape) for array in arrays)
 
 
 def _counts(counts: dict[str, int]) -> str:
