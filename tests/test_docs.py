@@ -102,6 +102,7 @@ def test_each_block_of_the_page_runs(page: str, folder: Path) -> None:
 
 
 @pytest.mark.shared
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "page",
