@@ -13,8 +13,10 @@ from made_datasets import karpathy_images, token_lines
 from PIL import Image
 
 from file_server import FileServer
+from showtell.data.fetch import FetchOptions, fetch_dataset, plan_fetch
 from showtell.data.sources import FLICKR8K, Source
 
+QUICK = FetchOptions(timeout=0.3, pause=0.01, attempts=2, progress=False)
 CAPTIONS = {f"{n}_abcdef012{n}.jpg": (f"A dog {n}", "A cat") for n in range(100_001, 100_007)}
 SPLITS = {"train": list(CAPTIONS)[:4], "dev": list(CAPTIONS)[4:5], "test": list(CAPTIONS)[5:]}
 
@@ -97,3 +99,15 @@ def coco_files() -> dict[str, dict[str, bytes]]:
         "val2017.zip": {"val2017/000000000001.jpg": jpeg(1)},
         "train2017.zip": {f"train2017/{n:012}.jpg": jpeg(n) for n in (2, 3)},
     }
+
+
+def fetch(source: Source, directory: Path, *given: str, **options: object) -> None:
+    fetch_dataset(plan_fetch(source, directory, given), replace(QUICK, **options))
+
+
+def asked(server: FileServer) -> list[str]:
+    return [path for path, _ in server.requests]
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
