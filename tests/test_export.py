@@ -45,13 +45,20 @@ def with_java():
     """Ask for the scores of the PTB tokenizer and METEOR."""
 
 
-def trained_run(folder: Path, shapes: Path, kind: str) -> Path:
+def trained_run(folder: Path, shapes: Path, kind: str, members: int = 1) -> Path:
     recipe = recipe_from_dict(
         {
             "encoder": "test_efficientnet",
             "encoder_weights": "none",
             "image_size": 64,
-            "decoder": {"kind": kind, "embedding": 32, "hidden": 32, "heads": 4, "dropout": 0.1},
+            "decoder": {
+                "kind": kind,
+                "embedding": 32,
+                "hidden": 32,
+                "heads": 4,
+                "dropout": 0.1,
+                "members": members,
+            },
             "min_count": 1,
             "batch_photos": 16,
             "precision": "float32",
@@ -71,11 +78,16 @@ def merge_run(tmp_path_factory, shapes):
     return trained_run(tmp_path_factory.mktemp("runs") / "merge", shapes, "merge")
 
 
+@pytest.fixture(scope="module")
+def ensemble_run(tmp_path_factory, shapes):
+    return trained_run(tmp_path_factory.mktemp("runs") / "ensemble", shapes, "attention", 2)
+
+
 def photos_of(folder: Path, count: int = 12) -> list[Path]:
     return sorted((folder / "photos").glob("*.png"))[:count]
 
 
-@pytest.mark.parametrize("which", ["run", "merge_run"])
+@pytest.mark.parametrize("which", ["run", "merge_run", "ensemble_run"])
 def test_onnx_says_what_pytorch_says(which, request, shapes, tmp_path):
     made = export(request.getfixturevalue(which), tmp_path / "bundle", shapes)
     assert made.parity.photos == made.parity.same_captions > 5
@@ -228,3 +240,19 @@ def test_the_command_exports_and_the_captioner_takes_a_run(run, shapes, tmp_path
     assert "captions the same" in done.stdout
     photo = photos_of(shapes, 1)[0]
     assert Captioner.load(target).caption(photo).text == Captioner.load(run).caption(photo).text
+
+
+def test_what_a_person_found_out_stands_in_the_card(run, tmp_path):
+    notes = tmp_path / "notes.md"
+    notes.write_text("It calls every animal a dog.\n", encoding="utf-8")
+    made = export(run, tmp_path / "bundle", notes=notes)
+    card = (made.bundle.path / "MODEL_CARD.md").read_text("utf-8")
+    assert "## Good at, bad at\n\nIt calls every animal a dog.\n\n## Terms" in card
+    with pytest.raises(ExportError, match=r"gone\.md: the notes cannot be read"):
+        export(run, tmp_path / "other", notes=tmp_path / "gone.md")
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_card_of_an_ensemble_says_that_it_is_one(ensemble_run, tmp_path):
+    card = export(ensemble_run, tmp_path / "bundle").bundle.path / "MODEL_CARD.md"
+    assert "- Decoder: an ensemble of 2, each attention, LSTM of 32" in card.read_text("utf-8")

@@ -97,6 +97,7 @@ def export(
     precision: Precision | Literal["auto"] = "float32",
     name: str | None = None,
     dev_photos: int = 0,
+    notes: Path | None = None,
 ) -> Exported:
     """Export the best checkpoint of `run` to the bundle folder `output`, whole or not at all.
 
@@ -104,9 +105,12 @@ def export(
     bundle is scored on dev as it ships and its `confidence` fitted on dev's first half.
     `precision` applies to encoder and decoder; `auto` picks the smallest for each that stays
     within 0.3 BLEU-4 and 1 CIDEr of float32 on dev. `dev_photos` limits dev, for a quick look.
+    `notes` is a file of Markdown that goes into the model's card: where it fails, what it guesses.
 
-    Raises ExportError where ONNX and PyTorch differ, or `auto` has no data to measure on.
+    Raises ExportError where `notes` cannot be read, ONNX and PyTorch differ, or `auto` has no data
+    to measure on.
     """
+    found_out = _read_notes(notes)
     trained = open_run(run)
     dataset = open_dataset(data) if data else None
     if dataset and dev_photos:
@@ -134,8 +138,15 @@ def export(
             final = chosen.evaluation or evaluate(Captioner(bundle), measured)
             manifest.scores = final.summary()
         files = {n: bundle.file(n).read_bytes() for n in manifest.files if n != CARD}
-        files[CARD] = model_card(manifest, bundle.vocabulary).encode()
+        files[CARD] = model_card(manifest, bundle.vocabulary, found_out).encode()
         return Exported(save_bundle(output, manifest, files), parity, candidates)
+
+
+def _read_notes(path: Path | None) -> str:
+    try:
+        return path.read_text("utf-8") if path else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportError(f"{path}: the notes cannot be read ({error})") from None
 
 
 def cached_bundle(run: Path) -> Path:

@@ -41,8 +41,8 @@ def model_card(manifest: Manifest, vocabulary: Vocabulary, notes: str = "") -> s
         f"- Encoder: {encoder['network']}, {encoder['channels']} channels on a grid of"
         f" {encoder['grid'][0]} x {encoder['grid'][1]}; started from: {encoder['weights']};"
         f" trained here: {', '.join(tuned)}",
-        f"- Decoder: {manifest.decoder['kind']}, LSTM of {decoder.get('hidden', '?')},"
-        f" {len(vocabulary) - len(SPECIAL_WORDS)} words",
+        f"- Decoder: {_members(decoder)}{manifest.decoder['kind']},"
+        f" LSTM of {decoder.get('hidden', '?')}, {len(vocabulary) - len(SPECIAL_WORDS)} words",
         f"- Photos: {manifest.preprocessing.height} x {manifest.preprocessing.width} pixels,"
         f" {manifest.preprocessing.resize}",
         f"- Decoding: beam {manifest.decoding.beam}, length penalty"
@@ -67,6 +67,11 @@ def model_card(manifest: Manifest, vocabulary: Vocabulary, notes: str = "") -> s
         "",
     ]
     return "\n".join(lines)
+
+
+def _members(decoder: dict[str, Any]) -> str:
+    members = decoder.get("members", 1)
+    return f"an ensemble of {members}, each " if members > 1 else ""
 
 
 def _scores(scores: list[dict[str, Any]]) -> list[str]:

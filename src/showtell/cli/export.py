@@ -22,9 +22,13 @@ from showtell.errors import MissingExtraError
 )  # fmt: skip
 @click.option("--name", help="The model's name; the bundle folder's by default.")
 @click.option("--dev-photos", type=click.IntRange(0), default=0, help="Measure on that many only.")
+@click.option(
+    "--notes", type=click.Path(path_type=Path), help="Markdown for the model's card: its limits."
+)
 def export(
     run: Path, output: Path, data: Path | None,
     precision: Literal["float32", "float16", "int8", "auto"], name: str | None, dev_photos: int,
+    notes: Path | None,
 ) -> None:  # fmt: skip
     """Export the best checkpoint of RUN as ONNX, checked against PyTorch and scored on dev."""
     try:
@@ -33,7 +37,9 @@ def export(
         if (error.name or "").split(".")[0] == "showtell":
             raise
         raise MissingExtraError("export", "train") from None
-    made = run_export(run, output, data, precision=precision, name=name, dev_photos=dev_photos)
+    made = run_export(
+        run, output, data, precision=precision, name=name, dev_photos=dev_photos, notes=notes
+    )
     parity = made.parity
     click.echo(
         f"PyTorch and ONNX: {parity.same_captions} of {parity.photos} captions the same,"
