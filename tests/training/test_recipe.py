@@ -34,7 +34,7 @@ def test_shipped_recipes_go_by_name() -> None:
     flickr8k, seed = load_recipe("flickr8k"), load_recipe("seed")
     assert (flickr8k.encoder, flickr8k.decoder.kind) == ("mobilenetv2", "attention")
     assert [stage.train_encoder for stage in flickr8k.stages] == ["none", "all"]
-    assert (seed.encoder, seed.decoder.kind) == ("legacy_xception", "merge")
+    assert (seed.encoder, seed.decoder.kind) == ("xception", "merge")
     assert (seed.decoder.embedding, seed.decoder.hidden, seed.decoder.dropout) == (256, 256, 0.5)
 
 
