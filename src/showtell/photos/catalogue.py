@@ -196,6 +196,8 @@ def _reason(error: sqlite3.DatabaseError) -> str:
         return "locked by another program: wait until it has finished, then try again"
     if "malformed" in text or "not a database" in text or "corrupt" in text:
         return f"damaged ({text}): {_INSTEAD}"
+    if "I/O error" in text:
+        return "the disk does not write or read (disk I/O error): is it full or failing?"
     if "full" in text:
         return "the disk is full; what was saved before is kept: make room and go on"
     if "readonly" in text or "read-only" in text:
