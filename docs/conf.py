@@ -21,6 +21,7 @@ myst_heading_anchors = 3
 myst_links_external_new_tab = False
 suppress_warnings = ["myst.header"]  # the shipped model's card begins below its page's heading
 
+smartquotes = False  # options keep their two dashes
 default_role = "code"  # docstrings are plain text with `code`
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
