@@ -15,16 +15,22 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from showtell.errors import TrainingError
+from showtell.errors import RecipeError, TrainingError
 from showtell.nets.decoder import DecoderSettings
 from showtell.nets.encoder import build_encoder
 from showtell.nets.model import CaptionModel
 from showtell.training.batches import collate
 from showtell.training.checkpoint import trained_tensors
 from showtell.training.log import TrainingLog
-from showtell.training.loop import Average, learning_rate_scale, load_weights, use_bfloat16
+from showtell.training.loop import (
+    Average,
+    StageLoop,
+    learning_rate_scale,
+    load_weights,
+    use_bfloat16,
+)
 from showtell.training.objectives import CrossEntropy
-from showtell.training.recipe import Recipe
+from showtell.training.recipe import Recipe, Stage
 
 WORDS = 11
 
@@ -55,6 +61,21 @@ def test_without_warmup_the_first_step_is_made_at_full_rate() -> None:
     assert learning_rate_scale(0, 100, 0.0, 0.0) == 1
     assert learning_rate_scale(0, 100, 0.1, 0.0) == pytest.approx(0.1)
     assert all(learning_rate_scale(step, 10, 0.0, 1.0) == 1 for step in range(10))  # constant
+
+
+def test_adams_second_moment_decays_as_the_stage_says(model: CaptionModel) -> None:
+    unused: Any = None
+    for value in (0.98, 0.999):
+        stage = Stage(epochs=1, second_moment=value)
+        loop = StageLoop(
+            Recipe(), stage, 0, model, unused, unused, unused, unused, unused, unused,
+            torch.device("cpu"), unused,
+        )  # fmt: skip
+        assert [group["betas"] for group in loop.optimizer.param_groups] == [(0.9, value)] * len(
+            loop.groups
+        )
+    with pytest.raises(RecipeError, match="second_moment: must be between 0 and 1"):
+        Stage(epochs=1, second_moment=1.0)
 
 
 def test_the_average_follows_the_weights_and_is_lent_for_a_while() -> None:

@@ -17,6 +17,7 @@ from showtell.data.shapes import draw_shapes
 from showtell.decode import beam_search
 from showtell.export import export
 from showtell.image import open_photo, prepare
+from showtell.nets.decoder import MergeDecoder, build_decoder
 from showtell.nets.encoder import build_encoder
 from showtell.nets.model import TorchDecoder
 from showtell.scoring.evaluate import evaluate
@@ -42,6 +43,20 @@ def test_the_seed_recipe_is_the_notebooks_and_nothing_of_ours() -> None:
     nothing = (stage.label_smoothing, stage.weight_decay, stage.warmup, stage.average)
     assert nothing == (0, 0, 0, 0)
     assert (stage.learning_rate, stage.final_learning_rate, stage.second_moment) == (1e-3, 1, 0.999)
+
+
+def test_the_seeds_first_weights_are_drawn_as_keras_draws_them() -> None:
+    """Glorot's uniform bound, and biases of zero but for the LSTM's forget gate at one."""
+    torch.manual_seed(0)
+    decoder = build_decoder(load_recipe("seed").decoder, 2048, 7000)
+    assert isinstance(decoder, MergeDecoder)
+    project = decoder.photo[1]
+    assert isinstance(project, torch.nn.Linear)
+    for layer in (project, decoder.join, decoder.word):
+        bound = (6 / sum(layer.weight.shape)) ** 0.5
+        assert 0.99 * bound < float(layer.weight.detach().abs().max()) <= bound
+        assert not layer.bias.any()
+    assert float(decoder.lstm.input.bias.sum()) == 256
 
 
 def test_the_preset_has_keras_size_channels_and_settings() -> None:
