@@ -26,7 +26,7 @@ EXTRAS = {
     "train": "training, scores and export of models",
     "heif": "HEIC photos",
     "serve": "the web page and the REST API",
-    "photos": "the catalogue and search of a photo library",
+    "photos": "HEIC photos in a photo library",
     "cluster": "captioning on a Ray cluster",
 }
 

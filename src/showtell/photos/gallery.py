@@ -25,8 +25,8 @@ _QUALITY = 78
 _STYLE = """
 :root { color-scheme: light dark; --edge: #8884; --soft: #888; }
 body { font: 16px/1.4 system-ui, sans-serif; margin: 0 auto; padding: 1.5rem; max-width: 90rem; }
-h1 { font-size: 1.3rem; margin: 0 0 .2rem; overflow-wrap: anywhere; }
-p { margin: 0 0 1.2rem; color: var(--soft); }
+h1 { font-size: 1.3rem; margin: 0 0 1rem; overflow-wrap: anywhere; }
+p { margin: 1.2rem 0 0; color: var(--soft); }
 main { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); }
 figure { margin: 0; border: 1px solid var(--edge); border-radius: .6rem; overflow: hidden; }
 a { display: block; color: inherit; text-decoration: none; }
