@@ -32,7 +32,7 @@ from showtell.photos.search import like, search
 
 ROOT = Path(__file__).resolve().parents[1]
 QUERIES = (
-    "dog running on a beach", "dog", "man", "red -dog", '"in the snow"', "play*", "two children",
+    "dog running on a beach", "dog", "man", "red -dog", '"in the snow"', "play*", "three people",
     "unicorn",
 )  # fmt: skip
 WHO = ("a man", "a woman", "two dogs", "a brown dog", "a child in a red jacket", "three people")
@@ -50,28 +50,36 @@ def links(photos: Sequence[Path], folder: Path, count: int, per_folder: int = 50
     return folder
 
 
-def scanning(captioner: Captioner, photos: Sequence[Path], work: Path, turns: int) -> list[float]:
-    """Scan and caption the same photos in turns; returns seconds for each of both by turn."""
+def scanning(
+    captioner: Captioner, photos: Sequence[Path], work: Path, turns: int
+) -> tuple[float, float]:
+    """Caption and scan the same photos in turns.
+
+    Returns the scan's part of the captioner's own rate: by the clock, and by processor time,
+    which other programs disturb less.
+    """
     folder = work / "new"
     folder.mkdir()
     for photo in photos:
         os.link(photo, folder / photo.name)
     paths = sorted(folder.iterdir())
-    ratios = []
+    clock, processor = [], []
     list(captioner.caption(paths[:32]))
     for turn in range(turns):
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         for _ in captioner.caption(paths):
             pass
-        own = time.perf_counter() - began
-        began = time.perf_counter()
+        own, own_used = time.perf_counter() - began, time.process_time() - used
+        began, used = time.perf_counter(), time.process_time()
         with Catalogue(work / f"{turn}.sqlite", create=True) as catalogue:
             *_, counts = scan(catalogue, [folder], captioner=lambda: captioner, report=print)
-        took = time.perf_counter() - began
+        took, took_used = time.perf_counter() - began, time.process_time() - used
         assert counts.captioned == len(paths)
-        ratios.append(own / took)
-        print(f"    {len(paths) / own:.1f} and {len(paths) / took:.1f} photos per second")
-    return ratios
+        clock.append(own / took)
+        processor.append(own_used / took_used)
+        print(f"    {len(paths) / own:.1f} and {len(paths) / took:.1f} photos per second,"
+              f" {own_used:.2f} and {took_used:.2f} s of processor")  # fmt: skip
+    return statistics.median(clock), statistics.median(processor)
 
 
 def rescanning(folder: Path, count: int, work: Path) -> list[float]:
@@ -124,16 +132,17 @@ def filled(path: Path, count: int) -> Catalogue:
     return catalogue
 
 
-def searching(catalogue: Catalogue) -> dict[str, float]:
-    """Median milliseconds of each query's first twenty photos."""
+def searching(catalogue: Catalogue) -> dict[str, tuple[float, float]]:
+    """Median milliseconds of each query's first twenty photos: by the clock, and of processor."""
     taken = {}
     for query in QUERIES:
-        laps = []
+        laps, own = [], []
         for _ in range(9):
-            began = time.perf_counter()
+            began, used = time.perf_counter(), time.process_time()
             list(search(catalogue, query, limit=20))
             laps.append(1000 * (time.perf_counter() - began))
-        taken[query] = statistics.median(laps)
+            own.append(1000 * (time.process_time() - used))
+        taken[query] = (statistics.median(laps), statistics.median(own))
     return taken
 
 
@@ -203,12 +212,15 @@ def main() -> None:
                   f" {statistics.median(seconds):.2f} s in the middle (goal: 10)")  # fmt: skip
         if "search" in parts:
             with filled(work / "filled.sqlite", 100_000) as catalogue:
-                for query, taken in searching(catalogue).items():
-                    print(f"search over 100,000 captions, {query!r}: {taken:.1f} ms (goal: 50)")
+                for query, (taken, own) in searching(catalogue).items():
+                    print(f"search over 100,000 captions, {query!r}: {taken:.1f} ms,"
+                          f" {own:.1f} of processor (goal: 50)")  # fmt: skip
                 print(f"search --like over 100,000 photos: {likening(catalogue):.0f} ms")
         if "scan" in parts:
-            ratios = scanning(Captioner.load(), photos[: arguments.count], work, arguments.turns)
-            print(f"scan, of the captioner's own rate: {statistics.median(ratios):.0%} (goal: 90%)")
+            chosen = photos[: arguments.count]
+            clock, processor = scanning(Captioner.load(), chosen, work, arguments.turns)
+            print(f"scan, of the captioner's own rate: {clock:.0%} by the clock,"
+                  f" {processor:.0%} by processor time (goal: 90%)")  # fmt: skip
         if "memory" in parts:
             for size in map(int, arguments.sizes.split(",")):
                 folder = distinct(photos, work / f"distinct{size}", size)
