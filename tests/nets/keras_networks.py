@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+_HOME = tempfile.TemporaryDirectory(prefix="keras-")  # Keras writes its settings on import
+os.environ.setdefault("KERAS_HOME", _HOME.name)
 os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras", reason="Keras comes with the extra dev")
 

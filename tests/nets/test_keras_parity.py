@@ -17,6 +17,8 @@ from showtell.image import open_photo, prepare
 from showtell.nets.encoder import Encoder, build_encoder, encoder_from_spec, keras_spec
 from showtell.nets.keras_weights import read_keras_weights
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras")
+
 logger = logging.getLogger(__name__)  # --log-cli-level=INFO shows the differences
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PHOTOS = [EXAMPLES / name for name in ("tiger-in-snow.jpg", "pagoda.jpg")]

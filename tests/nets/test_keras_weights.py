@@ -19,6 +19,8 @@ from showtell.errors import RecipeError, ShowtellError, TrainingError
 from showtell.nets.encoder import build_encoder
 from showtell.nets.keras_weights import NETWORKS, read_keras_weights
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras")
+
 SMALL = "mobilenetv2_035"
 
 
