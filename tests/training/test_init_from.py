@@ -205,7 +205,7 @@ def test_an_epoch_holds_all_new_photos_and_a_share_of_old_ones_others_each_time(
     mix = open_mix(shapes, 0.5, len(new), seed=0)
     assert len(mix.train) == 20  # all there are: fewer than twenty epochs would draw
     photos = [*new, *mix.train]
-    recipe = replace(load_recipe("finetune"), batch_photos=4)
+    recipe = replace(load_recipe("finetune"), batch_photos=4, mix_share=0.5)
     vocabulary = Vocabulary.build([text for photo in photos for text in photo.captions])
     batches = CaptionBatches(photos, range(len(photos)), vocabulary, recipe, len(mix.train))
 
