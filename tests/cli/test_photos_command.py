@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import resource
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -249,3 +254,39 @@ def test_disk_that_fills_while_writing_loses_nothing(
     assert "sidecars written" in run("write").stdout
     run("undo")
     assert {path: path.read_bytes() for path in lib.iterdir()} == before
+
+
+def on_terminal(answer: str, *arguments: object) -> tuple[int, str]:
+    """Run a command on a terminal that types `answer`."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "showtell", "photos", *map(str, arguments)],
+        stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True,
+    )  # fmt: skip
+    os.close(theirs)
+    os.write(ours, answer.encode())
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal's end
+        while piece := os.read(ours, 4096):
+            shown += piece
+    os.close(ours)
+    return process.wait(timeout=120), shown.decode()
+
+
+def test_terminal_shows_a_bar_and_is_asked_before_anything_is_written(
+    run: Commands, lib: Path, model: str
+) -> None:
+    place = ("--catalogue", run.catalogue)
+    code, shown = on_terminal("", "scan", lib, "-m", model, "--batch-size", 1, *place)
+    assert code == 0
+    assert "5 photos found: 100%" in shown
+    code, shown = on_terminal("n\n", "write", *place)
+    assert code != 0
+    assert shown.index("To write: 5 sidecars") < shown.index("Go on? [y/N]")
+    assert not list(lib.glob("*.xmp"))
+    code, shown = on_terminal("y\n", "write", *place)
+    assert (code, len(list(lib.glob("*.xmp")))) == (0, 5)
+    code, shown = on_terminal("", "undo", "--yes", *place)
+    assert (code, list(lib.glob("*.xmp"))) == (0, [])
+    assert "Go on?" not in shown
