@@ -148,7 +148,11 @@ def test_commands_and_options_of_the_page_exist(page: str) -> None:
                 assert found is not None, f"{page}: no command {name}"
                 command = found
             if not isinstance(command, click.Group):
-                command.make_context("showtell", list(arguments), resilient_parsing=False)
+                try:
+                    command.make_context("showtell", list(arguments))
+                except click.BadParameter as error:  # a path of the reader's own
+                    if "does not exist" not in str(error):
+                        raise
 
 
 def test_extras_that_pages_tell_to_install_exist() -> None:
@@ -171,7 +175,7 @@ def test_the_site_is_built_without_warnings(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     commands = (site / "commands.html").read_text("utf-8")
     for name in showtell.list_commands(click.Context(showtell)):
-        assert f"showtell {name}" in commands, name
+        assert f'id="showtell-{name}"' in commands, name
     assert "Caption one photo, or many" in (site / "python.html").read_text("utf-8")
     for page in PAGES:
         assert (site / page.with_suffix(".html").name).is_file()
