@@ -46,7 +46,7 @@ def last_run(catalogue: Catalogue) -> LastRun | None:
     """Return the latest run that was not undone, or None."""
     row = catalogue.row(
         "SELECT runs.id, began, count(*) FROM runs JOIN writes ON run_id = runs.id"
-        " WHERE undone IS NULL GROUP BY runs.id ORDER BY runs.id DESC LIMIT 1"
+        " WHERE undone IS NULL AND state <> 'begun' GROUP BY runs.id ORDER BY runs.id DESC LIMIT 1"
     )
     return None if row is None else LastRun(*row)
 
