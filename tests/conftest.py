@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,13 @@ def shared_folder() -> Path:
     """The folder of Flickr8k and encoder weights: $SHOWTELL_SHARED, or `shared` beside the root."""
     chosen = os.environ.get("SHOWTELL_SHARED")
     return Path(chosen) if chosen else ROOT.parent / "shared"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A shell that starts a job in the background has it ignore Ctrl-C, and so would every
+    # process that a test starts and interrupts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
