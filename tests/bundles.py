@@ -20,6 +20,7 @@ from showtell.bundle import (
     Manifest,
     save_bundle,
 )  # fmt: skip
+from showtell.confidence import FEATURES
 from showtell.image import Preprocessing
 from showtell.vocabulary import END, SPECIAL_WORDS, Vocabulary
 
@@ -30,6 +31,10 @@ grass water snow street field and two big small 's
 WORDS = SPOKEN.split()
 SIZE, GRID, CHANNELS, HIDDEN = 32, (4, 4), 3, 16
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+CALIBRATION = {
+    "measure": "for tests", "features": list(FEATURES), "mean": [0.0] * 4, "scale": [1.0] * 4,
+    "weights": [1.0, 0.5, 0.0, 0.1], "intercept": 1.0,
+}  # fmt: skip
 
 
 def write_bundle(

@@ -15,20 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundles import GRID, write_bundle
+from bundles import CALIBRATION, GRID, write_bundle
 from odd_photos import corners, encoded, write_broken, write_odd
 from showtell import Caption, Captioner
 from showtell.bundle import BundleError, load_bundle
-from showtell.confidence import FEATURES
 from showtell.decode import beam_search
 from showtell.errors import PhotoError
 from showtell.image import open_photo, prepare
 from showtell.onnx_model import OnnxModel
-
-CALIBRATION = {
-    "measure": "for tests", "features": list(FEATURES), "mean": [0.0] * 4, "scale": [1.0] * 4,
-    "weights": [1.0, 0.5, 0.0, 0.1], "intercept": 1.0,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

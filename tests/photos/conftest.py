@@ -5,15 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bundles import write_bundle
+from bundles import CALIBRATION, write_bundle
 from showtell import Captioner
-from showtell.confidence import FEATURES
 from showtell.photos.catalogue import Catalogue
-
-CALIBRATION = {
-    "measure": "for tests", "features": list(FEATURES), "mean": [0.0] * 4, "scale": [1.0] * 4,
-    "weights": [1.0, 0.5, 0.0, 0.1], "intercept": 1.0,
-}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,14 @@ def dated(path: Path, seed: int, taken: str, place: bool = False) -> Path:
     return photo(path, seed, exif=exif)
 
 
+def settle(found: list[PhotoError], errors: list[PhotoError] | None) -> None:
+    """Hand errors to who asked for them; where no one did, there must be none."""
+    if errors is None:
+        assert found == []
+    else:
+        errors += found
+
+
 def scanned(catalogue: Catalogue, folder: Path | Sequence[Path], captioner: Captioner,
             errors: list[PhotoError] | None = None, **options: bool) -> Scanned:  # fmt: skip
     """Scan folders to the end; errors that no one asked for fail the test."""
@@ -63,10 +71,7 @@ def scanned(catalogue: Catalogue, folder: Path | Sequence[Path], captioner: Capt
         catalogue, folders, captioner=lambda: captioner, report=found.append, batch_size=4,
         **options,
     )  # fmt: skip
-    if errors is None:
-        assert found == []
-    else:
-        errors += found
+    settle(found, errors)
     return counts
 
 
@@ -75,10 +80,7 @@ def written(catalogue: Catalogue, writing: Writing | None = None,
     """Write to the end; errors that no one asked for fail the test."""
     found: list[PhotoError] = []
     *_, counts = write(catalogue, writing or Writing(), report=found.append)
-    if errors is None:
-        assert found == []
-    else:
-        errors += found
+    settle(found, errors)
     return counts
 
 

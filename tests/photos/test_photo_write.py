@@ -14,6 +14,7 @@ from photo_library import (
     pixels,
     record_of,
     scanned,
+    settle,
     written,
 )  # fmt: skip
 
@@ -35,10 +36,7 @@ TAGS = ("-XMP-dc:Description", "-XMP-iptcCore:AltTextAccessibility", "-IPTC:Capt
 def undone(catalogue: Catalogue, errors: list[PhotoError] | None = None) -> Undone:
     found: list[PhotoError] = []
     *_, counts = undo(catalogue, report=found.append)
-    if errors is None:
-        assert found == []
-    else:
-        errors += found
+    settle(found, errors)
     return counts
 
 

@@ -76,6 +76,15 @@ def put_in_place(replacement: Replacement) -> None:
     sync_folder(target.parent)
 
 
+def failure_line(target: Path, error: Exception) -> str:
+    """Return one line that names the file which could not be replaced, and why."""
+    shown = printable(os.fspath(target))
+    if isinstance(error, OSError):
+        return f"{shown}: cannot be written ({(error.strerror or str(error)).lower()})"
+    text = str(error)
+    return text if text.startswith(shown) else f"{shown}: {text}"
+
+
 def sync_folder(folder: Path) -> None:
     """Let a new name outlive a power cut, where the system can."""
     with contextlib.suppress(OSError):

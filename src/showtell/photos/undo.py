@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import MetadataError, PhotoError, ShowtellError
-from showtell.photo_files import printable
 from showtell.photos.catalogue import Catalogue, now
 from showtell.photos.existing import SUFFIX, sidecar_of
 from showtell.photos.identity import file_hash
@@ -18,7 +17,13 @@ from showtell.photos.journal import hash_of, recover, renew_stamp, temporary_of
 from showtell.photos.lock import only_writer
 from showtell.photos.patch import apply_patch
 from showtell.photos.records import path_of
-from showtell.photos.replacing import put_in_place, stamp_of, sync_folder, write_copy
+from showtell.photos.replacing import (
+    failure_line,
+    put_in_place,
+    stamp_of,
+    sync_folder,
+    write_copy,
+)
 from showtell.photos.walk import Report
 
 BATCH_SIZE = 16
@@ -107,7 +112,7 @@ def _undo_batch(catalogue: Catalogue, run: int, counts: Undone, report: Report) 
         except (ShowtellError, OSError) as error:
             states.append("kept")
             counts.kept += 1
-            report(PhotoError(_line(target, error)))
+            report(PhotoError(failure_line(target, error)))
     with catalogue.transaction(durable=True):
         for target, row, state in zip(targets, rows, states, strict=True):
             catalogue.execute("UPDATE writes SET state = ? WHERE id = ?", (state, row[0]))
@@ -150,11 +155,3 @@ def _restore(
     if file_hash(old) != before_hash:
         raise MetadataError("what was kept of it does not fit: left alone")
     put_in_place(write_copy(temporary, target, old, stamp))
-
-
-def _line(target: Path, error: Exception) -> str:
-    shown = printable(os.fspath(target))
-    if isinstance(error, OSError):
-        return f"{shown}: cannot be written ({(error.strerror or str(error)).lower()})"
-    text = str(error)
-    return text if text.startswith(shown) else f"{shown}: {text}"

@@ -32,6 +32,7 @@ from showtell.photos.reading import read_whole
 from showtell.photos.replacing import (
     Replacement,
     Stamp,
+    failure_line,
     put_in_place,
     stamp_of,
     write_copy,
@@ -138,7 +139,7 @@ def _write_batch(
             made.append(_make(item, entry, was, data))
         except (ShowtellError, OSError) as error:
             _stop_if_full(error, item.target)
-            failed.append((entry, _line(item.target, error)))
+            failed.append((entry, failure_line(item.target, error)))
     run.ready([copy.change for copy in made])
     done = []
     for copy in made:
@@ -146,7 +147,7 @@ def _write_batch(
             put_in_place(copy.replacement)
         except (ShowtellError, OSError) as error:
             _stop_if_full(error, copy.plan.target)
-            failed.append((copy.change.entry, _line(copy.plan.target, error)))
+            failed.append((copy.change.entry, failure_line(copy.plan.target, error)))
             continue
         done.append(copy.change.entry)
         counts.sidecars += copy.plan.verdict == "sidecar"
@@ -165,7 +166,7 @@ def _read(item: Plan) -> _Old | ShowtellError:
             return _Old(None, None)
         return _Old(read_whole(item.target)[0], stamp)
     except (ShowtellError, OSError) as error:
-        return MetadataError(_line(item.target, error))
+        return MetadataError(failure_line(item.target, error))
 
 
 def _new_bytes(
@@ -237,11 +238,3 @@ def _stop_if_full(error: Exception, target: Path) -> None:
             f"{printable(os.fspath(target))}: the disk is full; nothing is lost, and what was"
             " written before stays: make room and run it again"
         ) from error
-
-
-def _line(target: Path, error: Exception) -> str:
-    shown = printable(os.fspath(target))
-    if isinstance(error, OSError):
-        return f"{shown}: cannot be written ({(error.strerror or str(error)).lower()})"
-    text = str(error)
-    return text if text.startswith(shown) else f"{shown}: {text}"

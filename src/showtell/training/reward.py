@@ -104,13 +104,12 @@ class BleuReward:
     """
 
     def __init__(self, references: Sequence[Sequence[Sequence[int]]]) -> None:
-        self._most: list[dict[NGram, int]] = []
+        self._most: list[Counter[NGram]] = []
         self._lengths = [[len(words) for words in own] for own in references]
         for own in references:
-            most: dict[NGram, int] = {}
+            most: Counter[NGram] = Counter()
             for words in own:
-                for ngram, count in ngrams(words).items():
-                    most[ngram] = max(count, most.get(ngram, 0))
+                most |= ngrams(words)  # the larger count of each
             self._most.append(most)
 
     def score(self, photo: int, words: Sequence[int]) -> float:
@@ -119,7 +118,7 @@ class BleuReward:
         most = self._most[photo]
         for ngram, count in ngrams(words).items():
             said[len(ngram) - 1] += count
-            matched[len(ngram) - 1] += min(count, most.get(ngram, 0))
+            matched[len(ngram) - 1] += min(count, most[ngram])
         if not matched[0]:
             return 0.0
         logs = math.log(matched[0] / said[0])
