@@ -96,6 +96,19 @@ def test_the_average_follows_the_weights_and_is_lent_for_a_while() -> None:
     assert layer.weight[0, 0].item() == 3
 
 
+def test_weights_are_kept_a_share_of_the_way_from_where_the_stage_began() -> None:
+    layer = nn.Linear(2, 2, bias=False)
+    layer.weight.data.fill_(1)
+    average = Average(layer, 0.0, interpolation=0.25)
+    layer.weight.data.fill_(5)
+    average.update(layer)
+    with average.applied(layer):
+        assert layer.weight[0, 0].item() == pytest.approx(2)
+    assert layer.weight[0, 0].item() == 5
+    assert average.tensors()["kept"]["weight"][0, 0].item() == pytest.approx(2)
+    assert set(Average(layer, 0.5).tensors()) == {"average"}
+
+
 def test_an_average_keeps_only_what_trains(model: CaptionModel) -> None:
     model.encoder.set_trainable("last")
     names = set(Average(model, 0.9).weights)

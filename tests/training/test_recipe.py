@@ -99,6 +99,7 @@ def test_a_recipe_goes_there_and_back_as_plain_data() -> None:
                         "train_encoder": st.sampled_from(["none", "last", "all"]),
                         "flip": st.booleans(),
                         "average": st.floats(0, 0.999),
+                        "interpolation": st.floats(0.01, 1),
                     },
                 ),
                 min_size=1,

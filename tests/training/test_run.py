@@ -104,12 +104,13 @@ def test_a_stage_begins_with_the_weights_that_it_is_told_to(
     begin_with: str, train: Training, tmp_path: Path
 ) -> None:
     run, first = tmp_path / "run", {"epochs": 3, "learning_rate": 0.03, "average": 0.9}
+    first |= {"interpolation": 0.8}
     assert train(run, recipe={"stages": [first]}).code == 0
     kept = Checkpoints(run)
     assert kept.progress("best").epoch < 2  # so that the two differ
     expected = {
         "best": kept.tensors("best", "model"),
-        "last": kept.tensors("last", "model") | kept.tensors("last", "average"),
+        "last": kept.tensors("last", "model") | kept.tensors("last", "kept"),
     }
     still = {"epochs": 1, "learning_rate": 1e-12, "weight_decay": 0, "begin_with": begin_with}
     assert train(run, recipe={"stages": [first, still]}, resume=True).code == 0

@@ -29,7 +29,7 @@ TINY: dict[str, Any] = {
     "views": ["plain", "flip"],
     "save_steps": 2,
     "stages": [
-        {"epochs": 2, "average": 0.9},
+        {"epochs": 2, "average": 0.9, "interpolation": 0.7},
         {"epochs": 2, "average": 0.9, "train_encoder": "all", "crop": 0.7},
     ],
 }

@@ -53,13 +53,21 @@ def learning_rate_scale(step: int, steps: int, warmup: float, final: float) -> f
 
 
 class Average:
-    """A moving average of trained weights (Polyak and Juditsky, 1992), slower once it has run."""
+    """The weights that a stage is judged by and keeps: averaged, and drawn back to its beginning.
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    A moving average of trained weights (Polyak and Juditsky, 1992), slower once it has run; of the
+    way from where the stage began to that average, the share `interpolation` is gone (Wortsman et
+    al., Robust Fine-Tuning of Zero-Shot Models, 2022).
+    """
+
+    def __init__(self, model: nn.Module, decay: float, interpolation: float = 1.0) -> None:
         self.decay = decay
+        self.interpolation = interpolation
         self.weights = {
             n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad
         }
+        began = self.weights if interpolation < 1 else {}
+        self.beginning = {name: weight.clone() for name, weight in began.items()}
         self.steps = 0
 
     def update(self, model: nn.Module) -> None:
@@ -71,19 +79,41 @@ class Average:
                 if name in self.weights:
                     self.weights[name].lerp_(parameter, 1 - decay)
 
+    @property
+    def kept(self) -> dict[str, Tensor]:
+        """The weights to judge by and to keep."""
+        if not self.beginning:
+            return self.weights
+        first, share = self.beginning, self.interpolation
+        return {name: first[name].lerp(weight, share) for name, weight in self.weights.items()}
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Return what a checkpoint stores of this, by group."""
+        stored = {"average": {**self.weights, "steps": torch.tensor(self.steps)}}
+        return stored | ({"kept": self.kept, "beginning": self.beginning} if self.beginning else {})
+
+    def restore(self, checkpoints: Checkpoints, device: torch.device) -> None:
+        """Go back to what the checkpoint `last` stored."""
+        stored = checkpoints.tensors("last", "average")
+        self.steps = int(stored.pop("steps"))
+        self.weights = {name: tensor.to(device) for name, tensor in stored.items()}
+        if self.beginning:
+            stored = checkpoints.tensors("last", "beginning")
+            self.beginning = {name: tensor.to(device) for name, tensor in stored.items()}
+
     @contextlib.contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
-        """Put the average into the model for the length of a `with`."""
+        """Put the weights to keep into the model for the length of a `with`."""
         parameters = dict(model.named_parameters())
-        kept = {name: parameters[name].detach().clone() for name in self.weights}
+        trained = {name: parameters[name].detach().clone() for name in self.weights}
         with torch.no_grad():
-            for name, weight in self.weights.items():
+            for name, weight in self.kept.items():
                 parameters[name].copy_(weight)
         try:
             yield
         finally:
             with torch.no_grad():
-                for name, weight in kept.items():
+                for name, weight in trained.items():
                     parameters[name].copy_(weight)
 
 
@@ -112,7 +142,8 @@ class StageLoop:
         betas = (0.9, self.stage.second_moment)
         self.optimizer = torch.optim.AdamW(self.groups, betas=betas, fused=True)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.average = Average(self.model, self.stage.average) if self.stage.average else None
+        average, share = self.stage.average, self.stage.interpolation
+        self.average = Average(self.model, average, share) if average or share < 1 else None
         self.saved = time.monotonic()
 
     def _groups(self, named: list[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
@@ -144,9 +175,7 @@ class StageLoop:
         load_weights(self.model, self.checkpoints.tensors("last", "model"))
         load_optimizer(self.optimizer, self.names, self.checkpoints.tensors("last", "optimizer"))
         if self.average:
-            stored = self.checkpoints.tensors("last", "average")
-            self.average.steps = int(stored.pop("steps"))
-            self.average.weights = {n: t.to(self.device) for n, t in stored.items()}
+            self.average.restore(self.checkpoints, self.device)
 
     def save(self, progress: Progress) -> None:
         """Write the checkpoint `last`; raises TrainingError on weights that are not finite."""
@@ -156,7 +185,7 @@ class StageLoop:
             "optimizer": optimizer_tensors(self.optimizer, self.names),
         }
         if self.average:
-            groups["average"] = {**self.average.weights, "steps": torch.tensor(self.average.steps)}
+            groups |= self.average.tensors()
         tag = f"{progress.stage}-{progress.epoch}-{progress.step}"
         self.checkpoints.save("last", tag, progress, **groups)
         self.saved = time.monotonic()

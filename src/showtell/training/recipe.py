@@ -44,6 +44,7 @@ class Stage:
     flip: bool = True  # with the encoder: mirror half of the photos
     color: float = 0.0  # with the encoder: most that brightness, contrast and colour change by
     average: float = 0.0  # decay of the moving average of weights; 0: none
+    interpolation: float = 1.0  # weights kept: this share of the way from the stage's beginning
     samples: int = 5  # self-critical: captions sampled for each photo
     temperature: float = 1.0  # self-critical: of the samples
     cross_entropy: float = 0.0  # self-critical: weight of the references' cross-entropy beside
@@ -72,6 +73,7 @@ class Stage:
         for name in ("cross_entropy", "bleu", "recall"):
             _check(getattr(self, name) >= 0, name, "must not be negative")
         _check(0 <= self.average < 1, "average", "must be from 0 to below 1")
+        _check(0 < self.interpolation <= 1, "interpolation", "must be above 0, at most 1")
 
 
 @dataclass(frozen=True)

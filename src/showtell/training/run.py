@@ -253,9 +253,11 @@ class _Run:
         return loop.run(progress)
 
     def _weights(self, name: str) -> dict[str, Tensor]:
-        """Return a checkpoint's weights as dev judged them: averaged where an average was kept."""
+        """Return a checkpoint's weights as dev judged them; see `Average`."""
         weights = self.checkpoints.tensors(name, "model")
-        if name == "last" and self.checkpoints.has_group(name, "average"):
+        if name == "last" and self.checkpoints.has_group(name, "kept"):
+            weights |= self.checkpoints.tensors(name, "kept")
+        elif name == "last" and self.checkpoints.has_group(name, "average"):
             average = self.checkpoints.tensors(name, "average")
             average.pop("steps")
             weights |= average
