@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import TypeVar, cast, overload
 
 import numpy as np
 from PIL import Image
@@ -19,21 +19,16 @@ from PIL import Image
 from showtell.bundle import Bundle, load_bundle
 from showtell.captions import Alternative, Caption, Word
 from showtell.confidence import predict
-from showtell.decode import Arrays, Floats, Hypothesis, beam_search, diverse_beam_search
+from showtell.decode import Floats, Hypothesis
+from showtell.decoding import Decoding, Strategy
 from showtell.errors import PhotoError
-from showtell.image import Photo, name_of, open_photo, prepare
+from showtell.image import MAX_PIXELS, Photo, name_of, open_photo, prepare
 from showtell.onnx_model import OnnxModel
 from showtell.pipeline import pipeline
 
 __all__ = ["Alternative", "Caption", "Captioner", "Features", "Strategy", "Word"]
 
-Strategy = Literal["beam", "diverse", "sample", "mbr"]
-STRATEGIES: tuple[Strategy, ...] = ("beam", "diverse", "sample", "mbr")
 BATCH_SIZE = 16  # more costs memory and gains nothing on a CPU
-CANDIDATES = 10  # captions that minimum-Bayes-risk choice looks at, from a beam as wide
-# how much their probability counts; found on Flickr8k's dev photos, where anything from 0.2 to 0.3
-# beats both plain probability and none
-SHARPNESS = 0.25
 Result = TypeVar("Result")
 
 
@@ -58,96 +53,36 @@ class _Prepared:
     error: str | None
 
 
-@dataclass(frozen=True)
-class _Decoding:
-    """How captions are found; checked before the first photo is read."""
-
-    strategy: Strategy
-    beam: int
-    nbest: int
-    length_penalty: float
-    max_length: int
-    no_repeat_ngram: int
-    groups: int | None
-    diversity: float
-    seed: int
-    temperature: float
-    top_k: int
-    top_p: float
-
-    def __post_init__(self) -> None:
-        if self.strategy not in STRATEGIES:
-            raise ValueError(f"strategy={self.strategy!r} is none of {', '.join(STRATEGIES)}")
-        for name in ("beam", "nbest", "max_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} is less than 1")
-        if self.strategy in ("beam", "diverse") and self.nbest > self.beam:
-            raise ValueError(f"nbest={self.nbest} is more than beam={self.beam} can find")
-        if self.groups is not None and (self.groups < 1 or self.beam % self.groups):
-            raise ValueError(f"groups={self.groups} does not divide beam={self.beam}")
-        for name in ("length_penalty", "no_repeat_ngram", "diversity", "top_k", "seed"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}={getattr(self, name)} is negative")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature={self.temperature} is not above 0")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p={self.top_p} is not above 0 and at most 1")
-
-    def run(self, model: OnnxModel, features: Arrays, indices: list[int]) -> list[list[Hypothesis]]:
-        """Find each photo's captions, best first, at least `nbest` where there are so many."""
-        if self.strategy == "sample":
-            from showtell.sampling import sample
-
-            return sample(
-                model, features, samples=self.nbest, temperature=self.temperature,
-                top_k=self.top_k, top_p=self.top_p, seed=self.seed, indices=indices,
-                length_penalty=self.length_penalty, max_length=self.max_length,
-            )  # fmt: skip
-        consensus = self.strategy == "mbr"
-        beam = max(self.beam, self.nbest, CANDIDATES) if consensus else self.beam
-        shared: dict[str, Any] = {
-            "beam": beam,
-            # the second best says how sure the first is, and costs next to nothing
-            "nbest": beam if consensus else max(self.nbest, min(2, beam)),
-            "length_penalty": self.length_penalty,
-            "max_length": self.max_length,
-            "no_repeat_ngram": self.no_repeat_ngram,
-        }
-        if self.strategy == "diverse":
-            return diverse_beam_search(
-                model, features, groups=self.groups, diversity=self.diversity, **shared
-            )
-        found = beam_search(model, features, **shared)
-        if consensus:
-            from showtell.consensus import minimum_bayes_risk
-
-            return [minimum_bayes_risk(own, sharpness=SHARPNESS) for own in found]
-        return found
-
-
 class Captioner:
     """Captions photos with one model; make it with `Captioner.load`.
 
     It holds no state between calls, so several threads may share one.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, *, threads: int | None = None, max_pixels: int = MAX_PIXELS
+    ) -> None:
         self.bundle = bundle
+        self.max_pixels = max_pixels
         self._model = OnnxModel(bundle, threads=threads)
         self._parallel: OnnxModel | None = None
         self._lock = threading.Lock()
         self._grid: tuple[int, int] = tuple(bundle.manifest.encoder["grid"])
 
     @classmethod
-    def load(cls, model: str | Path | None = None, *, threads: int | None = None) -> Captioner:
+    def load(
+        cls, model: str | Path | None = None, *, threads: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> Captioner:  # fmt: skip
         """Load a model: the shipped one (None), one by name, a bundle folder, or a training run.
 
-        `threads` is how many the networks use, by default one for each physical core.
+        `threads` is how many the networks use, by default one for each physical core. A photo of
+        more than `max_pixels` is an error.
         Raises BundleError where there is no such model or it is damaged.
         """
         from showtell.models import find_bundle
 
-        return cls(load_bundle(find_bundle(model)), threads=threads)
+        return cls(load_bundle(find_bundle(model)), threads=threads, max_pixels=max_pixels)
 
     @overload
     def caption(  # type: ignore[overload-overlap]
@@ -203,15 +138,11 @@ class Captioner:
 
         Raises ValueError where an option is out of range.
         """
-        defaults = self.bundle.manifest.decoding
-        decoding = _Decoding(
-            strategy=strategy,
-            beam=max(defaults.beam, nbest) if beam is None else beam,
-            nbest=nbest,
-            length_penalty=defaults.length_penalty if length_penalty is None else length_penalty,
-            max_length=defaults.max_length if max_length is None else max_length,
-            no_repeat_ngram=no_repeat_ngram, groups=groups, diversity=diversity,
-            seed=seed, temperature=temperature, top_k=top_k, top_p=top_p,
+        decoding = Decoding.of(
+            self.bundle.manifest.decoding, strategy=strategy, beam=beam, nbest=nbest,
+            length_penalty=length_penalty, max_length=max_length, no_repeat_ngram=no_repeat_ngram,
+            groups=groups, diversity=diversity, seed=seed, temperature=temperature, top_k=top_k,
+            top_p=top_p,
         )  # fmt: skip
 
         def run(model: OnnxModel, photos: list[_Prepared], pixels: Floats) -> list[Caption]:
@@ -262,12 +193,7 @@ class Captioner:
         `image.prepare` makes with the bundle's preprocessing. Decoding is the model's default.
         Batches may run on several threads at once, and each takes one core.
         """
-        settings = self.bundle.manifest.decoding
-        decoding = _Decoding(
-            strategy="beam", beam=settings.beam, nbest=1, length_penalty=settings.length_penalty,
-            max_length=settings.max_length, no_repeat_ngram=0, groups=None, diversity=0.0, seed=0,
-            temperature=1.0, top_k=0, top_p=1.0,
-        )  # fmt: skip
+        decoding = Decoding.of(self.bundle.manifest.decoding)
         model = self._model_for(len(paths))
         features = model.encode(pixels)
         found = decoding.run(model, features, list(range(len(paths))))
@@ -343,11 +269,10 @@ class Captioner:
 
     def _pixels(self, photo: Photo) -> Floats:
         preprocessing = self.bundle.manifest.preprocessing
-        return prepare(open_photo(photo, preprocessing=preprocessing), preprocessing)
+        image = open_photo(photo, preprocessing=preprocessing, max_pixels=self.max_pixels)
+        return prepare(image, preprocessing)
 
-    def _caption_of(
-        self, photo: _Prepared, found: list[Hypothesis], decoding: _Decoding
-    ) -> Caption:
+    def _caption_of(self, photo: _Prepared, found: list[Hypothesis], decoding: Decoding) -> Caption:
         if not found:
             return Caption(
                 photo.path,

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from showtell.errors import MissingExtraError, PhotoError
 from showtell.photo_files import printable
@@ -138,13 +138,15 @@ def _resize(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     return image.resize((width, height), method, reducing_gap=2.0)
 
 
-def open_photo(source: Photo, *, preprocessing: Preprocessing | None = None) -> Image.Image:
+def open_photo(
+    source: Photo, *, preprocessing: Preprocessing | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """Read a photo as an upright RGB image: first frame, orientation applied, alpha on white.
 
     `source` is a path, an encoded photo as bytes or binary file, a PIL image, or an array:
     [height, width] or [height, width, 1, 3 or 4], uint8, uint16, bool, or float in 0 to 1.
     With `preprocessing` a large JPEG is decoded at a fraction of its size, at least twice what
-    `prepare` needs.
+    `prepare` needs. An encoded photo of more than `max_pixels` is not decoded.
 
     Raises PhotoError, one line that names the photo, where it cannot be read.
     """
@@ -155,12 +157,12 @@ def open_photo(source: Photo, *, preprocessing: Preprocessing | None = None) -> 
         if isinstance(source, np.ndarray):
             return _from_array(source)
         if isinstance(source, bytes | bytearray | memoryview):
-            return _decode(io.BytesIO(source), preprocessing)
+            return _decode(io.BytesIO(source), preprocessing, max_pixels)
         if isinstance(source, str | os.PathLike):
             with Path(source).open("rb") as file:
-                return _decode(file, preprocessing)
+                return _decode(file, preprocessing, max_pixels)
         if hasattr(source, "read"):
-            return _decode(source, preprocessing)
+            return _decode(source, preprocessing, max_pixels)
     except PhotoError as error:
         raise PhotoError(f"{name}: {error}") from error.__cause__
     except MissingExtraError as error:
@@ -185,7 +187,7 @@ def name_of(source: object) -> str:
     return "array" if isinstance(source, np.ndarray) else "image"
 
 
-def _decode(file: BinaryIO, preprocessing: Preprocessing | None) -> Image.Image:
+def _decode(file: BinaryIO, preprocessing: Preprocessing | None, max_pixels: int) -> Image.Image:
     if not file.seekable():  # a pipe: Pillow needs to go back and forth
         file = io.BytesIO(file.read())
     start = file.tell()
@@ -199,9 +201,9 @@ def _decode(file: BinaryIO, preprocessing: Preprocessing | None) -> Image.Image:
     _load_plugin(kind)
     with Image.open(file, formats=[kind]) as image:
         pixels = image.width * image.height
-        if pixels > MAX_PIXELS:
+        if pixels > max_pixels:
             raise PhotoError(
-                f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}:"
+                f"{image.width} x {image.height} pixels are more than {max_pixels:,}:"
                 " too large to open safely"
             )
         if preprocessing is not None and kind == "JPEG":
@@ -335,6 +337,8 @@ def _reason(source: object, error: Exception) -> str:
         return f"more pixels than {MAX_PIXELS:,}: too large to open safely"
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
+    if isinstance(error, UnidentifiedImageError):  # its own text shows an address in memory
+        return "damaged, cannot be decoded (what its first bytes promise does not follow)"
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot be read ({error.strerror})"
     text = " ".join(str(error).split())[:_LONGEST_REASON]
