@@ -1,0 +1,39 @@
+"""What the service and its workers say to each other: JSON with any number of byte strings.
+
+Nothing is pickled: a worker decodes what strangers send, and nothing that it writes shall run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+_LENGTH = 4  # bytes of the header's length, big-endian
+
+
+def pack(header: dict[str, Any], parts: Sequence[bytes] = ()) -> list[bytes]:
+    """Return a message as the pieces to be written one after the other."""
+    head = json.dumps({**header, "sizes": [len(part) for part in parts]}).encode()
+    return [len(head).to_bytes(_LENGTH, "big") + head, *parts]
+
+
+def read(file: BinaryIO) -> tuple[dict[str, Any], list[bytes]]:
+    """Read a message; raises EOFError where the other side has gone."""
+    header = json.loads(_exactly(file, int.from_bytes(_exactly(file, _LENGTH), "big")))
+    return header, [_exactly(file, size) for size in header.pop("sizes")]
+
+
+async def receive(reader: asyncio.StreamReader) -> tuple[dict[str, Any], list[bytes]]:
+    """Read a message; raises IncompleteReadError (an EOFError) where the other side has gone."""
+    size = int.from_bytes(await reader.readexactly(_LENGTH), "big")
+    header = json.loads(await reader.readexactly(size))
+    return header, [await reader.readexactly(size) for size in header.pop("sizes")]
+
+
+def _exactly(file: BinaryIO, size: int) -> bytes:
+    data = file.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
