@@ -8,7 +8,7 @@ import io
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,21 @@ from showtell.photo_files import printable
 
 Resize = Literal["squash", "crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic", "nearest", "lanczos"]
-Photo: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any]"
+
+
+class StoredPhoto(Protocol):
+    """A photo that is not a file on disk, as in a shard: its bytes are read when they are needed.
+
+    What it has as `filename` is its name in messages.
+    """
+
+    def read_bytes(self) -> bytes:
+        """Return the encoded photo."""
+
+
+Photo: TypeAlias = (
+    "str | os.PathLike[str] | bytes | BinaryIO | StoredPhoto | Image.Image | NDArray[Any]"
+)
 
 MAX_PIXELS = 178_956_970  # what Pillow refuses too; at 3 bytes each it is half a gigabyte
 _LONGEST_REASON = 160
@@ -143,8 +157,8 @@ def open_photo(
 ) -> Image.Image:
     """Read a photo as an upright RGB image: first frame, orientation applied, alpha on white.
 
-    `source` is a path, an encoded photo as bytes or binary file, a PIL image, or an array:
-    [height, width] or [height, width, 1, 3 or 4], uint8, uint16, bool, or float in 0 to 1.
+    `source` is a path, an encoded photo as bytes, binary file or `StoredPhoto`, a PIL image, or an
+    array: [height, width] or [height, width, 1, 3 or 4], uint8, uint16, bool, or float in 0 to 1.
     With `preprocessing` a large JPEG is decoded at a fraction of its size, at least twice what
     `prepare` needs. An encoded photo of more than `max_pixels` is not decoded.
 
@@ -163,6 +177,8 @@ def open_photo(
                 return _decode(file, preprocessing, max_pixels)
         if hasattr(source, "read"):
             return _decode(source, preprocessing, max_pixels)
+        if hasattr(source, "read_bytes"):
+            return _decode(io.BytesIO(source.read_bytes()), preprocessing, max_pixels)
     except PhotoError as error:
         raise PhotoError(f"{name}: {error}") from error.__cause__
     except MissingExtraError as error:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from showtell.data.shards import ShardPhoto
 from showtell.data.table import CaptionedPhoto
 from showtell.errors import DatasetError, PhotoError
 from showtell.image import Preprocessing, open_photo, prepare
@@ -64,6 +65,9 @@ def cache_key(
     settings = [2, encoder, preprocessing.to_dict(), view, list(names)]
     digest.update(json.dumps(settings, sort_keys=True).encode())
     for photo in photos:
+        if isinstance(photo.path, ShardPhoto):
+            digest.update(f"{photo.name}\0{photo.path.sha256}\n".encode("utf-8", "surrogateescape"))
+            continue
         try:
             stat = photo.path.stat()
             mark = f"{photo.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from showtell.data import beside, coco, flickr8k, flickr30k, kaggle, karpathy, own
 from showtell.data.listing import Layout, Listing
+from showtell.data.shards import OnBroken, is_shards, read_shards
+from showtell.data.shards_files import parse_address
 from showtell.data.table import CaptionedPhoto, Dataset
 from showtell.errors import DatasetError
 from showtell.photo_files import printable
@@ -32,8 +34,11 @@ LAYOUTS: tuple[Layout, ...] = (
 _NAMED = 3  # broken lines that an error names
 
 
-def open_dataset(directory: Path) -> Dataset:
-    """Read a captioned dataset: a folder of a known layout, or one caption file.
+def open_dataset(directory: Path | str, *, on_broken: OnBroken = "fail") -> Dataset:
+    """Read a captioned dataset: a folder of a known layout, one caption file, or shards.
+
+    Shards may lie at any address of fsspec, such as s3://bucket/flickr8k; `on_broken` says what
+    becomes of one that is gone or cut off, see `read_shards`.
 
     Photos that are not on disk or have no caption are left out, with one warning; no photo is
     decoded (`check_dataset` does that and names each). Photos stand in the order of the split
@@ -41,6 +46,9 @@ def open_dataset(directory: Path) -> Dataset:
     Raises DatasetError where the layout is unknown, lines are broken (it names the first ones) or
     nothing is left.
     """
+    address = parse_address(directory)
+    if is_shards(address):
+        return read_shards(address, on_broken)
     listing = read_listing(Path(directory))
     _refuse_broken_lines(listing)
     photos = usable_photos(listing)

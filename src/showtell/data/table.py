@@ -6,25 +6,36 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from showtell.data.shards import ShardPhoto
 
 SPLITS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionedPhoto:
-    """One photo with its captions; `split` is None where official lists leave the photo out."""
+    """One photo with its captions; `split` is None where official lists leave the photo out.
+
+    `path` is a loose file's, or a place in a shard: `open_photo` and `Captioner` take both, and
+    both have `read_bytes()`.
+    """
 
     name: str
-    path: Path
+    path: Path | ShardPhoto
     captions: tuple[str, ...]
     split: str | None
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A captioned dataset on disk: in the order of its split lists, else of its caption file."""
+    """A captioned dataset: in the order of its split lists, else of its caption file.
 
-    root: Path
+    `root` is its folder, or the address of its shards.
+    """
+
+    root: Path | str
     layout: str
     photos: tuple[CaptionedPhoto, ...]
 

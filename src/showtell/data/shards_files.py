@@ -1,0 +1,162 @@
+"""Files of a shard folder on this machine's disk, or at any address that fsspec opens.
+
+The disk needs nothing but the standard library, so that the light install reads shards; an
+address such as s3://bucket/flickr8k needs fsspec and the package that it names for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias, cast
+
+from showtell.errors import DatasetError, MissingExtraError
+
+Address: TypeAlias = "Path | str"
+
+INDEX = "index.json"
+_SKIP = 1 << 20  # bytes that are read over rather than sought past: a request costs more
+
+
+class UnreadableFileError(DatasetError):
+    """A file of a shard folder is gone, cannot be read, or is shorter than asked for."""
+
+
+def parse_address(text: str | Path) -> Address:
+    """Return the folder that a person named: an address with `://` as text, else a path.
+
+    The folder's index may be named instead of the folder.
+    """
+    if isinstance(text, Path) or "://" not in text:
+        path = Path(text)
+        return path.parent if path.name == INDEX else path
+    return text.rstrip("/").removesuffix(f"/{INDEX}")
+
+
+def join(folder: Address, name: str) -> Address:
+    """Return the address of a file in a folder."""
+    return folder / name if isinstance(folder, Path) else f"{folder}/{name}"
+
+
+def read_whole(address: Address) -> bytes:
+    """Return a file's bytes. Raises UnreadableFileError."""
+    with _reading(address):
+        if isinstance(address, Path):
+            return address.read_bytes()
+        system, path = _system(address)
+        return bytes(system.cat_file(path))
+
+
+def read_range(address: Address, start: int, size: int) -> bytes:
+    """Return `size` bytes of a file from `start` on.
+
+    Raises UnreadableFileError, also where the file ends before.
+    """
+    with _reading(address):
+        if isinstance(address, Path):
+            with address.open("rb") as file:
+                file.seek(start)
+                data = file.read(size)
+        else:
+            system, path = _system(address)
+            data = bytes(system.cat_file(path, start=start, end=start + size))
+    if len(data) != size:
+        raise _cut_off(address, start + len(data))
+    return data
+
+
+def size_of(address: Address) -> int | None:
+    """Return a file's size, None where its server does not say. Raises UnreadableFileError."""
+    with _reading(address):
+        if isinstance(address, Path):
+            return address.stat().st_size
+        system, path = _system(address)
+        size = system.info(path).get("size")
+        return None if size is None else int(size)
+
+
+def files_in(folder: Address) -> list[str]:
+    """Return the sorted names of the files in a folder. Raises UnreadableFileError."""
+    with _reading(folder):
+        if isinstance(folder, Path):
+            return sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+        system, path = _system(folder)
+        entries = system.ls(path, detail=True)
+        return sorted(
+            str(entry["name"]).rpartition("/")[2] for entry in entries if entry["type"] == "file"
+        )
+
+
+@contextmanager
+def opened(address: Address) -> Iterator[BinaryIO]:
+    """Open a file to be read from its beginning. Raises UnreadableFileError."""
+    with _reading(address):
+        if isinstance(address, Path):
+            file: Any = address.open("rb")
+        else:
+            system, path = _system(address)
+            file = system.open(path, "rb")
+    with file:
+        yield cast(BinaryIO, file)
+
+
+class Forward:
+    """A file read front to back: what is skipped is read over, or sought past where it is long."""
+
+    def __init__(self, address: Address, file: BinaryIO) -> None:
+        self.address, self.file = address, file
+        self.place = 0
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return `size` bytes from `start` on, which lies not before the end of the last.
+
+        Raises UnreadableFileError, also where the file ends before.
+        """
+        with _reading(self.address):
+            gap = start - self.place
+            if gap > _SKIP and self.file.seekable():
+                self.file.seek(start)
+            else:
+                while gap > 0 and (passed := len(self.file.read(min(gap, _SKIP)))):
+                    gap -= passed
+            data = self.file.read(size)
+            while len(data) < size and (more := self.file.read(size - len(data))):
+                data += more
+        self.place = start + len(data)
+        if len(data) != size:
+            raise _cut_off(self.address, self.place)
+        return data
+
+
+def _system(address: str) -> tuple[Any, str]:
+    """Return fsspec's file system of an address, and the path in it."""
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError:
+        raise MissingExtraError(f"{address}: reading from an address", "train") from None
+    try:
+        system, path = url_to_fs(address)
+    except ImportError as error:  # "Install s3fs to access S3"
+        raise DatasetError(f"{address}: {error}") from None
+    except ValueError as error:
+        raise DatasetError(f"{address}: {error}: give a folder or an address of fsspec") from None
+    return system, str(path)
+
+
+@contextmanager
+def _reading(address: Address) -> Iterator[None]:
+    """Turn what a file system raises, which for HTTP and S3 may be anything, into one error."""
+    try:
+        yield
+    except DatasetError:
+        raise
+    except FileNotFoundError:
+        raise UnreadableFileError(f"{address}: gone: there is no such file") from None
+    except Exception as error:
+        why = getattr(error, "strerror", None) or " ".join(str(error).split()) or repr(error)
+        raise UnreadableFileError(f"{address}: cannot be read ({why[:160]})") from error
+
+
+def _cut_off(address: Address, end: int) -> UnreadableFileError:
+    return UnreadableFileError(f"{address}: cut off: it ends at byte {end}")
