@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -183,6 +185,7 @@ def test_no_ngram_repeats_when_asked() -> None:
             for h in found:
                 ngrams = [h.tokens[i : i + n] for i in range(len(h.tokens) - n + 1)]
                 assert len(set(ngrams)) == len(ngrams)
+                assert not any(a == b for a, b in pairwise(h.tokens))
 
 
 def test_photo_without_usable_numbers_gets_no_caption_and_harms_no_other() -> None:

@@ -37,6 +37,7 @@ class DecodingDefaults:
     beam: int = 3
     length_penalty: float = 1.0
     max_length: int = 24
+    no_repeat_ngram: int = 0
 
 
 @dataclass

@@ -8,6 +8,7 @@ its second.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -79,9 +80,7 @@ def _hypotheses(
             pixels.append(prepare(image, bundle.manifest.preprocessing))
             kept.append(photo)
         if pixels:
-            found += beam_search(
-                model, model.encode(np.stack(pixels)), beam=settings.beam,
-                length_penalty=settings.length_penalty, max_length=settings.max_length,
-                nbest=min(2, settings.beam),
-            )  # fmt: skip
+            encoded = model.encode(np.stack(pixels))
+            nbest = min(2, settings.beam)
+            found += beam_search(model, encoded, nbest=nbest, **asdict(settings))
     return kept, found

@@ -88,7 +88,7 @@ class Captioner:
     def caption(  # type: ignore[overload-overlap]
         self, photos: Photo, *, strategy: Strategy = ..., beam: int | None = ..., nbest: int = ...,
         length_penalty: float | None = ..., max_length: int | None = ...,
-        no_repeat_ngram: int = ..., groups: int | None = ..., diversity: float = ...,
+        no_repeat_ngram: int | None = ..., groups: int | None = ..., diversity: float = ...,
         seed: int = ..., temperature: float = ..., top_k: int = ..., top_p: float = ...,
         batch_size: int = ...,
     ) -> Caption: ...  # fmt: skip
@@ -97,7 +97,7 @@ class Captioner:
     def caption(
         self, photos: Iterable[Photo], *, strategy: Strategy = ..., beam: int | None = ...,
         nbest: int = ..., length_penalty: float | None = ..., max_length: int | None = ...,
-        no_repeat_ngram: int = ..., groups: int | None = ..., diversity: float = ...,
+        no_repeat_ngram: int | None = ..., groups: int | None = ..., diversity: float = ...,
         seed: int = ..., temperature: float = ..., top_k: int = ..., top_p: float = ...,
         batch_size: int = ...,
     ) -> Iterator[Caption]: ...  # fmt: skip
@@ -111,7 +111,7 @@ class Captioner:
         nbest: int = 1,
         length_penalty: float | None = None,
         max_length: int | None = None,
-        no_repeat_ngram: int = 0,
+        no_repeat_ngram: int | None = None,
         groups: int | None = None,
         diversity: float = 0.5,
         seed: int = 0,
@@ -129,12 +129,12 @@ class Captioner:
 
         `strategy` is `beam` (default), `diverse` beam search, `sample`, or `mbr`: of the ten best
         of a beam, the one that agrees most with the others (minimum Bayes risk; better captions
-        for two to three times the work). `beam`, `length_penalty` and `max_length` are the
-        model's own by default; a beam not given is at least as wide as `nbest`. `nbest` - 1
-        alternatives come with each caption. `groups` and `diversity` are for `diverse`; `seed`,
-        `temperature` (1 is the model's own distribution, whose tail is junk), `top_k` (0: all
-        words) and `top_p` for `sample`, by which a photo at the same place of the input always
-        draws the same.
+        for two to three times the work). `beam`, `length_penalty`, `max_length` and
+        `no_repeat_ngram` are the model's own by default; a beam not given is at least as wide as
+        `nbest`. `nbest` - 1 alternatives come with each caption. `groups` and `diversity` are for
+        `diverse`; `seed`, `temperature` (1 is the model's own distribution, whose tail is junk),
+        `top_k` (0: all words) and `top_p` for `sample`, by which a photo at the same place of the
+        input always draws the same.
 
         Raises ValueError where an option is out of range.
         """

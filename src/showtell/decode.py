@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from showtell.vocabulary import END, SPECIAL_WORDS, START
@@ -82,7 +83,8 @@ def beam_search(
     candidates is finished. A photo stops when `beam` have finished or the best finished cannot be
     beaten. Where too few finish within `max_length` tokens (END included), the best unfinished
     ones follow. PAD, START and UNKNOWN are never emitted and no caption is empty; equal candidates
-    go by hypothesis, then by word id. `no_repeat_ngram=n` forbids an n-gram to occur twice.
+    go by hypothesis, then by word id. `no_repeat_ngram=n` forbids an n-gram to occur twice, and a
+    word to follow itself.
 
     A photo's list is empty only where the decoder gives no word any probability (NaN or -inf).
     Raises ValueError where an option is out of range.
@@ -367,12 +369,19 @@ def best_words(
 
 
 def _without_repeats(words: Floats, past: Integers, n: int) -> Floats:
-    """Forbid words that would complete an n-gram that stands in `past` [photos, width, tokens]."""
-    words = words.copy()
+    """Forbid the last word of `past` [photos, width, tokens] and what completes an n-gram of it.
+
+    Paulus, Xiong and Socher, A Deep Reinforced Model for Abstractive Summarization, 2018.
+    """
     length = past.shape[2]
-    tail = past[:, :, length - n + 1 :]  # (photos, width, n - 1)
-    for start in range(length - n + 1):
-        same = (past[:, :, start : start + n - 1] == tail).all(axis=2)
-        photo, row = np.nonzero(same)
-        words[photo, row, past[photo, row, start + n - 1] - FIRST_WORD] = _NEVER
+    if not length:
+        return words
+    words = words.copy()
+    photos, rows = np.indices(past.shape[:2])
+    words[photos, rows, past[:, :, -1] - FIRST_WORD] = _NEVER
+    if length >= n:
+        grams = sliding_window_view(past, n, axis=2)  # (photos, width, places, n)
+        same = (grams[..., :-1] == past[:, :, None, length - n + 1 :]).all(axis=3)
+        photo, row, place = np.nonzero(same)
+        words[photo, row, grams[photo, row, place, -1] - FIRST_WORD] = _NEVER
     return words

@@ -55,7 +55,7 @@ class Decoding:
     def of(
         cls, defaults: DecodingDefaults, *, strategy: Strategy = "beam", beam: int | None = None,
         nbest: int = 1, length_penalty: float | None = None, max_length: int | None = None,
-        no_repeat_ngram: int = 0, groups: int | None = None, diversity: float = 0.5,
+        no_repeat_ngram: int | None = None, groups: int | None = None, diversity: float = 0.5,
         seed: int = 0, temperature: float = 0.5, top_k: int = 0, top_p: float = 1.0,
     ) -> Decoding:  # fmt: skip
         """Return the options of `Captioner.caption`, those not given as the model has them.
@@ -68,8 +68,11 @@ class Decoding:
             nbest=nbest,
             length_penalty=defaults.length_penalty if length_penalty is None else length_penalty,
             max_length=defaults.max_length if max_length is None else max_length,
-            no_repeat_ngram=no_repeat_ngram, groups=groups, diversity=diversity,
-            seed=seed, temperature=temperature, top_k=top_k, top_p=top_p,
+            no_repeat_ngram=(
+                defaults.no_repeat_ngram if no_repeat_ngram is None else no_repeat_ngram
+            ),
+            groups=groups, diversity=diversity, seed=seed, temperature=temperature,
+            top_k=top_k, top_p=top_p,
         )  # fmt: skip
 
     def run(self, model: Decoder, features: Arrays, indices: list[int]) -> list[list[Hypothesis]]:

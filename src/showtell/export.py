@@ -7,7 +7,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -257,11 +257,7 @@ def check_parity(
     """
     onnx_model = OnnxModel(bundle)
     torch_decoder = TorchDecoder(trained.model.decoder)
-    options = bundle.manifest.decoding
-    search: dict[str, Any] = {
-        "beam": options.beam, "length_penalty": options.length_penalty,
-        "max_length": options.max_length,
-    }  # fmt: skip
+    search = asdict(bundle.manifest.decoding)
     count = same = 0
     difference = 0.0
     for pixels in _pixels_of(bundle, dataset, photos):

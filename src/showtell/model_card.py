@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from showtell.bundle import Manifest
+from showtell.bundle import DecodingDefaults, Manifest
 from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
 
 TERMS = {
@@ -45,8 +45,7 @@ def model_card(manifest: Manifest, vocabulary: Vocabulary, notes: str = "") -> s
         f" LSTM of {decoder.get('hidden', '?')}, {len(vocabulary) - len(SPECIAL_WORDS)} words",
         f"- Photos: {manifest.preprocessing.height} x {manifest.preprocessing.width} pixels,"
         f" {manifest.preprocessing.resize}",
-        f"- Decoding: beam {manifest.decoding.beam}, length penalty"
-        f" {manifest.decoding.length_penalty:g}, at most {manifest.decoding.max_length} tokens",
+        f"- Decoding: {_decoding(manifest.decoding)}",
         "- Precision: " + ", ".join(f"{part} {p}" for part, p in manifest.precision.items()),
         f"- Trained on: {training.get('dataset', '?')}, {seen.get('count', '?')} photos with"
         f" {seen.get('captions', '?')} captions, {training.get('seconds', 0) / 60:.0f} minutes",
@@ -67,6 +66,14 @@ def model_card(manifest: Manifest, vocabulary: Vocabulary, notes: str = "") -> s
         "",
     ]
     return "\n".join(lines)
+
+
+def _decoding(decoding: DecodingDefaults) -> str:
+    repeats = f", no {decoding.no_repeat_ngram} words in a row twice"
+    return (
+        f"beam {decoding.beam}, length penalty {decoding.length_penalty:g}, at most"
+        f" {decoding.max_length} tokens" + (repeats if decoding.no_repeat_ngram else "")
+    )
 
 
 def _members(decoder: dict[str, Any]) -> str:

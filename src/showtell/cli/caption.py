@@ -71,8 +71,7 @@ STDIN = "-"
 @click.option(
     "--no-repeat-ngram",
     type=click.IntRange(0),
-    default=0,
-    help="No sequence of so many words occurs twice.",
+    help="No sequence of so many words occurs twice, no word after itself.  [default: the model's]",
 )
 @click.option("--groups", type=click.IntRange(1), help="Groups of --strategy diverse.")
 @click.option(

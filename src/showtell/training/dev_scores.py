@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from showtell.data.table import CaptionedPhoto
 from showtell.decode import beam_search
 from showtell.image import open_photo, prepare
 from showtell.nets.model import CaptionModel, TorchDecoder
+from showtell.training.distributed import ALONE, Ranks
 from showtell.training.words import word_precision, word_shares
 from showtell.vocabulary import Vocabulary
 
@@ -23,13 +24,17 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class DevScores:
-    """Judges a model on photos, by cached `features` or, without them, by `encode` of pixels."""
+    """Judges a model on photos, by cached `features` or, without them, by `encode` of pixels.
+
+    Every rank looks at its share of the photos, and has what all of them found.
+    """
 
     model: CaptionModel
     vocabulary: Vocabulary
     photos: Sequence[CaptionedPhoto]
     features: Features | None
     encode: Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]
+    ranks: Ranks = ALONE
 
     def captions(self, decoding: DecodingDefaults) -> list[str]:
         """Return a caption for each photo."""
@@ -37,12 +42,9 @@ class DevScores:
         decoder = TorchDecoder(self.model.decoder, device)
         said: list[str] = []
         for rows in self._batches():
-            found = beam_search(
-                decoder, self._features(rows), beam=decoding.beam,
-                length_penalty=decoding.length_penalty, max_length=decoding.max_length,
-            )  # fmt: skip
+            found = beam_search(decoder, self._features(rows), **asdict(decoding))
             said += [self.vocabulary.decode(own[0].tokens if own else ()) for own in found]
-        return said
+        return self.ranks.put_together(said, len(self.photos))
 
     def cider(self, captions: Sequence[str]) -> float:
         """Return the CIDEr of captions, one for each photo."""
@@ -53,12 +55,13 @@ class DevScores:
     def word_precision(self) -> float:
         """Return the mean average precision of the words that captions of the photos hold."""
         device = next(self.model.parameters()).device
-        pooled = [self._encoded(rows)["pooled"] for rows in self._batches()]
-        seen = torch.from_numpy(np.concatenate(pooled)).to(device)
+        own = [pooled for rows in self._batches() for pooled in self._encoded(rows)["pooled"]]
+        pooled = self.ranks.put_together(own, len(self.photos))
+        seen = torch.from_numpy(np.stack(pooled)).to(device)
         return word_precision(self.model, seen, word_shares(self.photos, self.vocabulary))
 
-    def _batches(self) -> list[range]:
-        rows = range(len(self.photos))
+    def _batches(self) -> list[Sequence[int]]:
+        rows = self.ranks.mine(range(len(self.photos)))
         return [rows[start : start + BATCH] for start in rows[::BATCH]]
 
     def _features(self, rows: Sequence[int]) -> dict[str, NDArray[np.float32]]:

@@ -92,9 +92,12 @@ class Recipe:
     min_count: int = 5  # words that are rarer in training captions become <unknown>
     max_words: int = 24  # longer training captions are cut
     captions_per_photo: int = 5  # captions drawn for each photo and step
-    batch_photos: int = 32  # photos a step
+    batch_photos: int = 32  # photos a step, on all ranks together
+    accumulate: int = 1  # parts of a rank's batch, one after the other: less memory, the same step
     views: tuple[str, ...] = ("plain",)  # cached features: plain, flip
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False  # torch.compile the encoder: pays on a GPU, after a minute or two
+    workers: int = 0  # processes that read batches; 0: a thread, on a GPU as many as there are cores
     dev_photos: int = 500  # the best checkpoint is chosen on that many first dev photos; 0: all
     patience: int = 0  # epochs without a better dev score before a stage ends; 0: never
     save_minutes: float = 5.0  # between two checkpoints within an epoch
@@ -111,6 +114,8 @@ class Recipe:
         _check(self.max_words >= 1, "max_words", "must be at least 1")
         _check(self.captions_per_photo >= 1, "captions_per_photo", "must be at least 1")
         _check(self.batch_photos >= 1, "batch_photos", "must be at least 1")
+        _check(self.accumulate >= 1, "accumulate", "must be at least 1")
+        _check(self.workers >= 0, "workers", "must not be negative")
         _check(self.patience >= 0, "patience", "must not be negative")
         _check(self.dev_photos >= 0, "dev_photos", "must not be negative")
         wrong = [view for view in self.views if view not in VIEWS]
@@ -119,9 +124,11 @@ class Recipe:
         _check(self.seed >= 0, "seed", "must not be negative")
         _check(self.save_minutes >= 0, "save_minutes", "must not be negative")
         _check(self.save_steps >= 0, "save_steps", "must not be negative")
-        _check(self.decoding.beam >= 1, "decoding.beam", "must be at least 1")
-        _check(self.decoding.max_length >= 1, "decoding.max_length", "must be at least 1")
-        _check(self.decoding.length_penalty >= 0, "decoding.length_penalty", "must not be negative")
+        decoding = self.decoding
+        _check(decoding.beam >= 1, "decoding.beam", "must be at least 1")
+        _check(decoding.max_length >= 1, "decoding.max_length", "must be at least 1")
+        _check(decoding.length_penalty >= 0, "decoding.length_penalty", "must not be negative")
+        _check(decoding.no_repeat_ngram >= 0, "decoding.no_repeat_ngram", "must not be negative")
 
     @property
     def learns_words(self) -> bool:
