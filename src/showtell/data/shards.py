@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = "showtell shards"
 VERSION = 1
+OTHER_SUFFIX = ".photo"  # of a member whose photo has no suffix that says what it is
 DAMAGED = "damaged: its checksum is another than when it was packed"
 OnBroken = Literal["fail", "skip"]
 

@@ -19,7 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from showtell.data.shards import VERSION, Shard, ShardIndex, ShardPhoto, index_json, open_index
+from showtell.data.shards import (
+    OTHER_SUFFIX,
+    VERSION,
+    Shard,
+    ShardIndex,
+    ShardPhoto,
+    index_json,
+    open_index,
+)
 from showtell.data.shards_files import INDEX
 from showtell.data.table import SPLITS, CaptionedPhoto, Dataset
 from showtell.errors import DatasetError, PhotoError
@@ -219,7 +227,7 @@ def _read(photo: CaptionedPhoto) -> bytes:
 def _suffix(name: str) -> str:
     """Return the end of a photo's name by which readers of WebDataset tell what it is."""
     suffix = Path(name).suffix.lower()
-    return suffix if suffix in SUFFIXES else ".photo"
+    return suffix if suffix in SUFFIXES else OTHER_SUFFIX
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
