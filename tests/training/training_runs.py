@@ -33,7 +33,9 @@ TINY: dict[str, Any] = {
         {"epochs": 2, "average": 0.9, "train_encoder": "all", "crop": 0.7},
     ],
 }
-TIMES = ("captions_per_second", "seconds", "peak_memory_gib")
+TIMES = (
+    "captions_per_second", "photos_per_second", "share_waited", "seconds", "peak_memory_gib",
+)  # fmt: skip
 STEPS = 4  # an epoch: 20 training photos of 24, six a step
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -37,6 +38,8 @@ def train(
             raise
         raise MissingExtraError("training", "train") from None
     run_training(load_recipe(recipe, overrides), data, output, resume=resume)
-    click.echo(
-        f"{output}: trained. Next: showtell evaluate {output} --data {data} --split dev", err=True
-    )
+    if os.environ.get("RANK", "0") == "0":  # of those that torchrun started, one speaks for all
+        click.echo(
+            f"{output}: trained. Next: showtell evaluate {output} --data {data} --split dev",
+            err=True,
+        )

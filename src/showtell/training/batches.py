@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -13,11 +14,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import ImageEnhance
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from showtell.data.features import Features, see
 from showtell.data.table import CaptionedPhoto
 from showtell.image import Preprocessing, open_photo, prepare
 from showtell.nets.recurrent import Packing
+from showtell.training.distributed import ALONE, Ranks
 from showtell.training.mixing import drawn_in_epoch
 from showtell.training.recipe import Recipe, Stage
 from showtell.vocabulary import END, PAD, START, Vocabulary
@@ -26,12 +29,31 @@ _SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
+class Part:
+    """What one batch is of a step whose photos are parted among ranks and, perhaps, in time.
+
+    The step has `photos` and `tokens`; `first` photos of it come before this batch's. `of_photos`
+    and `of_tokens` are this batch's shares of them, 0 where it only keeps a rank in step;
+    `of_time` is the share of photos that all ranks have in this one of a step's accumulated parts.
+    """
+
+    first: int
+    photos: int
+    tokens: int
+    of_photos: float
+    of_tokens: float
+    of_time: float
+    seed: int
+
+
+@dataclass(frozen=True)
 class Batch:
     """Captions of some photos, `captions_per_photo` rows each, grouped by photo.
 
     `features` or `pixels` have one row a photo; `inputs` and `targets` are [rows, steps] padded
     ids, the caption after START and the caption before END; `packing` says which are real;
-    `photos` are the photos' numbers in the training split.
+    `photos` are the photos' numbers in the training split; `part` says of which step they are how
+    much.
     """
 
     features: dict[str, Tensor]
@@ -39,18 +61,32 @@ class Batch:
     targets: Tensor
     packing: Packing
     photos: tuple[int, ...] = ()
+    part: Part | None = None
+
+    @property
+    def step_size(self) -> tuple[int, int]:
+        """The photos and tokens of the whole step that this is, or is a part of."""
+        if self.part:
+            return self.part.photos, self.part.tokens
+        return len(self.photos), sum(self.packing.sizes)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
         if device.type == "cpu":
             return self
-        packing = Packing(
-            self.packing.order.to(device), self.packing.sizes, self.packing.index.to(device),
-            self.packing.rows, self.packing.steps,
-        )  # fmt: skip
-        moved = {k: v.to(device, non_blocking=True) for k, v in self.features.items()}
-        inputs, targets = self.inputs.to(device), self.targets.to(device)
-        return Batch(moved, inputs, targets, packing, self.photos)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in memory from which a GPU takes it while it computes."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        packing = replace(
+            self.packing, order=change(self.packing.order), index=change(self.packing.index)
+        )
+        features = {name: change(values) for name, values in self.features.items()}
+        inputs, targets = change(self.inputs), change(self.targets)
+        return replace(self, features=features, inputs=inputs, targets=targets, packing=packing)
 
 
 class Source(Protocol):
@@ -96,7 +132,11 @@ class Pixels:
         self.preprocessing = preprocessing
         self.crop = crop
         self.color = color
-        self.pool = ThreadPoolExecutor(2)
+
+    @cached_property
+    def pool(self) -> ThreadPoolExecutor:
+        """Threads that read photos, of the process that first asks for some."""
+        return ThreadPoolExecutor(2)
 
     def take(
         self, photos: Sequence[int], flips: Sequence[bool], seed: Sequence[int]
@@ -136,10 +176,15 @@ class CaptionBatches:
 
     def __init__(
         self, photos: Sequence[CaptionedPhoto], usable: Sequence[int], vocabulary: Vocabulary,
-        recipe: Recipe, mixed: int = 0,
+        recipe: Recipe, mixed: int = 0, *, ranks: Ranks = ALONE, workers: int = 0,
+        pin: bool = False,
     ) -> None:  # fmt: skip
-        """Take photos, the last `mixed` of which are old: an epoch draws some of them."""
-        self.recipe = recipe
+        """Take photos, the last `mixed` of which are old: an epoch draws some of them.
+
+        `workers` processes make batches ready, or without any a thread; `pin` them for a GPU.
+        """
+        self.recipe, self.ranks = recipe, ranks
+        self.workers, self.pin = workers, pin
         self.usable = np.asarray(usable, np.int64)
         self.captions: list[list[_Caption]] = []
         for photo in photos:
@@ -159,17 +204,26 @@ class CaptionBatches:
     def epoch(
         self, source: Source, stage: Stage, stage_number: int, epoch: int, first: int = 0
     ) -> Iterator[Batch]:
-        """Yield the batches of one epoch from step `first` on, the next made ready meanwhile."""
-        seed = (self.recipe.seed, stage_number, epoch)
-        order = self._order(seed)
+        """Yield this rank's batches of one epoch from step `first` on, the next ready meanwhile.
+
+        There are `accumulate` batches for each step, as the recipe says.
+        """
+        place = (self.recipe.seed, stage_number, epoch)
         flip = stage.flip if stage.train_encoder != "none" else "flip" in self.recipe.views
+        todo = _Todo(self, source, self._order(place), place, flip, first)
+        if self.workers:
+            yield from DataLoader(
+                todo, batch_size=None, num_workers=self.workers, pin_memory=self.pin
+            )
+            return
         with ThreadPoolExecutor(1) as pool:
             ahead: Future[Batch] | None = None
-            for step in range(first, len(self)):
-                current = ahead or pool.submit(self._batch, source, order, seed, step, flip)
-                if step + 1 < len(self):
-                    ahead = pool.submit(self._batch, source, order, seed, step + 1, flip)
-                yield current.result()
+            for number in range(len(todo)):
+                current = ahead or pool.submit(todo.__getitem__, number)
+                if number + 1 < len(todo):
+                    ahead = pool.submit(todo.__getitem__, number + 1)
+                batch = current.result()
+                yield batch.pin_memory() if self.pin else batch
 
     def _order(self, seed: tuple[int, ...]) -> NDArray[np.int64]:
         random = np.random.default_rng(seed)
@@ -178,12 +232,13 @@ class CaptionBatches:
         drawn = random.choice(self.old, self.drawn, replace=False)
         return random.permutation(np.concatenate([self.new, drawn]))
 
-    def _batch(
-        self, source: Source, order: NDArray[np.int64], seed: tuple[int, ...], step: int, flip: bool
-    ) -> Batch:
-        random = np.random.default_rng((*seed, step))
+    def choose(
+        self, order: NDArray[np.int64], place: tuple[int, ...], step: int, flip: bool
+    ) -> tuple[list[int], list[_Caption], list[bool]]:
+        """Return a whole step's photos, their captions, and which photos are mirrored."""
+        random = np.random.default_rng((*place, step))
         size, width = self.recipe.batch_photos, self.recipe.captions_per_photo
-        photos = order[step * size : (step + 1) * size].tolist()
+        photos: list[int] = order[step * size : (step + 1) * size].tolist()
         chosen: list[_Caption] = []
         flips: list[bool] = []
         for photo in photos:
@@ -194,8 +249,52 @@ class CaptionBatches:
             mine = [captions[i] for i in picks]
             flips.append(bool(flip and random.random() < 0.5 and not any(c.sided for c in mine)))
             chosen += mine
-        features = source.take(photos, flips, (*seed, step))
-        return replace(collate(features, [c.ids for c in chosen]), photos=tuple(photos))
+        return photos, chosen, flips
+
+
+@dataclass(frozen=True)
+class _Todo(Dataset[Batch]):
+    """One rank's batches of an epoch by number, each made from its number alone."""
+
+    batches: CaptionBatches
+    source: Source
+    order: NDArray[np.int64]
+    place: tuple[int, ...]
+    flip: bool
+    first: int
+
+    def __len__(self) -> int:
+        return (len(self.batches) - self.first) * self.batches.recipe.accumulate
+
+    def __getitem__(self, number: int) -> Batch:
+        recipe, ranks = self.batches.recipe, self.batches.ranks
+        step, turn = divmod(number, recipe.accumulate)
+        step += self.first
+        width = recipe.captions_per_photo
+        photos, captions, flips = self.batches.choose(self.order, self.place, step, self.flip)
+        parts = ranks.count * recipe.accumulate
+        bounds = [len(photos) * n // parts for n in range(parts + 1)]
+        mine = ranks.rank * recipe.accumulate + turn
+        first, last = bounds[mine], bounds[mine + 1]
+        tokens = sum(len(caption.ids) + 1 for caption in captions)
+        own = sum(len(caption.ids) + 1 for caption in captions[first * width : last * width])
+        turns = range(turn, parts, recipe.accumulate)
+        now = sum(bounds[n + 1] - bounds[n] for n in turns)
+        part = Part(
+            first, len(photos), tokens, (last - first) / len(photos), own / tokens,
+            now / len(photos), step_seed(*self.place, step),
+        )  # fmt: skip
+        if first == last:  # more ranks than photos: one of them again, which counts nothing
+            first, last = 0, 1
+        photos, flips = photos[first:last], flips[first:last]
+        features = self.source.take(photos, flips, (*self.place, step))
+        batch = collate(features, [c.ids for c in captions[first * width : last * width]])
+        return replace(batch, photos=tuple(photos), part=part if parts > 1 else None)
+
+
+def step_seed(*place: int) -> int:
+    """Return the seed of a step's own randomness, from (seed, stage, epoch, step, ...)."""
+    return hash(place) & 0x7FFFFFFF
 
 
 def collate(features: dict[str, Tensor], captions: Sequence[Sequence[int]]) -> Batch:

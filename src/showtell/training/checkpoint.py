@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, contiguous_format, nn, optim
 
 from showtell.errors import TrainingError
+from showtell.training.distributed import ALONE, Ranks
 
 
 @dataclass
@@ -56,10 +57,11 @@ def read_json(path: Path) -> Any:
 
 
 class Checkpoints:
-    """The checkpoints of one run."""
+    """The checkpoints of one run, written and read by its first rank alone, for all."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, ranks: Ranks = ALONE) -> None:
         self.folder = run / "checkpoints"
+        self.ranks = ranks
 
     def save(self, name: str, tag: str, progress: Progress, **groups: dict[str, Tensor]) -> None:
         """Write `groups` (a safetensors file each) as the checkpoint `name` (`last`, `best`).
@@ -67,8 +69,10 @@ class Checkpoints:
         `tag` makes its folder's name. Raises TrainingError where the disk does not take it;
         what was there before stays.
         """
+        if not self.ranks.first:
+            return
         folder = self.folder / f"{name}-{tag}"
-        if self.has(name) and self._path(name) == folder:  # it stays until the new one is whole
+        if self._has(name) and self._path(name) == folder:  # it stays until the new one is whole
             folder = folder.with_name(f"{folder.name}-again")
         work = self.folder / f".{folder.name}.tmp"
         try:
@@ -98,19 +102,25 @@ class Checkpoints:
 
     def has(self, name: str) -> bool:
         """Say whether there is a checkpoint `name`."""
-        return (self.folder / f"{name}.json").is_file()
+        return self.ranks.by_first(lambda: self._has(name))
 
     def progress(self, name: str) -> Progress:
         """Read where the run stood at a checkpoint."""
-        return Progress(**read_json(self._path(name) / "progress.json"))
+        path = "progress.json"
+        return self.ranks.by_first(lambda: Progress(**read_json(self._path(name) / path)))
 
     def tensors(self, name: str, group: str) -> dict[str, Tensor]:
         """Read one group of a checkpoint."""
-        return read_tensors(self._path(name) / f"{group}.safetensors")
+        path = f"{group}.safetensors"
+        return self.ranks.by_first(lambda: read_tensors(self._path(name) / path))
 
     def has_group(self, name: str, group: str) -> bool:
         """Say whether a checkpoint holds a group of tensors."""
-        return (self._path(name) / f"{group}.safetensors").is_file()
+        path = f"{group}.safetensors"
+        return self.ranks.by_first(lambda: (self._path(name) / path).is_file())
+
+    def _has(self, name: str) -> bool:
+        return (self.folder / f"{name}.json").is_file()
 
     def _path(self, name: str) -> Path:
         return self.folder / Path(read_json(self.folder / f"{name}.json")["folder"]).name

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
@@ -30,8 +31,11 @@ class TrainingLog:
         from torch.utils.tensorboard import SummaryWriter
 
         self.board = SummaryWriter(str(run / "tensorboard"))
-        self.since, self.captions = time.perf_counter(), 0
         self.description = ""
+        self._begin()
+
+    def _begin(self) -> None:
+        self.since, self.captions, self.photos, self.waited = time.perf_counter(), 0, 0, 0.0
 
     def _drop_after(self, done: tuple[int, int, int]) -> None:
         if not self.path.is_file():
@@ -63,15 +67,25 @@ class TrainingLog:
         return self.progress
 
     def step(
-        self, stage: int, epoch: int, step: int, total: int, *, captions: int, **values: float
-    ) -> None:
-        """Note one step: to the bar always, to the log now and then."""
+        self, stage: int, epoch: int, step: int, total: int, *, captions: int, photos: int = 0,
+        waited: float = 0.0, **values: float,
+    ) -> None:  # fmt: skip
+        """Note one step: to the bar always, to the log now and then.
+
+        `captions` and `photos` are those of the step, `waited` the seconds it waited for them.
+        """
         self.captions += captions
+        self.photos += photos
+        self.waited += waited
         if step % STEP_EVERY and step != 1:
             return
         now = time.perf_counter()
-        values["captions_per_second"] = self.captions / max(1e-9, now - self.since)
-        self.since, self.captions = now, 0
+        seconds = max(1e-9, now - self.since)
+        values["captions_per_second"] = self.captions / seconds
+        values["photos_per_second"] = self.photos / seconds
+        values["share_waited"] = min(1.0, self.waited / seconds)
+        values |= gpu_use()
+        self._begin()
         self.progress.set_postfix(loss=f"{values['loss']:.3f}")
         self._write("step", stage, epoch, step=step, **values)
         for name, value in values.items():
@@ -85,7 +99,7 @@ class TrainingLog:
             self.board.add_scalar(f"epoch{stage}/{name}", value, epoch)
         said = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
         logger.info("%s: %s (%.0f s in all)", self.description, said, seconds)
-        self.since, self.captions = time.perf_counter(), 0
+        self._begin()
 
     def _write(self, event: str, stage: int, epoch: int, **values: float) -> None:
         entry = {"event": event, "stage": stage, "epoch": epoch}
@@ -97,3 +111,33 @@ class TrainingLog:
         """Close the files."""
         self.file.close()
         self.board.close()
+
+
+class NoLog(TrainingLog):
+    """The log of a rank that another one speaks for."""
+
+    def __init__(self) -> None:
+        self.description = ""
+
+    def bar(self, steps: int, first: int, description: str) -> Any:
+        """Return a progress bar that nobody sees."""
+        return tqdm(total=steps, disable=True)
+
+    def step(self, *place: Any, **values: Any) -> None:
+        """Note nothing."""
+
+    def epoch(self, *place: Any, **values: Any) -> None:
+        """Note nothing."""
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
+def gpu_use() -> dict[str, float]:
+    """Return how busy the GPU was of late, 0 to 1, where there is one and its driver can say."""
+    if not torch.cuda.is_initialized():
+        return {}
+    try:
+        return {"gpu_use": torch.cuda.utilization() / 100}
+    except (ModuleNotFoundError, RuntimeError):  # nvidia-ml-py is not installed, or has no access
+        return {}

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from showtell.errors import TrainingError
 from showtell.nets.model import CaptionModel
-from showtell.training.batches import Batch, CaptionBatches, Source
+from showtell.training.batches import Batch, CaptionBatches, Source, step_seed
 from showtell.training.checkpoint import (
     Checkpoints,
     Progress,
@@ -27,6 +27,7 @@ from showtell.training.checkpoint import (
     optimizer_tensors,
     trained_tensors,
 )
+from showtell.training.distributed import ALONE, AllRanksError, Ranks
 from showtell.training.log import TrainingLog
 from showtell.training.objectives import Objective
 from showtell.training.recipe import Recipe, Stage
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 Score = Callable[[int, int], float]  # (stage, epoch) -> CIDEr, or precision of words, on dev
 
 
-class InterruptedTrainingError(TrainingError):
+class InterruptedTrainingError(AllRanksError):
     """Training stopped because it was asked to; its last step is saved."""
 
 
@@ -117,6 +118,18 @@ class Average:
                     parameters[name].copy_(weight)
 
 
+class _Loss(nn.Module):
+    """A batch to its loss: the one call through which ranks add up their gradients."""
+
+    def __init__(self, model: CaptionModel, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.objective.loss(self.model, batch)
+
+
 @dataclass
 class StageLoop:
     """Trains one stage of a recipe; `score` judges an epoch by its captions of dev."""
@@ -133,9 +146,13 @@ class StageLoop:
     score: Score
     device: torch.device
     stop: Callable[[], bool]
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         self.model.encoder.set_trainable(self.stage.train_encoder)
+        # a head that another stage trains, or layers of an encoder behind its last map
+        unused = self.recipe.learns_words or self.stage.train_encoder != "none"
+        self.loss = self.ranks.parallel(_Loss(self.model, self.objective), unused=unused)
         named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
         self.groups = self._groups(named)
         self.names = [name for group in self.groups for name in group.pop("names")]
@@ -211,12 +228,12 @@ class StageLoop:
         first = progress.step
         batches = self.batches.epoch(self.source, self.stage, self.number, epoch, first)
         with self.log.bar(steps, first, f"stage {self.number + 1} epoch {epoch + 1}") as bar:
-            for batch in batches:
-                self._step(batch.to(self.device), progress, steps)
+            for parts in zip(*[batches] * self.recipe.accumulate, strict=True):
+                stop = self._step(parts, progress, steps, time.perf_counter() - started)
                 bar.update()
                 progress.seconds += time.perf_counter() - started
                 started = time.perf_counter()
-                self._maybe_save(progress, steps)
+                self._maybe_save(progress, steps, stop)
         loss = progress.loss_sum / max(1, progress.tokens)
         self._check_weights(progress)
         with self.average.applied(self.model) if self.average else contextlib.nullcontext():
@@ -232,11 +249,15 @@ class StageLoop:
         progress.epoch, progress.step, progress.loss_sum, progress.tokens = epoch + 1, 0, 0.0, 0
         self.save(progress)
 
-    def _step(self, batch: Batch, progress: Progress, steps: int) -> None:
-        """Take one step: the only place where weights change."""
+    def _step(self, parts: Sequence[Batch], progress: Progress, steps: int, waited: float) -> bool:
+        """Take one step: the only place where weights change. Says whether a rank is to stop.
+
+        `parts` are this rank's of the step's batch; their losses and gradients are added up, over
+        ranks too, to those of the whole.
+        """
         stage, epoch = self.stage, progress.epoch
-        seed = hash((self.recipe.seed, self.number, epoch, progress.step)) & 0x7FFFFFFF
-        torch.manual_seed(seed)
+        place = (self.recipe.seed, self.number, epoch, progress.step)
+        torch.manual_seed(step_seed(*place, *([] if self.ranks.first else [self.ranks.rank])))
         self.model.train()
         scale = learning_rate_scale(
             epoch * steps + progress.step, stage.epochs * steps, stage.warmup,
@@ -244,13 +265,10 @@ class StageLoop:
         )  # fmt: skip
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * scale * (_size(group["params"][0]) if group["relative"] else 1)
-        half = use_bfloat16(self.recipe, self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            loss = self.objective.loss(self.model, batch)
-        value = loss.item()
+        value, measured = self._backward(parts)
+        value, stop, *seen = self.ranks.sums([value, float(self.stop()), *measured.values()])
         if not math.isfinite(value):
             raise self._diverged(f"the loss is {value}", progress)
-        loss.backward()  # type: ignore[no-untyped-call]
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = float(nn.utils.clip_grad_norm_(parameters, stage.clip))
         if not math.isfinite(norm):
@@ -259,15 +277,33 @@ class StageLoop:
         self.optimizer.zero_grad(set_to_none=True)
         if self.average:
             self.average.update(self.model)
-        tokens = sum(batch.packing.sizes)
+        photos, tokens = parts[0].step_size
         progress.step += 1
         progress.loss_sum += value * tokens
         progress.tokens += tokens
         self.log.step(
             self.number, epoch, progress.step, epoch * steps + progress.step,
             loss=value, learning_rate=stage.learning_rate * scale, gradient_norm=norm,
-            captions=batch.packing.rows, **self.objective.values,
+            captions=photos * self.recipe.captions_per_photo, photos=photos, waited=waited,
+            **dict(zip(measured, seen, strict=True)),
         )  # fmt: skip
+        return bool(stop)
+
+    def _backward(self, parts: Sequence[Batch]) -> tuple[float, dict[str, float]]:
+        """Leave this rank's gradient of a step; return its loss and what was measured beside."""
+        value, measured = 0.0, dict[str, float]()
+        half = use_bfloat16(self.recipe, self.device)
+        for number, part in enumerate(parts, 1):
+            batch = part.to(self.device)
+            with self.ranks.adding(self.loss, number == len(parts)):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                    loss = self.loss(batch)
+                value += loss.item()
+                (loss * self.ranks.count).backward()  # of which the ranks' mean is taken
+            for name, of_part in self.objective.values.items():
+                share = batch.part.of_photos if batch.part else 1.0
+                measured[name] = measured.get(name, 0.0) + of_part * share
+        return value, measured
 
     def _check_weights(self, progress: Progress) -> None:
         """Stop before weights that are not finite take the place of good ones."""
@@ -276,19 +312,19 @@ class StageLoop:
             raise self._diverged(f"the weights' norm is {norm}", progress)
 
     def _diverged(self, what: str, progress: Progress) -> TrainingError:
-        return TrainingError(
+        return AllRanksError(
             f"{what} at stage {self.number}, epoch {progress.epoch}, step {progress.step}: the last"
             " checkpoint is whole; train anew with a lower learning_rate or a longer warmup"
         )
 
-    def _maybe_save(self, progress: Progress, steps: int) -> None:
-        stop = self.stop()
+    def _maybe_save(self, progress: Progress, steps: int, stop: bool) -> None:
         every = self.recipe.save_steps
         due = time.monotonic() - self.saved > self.recipe.save_minutes * 60
         due = due or bool(every and progress.step % every == 0)
         if stop or (due and progress.step < steps):
             self.save(progress)
         if stop:
+            self.ranks.wait()  # torchrun ends the others as soon as one has ended
             raise InterruptedTrainingError(
                 f"stopped at stage {self.number}, epoch {progress.epoch}, step {progress.step},"
                 " all saved: go on with --resume auto"

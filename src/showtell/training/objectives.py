@@ -5,7 +5,7 @@ An objective takes a batch to a loss; model, data and optimizer know nothing of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from showtell.nets.decoder import Decoder
 from showtell.nets.model import CaptionModel
-from showtell.training.batches import Batch, collate
+from showtell.training.batches import Batch, Part, collate
+from showtell.training.distributed import ALONE, Ranks
 from showtell.training.reward import Reward
 from showtell.vocabulary import END, PAD, START, UNKNOWN
 
@@ -27,7 +28,7 @@ class Objective(Protocol):
     values: dict[str, float]
 
     def loss(self, model: CaptionModel, batch: Batch) -> Tensor:
-        """Return the loss of a batch, a scalar with gradient."""
+        """Return the loss of a batch, a scalar with gradient; of a part, its share of the sum."""
         ...
 
 
@@ -61,7 +62,8 @@ class CrossEntropy:
             functional.cross_entropy(logits.float(), targets, label_smoothing=self.smoothing)
             for logits in model.decoder.member_logits(features, batch.inputs, batch.packing)
         ]
-        return torch.stack(losses).mean()
+        loss = torch.stack(losses).mean()
+        return loss * batch.part.of_tokens if batch.part else loss
 
 
 class SelfCritical:
@@ -82,8 +84,10 @@ class SelfCritical:
         max_length: int,
         temperature: float = 1.0,
         cross_entropy: float = 0.0,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.reward = reward
+        self.ranks = ranks
         self.samples = samples
         self.max_length = max_length
         self.temperature = temperature
@@ -97,8 +101,9 @@ class SelfCritical:
         model.decoder.eval()
         with torch.no_grad():
             sampled = sample_captions(
-                model.decoder, features, self.samples, self.max_length, self.temperature
-            )
+                model.decoder, features, self.samples, self.max_length, self.temperature,
+                _draw_of(batch.part, self.samples),
+            )  # fmt: skip
         rewards = torch.tensor(
             [
                 self.reward.score(batch.photos[row // self.samples], words)
@@ -118,21 +123,60 @@ class SelfCritical:
         # a sample that was cut off never chose END
         ended = torch.tensor([words[-1] == END for words in sampled], device=chosen.device)
         real = (targets != END) | ended[row]
-        loss = -(weight * chosen * real).sum() / real.sum()
+        loss = -(weight * chosen * real).sum() / self._tokens(real, batch.part)
+        if batch.part:
+            loss = loss * (batch.part.of_time if batch.part.of_photos else 0.0)
         self.values = {
             "reward": float(rewards.mean()),
             "sampled_words": sum(len(words) for words in sampled) / len(sampled),
         }
         return loss if references is None else loss + self.cross_entropy * references
 
+    def _tokens(self, real: Tensor, part: Part | None) -> Tensor | float:
+        """Return how many sampled tokens there are, all ranks' where each has a part."""
+        if part is None:
+            return real.sum()
+        [tokens] = self.ranks.sums([float(real.sum()) if part.of_photos else 0.0])
+        return tokens
+
+
+Draw = Callable[[Tensor], Tensor]
+
+
+def _draw_once(probabilities: Tensor) -> Tensor:
+    return torch.multinomial(probabilities, 1).squeeze(1)
+
+
+def _draw_of(part: Part | None, samples: int) -> Draw:
+    """Return how a part of a step draws words: as the step would draw them if it were one batch.
+
+    The draw is the one of torch.multinomial, with the chance of all rows drawn on every rank.
+    """
+    if part is None:
+        return _draw_once
+    rows, first = part.photos * samples, part.first * samples
+    chance: dict[torch.device, torch.Generator] = {}
+
+    def draw(probabilities: Tensor) -> Tensor:
+        device = probabilities.device
+        if device not in chance:
+            chance[device] = torch.Generator(device).manual_seed(part.seed)
+        every = probabilities.new_empty(rows, probabilities.shape[1])
+        every.exponential_(generator=chance[device])
+        own = every[first : first + len(probabilities)] if part.of_photos else every[:samples]
+        return (probabilities / own).argmax(1)
+
+    return draw
+
 
 def sample_captions(
     decoder: Decoder, features: dict[str, Tensor], samples: int, max_length: int,
-    temperature: float = 1.0,
+    temperature: float = 1.0, draw: Draw = _draw_once,
 ) -> list[list[int]]:  # fmt: skip
     """Sample captions word by word, `samples` a photo, grouped by photo; END included.
 
-    A caption that does not end within `max_length` words has no END. None is empty.
+    A caption that does not end within `max_length` words has no END. None is empty. `draw` takes
+    probabilities [rows, words] to a word for each row.
     """
     memory, state = decoder.begin({name: features[name] for name in decoder.needs})
     state = {name: array.repeat_interleave(samples, 0) for name, array in state.items()}
@@ -144,7 +188,7 @@ def sample_captions(
     for step in range(max_length):
         scores, _, state = decoder.step(tokens, memory, state)
         scores[:, list(NEVER) if step else [*NEVER, END]] = -torch.inf
-        drawn = torch.multinomial((scores / temperature).softmax(-1), 1).squeeze(1)
+        drawn = draw((scores / temperature).softmax(-1))
         tokens = torch.where(ended, torch.full_like(drawn, END), drawn)
         steps.append(tokens)
         ended |= tokens == END

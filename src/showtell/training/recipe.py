@@ -97,7 +97,7 @@ class Recipe:
     views: tuple[str, ...] = ("plain",)  # cached features: plain, flip
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False  # torch.compile the encoder: pays on a GPU, after a minute or two
-    workers: int = 0  # processes that read batches; 0: a thread, on a GPU as many as there are cores
+    workers: int = 0  # processes that read batches; 0: a thread, on a GPU one for each core
     dev_photos: int = 500  # the best checkpoint is chosen on that many first dev photos; 0: all
     patience: int = 0  # epochs without a better dev score before a stage ends; 0: never
     save_minutes: float = 5.0  # between two checkpoints within an epoch

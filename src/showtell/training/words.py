@@ -63,9 +63,8 @@ class WordPresence:
         with torch.autocast(device.type, enabled=False):
             logits = _head(model)(functional.dropout(pooled, self.dropout))
             shares = torch.from_numpy(self.shares[list(batch.photos)]).to(device)
-            return functional.binary_cross_entropy_with_logits(
-                logits, shares, reduction="sum"
-            ) / len(shares)
+            loss = functional.binary_cross_entropy_with_logits(logits, shares, reduction="sum")
+            return loss / len(shares) * (batch.part.of_photos if batch.part else 1.0)
 
 
 def word_precision(model: CaptionModel, pooled: Tensor, shares: NDArray[np.float32]) -> float:
