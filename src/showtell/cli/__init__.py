@@ -17,6 +17,7 @@ from showtell.errors import ShowtellError
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "caption": ("showtell.cli.caption", "caption", "Caption photos and folders of photos."),
     "explain": ("showtell.cli.explain", "explain", "Draw where the model looked for each word."),
+    "serve": ("showtell.cli.serve", "serve", "A web page and a REST API around the captioner."),
     "photos": ("showtell.cli.photos", "photos", "Catalogue, search and tag a photo library."),
     "data": ("showtell.cli.data", "data", "Check, draw and download captioned datasets."),
     "train": ("showtell.cli.train", "train", "Train a captioner by a recipe."),

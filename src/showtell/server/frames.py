@@ -33,7 +33,10 @@ async def receive(reader: asyncio.StreamReader) -> tuple[dict[str, Any], list[by
 
 
 def _exactly(file: BinaryIO, size: int) -> bytes:
-    data = file.read(size)
-    if len(data) < size:
-        raise EOFError
-    return data
+    data = bytearray()
+    while len(data) < size:
+        piece = file.read(size - len(data))
+        if not piece:
+            raise EOFError
+        data += piece
+    return bytes(data)

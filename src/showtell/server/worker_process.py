@@ -17,6 +17,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,8 +83,9 @@ def template(captioner: Captioner, control: socket.socket) -> None:
             _be_first_to_go()
             try:
                 work(captioner, socket.socket(fileno=handles[0]))
-            finally:
-                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+            os._exit(0)  # what was begun before the fork is the template's to end
         os.close(handles[0])
 
 

@@ -1,0 +1,88 @@
+"""Real services in processes of their own, on free ports, for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+START_TIMEOUT = 120
+
+
+@dataclass
+class RunningService:
+    """A service that listens at `url`; `log` holds the lines of its standard error so far."""
+
+    url: str
+    process: subprocess.Popen[str]
+    key: str | None = None
+    log: list[str] = field(default_factory=list)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 60) -> int:
+        """End it by a signal and return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+
+@contextlib.contextmanager
+def running_service(
+    *options: str | os.PathLike[str], **environment: str
+) -> Iterator[RunningService]:
+    """Run `showtell serve` with these options on a free port, until the block ends."""
+    with tempfile.TemporaryDirectory() as folder:  # nothing of the project is in its own folder
+        process = subprocess.Popen(
+            [sys.executable, "-m", "showtell", "serve", "--port", "0", *options],
+            cwd=folder, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        )  # fmt: skip
+        service = RunningService("", process, environment.get("SHOWTELL_API_KEY"))
+        listening = threading.Event()
+        reading = threading.Thread(target=_read, args=(process.stderr, service, listening))
+        reading.start()
+        try:
+            listening.wait(START_TIMEOUT)
+            assert service.url, "".join(service.log)
+            yield service
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise
+            finally:
+                reading.join(10)
+
+
+def _read(stream: IO[str], service: RunningService, listening: threading.Event) -> None:
+    with stream:
+        for line in stream:
+            service.log.append(line)
+            if line.startswith("Listening on "):
+                service.url = line.removeprefix("Listening on ").strip()
+                listening.set()
+    listening.set()
+
+
+def examples() -> list[Path]:
+    """The example photos of the project."""
+    return sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.jpg"))
