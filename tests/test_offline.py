@@ -1,0 +1,24 @@
+"""What is captioned on this machine stays on it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+def test_captioning_leaves_nothing_in_the_home_folder(tmp_path: Path) -> None:
+    """As ONNX Runtime does, before it sends it, where nobody tells it not to."""
+    kept = {"PATH", "OMP_NUM_THREADS", "VIRTUAL_ENV", "LANG"}
+    environment = {name: value for name, value in os.environ.items() if name in kept}
+    done = subprocess.run(
+        [sys.executable, "-m", "showtell", "caption", EXAMPLES / "horses.jpg"],
+        env={**environment, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.rglob("*")) == []
