@@ -62,7 +62,7 @@ class DevScores:
 
     def _batches(self) -> list[Sequence[int]]:
         rows = self.ranks.mine(range(len(self.photos)))
-        return [rows[start : start + BATCH] for start in rows[::BATCH]]
+        return [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
 
     def _features(self, rows: Sequence[int]) -> dict[str, NDArray[np.float32]]:
         if self.features is None:

@@ -112,9 +112,8 @@ class Ranks:
         if self.count == 1:
             return module
         return DistributedDataParallel(
-            module, find_unused_parameters=unused, gradient_as_bucket_view=True,
-            broadcast_buffers=False,
-        )  # fmt: skip
+            module, find_unused_parameters=unused, gradient_as_bucket_view=True
+        )
 
     def adding(self, module: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
         """Return a `with` in which gradients are added up over ranks, of a step's `last` part."""

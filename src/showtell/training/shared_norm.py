@@ -11,8 +11,23 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+from torch import Tensor, distributed, nn
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over ranks; each rank's share of it has the sum of all ranks' gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        values = values.clone()
+        distributed.all_reduce(values)
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        grad = grads[0].clone()
+        distributed.all_reduce(grad)
+        return grad
 
 
 def share_batch_norm(network: nn.Module) -> None:
@@ -28,11 +43,11 @@ def _normalise(module: Any, values: Tensor) -> Tensor:
         out: Tensor = type(module).forward(module, values)
         return out
     own = torch.full((1,), float(values.numel() // values.shape[1]), device=values.device)
-    sums = all_reduce(torch.cat([values.float().sum((0, 2, 3)), own]))
+    sums: Tensor = _Sum.apply(torch.cat([values.float().sum((0, 2, 3)), own]))
     count = sums[-1].detach()
     mean = sums[:-1] / count
     apart = values.float() - mean[:, None, None]
-    variance = all_reduce(apart.square().sum((0, 2, 3))) / count
+    variance: Tensor = _Sum.apply(apart.square().sum((0, 2, 3))) / count
     if module.track_running_stats:
         with torch.no_grad():
             module.num_batches_tracked += 1
