@@ -22,7 +22,7 @@ class CaptionOptions(BaseModel):
     nbest: int = Field(1, ge=1, le=16, description="Captions: the best and its alternatives.")
     length_penalty: _Number | None = Field(None, ge=0, le=10)
     max_length: int | None = Field(None, ge=1, le=64, description="Most words.")
-    no_repeat_ngram: int = Field(0, ge=0, le=64)
+    no_repeat_ngram: int | None = Field(None, ge=0, le=64)
     groups: int | None = Field(None, ge=1, le=16, description="Groups of `diverse`.")
     diversity: _Number = Field(0.5, ge=0, le=100)
     seed: int = Field(0, ge=0, lt=2**32, description="The same draws the same (`sample`).")
