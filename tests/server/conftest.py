@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,3 +30,11 @@ def keyed_service() -> Iterator[RunningService]:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that captions in a millisecond, for `running_service("--model", tiny_model)`."""
     return write_bundle(tmp_path_factory.mktemp("served") / "tiny", confidence=CALIBRATION).path
+
+
+@pytest.fixture
+def no_service() -> str:
+    """An address of this machine at which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"

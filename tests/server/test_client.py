@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email.utils
 import io
-import socket
 import subprocess
 import sys
 import time
@@ -34,14 +33,6 @@ def client(service: RunningService) -> Iterator[Client]:
 @pytest.fixture(scope="module")
 def captioner() -> Captioner:
     return Captioner.load(threads=1)
-
-
-@pytest.fixture
-def no_service() -> str:
-    """An address of this machine at which nothing listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
 @pytest.fixture
