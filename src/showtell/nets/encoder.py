@@ -154,6 +154,16 @@ class Encoder(nn.Module):
             for parameter in module.parameters(recurse=False):
                 parameter.requires_grad_(train)
 
+    def has_idle_weights(self) -> bool:
+        """Whether weights that train have no part in the features: layers behind the last map."""
+        weights = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        if not weights:
+            return False
+        size = (self.spec.preprocessing.height, self.spec.preprocessing.width)
+        pixels = torch.zeros(1, 3, *size, device=weights[0].device)
+        grads = torch.autograd.grad(self.eval()._map(pixels).sum(), weights, allow_unused=True)
+        return any(grad is None for grad in grads)
+
     def train(self, mode: bool = True) -> Encoder:
         """Set training mode; batch norm keeps its statistics unless it is trained from nothing."""
         super().train(mode)

@@ -150,8 +150,10 @@ class StageLoop:
 
     def __post_init__(self) -> None:
         self.model.encoder.set_trainable(self.stage.train_encoder)
-        # a head that another stage trains, or layers of an encoder behind its last map
-        unused = self.recipe.learns_words or self.stage.train_encoder != "none"
+        # with a head for words, there are weights that only another stage trains
+        unused = self.recipe.learns_words or (
+            self.ranks.count > 1 and self.model.encoder.has_idle_weights()
+        )
         self.loss = self.ranks.parallel(_Loss(self.model, self.objective), unused=unused)
         named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
         self.groups = self._groups(named)
