@@ -1,4 +1,4 @@
-"""`showtell data`: look through a captioned dataset, draw a synthetic one, or fetch one."""
+"""`showtell data`: look through a captioned dataset, draw or fetch one, pack it into shards."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from showtell.cli.address import ADDRESS
 from showtell.data.table import SPLITS
 from showtell.photo_files import printable
 
@@ -23,18 +24,19 @@ _NOTES = 10  # of one kind that are named
 
 @click.group()
 def data() -> None:
-    """Check, draw and download captioned datasets."""
+    """Check, draw, download and pack captioned datasets."""
 
 
 @data.command(short_help="Say what a dataset holds and what is wrong with it.")
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIR", type=ADDRESS)
 @click.option("--workers", type=click.IntRange(1), help="Decoding threads.  [default: one a core]")
 @click.pass_context
-def check(ctx: click.Context, directory: Path, workers: int | None) -> None:
+def check(ctx: click.Context, directory: Path | str, workers: int | None) -> None:
     """Say what the dataset in DIR holds, and name each photo that has something wrong.
 
     DIR is a folder of a known layout, or one caption file: CSV or JSONL of image,caption[,split],
-    COCO's captions_*.json, Karpathy's dataset_*.json.
+    COCO's captions_*.json, Karpathy's dataset_*.json. Or shards, also at an address such as
+    s3://bucket/flickr8k: each one's checksum is compared.
     Exit code 1 where something needs repair; warnings and notes leave it 0.
     """
     if not _print_check(directory, workers):
@@ -58,6 +60,55 @@ def shapes(directory: Path, count: int, seed: int, size: int) -> None:
     dataset = draw_shapes(directory, count, seed, size)
     sizes = ", ".join(f"{split} {len(dataset.split(split)):,}" for split in SPLITS)
     click.echo(f"{len(dataset.photos):,} photos in {printable(str(directory))}: {sizes}")
+
+
+@data.command(short_help="Pack a dataset into shards: a few large files.")
+@click.argument("dataset", metavar="DATASET", type=ADDRESS)
+@click.argument("output", metavar="OUTPUT", type=ADDRESS)
+@click.option(
+    "--photos-per-shard", type=click.IntRange(1), default=1000, show_default=True,
+    help="The last of a split holds fewer.",
+)  # fmt: skip
+@click.option(
+    "--split", "splits", type=click.Choice(SPLITS), multiple=True,
+    help="Only this one; may be given again.  [default: all photos]",
+)  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), help="Shards at a time.  [default: one a core]")
+def shards(
+    dataset: Path | str,
+    output: Path | str,
+    photos_per_shard: int,
+    splits: tuple[str, ...],
+    workers: int | None,
+) -> None:
+    """Pack DATASET into shards in the folder OUTPUT, which training reads as it reads DATASET.
+
+    Shards are WebDataset tar files (photo, captions as JSON, checksum) beside an index; photos are
+    packed as they are. The same dataset gives the same bytes. What was broken off goes on where it
+    stopped when the command is run again.
+    """
+    from tqdm import tqdm
+
+    from showtell.data import open_dataset
+    from showtell.data.shards_write import write_shards
+
+    if isinstance(output, str):
+        raise click.UsageError(
+            f"{output}: shards are written to a folder on disk: copy that there afterwards"
+        )
+    opened = open_dataset(dataset)
+    wanted = sum(not splits or photo.split in splits for photo in opened.photos)
+    with tqdm(total=wanted, desc="packing", unit="photo", leave=False, disable=None) as bar:
+        index = write_shards(
+            opened, output, photos_per_shard=photos_per_shard, splits=splits or None,
+            workers=workers, progress=bar.update,
+        )  # fmt: skip
+    photos = sum(shard.photos for shard in index.shards)
+    size = sum(shard.bytes for shard in index.shards)
+    click.echo(
+        f"{photos:,} photos in {len(index.shards):,} shards, {_gigabytes(size)},"
+        f" in {printable(str(output))}"
+    )
 
 
 @data.command(short_help="Fetch Flickr8k, Flickr30k or COCO.")
@@ -128,7 +179,7 @@ def _gigabytes(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"
 
 
-def _print_check(directory: Path, workers: int | None) -> bool:
+def _print_check(directory: Path | str, workers: int | None) -> bool:
     """Check a dataset and print what was found; say whether nothing needs repair."""
     from showtell.data.check import check_dataset
 

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from showtell.cli.address import ADDRESS, ON_BROKEN
+
 if TYPE_CHECKING:
+    from showtell.data.shards import OnBroken
     from showtell.scoring.evaluation import Evaluation
 
 FAILED = 1
@@ -17,8 +20,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.command()
 @click.argument("model")
 @click.option(
-    "--data", required=True, type=click.Path(path_type=Path), help="Folder of a captioned dataset."
+    "--data", required=True, type=ADDRESS, help="Captioned dataset: a folder, or address of shards."
 )
+@ON_BROKEN
 @click.option("--split", default="dev", show_default=True, help="train, dev or test.")
 @click.option("--beam", default=3, show_default=True, type=click.IntRange(1), help="Beam width.")
 @click.option("--json", "json_file", type=_FILE, help="Write all scores to this file.")
@@ -33,7 +37,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 def evaluate(
     ctx: click.Context,
     model: str,
-    data: Path,
+    data: Path | str,
+    on_broken: OnBroken,
     split: str,
     beam: int,
     json_file: Path | None,
@@ -52,7 +57,7 @@ def evaluate(
     from showtell.scoring.evaluation import write_whole
     from showtell.scoring.report import write_report
 
-    evaluation = run(model, data, split, beam, spice=spice, progress=True)
+    evaluation = run(model, data, split, beam, on_broken=on_broken, spice=spice, progress=True)
     click.echo(score_table(evaluation))
     for line in evaluation.scores.missing:
         click.echo(f"showtell: {line}", err=True)

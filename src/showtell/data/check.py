@@ -15,6 +15,8 @@ from tqdm import tqdm
 
 from showtell.data.listing import Finding, Listing, Severity
 from showtell.data.readers import read_listing, usable_photos
+from showtell.data.shards import ShardIndex, is_shards, open_index, read_tables
+from showtell.data.shards_files import parse_address
 from showtell.data.table import SPLITS, CaptionedPhoto
 from showtell.errors import PhotoError
 from showtell.image import Preprocessing, name_of, open_photo
@@ -44,7 +46,7 @@ class DatasetReport:
     different words of all captions, `frequent_words` those that occur at least `FREQUENT` times.
     """
 
-    root: Path
+    root: Path | str
     layout: str
     photos: int
     captions: int
@@ -63,16 +65,51 @@ class DatasetReport:
 
 
 def check_dataset(
-    directory: Path, *, workers: int | None = None, progress: bool = False
+    directory: Path | str, *, workers: int | None = None, progress: bool = False
 ) -> DatasetReport:
     """Read a dataset, decode each of its photos in threads, and say what it holds.
 
-    `workers` is the number of threads, by default one a core; `progress` draws a bar on standard
-    error if that is a terminal. Broken lines of a caption file are among the findings. Raises
-    DatasetError where the layout is unknown or a file cannot be read at all.
+    Of shards each one's checksum is compared too. `workers` is the number of threads, by default
+    one a core; `progress` draws a bar on standard error if that is a terminal. Broken lines of a
+    caption file are among the findings. Raises DatasetError where the layout is unknown or a file
+    cannot be read at all.
     """
+    workers = workers or os.cpu_count() or 1
+    address = parse_address(directory)
+    if is_shards(address):
+        return _check_shards(open_index(address), workers, progress)
     listing = read_listing(Path(directory))
     photos = usable_photos(listing)
+    found = (
+        *listing.broken_lines(),
+        *_absent(listing),
+        *(finding for finding in listing.findings if finding.kind != "broken line"),
+        *_uncaptioned(listing),
+        *_look_at(photos, workers, progress),
+    )
+    return _report(listing.root, listing.layout, photos, found, split_drawn=listing.split_drawn)
+
+
+def _check_shards(index: ShardIndex, workers: int, progress: bool) -> DatasetReport:
+    """Look through shards: each against its checksum, then the photos as if they were loose."""
+    broken: list[Finding] = []
+    photos = read_tables(
+        index,
+        lambda shard, fault: broken.append(Finding("broken shard", shard.name, fault)),
+        whole=True,
+    )
+    found = (*broken, *_look_at(photos, workers, progress))
+    return _report(index.address, f"{index.layout} in shards", photos, found)
+
+
+def _report(
+    root: Path | str,
+    layout: str,
+    photos: Sequence[CaptionedPhoto],
+    findings: tuple[Finding, ...],
+    *,
+    split_drawn: bool = False,
+) -> DatasetReport:
     counts = Counter(photo.split for photo in photos)
     lengths: list[int] = []
     words: Counter[str] = Counter()
@@ -82,23 +119,17 @@ def check_dataset(
             lengths.append(len(tokens))
             words.update(tokens)
     return DatasetReport(
-        root=listing.root,
-        layout=listing.layout,
+        root=root,
+        layout=layout,
         photos=len(photos),
         captions=len(lengths),
         splits={split: counts[split] for split in SPLITS},
-        split_drawn=listing.split_drawn,
+        split_drawn=split_drawn,
         unsplit=counts[None],
         lengths=_lengths(lengths),
         words=len(words),
         frequent_words=sum(count >= FREQUENT for count in words.values()),
-        findings=(
-            *listing.broken_lines(),
-            *_absent(listing),
-            *(finding for finding in listing.findings if finding.kind != "broken line"),
-            *_uncaptioned(listing),
-            *_look_at(photos, workers or os.cpu_count() or 1, progress),
-        ),
+        findings=findings,
     )
 
 
@@ -175,6 +206,8 @@ def _look(photo: CaptionedPhoto) -> tuple[bytes, str | None]:
         data = photo.path.read_bytes()
     except OSError as error:
         return b"", error.strerror or str(error)
+    except PhotoError as error:  # of one in a shard
+        return b"", str(error)
     return hashlib.sha256(data).digest(), _fault(data)
 
 

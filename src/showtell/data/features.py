@@ -7,7 +7,6 @@ found, and an interrupted extraction goes on where it was.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -27,6 +26,7 @@ from showtell.data.shards import ShardPhoto
 from showtell.data.table import CaptionedPhoto
 from showtell.errors import DatasetError, PhotoError
 from showtell.image import Preprocessing, open_photo, prepare
+from showtell.locks import only_process
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,8 @@ def extract_features(
     complete = folder / "complete.json"
     work = _Work(folder, photos, encode, shapes, preprocessing, view, batch_size)
     try:
-        with _alone(folder):
+        waiting = "waiting for another process that computes the same features"
+        with only_process(folder / "lock", lambda: logger.info(waiting)):
             if not complete.is_file():
                 work.fill(progress)
             elif json.loads(complete.read_text("utf-8"))["bad"]:
@@ -131,21 +132,6 @@ def _open(photo: CaptionedPhoto, preprocessing: Preprocessing) -> Image.Image | 
         return open_photo(photo.path, preprocessing=preprocessing)
     except PhotoError as error:
         return str(error)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from filling the same cache, which would tear it."""
-    import fcntl  # not on Windows, where this module is imported but nothing is trained
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("waiting for another process that computes the same features")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,6 +22,7 @@ from showtell.data.sources import Archive, Source
 from showtell.data.trust import check_first_seen
 from showtell.download import DownloadError, download
 from showtell.errors import DatasetError
+from showtell.locks import only_process
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def fetch_dataset(plan: FetchPlan, options: FetchOptions | None = None) -> None:
     stays done.
     """
     directory = plan.directory
-    with _alone(directory):
+    with only_process(directory / WORK / "lock", lambda: _refuse(directory)):
         done = _read_record(directory)
         for archive in plan.todo:
             done[archive.name] = _bring(
@@ -116,25 +116,10 @@ def fetch_dataset(plan: FetchPlan, options: FetchOptions | None = None) -> None:
         shutil.rmtree(directory / WORK, ignore_errors=True)
 
 
-@contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Refuse to fetch into a folder that another process fetches into."""
-    work = directory / WORK
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as file:
-        try:
-            import fcntl
-        except ModuleNotFoundError:  # Windows: the hashes tell what two at a time have spoilt
-            yield
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DatasetError(
-                f"{directory}: another process is fetching into it: wait for it, or give another"
-                " folder"
-            ) from None
-        yield
+def _refuse(directory: Path) -> None:
+    raise DatasetError(
+        f"{directory}: another process is fetching into it: wait for it, or give another folder"
+    )
 
 
 def _match(source: Source, given: Sequence[str]) -> dict[str, str]:

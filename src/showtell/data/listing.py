@@ -29,6 +29,7 @@ Kind = Literal[
     "empty caption",
     "without captions",
     "duplicated",
+    "broken shard",
 ]
 Severity = Literal["error", "warning", "note"]
 

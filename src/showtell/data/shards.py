@@ -15,11 +15,12 @@ Read by `tarfile` and places in tables, not by the `webdataset` library: that ta
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -32,6 +33,7 @@ from showtell.data.shards_files import (
     parse_address,
     read_range,
     read_whole,
+    sha256_of,
     size_of,
 )
 from showtell.data.table import SPLITS, CaptionedPhoto, Dataset
@@ -42,6 +44,7 @@ logger = logging.getLogger(__name__)
 FORMAT = "showtell shards"
 VERSION = 1
 OTHER_SUFFIX = ".photo"  # of a member whose photo has no suffix that says what it is
+_AT_A_TIME = 8  # shards whose tables are read: of an address each is a request or two
 DAMAGED = "damaged: its checksum is another than when it was packed"
 OnBroken = Literal["fail", "skip"]
 
@@ -160,6 +163,12 @@ class ShardIndex:
             what = "cut off" if size < shard.bytes else "another file"
             raise ShardError(f"{where}: {what}: {size:,} bytes, not {shard.bytes:,}")
 
+    def check_bytes(self, shard: Shard) -> None:
+        """Read a shard and raise UnreadableFileError where its checksum is another."""
+        where = join(self.address, shard.name)
+        if sha256_of(where) != shard.sha256:
+            raise ShardError(f"{where}: damaged: its checksum is not the one in {INDEX}")
+
 
 def is_shards(address: Address) -> bool:
     """Say whether a folder is one of shards; an address with `://` can be nothing else."""
@@ -196,6 +205,23 @@ def open_index(address: Address | str) -> ShardIndex:
         raise DatasetError(f"{where}: no index of shards that can be read ({error})") from error
 
 
+def photo_at(path: str) -> ShardPhoto | None:
+    """Return the photo in a shard that `str` of a `ShardPhoto` named, None where there is none."""
+    shard, inside, name = path.partition(".tar/")
+    return _photos_of(f"{shard}.tar").get(name) if inside else None
+
+
+@functools.lru_cache(maxsize=4)
+def _photos_of(shard: str) -> dict[str, ShardPhoto]:
+    folder, _, name = shard.rpartition("/")
+    try:
+        index = open_index(folder)
+        rows = [index.rows(own) for own in index.shards if own.name == name]
+    except DatasetError:
+        return {}
+    return {row.photo.name: row.photo for own in rows for row in own}
+
+
 def index_json(layout: str, made_of: str, shards: tuple[Shard, ...]) -> str:
     """Return the text of an index."""
     splits = {}
@@ -226,26 +252,42 @@ def read_shards(address: Address | str, on_broken: OnBroken = "fail") -> Dataset
     cut off or has another table is named; it raises ShardError (`fail`), or is left out (`skip`).
     """
     index = open_index(address)
-
-    def read(shard: Shard) -> list[ShardRow] | UnreadableFileError:
-        try:
-            index.check_size(shard)
-            return index.rows(shard)
-        except UnreadableFileError as error:
-            return error
-
-    photos: list[CaptionedPhoto] = []
-    with ThreadPoolExecutor(8) as pool:
-        for shard, rows in zip(index.shards, pool.map(read, index.shards), strict=True):
-            if isinstance(rows, UnreadableFileError):
-                leave_out(str(rows), on_broken)
-                continue
-            photos += [
-                CaptionedPhoto(row.photo.name, row.photo, row.captions, shard.split) for row in rows
-            ]
+    photos = read_tables(index, lambda _, fault: leave_out(fault, on_broken))
     if not photos:
         raise DatasetError(f"{index.address}: no photo is left in its {len(index.shards)} shards")
     return Dataset(index.address, f"{index.layout} in shards", tuple(photos))
+
+
+def read_tables(
+    index: ShardIndex, report: Callable[[Shard, str], None], *, whole: bool = False
+) -> list[CaptionedPhoto]:
+    """Return the photos of all shards but the broken ones, which `report` is told of.
+
+    With `whole` every byte of every shard is read, and compared with its checksum.
+    """
+
+    def read(shard: Shard) -> tuple[list[ShardRow], str | None]:
+        try:
+            index.check_size(shard)
+            rows = index.rows(shard)
+        except UnreadableFileError as error:
+            return [], str(error)
+        try:
+            if whole:
+                index.check_bytes(shard)
+        except UnreadableFileError as error:
+            return rows, str(error)
+        return rows, None
+
+    photos: list[CaptionedPhoto] = []
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        for shard, (rows, fault) in zip(index.shards, pool.map(read, index.shards), strict=True):
+            if fault is not None:
+                report(shard, fault)
+            photos += [
+                CaptionedPhoto(row.photo.name, row.photo, row.captions, shard.split) for row in rows
+            ]
+    return photos
 
 
 def leave_out(fault: str, on_broken: OnBroken) -> None:

@@ -6,6 +6,7 @@ address such as s3://bucket/flickr8k needs fsspec and the package that it names 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +75,15 @@ def size_of(address: Address) -> int | None:
         system, path = _system(address)
         size = system.info(path).get("size")
         return None if size is None else int(size)
+
+
+def sha256_of(address: Address) -> str:
+    """Return a file's sha256, read in blocks. Raises UnreadableFileError."""
+    digest = hashlib.sha256()
+    with opened(address) as file, _reading(address):
+        while block := file.read(_SKIP):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def files_in(folder: Address) -> list[str]:

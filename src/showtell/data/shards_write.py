@@ -31,6 +31,7 @@ from showtell.data.shards import (
 from showtell.data.shards_files import INDEX
 from showtell.data.table import SPLITS, CaptionedPhoto, Dataset
 from showtell.errors import DatasetError, PhotoError
+from showtell.locks import only_process
 from showtell.photo_files import SUFFIXES, printable
 
 WORK = ".writing"
@@ -78,7 +79,7 @@ def write_shards(
         if (output / INDEX).exists():
             _check_same(output, made_of, open_index(output).made_of)
         else:
-            with _alone(output):
+            with only_process(output / WORK / "lock", lambda: _refuse(output)):
                 _begin(output, made_of)
                 shards = _write_all(output, planned, workers, progress)
                 text = index_json(dataset.layout, made_of, shards)
@@ -265,18 +266,5 @@ def _whole(output: Path, name: str, target: Path | None = None) -> Iterator[Bina
     partial.replace((target or output) / name)
 
 
-@contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    """Keep other processes from writing into the same folder."""
-    (output / WORK).mkdir(exist_ok=True)
-    with (output / WORK / "lock").open("ab") as file:
-        try:
-            import fcntl
-        except ImportError:  # Windows: two at the same folder at the same time are on their own
-            yield
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DatasetError(f"{output}: another process is writing shards there") from None
-        yield
+def _refuse(output: Path) -> None:
+    raise DatasetError(f"{output}: another process is writing shards there")

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from showtell.bundle import Bundle, Manifest
 from showtell.data import CaptionedPhoto, Dataset, open_dataset
 from showtell.data.seen import NAMES_KEY, cannot_tell, count_seen, more_than_chance
+from showtell.data.shards import OnBroken
 from showtell.data.table import SPLITS
 from showtell.errors import DatasetError
 from showtell.scoring import ScoringError
@@ -24,6 +25,7 @@ from showtell.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from showtell.captioner import Caption
+    from showtell.image import Photo
 
 logger = logging.getLogger(__name__)
 
@@ -35,22 +37,24 @@ class CaptionsPhotos(Protocol):
     def bundle(self) -> Bundle:
         """The model."""
 
-    def caption(self, photos: Iterable[Path], *, beam: int) -> Iterator[Caption]:
+    def caption(self, photos: Iterable[Photo], *, beam: int) -> Iterator[Caption]:
         """Caption photos in their order; one that cannot be read has an `error`."""
 
 
 def evaluate(
     model: str | Path | CaptionsPhotos | None,
-    data: Path | Dataset,
+    data: Path | str | Dataset,
     split: str = "dev",
     beam: int = 3,
     *,
+    on_broken: OnBroken = "fail",
     spice: bool | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Caption every photo of a split through `Captioner` and score the captions.
 
-    `model` is what `Captioner.load` takes, or a captioner. Photos that cannot be read are named in
+    `model` is what `Captioner.load` takes, or a captioner; `data` and `on_broken` are what
+    `open_dataset` takes, or a dataset. Photos that cannot be read are named in
     `failed` and left out. Of dev, the first and the second half of the split's list are scored
     too, since models are chosen on the first: their CIDEr keeps the word frequencies of all of
     dev, so that the halves average to the whole.
@@ -59,7 +63,7 @@ def evaluate(
     MissingExtraError without pycocoevalcap, and what `Captioner.load` and `open_dataset` raise.
     """
     scorer_package()  # before minutes of captioning, not after
-    dataset = data if isinstance(data, Dataset) else open_dataset(data)
+    dataset = data if isinstance(data, Dataset) else open_dataset(data, on_broken=on_broken)
     photos = _photos_of(dataset, split)
     captioner, name = _loaded(model)
     seen = seen_photos(captioner.bundle.manifest, photos)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
+from showtell.data.shards import photo_at
 from showtell.errors import PhotoError
 from showtell.image import Preprocessing, open_photo
 from showtell.photo_files import printable
@@ -187,7 +188,8 @@ def _thumbnail(path: str, side: int, quality: int) -> str | None:
     if not side:
         return None
     try:
-        image = open_photo(path, preprocessing=Preprocessing(height=side, width=side))
+        photo = photo_at(path) or path
+        image = open_photo(photo, preprocessing=Preprocessing(height=side, width=side))
     except PhotoError:
         return None
     image.thumbnail((side, side))
