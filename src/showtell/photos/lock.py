@@ -1,36 +1,25 @@
-"""One writing process at a time for each catalogue: a lock that dies with its process."""
+"""One writing process at a time for each catalogue."""
 
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from showtell.errors import CatalogueError
+from showtell.locks import only_process
 from showtell.photo_files import printable
 
 
-@contextlib.contextmanager
-def only_writer(catalogue: Path) -> Iterator[None]:
+def only_writer(catalogue: Path) -> contextlib.AbstractContextManager[None]:
     """Hold the catalogue's lock for writes and undos.
 
     Raises CatalogueError where another process holds it.
     """
-    with catalogue.with_name(catalogue.name + "-writing").open("ab") as file:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
 
-                file.seek(0)
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
+    def refuse() -> None:
+        raise CatalogueError(
+            f"{printable(str(catalogue))}: another write or undo is at work:"
+            " wait until it has finished"
+        )
 
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise CatalogueError(
-                f"{printable(str(catalogue))}: another write or undo is at work:"
-                " wait until it has finished"
-            ) from None
-        yield
+    return only_process(catalogue.with_name(catalogue.name + "-writing"), refuse)
