@@ -21,7 +21,7 @@ from showtell.folders import cache_dir
 from showtell.models import DEFAULT_MODEL, shipped_models_dir
 
 State = Literal["ok", "missing", "broken"]
-CORE = ("onnxruntime", "numpy", "pillow", "click", "platformdirs", "tqdm")
+CORE = ("onnxruntime", "numpy", "pillow", "click", "filelock", "platformdirs", "tqdm")
 EXTRAS = {
     "train": "training, scores and export of models",
     "heif": "HEIC photos",
