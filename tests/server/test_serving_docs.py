@@ -1,0 +1,160 @@
+"""docs/serving.md keeps its word: its curl lines run on a real service, its tables are true."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import httpx
+import pytest
+from services import RunningService
+
+from showtell.cli.serve import serve
+from test_docs import Block, blocks_of
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "serving.md"
+TEXT = PAGE.read_text("utf-8")
+ADDRESS = "http://127.0.0.1:8000"
+CURL = [block for block in blocks_of(PAGE) if block.language == "sh" and "curl" in block.text]
+PYTHON = [block for block in blocks_of(PAGE) if block.language == "python"]
+WITH_KEY = "$SHOWTELL_API_KEY"
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    return tmp_path
+
+
+def run(block: Block, url: str, folder: Path, **environment: str) -> str:
+    text = block.text.replace(ADDRESS, url)
+    assert url in text
+    command = [sys.executable, "-c", text]
+    if block.language == "sh":
+        command = ["bash", "-euo", "pipefail", "-c", text]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=300,
+        env=os.environ | environment,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def block_with(words: str) -> Block:
+    return next(block for block in CURL if words in block.text)
+
+
+def table(heading: str) -> dict[str, list[str]]:
+    """The rows of the first table below a heading, by their first cell."""
+    text = TEXT.partition(f"\n{heading}\n")[2]
+    rows = re.search(r"^\|[^\n]+\n\|[-|]+\n((?:\|[^\n]+\n)+)", text, re.MULTILINE)
+    assert rows is not None
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[1].splitlines()]
+    return {row[0]: row[1:] for row in cells}
+
+
+@needs_curl
+@pytest.mark.parametrize(
+    "block", [block for block in CURL if WITH_KEY not in block.text], ids=lambda b: b.text[:50]
+)
+def test_each_curl_line_of_the_page_works(
+    block: Block, service: RunningService, folder: Path
+) -> None:
+    run(block, service.url, folder)
+
+
+@needs_curl
+def test_curl_line_with_a_key_works_and_only_with_it(
+    keyed_service: RunningService, folder: Path
+) -> None:
+    block = block_with(WITH_KEY)
+    found = json.loads(
+        run(block, keyed_service.url, folder, SHOWTELL_API_KEY=keyed_service.key or "")
+    )
+    assert found["text"]
+    with pytest.raises(AssertionError, match="401"):
+        run(block, keyed_service.url, folder, SHOWTELL_API_KEY="not-the-key")
+
+
+@needs_curl
+def test_answers_are_what_the_page_says(service: RunningService, folder: Path) -> None:
+    shown = json.loads(re.search(r"```json\n(.*?)```", TEXT, re.DOTALL)[1])
+    found = json.loads(run(block_with("horses.jpg http"), service.url, folder))
+    assert found.keys() == shown.keys()
+    assert found["text"] == shown["text"]
+    many = json.loads(run(block_with("-F photos"), service.url, folder))
+    assert [caption["path"] for caption in many["captions"]] == ["horses.jpg", "tiger-in-snow.jpg"]
+    with_options = json.loads(run(block_with("nbest=3"), service.url, folder))
+    assert len(with_options["alternatives"]) == 2
+    assert with_options["words"]
+    problem = json.loads(run(block_with("README.md"), service.url, folder))
+    assert (problem["status"], "type" in problem) == (422, True)
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=lambda b: b.text[:30])
+def test_each_python_block_of_the_page_works(
+    block: Block, service: RunningService, folder: Path
+) -> None:
+    found = run(block, service.url, folder)
+    assert len(found.splitlines()) == 1 + len(list((folder / "examples").glob("*.jpg")))
+
+
+def test_addresses_and_errors_of_the_page_are_those_of_the_api(service: RunningService) -> None:
+    api = httpx.get(f"{service.url}/openapi.json").json()
+    described = {
+        f"{method.upper()} {path}" for path, methods in api["paths"].items() for method in methods
+    }
+    listed = {re.search(r"`(.*)`", cell)[1] for cell in table("## The API")}
+    assert described <= listed
+    assert listed - described <= {"GET /openapi.json", "GET /metrics"}
+    answers = api["paths"]["/v1/captions"]["post"]["responses"]
+    assert set(table("### Errors")) - set(answers) <= {"401", "429"}  # there is no key, no rate
+    assert set(answers) - set(table("### Errors")) == {"200"}
+
+
+def test_options_of_the_page_have_the_defaults_it_says() -> None:
+    options = {
+        name: option for option in serve.params if isinstance(option, click.Option)
+        for name in option.opts
+    }  # fmt: skip
+    rows = table("## Options")
+    assert len(rows) > 8
+    for cell, (default, _) in rows.items():
+        names = re.findall(r"`(--[\w-]+)`", cell)
+        for name, value in zip(names, default.split(", "), strict=True):
+            actual = options[name].default
+            if actual is not None:
+                assert float(value.replace(",", "")) == actual, name
+    for name in re.findall(r"`(--[\w-]+)`", TEXT):
+        assert name in options, name
+
+
+def test_figures_of_the_page_are_all_that_metrics_has(service: RunningService) -> None:
+    found = httpx.get(f"{service.url}/metrics").text
+    families = set(re.findall(r"^# TYPE (showtell_\w+)", found, re.MULTILINE))
+    families = {name for name in families if not name.endswith("_created")}
+    listed = set(re.findall(r"`(showtell_\w+)`", "".join(table("## Metrics"))))
+    assert listed <= families
+    assert families - listed <= {"showtell_open_requests", "showtell_upload_bytes"}
+
+
+def test_unit_is_as_well_locked_as_the_page_says() -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager",
+         ROOT / "deploy" / "showtell.service"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    found = re.search(r"exposure level for \S+: ([\d.]+)", done.stdout)
+    if found is None:
+        pytest.skip("this systemd cannot judge a unit that is not installed")
+    assert float(found[1]) <= float(re.search(r"gives it ([\d.]+)", TEXT)[1])
