@@ -92,7 +92,7 @@ class Exported:
 def export(
     run: Path,
     output: Path,
-    data: Path | None = None,
+    data: Path | str | None = None,
     *,
     precision: Precision | Literal["auto"] = "float32",
     name: str | None = None,

@@ -7,15 +7,14 @@ from typing import Literal
 
 import click
 
+from showtell.cli.address import ADDRESS
 from showtell.errors import MissingExtraError
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Bundle to write.")
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Dataset to check and score on (dev)."
-)
+@click.option("--data", type=ADDRESS, help="Dataset to check and score on (dev).")
 @click.option(
     "--precision", type=click.Choice(["float32", "float16", "int8", "auto"]), default="float32",
     show_default=True, help="auto: the smallest that stays as good on dev.",
@@ -26,7 +25,7 @@ from showtell.errors import MissingExtraError
     "--notes", type=click.Path(path_type=Path), help="Markdown for the model's card: its limits."
 )
 def export(
-    run: Path, output: Path, data: Path | None,
+    run: Path, output: Path, data: Path | str | None,
     precision: Literal["float32", "float16", "int8", "auto"], name: str | None, dev_photos: int,
     notes: Path | None,
 ) -> None:  # fmt: skip

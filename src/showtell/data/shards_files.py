@@ -6,6 +6,7 @@ address such as s3://bucket/flickr8k needs fsspec and the package that it names 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from showtell.errors import DatasetError, MissingExtraError
 Address: TypeAlias = "Path | str"
 
 INDEX = "index.json"
+BLOCK = 4 << 20  # bytes of an address that are fetched at a time by `read_range`
+_BLOCKS = 32  # that each process keeps
 _SKIP = 1 << 20  # bytes that are read over rather than sought past: a request costs more
 
 
@@ -52,7 +55,8 @@ def read_whole(address: Address) -> bytes:
 def read_range(address: Address, start: int, size: int) -> bytes:
     """Return `size` bytes of a file from `start` on.
 
-    Raises UnreadableFileError, also where the file ends before.
+    Of an address whole blocks are fetched, and the last ones kept: what is read next often lies
+    there, and a request costs more than its bytes. Raises UnreadableFileError, also where the file ends before.
     """
     with _reading(address):
         if isinstance(address, Path):
@@ -60,8 +64,9 @@ def read_range(address: Address, start: int, size: int) -> bytes:
                 file.seek(start)
                 data = file.read(size)
         else:
-            system, path = _system(address)
-            data = bytes(system.cat_file(path, start=start, end=start + size))
+            first, last = start // BLOCK, (start + size - 1) // BLOCK
+            blocks = b"".join(_block(address, number) for number in range(first, last + 1))
+            data = blocks[start - first * BLOCK :][:size]
     if len(data) != size:
         raise _cut_off(address, start + len(data))
     return data
@@ -125,11 +130,10 @@ class Forward:
         """
         with _reading(self.address):
             gap = start - self.place
-            if gap > _SKIP and self.file.seekable():
-                self.file.seek(start)
-            else:
-                while gap > 0 and (passed := len(self.file.read(min(gap, _SKIP)))):
-                    gap -= passed
+            if gap > _SKIP and self._sought(start):
+                gap = 0
+            while gap > 0 and (passed := len(self.file.read(min(gap, _SKIP)))):
+                gap -= passed
             data = self.file.read(size)
             while len(data) < size and (more := self.file.read(size - len(data))):
                 data += more
@@ -137,6 +141,23 @@ class Forward:
         if len(data) != size:
             raise _cut_off(self.address, self.place)
         return data
+
+    def _sought(self, start: int) -> bool:
+        try:
+            self.file.seek(start)
+        except (OSError, ValueError):  # a server that knows no ranges
+            return False
+        return True
+
+
+@functools.lru_cache(maxsize=_BLOCKS)
+def _block(address: str, number: int) -> bytes:
+    """Fetch one block of a file at an address; shorter where the file ends in it."""
+    system, path = _system(address)
+    start = number * BLOCK
+    data = bytes(system.cat_file(path, start=start, end=start + BLOCK))
+    # a server that knows no ranges sends the whole file
+    return data if len(data) <= BLOCK else data[start : start + BLOCK]
 
 
 def _system(address: str) -> tuple[Any, str]:
