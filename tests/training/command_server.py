@@ -2,7 +2,8 @@
 
 Reads a job as JSON from each line of standard input, answers with the exit status. A job may say
 when its process is to be sent a signal: at the beginning of a step, at a change to a file of the
-run, or after so many seconds.
+run, or after so many seconds. A job of several `ranks` is as many processes, which find each other
+as torchrun would have them do; the signal is for the rank `hit`.
 """
 
 from __future__ import annotations
@@ -11,19 +12,27 @@ import json
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from typing import Any
 
 
-def child(job: dict[str, Any]) -> None:
+def child(job: dict[str, Any], rank: int) -> None:
     for name, number in (("stdout", 1), ("stderr", 2)):
-        os.dup2(os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.dup2(os.open(job[name], os.O_WRONLY | os.O_APPEND), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if "step" in job:
+    if job["ranks"] > 1:
+        os.environ |= {
+            "RANK": str(rank), "WORLD_SIZE": str(job["ranks"]), "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(job["port"]),
+        }  # fmt: skip
+    if job["without_dropout"]:
+        import without_dropout  # noqa: F401
+    if "step" in job and rank == job["hit"]:
         signal_at_step(job["step"], job["signal"])
-    if "change" in job:
+    if "change" in job and rank == job["hit"]:
         signal_at_change(job["folder"], job["change"], job["signal"])
     from showtell.cli import main
 
@@ -82,6 +91,12 @@ def wait(pid: int, seconds: float | None, number: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
 def serve() -> None:
     # what a command imports along the way, loaded once
     import torch.utils.tensorboard  # noqa: F401
@@ -93,14 +108,24 @@ def serve() -> None:
     for line in sys.stdin:
         job = json.loads(line)
         started = time.monotonic()
-        pid = os.fork()
-        if not pid:
-            try:
-                child(job)
-            finally:
-                os._exit(99)
-        status = wait(pid, job.get("seconds"), job["signal"])
-        sys.stdout.write(json.dumps([status, time.monotonic() - started]) + "\n")
+        if job["ranks"] > 1:
+            job["port"] = free_port()
+        for name in ("stdout", "stderr"):
+            os.close(os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
+        ranks = []
+        for rank in range(job["ranks"]):
+            ranks.append(os.fork())
+            if not ranks[-1]:
+                try:
+                    child(job, rank)
+                finally:
+                    os._exit(99)
+        hit = wait(ranks[job["hit"]], job.get("seconds"), job["signal"])
+        codes = [
+            hit if rank == job["hit"] else wait(pid, None, job["signal"])
+            for rank, pid in enumerate(ranks)
+        ]
+        sys.stdout.write(json.dumps([codes, time.monotonic() - started]) + "\n")
         sys.stdout.flush()
 
 

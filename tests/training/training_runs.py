@@ -41,9 +41,10 @@ STEPS = 4  # an epoch: 20 training photos of 24, six a step
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended."""
+    """How a command ended; `codes` are those of all its ranks, whose output is in one."""
 
     code: int
+    codes: tuple[int, ...]
     stdout: str
     stderr: str
     seconds: float
@@ -61,19 +62,23 @@ class Commands:
             env=environment,
         )  # fmt: skip
 
-    def __call__(self, *arguments: Any, number: int = signal.SIGKILL, **when: Any) -> Ended:
+    def __call__(
+        self, *arguments: Any, number: int = signal.SIGKILL, ranks: int = 1, hit: int = 0,
+        without_dropout: bool = False, **when: Any,
+    ) -> Ended:  # fmt: skip
         """Run a command; `when` is step=N, change=N with folder=DIR, or seconds=S."""
         out, err = self.folder / "stdout", self.folder / "stderr"
         job = {
             "arguments": [os.fspath(a) for a in arguments], "stdout": str(out), "stderr": str(err),
-            "signal": int(number), **{k: str(v) if k == "folder" else v for k, v in when.items()},
+            "signal": int(number), "ranks": ranks, "hit": hit, "without_dropout": without_dropout,
+            **{k: str(v) if k == "folder" else v for k, v in when.items()},
         }  # fmt: skip
         assert self.server.stdin
         assert self.server.stdout
         self.server.stdin.write(json.dumps(job) + "\n")
         self.server.stdin.flush()
-        code, seconds = json.loads(self.server.stdout.readline())
-        return Ended(code, out.read_text(), err.read_text(), seconds)
+        codes, seconds = json.loads(self.server.stdout.readline())
+        return Ended(codes[0], tuple(codes), out.read_text(), err.read_text(), seconds)
 
     def close(self) -> None:
         self.server.kill()
