@@ -25,7 +25,7 @@ from showtell.errors import MissingExtraError, ShowtellError
     help="Of each worker's networks.",
 )  # fmt: skip
 @click.option(
-    "--batch-size", type=click.IntRange(1), default=4, show_default=True,
+    "--batch-size", type=click.IntRange(1), default=8, show_default=True,
     help="Photos that a worker captions at once.",
 )  # fmt: skip
 @click.option(

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from showtell import __version__
 from showtell.bundle import Bundle, load_bundle
 from showtell.decoding import Decoding
+from showtell.errors import ShowtellError
 from showtell.models import find_bundle
 from showtell.server import batching, page, schemas
 from showtell.server.guard import Guard, RateLimit, check_key
@@ -34,6 +35,7 @@ from showtell.server.uploads import PHOTOS, UploadRoom
 from showtell.server.workers import Model, Workers
 
 Result = TypeVar("Result")
+_BEARER = HTTPBearer(auto_error=False, description="The key that the service was started with.")
 _GONE = 499  # nobody reads it: the client has left
 
 
@@ -120,6 +122,8 @@ async def _left(request: Request) -> None:
 def create_app(settings: ServerSettings) -> FastAPI:
     """Return the application; its workers start and end with its lifespan.
 
+    `state.failure` is the error for which they could not be started.
+
     Raises BundleError where there is no such model or it is damaged.
     """
     service = Service.of(settings)
@@ -129,6 +133,9 @@ def create_app(settings: ServerSettings) -> FastAPI:
         try:
             await service.workers.start()
             yield
+        except ShowtellError as error:
+            app.state.failure = error
+            raise
         finally:
             await service.workers.stop()
 
@@ -148,6 +155,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app.include_router(page.router)
     app.add_middleware(Guard, settings=settings, metrics=service.metrics)
     app.state.service = service
+    app.state.failure = None
     describe_problems(app)
     return app
 
@@ -178,11 +186,10 @@ def _open_routes(service: Service) -> APIRouter:
 def _keyed_routes(service: Service) -> APIRouter:
     """Return the routes that need the key, where there is one."""
     settings = service.settings
-    bearer = HTTPBearer(auto_error=False, description="The key that the service was started with.")
 
     async def allowed(
         request: Request,
-        given: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)],
+        given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     ) -> None:
         service.clients.check(request.client.host if request.client else "")
         check_key(given.credentials if given else None, settings.api_key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import logging
 import math
 import time
 from collections import OrderedDict
@@ -18,6 +19,8 @@ from showtell.server.metrics import Metrics
 from showtell.server.problems import ProblemError
 from showtell.server.settings import MEGABYTE, ServerSettings, is_loopback
 
+logger = logging.getLogger(__name__)
+
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:;"
@@ -30,6 +33,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_GONE = 499  # there is no answer, or nobody to take it
 _MOST_CLIENTS = 10_000  # whose requests are counted; the one not heard of for longest is forgotten
 
 
@@ -53,7 +57,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         start = time.perf_counter()
-        status = 499  # the client left before there was an answer
+        status = _GONE
 
         async def guarded_send(message: Message) -> None:
             nonlocal status
@@ -68,11 +72,17 @@ class Guard:
                 await send(message)
 
         self.metrics.open_requests.inc()
+        problem = self._refusal(Headers(scope=scope), scope["method"])
         try:
-            problem = self._refusal(Headers(scope=scope), scope["method"])
             if problem is None:
                 await self.app(scope, receive, guarded_send)
-            else:
+        except asyncio.CancelledError:  # the time to finish before the end is over
+            problem = _ending()
+        except Exception:
+            logger.exception("a request failed")
+            problem = _failed()
+        try:
+            if problem is not None and status == _GONE:
                 await problem.response()(scope, receive, guarded_send)
         finally:
             self.metrics.open_requests.dec()
@@ -95,7 +105,7 @@ class Guard:
                 "a page of another site may not use this service: open the service's own page",
             )  # fmt: skip
         length = headers.get("content-length", "")
-        if length.isdigit() and int(length) > self.settings.max_body * MEGABYTE:
+        if length.isdecimal() and int(length) > self.settings.max_body * MEGABYTE:
             return too_large(self.settings)
         return None
 
@@ -116,6 +126,20 @@ class Guard:
         except ValueError:
             return False
         return True
+
+
+def _failed() -> ProblemError:
+    return ProblemError(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error",
+        "the service failed: its log says how; try again, and report it if it stays",
+    )  # fmt: skip
+
+
+def _ending() -> ProblemError:
+    return ProblemError(
+        HTTPStatus.SERVICE_UNAVAILABLE, "ending", "the service is being ended: try again later",
+        headers={"Retry-After": "10", "Connection": "close"},
+    )  # fmt: skip
 
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}

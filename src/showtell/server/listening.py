@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -62,9 +63,13 @@ def listen(settings: ServerSettings, *, debug: bool = False) -> None:
 
     Raises ServeError where the address cannot be had, BundleError where the model cannot.
     """
+    if os.name == "nt":
+        raise ServeError("the service runs on Linux and macOS: on Windows, in WSL or a container")
     app = create_app(settings)
     logging.getLogger("uvicorn").setLevel(logging.DEBUG if debug else logging.WARNING)
     logging.getLogger("uvicorn.access").setLevel(logging.INFO)
+    # what cannot be started is said in one line, below, not in uvicorn's fifty
+    logging.getLogger("uvicorn.error").addFilter(lambda record: app.state.failure is None)
     with _bound(settings) as sockets, _signals_end_it():
         config = uvicorn.Config(
             app, http=_Protocol, ws="none", log_config=None, access_log=settings.access_log,
@@ -73,7 +78,10 @@ def listen(settings: ServerSettings, *, debug: bool = False) -> None:
             server_header=False, timeout_keep_alive=15, backlog=_BACKLOG,
             timeout_graceful_shutdown=round(settings.shutdown_timeout),
         )  # fmt: skip
-        _Server(config).run(sockets)
+        try:
+            _Server(config).run(sockets)
+        except SystemExit:
+            raise (app.state.failure or ServeError("the service ended at its start")) from None
 
 
 @contextlib.contextmanager

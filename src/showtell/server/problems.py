@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -19,8 +18,6 @@ MEDIA_TYPE = "application/problem+json"
 _SCHEMAS = "#/components/schemas/"
 PROBLEM_SCHEMA = f"{_SCHEMAS}{ProblemOut.__name__}"
 _MOST_ERRORS = 20
-
-logger = logging.getLogger(__name__)
 
 
 class ProblemError(Exception):
@@ -78,14 +75,6 @@ def add_problems(app: FastAPI) -> None:
             for item in error.errors()[:_MOST_ERRORS]
         ]
         return invalid_request(errors).response()
-
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> Response:
-        # the traceback goes to the log, by the server; what went wrong here is nobody else's
-        return ProblemError(
-            HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error",
-            "the service failed: its log says how; try again, and report it if it stays",
-        ).response()  # fmt: skip
 
 
 def describe_problems(app: FastAPI) -> None:

@@ -29,7 +29,7 @@ class ServerSettings:
     """Processes that caption; None for one on each core."""
     threads: int = 1
     """Threads of each worker's networks."""
-    batch_size: int = 4
+    batch_size: int = 8
     """Photos that a worker captions at once, at most."""
     batch_delay: float = 0.0
     """Seconds that a free worker waits for a batch to fill."""

@@ -219,11 +219,15 @@ class Workers:
         # -P: what lies in the folder that the service was started in is no code of ours
         command = [sys.executable, "-P", "-m", "showtell.server.worker_process", role]
         command.append(str(theirs.fileno()))
+        # each worker is meant for so many cores, whatever its libraries see of the machine
+        cores = str(self.model.threads)
+        environment = {**os.environ, "OMP_NUM_THREADS": cores, "OPENBLAS_NUM_THREADS": cores}
         self._processes.append(
             await asyncio.to_thread(
-                subprocess.Popen, command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL
+                subprocess.Popen, command, pass_fds=(theirs.fileno(),), env=environment,
+                stdin=subprocess.DEVNULL,
             )
-        )
+        )  # fmt: skip
         order: dict[str, Any] = {
             "bundle": os.fspath(self.model.bundle),
             "threads": self.model.threads,

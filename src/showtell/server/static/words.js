@@ -5,6 +5,7 @@ import { percentage } from "./confidence.js";
 
 const DOUBTFUL = Math.log(0.1); // a word less likely than this was doubtful to the model
 const HINT = "Point at a word, or tap it, to see where the model looked.";
+const DOTTED = "Dotted: the model was unsure of the word.";
 
 /** The row of words of one caption; one stop of the Tab key, arrows move between the words. */
 export class Words {
@@ -13,12 +14,16 @@ export class Words {
   #words;
   #show; // (place or null) draws on the photo
   #pinned = null;
+  #hint = HINT;
 
   constructor(row, note, words, show) {
     this.#row = row;
     this.#note = note;
     this.#words = words;
     this.#show = show;
+    const doubts = words.some((word) => word.log_probability < DOUBTFUL);
+    if (doubts) this.#hint = `${HINT} ${DOTTED}`;
+    note.classList.toggle("doubts", doubts);
     row.setAttribute("aria-label", "Words, and where the model looked for each");
     row.replaceChildren(...words.flatMap((word, place) => [this.#button(word, place), " "]));
     row.addEventListener("pointerleave", () => this.#look(this.#pinned));
@@ -65,7 +70,7 @@ export class Words {
   #look(place) {
     [...this.#row.children].forEach((button, other) => button.classList.toggle("lit", other === place));
     this.#note.classList.toggle("says", place !== null);
-    this.#note.textContent = place === null ? HINT : this.#said(this.#words[place]);
+    this.#note.textContent = place === null ? this.#hint : this.#said(this.#words[place]);
     this.#show(place);
   }
 
