@@ -41,6 +41,8 @@ def serve(files: dict[str, bytes] | None = None) -> Iterator[FileServer]:
         def do_GET(self) -> None:
             answer(self, state)
 
+        do_HEAD = do_GET  # noqa: N815 (the name is http.server's)
+
         def log_message(self, format: str, *args: object) -> None:
             pass
 
@@ -71,25 +73,28 @@ def answer(handler: BaseHTTPRequestHandler, state: FileServer) -> None:
     if isinstance(amount, bytes):
         body = amount
     version = '"' + hashlib.sha256(body).hexdigest()[:16] + '"'
-    start = 0
+    start, end = 0, len(body) - 1
     same = handler.headers.get("If-Range") in (None, version)
     if wanted is not None and same and not state.ignores_range:
-        start = int(wanted.removeprefix("bytes=").rstrip("-"))
+        first, _, last = wanted.removeprefix("bytes=").partition("-")
+        start, end = int(first), min(int(last or end), end)
         if start >= len(body):
             handler.send_response(416)
             handler.send_header("Content-Range", f"bytes */{len(body)}")
             handler.send_header("Content-Length", "0")
             return handler.end_headers()
         handler.send_response(206)
-        handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        handler.send_header("Content-Range", f"bytes {start}-{end}/{len(body)}")
     else:
         handler.send_response(200)
     if state.tells_length:
-        handler.send_header("Content-Length", str(len(body) - start))
+        handler.send_header("Content-Length", str(end + 1 - start))
     if state.tells_version:
         handler.send_header("ETag", version)
     handler.end_headers()
-    rest = body[start:]
+    if handler.command == "HEAD":
+        return None
+    rest = body[start : end + 1]
     if isinstance(amount, int) and fault in ("cut", "stall"):
         rest = rest[:amount]
     handler.wfile.write(rest)

@@ -31,6 +31,8 @@ from showtell.locks import only_process
 logger = logging.getLogger(__name__)
 
 VIEWS = ("plain", "flip")
+MARK = "progress.json"
+STILL = 900.0  # seconds without a new mark, after which another process is taken for stuck
 SAVE_EVERY = 512  # photos between two marks from which an interrupted extraction goes on
 
 Encode = Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]
@@ -87,23 +89,25 @@ def extract_features(
     *,
     view: str = "plain",
     batch_size: int = 32,
+    threads: int = 2,
     progress: Callable[[int], None] | None = None,
 ) -> Features:
     """Return the features of `photos`, from the cache folder where they are, else computed.
 
     `encode` takes pixels [batch, 3, H, W] to arrays by name, `encoder` is its fingerprint, and
-    `shapes` gives the shape of each array that is kept, for one photo. `progress` is told how
-    many photos are done. Photos that cannot be read are named in the result's `bad`.
+    `shapes` gives the shape of each array that is kept, for one photo; `threads` read photos.
+    `progress` is told how many photos are done, also by another process that is waited for. Photos
+    that cannot be read are named in the result's `bad`.
 
-    Raises DatasetError where the cache cannot be written.
+    Raises DatasetError where the cache cannot be written, or that other process does not move.
     """
     key = cache_key(photos, encoder, preprocessing, view, sorted(shapes))
     folder = cache / key
     complete = folder / "complete.json"
-    work = _Work(folder, photos, encode, shapes, preprocessing, view, batch_size)
+    work = _Work(folder, photos, encode, shapes, preprocessing, view, batch_size, threads)
+    waiting = _Waiting(folder, len(photos), progress)
     try:
-        waiting = "waiting for another process that computes the same features"
-        with only_process(folder / "lock", lambda: logger.info(waiting)):
+        with only_process(folder / "lock", waiting.begin, waiting.go_on):
             if not complete.is_file():
                 work.fill(progress)
             elif json.loads(complete.read_text("utf-8"))["bad"]:
@@ -120,9 +124,11 @@ def extract_features(
     return Features(arrays, {int(row): reason for row, reason in bad.items()})
 
 
-def unreadable(photos: Sequence[CaptionedPhoto], preprocessing: Preprocessing) -> dict[int, str]:
+def unreadable(
+    photos: Sequence[CaptionedPhoto], preprocessing: Preprocessing, threads: int = 2
+) -> dict[int, str]:
     """Return the row of each photo that cannot be read, with what was wrong."""
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         found = pool.map(lambda photo: _open(photo, preprocessing), photos)
         return {row: image for row, image in enumerate(found) if isinstance(image, str)}
 
@@ -132,6 +138,42 @@ def _open(photo: CaptionedPhoto, preprocessing: Preprocessing) -> Image.Image | 
         return open_photo(photo.path, preprocessing=preprocessing)
     except PhotoError as error:
         return str(error)
+
+
+@dataclass
+class _Waiting:
+    """The wait for another process that fills the same cache: another rank, or another run."""
+
+    folder: Path
+    photos: int
+    progress: Callable[[int], None] | None
+
+    def begin(self) -> None:
+        """Say that there is another process."""
+        self.done, self.moved = 0, time.monotonic()
+        self.said = self.moved
+        logger.info("waiting for another process that computes the same features")
+
+    def go_on(self) -> None:
+        """Say now and then how far the other is; raise DatasetError where it stands still."""
+        now = time.monotonic()
+        try:
+            done = int(json.loads((self.folder / MARK).read_text("utf-8"))["done"])
+        except (OSError, ValueError, KeyError):  # not one mark yet, or it is being written
+            done = self.done
+        if done != self.done:
+            self.done, self.moved = done, now
+        if self.progress:
+            self.progress(self.done)
+        if now - self.moved > STILL:
+            raise DatasetError(
+                f"{self.folder}: another process that computes the same features has not moved for"
+                f" {STILL / 60:.0f} minutes: end it, or choose another folder with"
+                " feature_cache=DIR"
+            )
+        if now - self.said > 60:
+            self.said = now
+            logger.info("still waiting: it has done %d of %d photos", self.done, self.photos)
 
 
 @dataclass(frozen=True)
@@ -145,10 +187,11 @@ class _Work:
     preprocessing: Preprocessing
     view: str
     batch_size: int
+    threads: int
 
     def fill(self, progress: Callable[[int], None] | None) -> None:
         """Compute the features of all photos, from the last mark on."""
-        mark = self.folder / "progress.json"
+        mark = self.folder / MARK
         state: dict[str, Any] = {"done": 0, "bad": {}}
         files = {name: self.folder / f"{name}.npy" for name in self.shapes}
         if mark.is_file() and all(file.is_file() for file in files.values()):
@@ -193,7 +236,7 @@ class _Work:
         """Compute rows of the arrays; yields the rows of each batch and those that are bad."""
         size = self.batch_size
         batches = [todo[start : start + size] for start in range(0, len(todo), size)]
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(self.threads) as pool:
             ahead = pool.map(self._read, batches[0]) if batches else iter(())
             for number, rows in enumerate(batches):
                 results = list(ahead)

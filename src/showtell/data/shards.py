@@ -255,7 +255,7 @@ def read_shards(address: Address | str, on_broken: OnBroken = "fail") -> Dataset
     photos = read_tables(index, lambda _, fault: leave_out(fault, on_broken))
     if not photos:
         raise DatasetError(f"{index.address}: no photo is left in its {len(index.shards)} shards")
-    return Dataset(index.address, f"{index.layout} in shards", tuple(photos))
+    return Dataset(index.address, index.layout, tuple(photos))
 
 
 def read_tables(

@@ -56,7 +56,9 @@ def read_range(address: Address, start: int, size: int) -> bytes:
     """Return `size` bytes of a file from `start` on.
 
     Of an address whole blocks are fetched, and the last ones kept: what is read next often lies
-    there, and a request costs more than its bytes. Raises UnreadableFileError, also where the file ends before.
+    there, and a request costs more than its bytes.
+
+    Raises UnreadableFileError, also where the file ends before.
     """
     with _reading(address):
         if isinstance(address, Path):

@@ -130,13 +130,13 @@ def _begin(output: Path, made_of: str) -> None:
         file.write(made_of.encode("ascii"))
 
 
-def _size(photo: CaptionedPhoto) -> int | None:
+def _size(photo: CaptionedPhoto) -> int:
     if isinstance(photo.path, ShardPhoto):
         return photo.path.size
     try:
         return photo.path.stat().st_size
-    except OSError:
-        return None  # reading it will say what is wrong
+    except OSError as error:
+        raise _unreadable(photo, error) from error
 
 
 def _check_same(output: Path, made_of: str, here: str) -> None:
@@ -218,11 +218,14 @@ def _read(photo: CaptionedPhoto) -> bytes:
     try:
         return photo.path.read_bytes()
     except (OSError, PhotoError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DatasetError(
-            f"{printable(str(photo.path))}: cannot be read ({reason}):"
-            " repair it, or take it out of the dataset"
-        ) from error
+        raise _unreadable(photo, error) from error
+
+
+def _unreadable(photo: CaptionedPhoto, error: Exception) -> DatasetError:
+    return DatasetError(
+        f"{printable(str(photo.path))}: cannot be read"
+        f" ({getattr(error, 'strerror', None) or error}): repair it, or take it out of the dataset"
+    )
 
 
 def _suffix(name: str) -> str:
