@@ -30,7 +30,7 @@ def _photos() -> tuple[bytes, ...]:
         with Image.open(path) as image:
             image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
             kind = KINDS[place % len(KINDS)]
-            for wanted in {kind, "JPEG"}:
+            for wanted in dict.fromkeys((kind, "JPEG")):
                 buffer = io.BytesIO()
                 image.save(buffer, wanted, **_options(wanted, image))
                 photos.append(buffer.getvalue())

@@ -130,9 +130,8 @@ def test_options_of_the_page_have_the_defaults_it_says() -> None:
     for cell, (default, _) in rows.items():
         names = re.findall(r"`(--[\w-]+)`", cell)
         for name, value in zip(names, default.split(", "), strict=True):
-            actual = options[name].default
-            if actual is not None:
-                assert float(value.replace(",", "")) == actual, name
+            if re.fullmatch(r"[\d.,]+", value):  # others differ between machines
+                assert float(value.replace(",", "")) == options[name].default, name
     for name in re.findall(r"`(--[\w-]+)`", TEXT):
         assert name in options, name
 
