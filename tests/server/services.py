@@ -86,3 +86,16 @@ def _read(stream: IO[str], service: RunningService, listening: threading.Event) 
 def examples() -> list[Path]:
     """The example photos of the project."""
     return sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.jpg"))
+
+
+def processes_of(pid: int) -> list[int]:
+    """The running processes that a process has started."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == pid and state != "Z":
+                found.append(int(entry.name))
+    return found

@@ -68,7 +68,7 @@ class Service:
         )  # fmt: skip
         metrics.queue_photos.set_function(lambda: queue.waiting)
         metrics.queue_size.set(settings.queue_size)
-        metrics.workers.set_function(lambda: len(workers.running))
+        metrics.workers.set_function(lambda: workers.running)
         return cls(
             settings, bundle, metrics, queue, workers, UploadRoom(settings, metrics),
             RateLimit(settings.requests_a_minute),

@@ -177,6 +177,12 @@ class PhotoQueue:
         if self._again:
             self._filled.set()
 
+    def refuse(self, batch: Sequence[Job]) -> None:
+        """Refuse the requests of a batch for which there is no worker to be had."""
+        for job in batch:
+            if not job.ticket.done.done():
+                job.ticket.done.set_exception(QueueFullError(self.retry_after(self.waiting)))
+
     def _batch(self, most: int) -> list[Job]:
         while self._again:
             job = self._again.popleft()

@@ -65,9 +65,14 @@ class Worker:
             Answer(failed, answer) for failed, answer in zip(header["failed"], answers, strict=True)
         ]
 
+    @property
+    def alive(self) -> bool:
+        """Whether it has not been seen to end."""
+        return not self.reader.at_eof()
+
     def kill(self) -> None:
         """End the worker, whatever it is at."""
-        if not self.reader.at_eof():  # where it has gone its number may be another's
+        if self.alive:  # else its number may be another's by now
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
         self.close()
@@ -95,13 +100,18 @@ class Workers:
         self.batch_size = batch_size
         self.batch_delay = batch_delay
         self.photo_timeout = photo_timeout
-        self.running: set[Worker] = set()
+        self._workers: set[Worker] = set()
         self._observe_batch = observe_batch
         self._observe_death = observe_death
         self._tasks: list[asyncio.Task[None]] = []
         self._template: socket.socket | None = None
         self._starting = asyncio.Lock()
         self._processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def running(self) -> int:
+        """How many workers there are."""
+        return sum(worker.alive for worker in self._workers)
 
     async def start(self) -> None:
         """Start all workers; raises WorkerError where they cannot be."""
@@ -126,12 +136,20 @@ class Workers:
             while True:
                 worker = worker or await self._replacement()
                 batch = await self.queue.take(self.batch_size, self.batch_delay)
+                if not worker.alive:  # it ended while it was idle: not over these photos
+                    self._bury(worker)
+                    worker = None
+                    try:
+                        worker = await self._new_worker()
+                    except (OSError, WorkerError):
+                        self.queue.refuse(batch)
+                        continue
                 if not await self._caption(worker, batch):
+                    self._bury(worker)
                     worker = None
         finally:
             if worker is not None:
-                self.running.discard(worker)
-                worker.kill()
+                self._bury(worker)
 
     async def _caption(self, worker: Worker, batch: list[Job]) -> bool:
         """Have a batch captioned; False where the worker did not survive it."""
@@ -151,10 +169,12 @@ class Workers:
             return True
         logger.warning("a worker died or was stopped over %d photo(s)", len(batch))
         self._observe_death()
-        self.running.discard(worker)
-        worker.kill()
         self.queue.put_back(batch, lambda job: _failure(job, reason), hung=hung)
         return False
+
+    def _bury(self, worker: Worker) -> None:
+        worker.kill()
+        self._workers.discard(worker)
 
     async def _replacement(self) -> Worker:
         pause = _BETWEEN_STARTS
@@ -185,7 +205,7 @@ class Workers:
             writer.close()
             raise
         worker = Worker(pid, reader, writer)
-        self.running.add(worker)
+        self._workers.add(worker)
         return worker
 
     async def _fork(self, handle: socket.socket) -> None:
