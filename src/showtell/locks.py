@@ -10,11 +10,14 @@ from filelock import FileLock, Timeout
 
 
 @contextlib.contextmanager
-def only_process(path: Path, taken: Callable[[], object]) -> Iterator[None]:
+def only_process(
+    path: Path, taken: Callable[[], object], meanwhile: Callable[[], object] = lambda: None
+) -> Iterator[None]:
     """Hold the lock file `path` for the length of a `with`.
 
     Where another process holds it, `taken` is called: what it raises is raised here; where it
-    returns, the lock is waited for.
+    returns, the lock is waited for, and `meanwhile` called about every second: what it raises ends
+    the wait.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
@@ -22,7 +25,10 @@ def only_process(path: Path, taken: Callable[[], object]) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         taken()
-        lock.acquire()
+        while not lock.is_locked:
+            meanwhile()
+            with contextlib.suppress(Timeout):
+                lock.acquire(timeout=1)
     try:
         yield
     finally:

@@ -39,3 +39,12 @@ def never_killed(
     ended = Training(commands, shapes, folder)(folder / "run")
     assert ended.code == 0, ended.stderr
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory, commands: Commands, shapes: Path) -> Path:
+    """The tiny recipe on two ranks, never disturbed."""
+    folder = tmp_path_factory.mktemp("two")
+    ended = Training(commands, shapes, folder)(folder / "run", ranks=2)
+    assert ended.codes == (0, 0), ended.stderr
+    return folder / "run"

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from showtell.data.features import Features, see
+from showtell.data.shards_order import local_order
 from showtell.data.table import CaptionedPhoto
 from showtell.image import Preprocessing, open_photo, prepare
 from showtell.nets.recurrent import Packing
@@ -183,7 +184,7 @@ class CaptionBatches:
 
         `workers` processes make batches ready, or without any a thread; `pin` them for a GPU.
         """
-        self.recipe, self.ranks = recipe, ranks
+        self.photos, self.recipe, self.ranks = photos, recipe, ranks
         self.workers, self.pin = workers, pin
         self.usable = np.asarray(usable, np.int64)
         self.captions: list[list[_Caption]] = []
@@ -227,6 +228,9 @@ class CaptionBatches:
 
     def _order(self, seed: tuple[int, ...]) -> NDArray[np.int64]:
         random = np.random.default_rng(seed)
+        near = local_order([self.photos[row] for row in self.new], random)
+        if near is not None and not len(self.old):
+            return self.new[near]
         if not len(self.old):
             return random.permutation(self.new)
         drawn = random.choice(self.old, self.drawn, replace=False)

@@ -20,6 +20,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from showtell.data.table import fingerprint
 from showtell.errors import RecipeError, TrainingError
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,15 @@ class Ranks:
         if told[1] is not None:
             raise AllRanksError(str(told[1]))
         return cast(T, told[0])
+
+    def check_alike(self, names: Sequence[str], what: str) -> None:
+        """Raise AllRanksError where this rank has other `names` than the first one has."""
+        marks = self.gather(fingerprint(names) if self.count > 1 else "")
+        for rank, mark in enumerate(marks):
+            if mark != marks[0]:
+                raise AllRanksError(
+                    f"{what} that rank {rank} sees are others than those that rank 0 sees"
+                )
 
     def wait(self) -> None:
         """Go on only when every rank is here."""

@@ -51,7 +51,7 @@ def drawn_in_epoch(new: int, old: int, share: float) -> int:
     return min(old, round(new * share / (1 - share)))
 
 
-def open_mix(directory: Path, share: float, new: int, seed: int) -> Mix:
+def open_mix(directory: Path | str, share: float, new: int, seed: int) -> Mix:
     """Read the old dataset in `directory` for a run with `new` new photos.
 
     Of a large one only some photos are taken, drawn by `seed`: enough for REHEARSED epochs.

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from showtell.data import open_dataset
 from showtell.data.features import Features, extract_features, unreadable
+from showtell.data.shards import OnBroken
 from showtell.data.table import CaptionedPhoto, Dataset
 from showtell.errors import RecipeError, TrainingError
 from showtell.folders import cache_dir
@@ -40,18 +41,24 @@ from showtell.vocabulary import END
 logger = logging.getLogger(__name__)
 
 
-def train(recipe: Recipe, data: Path, output: Path, *, resume: str | None = None) -> Path:
+def train(
+    recipe: Recipe, data: Path | str, output: Path, *, resume: str | None = None,
+    on_broken: OnBroken = "fail",
+) -> Path:  # fmt: skip
     """Train a captioner by `recipe` on the dataset at `data` into the run folder `output`.
 
-    `resume="auto"` goes on with what is in `output`, if anything is. Returns `output`.
+    `resume="auto"` goes on with what is in `output`, if anything is. Returns `output`. `data` may
+    be shards at an address; `on_broken` says what becomes of a broken one. Under torchrun, this is
+    one of several ranks.
     Raises TrainingError where `output` holds a run and `resume` is not asked for, the data has no
     training photos, or the loss is not finite; RecipeError where the run has another recipe.
     """
-    dataset = open_dataset(data)
     with (
         joined(recipe.device) as (ranks, device),
         asked_to_stop(patient=ranks.count > 1) as stop,
     ):
+        dataset = open_dataset(data, on_broken=on_broken)
+        ranks.check_alike([photo.name for photo in dataset.photos], f"{dataset.root}: the photos")
         return _Run(recipe, dataset, output, resume, stop, ranks, device).train()
 
 
@@ -77,7 +84,7 @@ class _Run:
         new = len(self.train_photos)
         self.mix = None
         if recipe.mix:
-            self.mix = open_mix(Path(recipe.mix), recipe.mix_share, new, recipe.seed)
+            self.mix = open_mix(recipe.mix, recipe.mix_share, new, recipe.seed)
         self.train_photos += self.mix.train if self.mix else ()
         self.dev_photos: list[CaptionedPhoto] = []
         self.dev_features: Features | None = None
@@ -219,7 +226,9 @@ class _Run:
     def _unreadable(self, photos: Sequence[CaptionedPhoto]) -> dict[int, str]:
         """Return the row of each photo that cannot be read; every rank looks at its share."""
         rows = self.ranks.mine(range(len(photos)))
-        found = unreadable([photos[row] for row in rows], self.encoder.spec.preprocessing)
+        found = unreadable(
+            [photos[row] for row in rows], self.encoder.spec.preprocessing, max(2, self._workers())
+        )
         own = {rows[place]: reason for place, reason in found.items()}
         return dict(sorted(item for some in self.ranks.gather(own) for item in some.items()))
 
@@ -247,7 +256,7 @@ class _Run:
             return extract_features(
                 photos, self._encode, encoder.fingerprint(),
                 {name: shapes[name] for name in needs}, encoder.spec.preprocessing, cache,
-                view=view, progress=progress,
+                view=view, threads=max(2, self._workers()), progress=progress,
             )  # fmt: skip
 
     def _encode(self, pixels: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:

@@ -1,0 +1,138 @@
+"""torchrun starts the ranks, and starts them anew when one is lost: the run ends as if none was."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from training_runs import STEPS, TINY, Training, assert_same_run, log_of
+
+from showtell.training.checkpoint import Checkpoints
+
+LONG: dict[str, Any] = {
+    "stages": [
+        {"epochs": 8, "average": 0.9},
+        {"epochs": 2, "objective": "self_critical", "samples": 2, "learning_rate": 1e-4},
+    ]
+}
+
+
+@contextmanager
+def torchrun(
+    data: Path, run: Path, recipe: dict[str, Any], restarts: int
+) -> Iterator[subprocess.Popen[str]]:
+    """Two ranks of `showtell train`, started anew when one is lost."""
+    path = run.with_name("recipe.yaml")
+    path.write_text(yaml.safe_dump(TINY | recipe))
+    with subprocess.Popen(
+        [
+            Path(sys.executable).with_name("torchrun"), "--standalone", "--nproc-per-node", "2",
+            f"--max-restarts={restarts}", "-m", "showtell", "train", path,
+            "--data", data, "--output", run,
+        ],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
+    ) as started:  # fmt: skip
+        try:
+            yield started
+        finally:
+            started.terminate()
+
+
+def ranks_of(started: subprocess.Popen[str]) -> list[int]:
+    """The processes of the ranks that run now, in order."""
+    children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+    found: dict[int, int] = {}
+    for child in map(int, children):
+        try:
+            environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        except OSError:  # it has ended meanwhile
+            continue
+        for item in environment:
+            if item.startswith(b"RANK="):
+                found[int(item[5:])] = child
+    return [found[rank] for rank in sorted(found)]
+
+
+def steps_done(run: Path) -> int:
+    """How many steps the last checkpoint has behind it, over all stages."""
+    if not (run / "checkpoints" / "last.json").is_file():
+        return -1
+    name = json.loads((run / "checkpoints" / "last.json").read_text())["folder"]
+    stage, epoch, step = (int(number) for number in name.split("-")[1:4])
+    before = sum(STEPS * int(stage["epochs"]) for stage in LONG["stages"][:stage])
+    return before + STEPS * epoch + step
+
+
+def kill_one(started: subprocess.Popen[str], run: Path, after: int, draw: random.Random) -> None:
+    """Kill one rank, drawn, at a drawn moment after so many steps."""
+    until = time.monotonic() + 240
+    while steps_done(run) < after or len(ranks_of(started)) < 2:
+        assert started.poll() is None, started.stderr and started.stderr.read()
+        assert time.monotonic() < until, "no step is made"
+        time.sleep(0.02)
+    time.sleep(draw.uniform(0, 0.2))
+    os.kill(draw.choice(ranks_of(started)), signal.SIGKILL)
+
+
+def kill_and_compare(kills: list[int], seed: int, train: Training, folder: Path) -> None:
+    ended = train(folder / "undisturbed", recipe=LONG, ranks=2)
+    assert ended.codes == (0, 0), ended.stderr
+    draw = random.Random(seed)
+    with torchrun(train.shapes, folder / "run", LONG, restarts=len(kills)) as started:
+        for after in kills:
+            kill_one(started, folder / "run", after, draw)
+        stderr = started.communicate(timeout=400)[1]
+    assert started.returncode == 0, stderr
+    assert stderr.count("exitcode: -9") == len(kills), stderr
+    assert "Next: showtell evaluate" in stderr
+    assert stderr.count("going on at stage") == len(kills)
+    assert_same_run(folder / "undisturbed", folder / "run")  # dev scores, weights, log: all of it
+
+
+@pytest.mark.timeout(700)
+def test_a_rank_killed_at_a_random_moment_costs_nothing_but_time(
+    train: Training, tmp_path: Path
+) -> None:
+    kill_and_compare([STEPS // 2], random.SystemRandom().randrange(2**32), train, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(6))
+def test_ranks_killed_again_and_again_cost_nothing_but_time(
+    seed: int, train: Training, tmp_path: Path
+) -> None:
+    """Also in the second stage, and as soon as it goes on."""
+    draw = random.Random(seed)
+    kills = sorted(draw.randrange(1, 9 * STEPS) for _ in range(4))
+    kill_and_compare([*kills[:2], *kills[1:]], seed, train, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_torchrun_that_is_asked_to_stop_saves_first(train: Training, tmp_path: Path) -> None:
+    """torchrun passes the signal on; nobody starts again, and the run goes on by hand."""
+    run = tmp_path / "run"
+    with torchrun(train.shapes, run, LONG, restarts=3) as started:
+        while steps_done(run) < STEPS:
+            assert started.poll() is None
+            time.sleep(0.05)
+        started.send_signal(signal.SIGINT)
+        stderr = started.communicate(timeout=200)[1]
+    assert started.returncode != 0
+    assert stderr.count("all saved: go on with --resume auto") == 1
+    assert Checkpoints(run).has("last")
+    assert train(run, recipe=LONG, resume=True, ranks=2).codes == (0, 0)
+    assert train(tmp_path / "undisturbed", recipe=LONG, ranks=2).codes == (0, 0)
+    assert log_of(run) == log_of(tmp_path / "undisturbed")
