@@ -70,7 +70,7 @@ def read_range(address: Address, start: int, size: int) -> bytes:
             blocks = b"".join(_block(address, number) for number in range(first, last + 1))
             data = blocks[start - first * BLOCK :][:size]
     if len(data) != size:
-        raise _cut_off(address, start + len(data))
+        raise _cut_off(address, start + size)
     return data
 
 
@@ -141,7 +141,7 @@ class Forward:
                 data += more
         self.place = start + len(data)
         if len(data) != size:
-            raise _cut_off(self.address, self.place)
+            raise _cut_off(self.address, start + size)
         return data
 
     def _sought(self, start: int) -> bool:
@@ -192,4 +192,4 @@ def _reading(address: Address) -> Iterator[None]:
 
 
 def _cut_off(address: Address, end: int) -> UnreadableFileError:
-    return UnreadableFileError(f"{address}: cut off: it ends at byte {end}")
+    return UnreadableFileError(f"{address}: cut off: it ends before byte {end:,}")

@@ -213,17 +213,17 @@ class ShardStream:
                     if row.photo.is_whole(data):
                         yield ShardSample(number, row.photo.name, row.captions, data)
                     else:
-                        self._leave_out(f"{row.photo}: {DAMAGED}")
+                        self._leave_out(row.photo.name, f"{row.photo}: {DAMAGED}")
                         yield None
         except UnreadableFileError as error:
-            self._leave_out(str(error))
+            self._leave_out(shard.name, str(error))
         for _ in range(reached, end):
             yield None
 
-    def _leave_out(self, fault: str) -> None:
+    def _leave_out(self, what: str, fault: str) -> None:
         """Raise what is wrong with a shard or photo, or warn of it, once, as asked."""
-        if fault not in self._named:
-            self._named.add(fault)
+        if what not in self._named:
+            self._named.add(what)
             leave_out(fault, self.on_broken)
 
     def _standing_in(self, start: int, stop: int) -> Iterator[ShardSample]:
