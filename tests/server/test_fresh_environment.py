@@ -1,0 +1,71 @@
+"""A fresh environment with the extra `serve` and nothing else serves a photo, as the image does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "horses.jpg"
+ASK = """
+import importlib.util, json, sys
+from showtell.client import Client
+with Client(sys.argv[1]) as client:
+    print(json.dumps({
+        "text": client.caption(sys.argv[2]).text, "ready": client.ready(),
+        "heavy": [name for name in ("torch", "timm", "pytest") if importlib.util.find_spec(name)],
+    }))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_environment_with_only_the_extra_serve_serves_a_photo(tmp_path: Path) -> None:
+    source, environment = tmp_path / "source", tmp_path / "environment"
+    _copy_what_the_image_is_built_of(source)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--python", environment, "install", "--quiet",
+         "--disable-pip-version-check", f"{source}[serve]"],
+        check=True, timeout=1200,
+    )  # fmt: skip
+    programs = environment / ("Scripts" if os.name == "nt" else "bin")
+    outside = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home")}
+    with subprocess.Popen(
+        [programs / "showtell", "serve", "--port", "0"], cwd=tmp_path, env=outside,
+        stderr=subprocess.PIPE, text=True,
+    ) as service:  # fmt: skip
+        try:
+            assert service.stderr is not None
+            line = service.stderr.readline()
+            assert line.startswith("Listening on http://"), line + service.stderr.read()
+            url = line.removeprefix("Listening on ").strip()
+            done = subprocess.run(
+                [programs / "python", "-c", ASK, url, EXAMPLE], cwd=tmp_path, env=outside,
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+        finally:
+            service.terminate()
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert len(answer["text"].split()) > 2
+    assert (answer["ready"], answer["heavy"]) == (True, [])
+    assert service.returncode == 0
+
+
+def _copy_what_the_image_is_built_of(target: Path) -> None:
+    """Copy what `Dockerfile.dockerignore` lets through, which the repository tracks."""
+    ignore = (ROOT / "deploy" / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
+    target.mkdir()
+    for name in (line[1:] for line in ignore if line.startswith("!")):
+        path = ROOT / name
+        if path.is_dir():
+            shutil.copytree(path, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(path, target / name)
