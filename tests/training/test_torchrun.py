@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,10 +17,14 @@ from typing import Any
 
 import pytest
 import yaml
+from torch.distributed.run import get_args_parser
 from training_runs import STEPS, TINY, Training, assert_same_run, log_of
 
+from showtell.cli.train import train as train_command
 from showtell.training.checkpoint import Checkpoints
+from showtell.training.recipe import load_recipe
 
+DOCS = Path(__file__).parents[2] / "docs"
 LONG: dict[str, Any] = {
     "stages": [
         {"epochs": 8, "average": 0.9},
@@ -117,6 +122,19 @@ def test_ranks_killed_again_and_again_cost_nothing_but_time(
     draw = random.Random(seed)
     kills = sorted(draw.randrange(1, 9 * STEPS) for _ in range(4))
     kill_and_compare([*kills[:2], *kills[1:]], seed, train, tmp_path)
+
+
+def test_commands_of_the_page_are_ones_that_torchrun_and_showtell_take() -> None:
+    text = (DOCS / "distributed.md").read_text("utf-8").replace("\\\n", " ")
+    commands = [line for line in text.splitlines() if line.startswith("torchrun ")]
+    assert len(commands) >= 5
+    for command in commands:
+        taken = get_args_parser().parse_args(shlex.split(command)[1:])
+        assert taken.module, command
+        name, *arguments = taken.training_script_args
+        assert (taken.training_script, name) == ("showtell", "train")
+        given = train_command.make_context("train", arguments)
+        load_recipe(given.params["recipe"], given.params["overrides"])
 
 
 @pytest.mark.slow
