@@ -354,18 +354,20 @@ def _answer(response: httpx.Response, url: str, about: str | None) -> dict[str, 
 
 def _read(photo: Photo) -> _Upload:
     """Read a photo's bytes; what cannot be read is an upload with an error."""
-    path = Path(photo) if isinstance(photo, str | os.PathLike) else None
+    path: Path | None = None
     name = name_of(photo)
     try:
-        if path is not None:
-            return _Upload(path, name, path.read_bytes())
-        data = photo if isinstance(photo, bytes) else photo.read()
+        if isinstance(photo, str | os.PathLike):
+            path = Path(photo)
+            data: object = path.read_bytes()
+        else:
+            data = photo if isinstance(photo, bytes) else photo.read()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         return _Upload(path, name, b"", f"{name}: cannot be read ({reason})")
-    if not isinstance(data, bytes | bytearray | memoryview):
+    if not isinstance(data, bytes):
         return _Upload(path, name, b"", f"{name}: opened as text: open it in binary mode ('rb')")
-    return _Upload(path, name, bytes(data))
+    return _Upload(path, name, data)
 
 
 def _params(options: Mapping[str, Any]) -> dict[str, str]:
@@ -382,8 +384,11 @@ def _params(options: Mapping[str, Any]) -> dict[str, str]:
 
 def _known(kind: type[Described], record: Mapping[str, Any]) -> Described:
     """Make a description of what the service says; what a newer one says beside is left out."""
-    values = {field.name: record[field.name] for field in fields(kind)}
-    return kind(**{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()})
+    values: dict[str, Any] = {}
+    for field in fields(kind):
+        value = record[field.name]
+        values[field.name] = tuple(value) if isinstance(value, list) else value
+    return kind(**values)
 
 
 def _caption(record: Mapping[str, Any], path: Path | None) -> Caption:
