@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, cast
 
-from showtell.errors import DatasetError, MissingExtraError
+from showtell.errors import DatasetError, MissingExtraError, ShowtellError
 
 Address: TypeAlias = "Path | str"
 
@@ -182,7 +182,7 @@ def _reading(address: Address) -> Iterator[None]:
     """Turn what a file system raises, which for HTTP and S3 may be anything, into one error."""
     try:
         yield
-    except DatasetError:
+    except ShowtellError:
         raise
     except FileNotFoundError:
         raise UnreadableFileError(f"{address}: gone: there is no such file") from None
