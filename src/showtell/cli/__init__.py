@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "explain": ("showtell.cli.explain", "explain", "Draw where the model looked for each word."),
     "serve": ("showtell.cli.serve", "serve", "A web page and a REST API around the captioner."),
     "photos": ("showtell.cli.photos", "photos", "Catalogue, search and tag a photo library."),
+    "cluster": ("showtell.cli.cluster", "cluster", "Caption millions of photos on Ray."),
     "data": ("showtell.cli.data", "data", "Check, draw and download captioned datasets."),
     "train": ("showtell.cli.train", "train", "Train a captioner by a recipe."),
     "export": ("showtell.cli.export", "export", "Turn a training run into a model bundle."),

@@ -1,0 +1,123 @@
+"""`showtell cluster`: captions for collections that outgrow one machine, on Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from showtell.cli.address import ADDRESS
+from showtell.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from showtell.cluster.job import JobOptions
+
+FAILED = 1
+_EXTRA = ("ray", "pyarrow", "fsspec", "pandas")
+
+
+@click.group()
+def cluster() -> None:
+    """Caption millions of photos on a Ray cluster, or on all cores of this machine."""
+
+
+@cluster.command(short_help="Caption a folder, shards or Parquet into Parquet.")
+@click.argument("input", metavar="INPUT", type=ADDRESS)
+@click.argument("output", metavar="OUTPUT", type=ADDRESS)
+@click.option(
+    "--kind", type=click.Choice(["folder", "shards", "parquet"]),
+    help="What INPUT is.  [default: by the files in it]",
+)  # fmt: skip
+@click.option("--column", metavar="NAME", help="Parquet's column of paths or of bytes.")
+@click.option("--name-column", metavar="NAME", help="What photos in a column of bytes are called.")
+@click.option(
+    "--root", type=ADDRESS, help="Where relative paths in Parquet begin.  [default: its folder]"
+)
+@click.option(
+    "--address", metavar="local|auto|ADDRESS",
+    help="auto: the Ray cluster that runs.  [default: $RAY_ADDRESS, or this machine alone]",
+)  # fmt: skip
+@click.option(
+    "--concurrency", type=click.IntRange(1), metavar="N",
+    help="Workers, one core each.  [default: one for each core]",
+)  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
+@click.option(
+    "--part-size", type=click.IntRange(1), metavar="N",
+    help="Photos of a file of OUTPUT.  [default: up to 5,000; a shard is one]",
+)  # fmt: skip
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help="Rehearse on the first N photos."
+)
+@click.option(
+    "--sample", type=click.FloatRange(0, 1, min_open=True), metavar="FRACTION",
+    help="Rehearse on photos from all over INPUT.",
+)  # fmt: skip
+@click.option("--price-per-core-hour", type=click.FloatRange(0), metavar="X", help="For the cost.")
+@click.option(
+    "-m", "--model", help="A model's name, a bundle or a run.  [default: the shipped one]"
+)
+@click.option(
+    "--strategy", type=click.Choice(["beam", "diverse", "mbr"]), default="beam", show_default=True
+)
+@click.option("--beam", type=click.IntRange(1), help="[default: the model's, 3]")
+@click.option("--nbest", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--length-penalty", type=click.FloatRange(0), help="[default: the model's, 1]")
+@click.option("--max-length", type=click.IntRange(1), help="[default: the model's, 24]")
+@click.option("--no-repeat-ngram", type=click.IntRange(0), help="[default: the model's]")
+@click.option("--groups", type=click.IntRange(1), help="Groups of --strategy diverse.")
+@click.option("--diversity", type=click.FloatRange(0), default=0.5, show_default=True)
+@click.pass_context
+def caption(ctx: click.Context, input: Path | str, output: Path | str, **options: Any) -> None:
+    """Caption the photos of INPUT into Parquet files in the folder OUTPUT.
+
+    INPUT is a folder of photos (with its subfolders), WebDataset shards, or Parquet with a column
+    of paths or of bytes; on disk, or at an address such as s3://bucket/photos. OUTPUT gets parts as
+    they are finished, with the fields of showtell caption --format jsonl, and _summary.json.
+
+    A job that was stopped or killed goes on when the same command is run again: finished parts
+    stay, and each photo is there exactly once. A bad photo is a row with its error. --limit and
+    --sample rehearse, in an OUTPUT of their own, and end with an estimate for the whole. Exit
+    code 1: some photos failed.
+
+    \b
+    showtell cluster caption photos/ rehearsal/ --sample 0.01 --price-per-core-hour 0.04
+    showtell cluster caption photos/ captions/
+    showtell cluster caption s3://archive/shards s3://archive/captions --address auto
+    """
+    try:
+        from showtell.cluster.job import caption_all
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        raise MissingExtraError("showtell cluster", "cluster") from None
+    from tqdm import tqdm
+
+    with tqdm(desc="captioning", unit="part", leave=False, disable=None) as bar:
+
+        def report(done: int, total: int) -> None:
+            bar.total, bar.n = total, done
+            bar.refresh()
+
+        try:
+            summary = caption_all(input, output, _options(options), report)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+    for line in summary.lines():
+        click.echo(line)
+    if summary.failed:
+        ctx.exit(FAILED)
+
+
+def _options(given: dict[str, Any]) -> JobOptions:
+    from showtell.cluster.job import JobOptions
+
+    decoding = (
+        "strategy", "beam", "nbest", "length_penalty", "max_length", "no_repeat_ngram", "groups",
+        "diversity",
+    )  # fmt: skip
+    return JobOptions(
+        **{name: value for name, value in given.items() if name not in decoding},
+        decoding={name: given[name] for name in decoding},
+    )
