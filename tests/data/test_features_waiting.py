@@ -67,8 +67,8 @@ def test_whoever_waits_can_be_stopped(
     photos: list[CaptionedPhoto], filling: FileLock, tmp_path: Path
 ) -> None:
     def stop(done: int) -> None:
-        raise InterruptedError
+        raise KeyboardInterrupt
 
-    with pytest.raises(InterruptedError):
+    with pytest.raises(KeyboardInterrupt):
         extract_features(photos, Encode(), "abc", SHAPES, SIZE, tmp_path / "cache", progress=stop)
     assert filling.is_locked

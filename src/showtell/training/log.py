@@ -135,7 +135,7 @@ class NoLog(TrainingLog):
 
 def gpu_use() -> dict[str, float]:
     """Return how busy the GPU was of late, 0 to 1, where there is one and its driver can say."""
-    if not torch.cuda.is_initialized():
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return {}
     try:
         return {"gpu_use": torch.cuda.utilization() / 100}
