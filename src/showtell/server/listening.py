@@ -68,8 +68,6 @@ def listen(settings: ServerSettings, *, debug: bool = False) -> None:
     app = create_app(settings)
     logging.getLogger("uvicorn").setLevel(logging.DEBUG if debug else logging.WARNING)
     logging.getLogger("uvicorn.access").setLevel(logging.INFO)
-    # what cannot be started is said in one line, below, not in uvicorn's fifty
-    logging.getLogger("uvicorn.error").addFilter(lambda record: app.state.failure is None)
     with _bound(settings) as sockets, _signals_end_it():
         config = uvicorn.Config(
             app, http=_Protocol, ws="none", log_config=None, access_log=settings.access_log,
@@ -78,8 +76,14 @@ def listen(settings: ServerSettings, *, debug: bool = False) -> None:
             server_header=False, timeout_keep_alive=15, backlog=_BACKLOG,
             timeout_graceful_shutdown=round(settings.shutdown_timeout),
         )  # fmt: skip
+        server = _Server(config)
+        # What cannot be started is said in one line, below, not in uvicorn's fifty; and who ends
+        # it a second time wants no explanation of what was given up.
+        logging.getLogger("uvicorn.error").addFilter(
+            lambda record: not (app.state.failure or server.force_exit)
+        )
         try:
-            _Server(config).run(sockets)
+            server.run(sockets)
         except SystemExit:
             raise (app.state.failure or ServeError("the service ended at its start")) from None
 

@@ -5,7 +5,7 @@ const DARK = [14, 14, 22];
 const GLOW = [255, 176, 40];
 const DARKEST = 0.74; // how much of the photo is hidden where the model did not look
 const WARMEST = 0.3;
-const LEAST_RANGE = 2; // from dark to bright, times what each cell has where all have the same
+const LEAST_RANGE = 1.5; // from dark to bright, times what each cell has where all have the same
 
 /** Draw a word's attention, a grid of numbers, on the canvas that lies over its photo.
  *
