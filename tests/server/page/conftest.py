@@ -1,0 +1,71 @@
+"""A browser for the tests of this folder, and pages in it that are served by a real service."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from driving import Answers
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from services import RunningService
+
+PAGE_TIMEOUT = 30_000  # milliseconds, on a machine that does other things too
+
+
+# Of this folder and not of the session: it leaves an event loop running in the main thread.
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, or another one on the PATH."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        missing = "Chromium is not here: apt-get install chromium"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, service: RunningService) -> Iterator[Callable[..., Page]]:
+    """Open the page in a window of its own; a script's error or a blocked load fails the test."""
+    contexts: list[BrowserContext] = []
+    errors: list[str] = []
+
+    def opened(url: str = service.url, **options: object) -> Page:
+        context = browser.new_context(
+            **{"permissions": ["clipboard-read", "clipboard-write"], **options}
+        )
+        context.set_default_timeout(PAGE_TIMEOUT)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on(
+            "console",
+            lambda line: (
+                errors.append(line.text) if "Content Security Policy" in line.text else None
+            ),
+        )
+        page.goto(url)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page]) -> Page:
+    """The page, just opened."""
+    return open_page()
+
+
+@pytest.fixture
+def answers(page: Page) -> Answers:
+    """What the page's requests for captions are answered with, in place of the service's."""
+    return Answers(page)

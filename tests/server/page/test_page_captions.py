@@ -1,0 +1,327 @@
+"""What a caption's card says and does: confidence, words, suggestions, editing, copying."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+from driving import Answers, caption, choose, copied, done, photo, text_of
+from markdown_it import MarkdownIt
+from playwright.sync_api import Locator, Page, expect
+from services import RunningService, examples
+
+from showtell.image import Preprocessing, seen_box
+
+CORNER = [[0.0] * 7 for _ in range(7)]
+CORNER[0][6] = CORNER[1][5] = 0.4
+AWKWARD = 'a "dog" & <cat> [on] a *red* `mat` \\ it\'s ~5~ _high_ | ![x](y) &amp; {z}'
+
+
+def card_of(page: Page, answers: Answers, *given: object, name: str = "dog.png") -> Locator:
+    answers.next = list(given)
+    choose(page, name)
+    return done(page, 1)
+
+
+def lightness(canvas: Locator) -> np.ndarray:
+    """How little of the photo each pixel of the layer over it hides, height x width."""
+    width, height, values = canvas.evaluate(
+        """(canvas) => {
+          const { width, height } = canvas;
+          const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+          return [width, height, Array.from(data).filter((_, place) => place % 4 === 3)];
+        }"""
+    )
+    return 255 - np.array(values).reshape(height, width)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "level", "meaning", "dots"),
+    [
+        (0.71, "Quite sure", "About 7 in 10 captions like this one are good.", 7),
+        (0.6, "Quite sure", "About 6 in 10 captions like this one are good.", 6),
+        (0.59, "Unsure: check it", "About 6 in 10 captions like this one are good.", 6),
+        (0.29, "A guess: probably wrong", "About 3 in 10 captions like this one are good.", 3),
+        (0.04, "A guess: probably wrong", "Fewer than 1 in 10 captions like this one are good.", 0),
+        (0.97, "Quite sure", "Nearly all captions like this one are good.", 10),
+    ],
+)
+def test_confidence_is_told_in_words(
+    page: Page, answers: Answers, confidence: float, level: str, meaning: str, dots: int
+) -> None:
+    card = card_of(page, answers, caption(confidence=confidence))
+    expect(card.locator(".level")).to_have_text(level)
+    expect(card.locator(".meaning")).to_have_text(meaning)
+    expect(card.locator(".ten .good")).to_have_count(dots)
+
+
+def test_a_model_without_confidence_is_not_given_one(page: Page, answers: Answers) -> None:
+    card = card_of(page, answers, caption(confidence=None))
+    expect(card.locator(".words")).to_be_visible()
+    expect(card.locator(".sure")).to_be_hidden()
+
+
+def test_passing_over_a_word_shows_on_the_photo_where_the_model_looked(
+    page: Page, answers: Answers
+) -> None:
+    card = card_of(page, answers, caption("a dog", attention=CORNER, chance=0.83))
+    canvas = card.locator("canvas")
+    expect(canvas).to_have_css("opacity", "0")
+    card.get_by_role("button", name="dog", exact=False).first.hover()
+    expect(canvas).to_have_css("opacity", "1")
+    light = lightness(canvas)
+    height, width = light.shape
+    row, column = np.unravel_index(light.argmax(), light.shape)
+    assert row < height / 3
+    assert column > width * 2 / 3
+    assert light[height // 2 :, : width // 2].max() < light.max() / 2
+    expect(card.locator(".looked")).to_have_text(
+        "“dog”: looked mostly at the top right · 83 % sure of the word"
+    )
+    frame, image = canvas.bounding_box(), card.locator("img").bounding_box()
+    assert frame == pytest.approx(image, abs=1)
+    page.mouse.move(5, 5)
+    expect(canvas).to_have_css("opacity", "0")
+
+
+def test_a_word_for_which_the_model_looked_everywhere_lights_nothing_up(
+    page: Page, answers: Answers
+) -> None:
+    card = card_of(page, answers, caption("a dog"))
+    card.get_by_role("button", name="dog, looked all over the photo").hover()
+    expect(card.locator("canvas.on")).to_be_visible()
+    light = lightness(card.locator("canvas"))
+    assert light.max() - light.min() < 5
+
+
+def test_words_that_the_model_was_unsure_of_are_marked(page: Page, answers: Answers) -> None:
+    card = card_of(page, answers, caption("a dog", chance=0.04))
+    expect(card.locator(".words .doubtful")).to_have_count(2)
+    expect(card.locator(".looked")).to_contain_text("Dotted: the model was unsure of the word.")
+    card.locator(".words button").first.hover()
+    expect(card.locator(".looked")).to_contain_text("4 % unsure of the word")
+
+
+@pytest.mark.parametrize("resize", ["squash", "crop", "pad"])
+@pytest.mark.parametrize("size", [(300, 100), (100, 240)])
+def test_attention_lies_where_the_model_saw_it(
+    page: Page, resize: str, size: tuple[int, int]
+) -> None:
+    preprocessing = Preprocessing(resize=resize, crop_fraction=0.9)
+    grid = np.zeros((7, 7))
+    grid[3, 3 if resize == "pad" else 5] = 1.0
+    found = page.evaluate(
+        """async ([grid, [width, height], preprocessing]) => {
+          const { drawAttention } = await import("/static/attention.js");
+          const canvas = document.createElement("canvas");
+          drawAttention(canvas, grid, { width, height }, preprocessing);
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          const alpha = Array.from(data).filter((_, place) => place % 4 === 3);
+          const least = Math.min(...alpha); // of the brightest pixels, of which there may be some
+          const best = alpha.keys().filter((pixel) => alpha[pixel] === least).toArray();
+          const mean = (places) => places.reduce((sum, one) => sum + one + 0.5, 0) / best.length;
+          return [mean(best.map((pixel) => pixel % canvas.width)) / canvas.width,
+                  mean(best.map((pixel) => Math.floor(pixel / canvas.width))) / canvas.height];
+        }""",
+        [grid.tolist(), size, preprocessing.to_dict()],
+    )
+    left, top, right, bottom = seen_box(size, preprocessing)
+    row, column = np.argwhere(grid)[0]
+    across = (left + (column + 0.5) / 7 * (right - left)) / size[0]
+    down = (top + (row + 0.5) / 7 * (bottom - top)) / size[1]
+    assert found == pytest.approx([across, down], abs=0.01)
+
+
+def test_words_are_reached_by_arrow_keys_and_say_where_the_model_looked(
+    page: Page, answers: Answers
+) -> None:
+    card = card_of(page, answers, caption("a dog runs", attention=CORNER))
+    words = card.locator(".words button")
+    card.locator(".name").focus()
+    page.keyboard.press("Tab")
+    expect(words.nth(0)).to_be_focused()
+    expect(card.locator("canvas.on")).to_be_visible()
+    for key, place in (
+        ("ArrowRight", 1),
+        ("End", 2),
+        ("ArrowRight", 0),
+        ("ArrowLeft", 2),
+        ("Home", 0),
+    ):
+        page.keyboard.press(key)
+        expect(words.nth(place)).to_be_focused()
+        expect(card.locator(".words .lit")).to_have_text(words.nth(place).inner_text())
+    expect(words.nth(0)).to_have_accessible_name("a, looked mostly at the top right")
+    page.keyboard.press("Escape")
+    expect(card.locator("canvas.on")).to_have_count(0)
+    page.keyboard.press("ArrowRight")
+    expect(card.locator("canvas.on")).to_be_visible()
+    page.keyboard.press("Tab")  # leaves all words at once
+    expect(card.locator(".others button").first).to_be_focused()
+    expect(card.locator("canvas.on")).to_have_count(0)
+
+
+def test_a_tap_shows_where_the_model_looked_until_the_next(
+    open_page: Callable[..., Page],
+) -> None:
+    page = open_page(has_touch=True, is_mobile=True, viewport={"width": 360, "height": 740})
+    card = card_of(page, Answers(page), caption("a dog", attention=CORNER))
+    word = card.locator(".words button").nth(1)
+    word.tap()
+    expect(card.locator("canvas.on")).to_be_visible()
+    expect(card.locator(".looked")).to_contain_text("“dog”: looked mostly at the top right")
+    word.tap()
+    expect(card.locator("canvas.on")).to_have_count(0)
+
+
+def test_the_shipped_model_shows_where_it_looked(page: Page, service: RunningService) -> None:
+    dog = next(path for path in examples() if path.stem == "german-shepherd")
+    page.set_input_files("#files", dog)
+    card = done(page, 1)
+    maps = []
+    for word in card.locator(".words button").all():
+        word.hover()
+        expect(card.locator("canvas.on")).to_be_visible()
+        maps.append(lightness(card.locator("canvas")))
+    assert max(light.max() - light.min() for light in maps) > 100
+    assert all((one != other).any() for one, other in itertools.pairwise(maps))
+
+
+def test_a_model_without_attention_has_plain_words(page: Page, answers: Answers) -> None:
+    card = card_of(page, answers, caption("a dog", looks=False))
+    expect(card.locator(".text")).to_have_text("a dog")
+    expect(card.locator(".words")).to_be_hidden()
+    assert card.locator("img").get_attribute("alt") == ""  # the text beside it says it
+
+
+def test_another_suggestion_can_be_chosen_and_the_first_one_again(
+    page: Page, answers: Answers
+) -> None:
+    card = card_of(page, answers, caption("a dog runs", others=("a cat runs", "a dog")))
+    others = card.locator(".others button")
+    assert others.all_inner_texts() == ["a cat runs", "a dog"]
+    others.first.focus()
+    page.keyboard.press("Enter")
+    assert text_of(card) == "a cat runs"
+    expect(card.locator(".level")).to_have_text("Your choice")
+    expect(card.locator(".ten")).to_be_hidden()
+    assert others.all_inner_texts() == ["a dog runs", "a dog"]
+    expect(others.first).to_be_focused()
+    expect(page.locator("#spoken")).to_have_text("Caption is now: a cat runs")
+    page.keyboard.press("Enter")
+    assert text_of(card) == "a dog runs"
+    expect(card.locator(".words")).to_be_visible()
+    expect(card.locator(".level")).to_have_text("Quite sure")
+
+
+def test_a_caption_can_be_edited(page: Page, answers: Answers) -> None:
+    card = card_of(page, answers, caption("a dog runs"))
+    card.get_by_role("button", name="Edit").click()
+    area = card.get_by_role("textbox", name="Caption of dog.png")
+    expect(area).to_be_focused()
+    expect(area).to_have_value("a dog runs")
+    area.fill("  My dog\nBella   runs ")
+    card.get_by_role("button", name="Save").click()
+    assert text_of(card) == "My dog Bella runs"
+    expect(card.locator(".level")).to_have_text("Your words")
+    expect(card.get_by_role("button", name="Edit")).to_be_focused()
+    assert "a dog runs" in card.locator(".others button").all_inner_texts()
+
+
+def test_enter_saves_an_edit_and_escape_leaves_it(page: Page, answers: Answers) -> None:
+    card = card_of(page, answers, caption("a dog runs"))
+    edit = card.get_by_role("button", name="Edit")
+    edit.click()
+    page.keyboard.type(" fast")
+    page.keyboard.press("Enter")
+    assert text_of(card) == "a dog runs fast"
+    edit.click()
+    page.keyboard.type(" and barks")
+    page.keyboard.press("Escape")
+    assert text_of(card) == "a dog runs fast"
+    expect(edit).to_be_focused()
+
+
+def test_an_empty_caption_is_told_what_it_means(page: Page, answers: Answers) -> None:
+    card = card_of(page, answers, caption("a dog runs"))
+    card.get_by_role("button", name="Edit").click()
+    card.get_by_role("textbox").fill("")
+    page.keyboard.press("Enter")
+    expect(card.locator(".text")).to_have_text("No text: screen readers will pass over this photo.")
+    card.get_by_role("button", name="Copy as HTML").click()
+    expect(card.get_by_role("button", name="Copy as HTML")).to_have_text("Copied")
+    assert copied(page) == '<img src="dog.png" alt="">'
+
+
+def test_a_caption_is_never_taken_for_markup(page: Page, answers: Answers) -> None:
+    bad = "<img src=x onerror=alert(1)>"
+    card = card_of(page, answers, caption(bad, others=(bad + " too",)), name=f"{bad}.png")
+    assert text_of(card) == bad
+    expect(card.locator(".name")).to_have_text(f"{bad}.png")
+    assert page.locator("img").count() == 1
+
+
+class Images(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[dict[str, str | None]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag == "img"
+        self.found.append(dict(attrs))
+
+
+@pytest.mark.parametrize("name", ["dog.png", 'my "best" (dog) & 100% of Ümit\'s #1?.png'])
+def test_a_caption_is_copied_as_text_html_and_markdown(
+    page: Page, answers: Answers, name: str
+) -> None:
+    card = card_of(page, answers, caption(AWKWARD), name=name)
+
+    def copy(label: str) -> str:
+        page.evaluate("navigator.clipboard.writeText('')")
+        button = card.get_by_role("button", name=label)
+        button.click()
+        expect(button).to_have_text("Copied")
+        return copied(page)
+
+    assert copy("Copy as text") == AWKWARD
+    [image] = Images(copy("Copy as HTML")).found
+    assert (unquote(image["src"] or ""), image["alt"]) == (name, AWKWARD)
+    [paragraph] = [
+        token for token in MarkdownIt().parse(copy("Copy as Markdown")) if token.type == "inline"
+    ]
+    [picture] = paragraph.children or []
+    assert picture.type == "image"
+    assert unquote(str(picture.attrs["src"])) == name
+    assert "".join(child.content for child in picture.children or []) == AWKWARD
+    expect(card.get_by_role("button", name="Copy as Markdown")).to_have_text("Markdown")
+
+
+def test_copying_works_where_the_browser_has_no_clipboard_for_scripts(
+    open_page: Callable[..., Page],
+) -> None:
+    page = open_page()
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    card = card_of(page, Answers(page), caption("a dog runs"))
+    button = card.get_by_role("button", name="Copy as text")
+    button.click()
+    expect(button).to_have_text("Copied")
+    expect(button).to_be_focused()
+    card.get_by_role("button", name="Edit").click()
+    page.keyboard.press("Control+A")
+    page.keyboard.press("Control+V")
+    expect(card.get_by_role("textbox")).to_have_value("a dog runs")
+
+
+def test_attention_has_the_shape_of_the_photo(page: Page, answers: Answers) -> None:
+    answers.next = [caption("a dog", attention=CORNER)]
+    choose(page, "tall.png", content=photo((60, 200)))
+    card = done(page, 1)
+    card.locator(".words button").first.hover()
+    expect(card.locator("canvas.on")).to_be_visible()
+    assert lightness(card.locator("canvas")).shape == (160, 48)

@@ -1,0 +1,230 @@
+"""Photos come to the page and captions to the photos, whatever the service is up to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+from driving import Answers, caption, cards, choose, done, drop, photo, text_of
+from PIL import Image
+from playwright.sync_api import Page, expect
+from services import RunningService, examples
+
+
+def expected(service: RunningService, path: Path) -> str:
+    answer = httpx.post(f"{service.url}/v1/captions?nbest=3", content=path.read_bytes(), timeout=60)
+    return answer.json()["text"]
+
+
+def test_chosen_photos_get_the_captions_of_the_service(page: Page, service: RunningService) -> None:
+    chosen = examples()[:3]
+    page.set_input_files("#files", chosen)
+    found = done(page, 3)
+    assert found.locator(".name").all_inner_texts() == [path.name for path in chosen]
+    assert [text_of(card) for card in found.all()] == [expected(service, path) for path in chosen]
+    first = found.first.locator("img")
+    assert first.get_attribute("alt") == expected(service, chosen[0])
+    assert first.get_attribute("src").startswith("blob:")
+    expect(page.locator("#summary")).to_have_text("3 captioned")
+    expect(page.locator("#progress")).to_be_hidden()
+
+
+def test_the_same_photo_can_be_chosen_again(page: Page, answers: Answers) -> None:
+    choose(page, "dog.png")
+    choose(page, "dog.png")
+    done(page, 2)
+
+
+def test_dropped_photos_and_those_of_a_dropped_folder_are_captioned(
+    page: Page, answers: Answers, tmp_path: Path
+) -> None:
+    folder = tmp_path / "holiday"
+    (folder / "beach").mkdir(parents=True)
+    for name in ("2.png", "1.JPG", "beach/3.png", ".hidden.png", "notes.txt"):
+        (folder / name).write_bytes(photo())
+    alone = tmp_path / "alone.data"
+    alone.write_bytes(photo())
+    drop(page, [folder, alone])
+    names = done(page, 4).locator(".name").all_inner_texts()
+    assert names == ["1.JPG", "2.png", "3.png", "alone.data"]
+    drop(page, [alone])
+    done(page, 5)
+
+
+def test_while_files_are_dragged_over_the_page_it_says_where_they_go(page: Page) -> None:
+    drag = """(kind) => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File(["x"], "x.png"));
+      document.body.dispatchEvent(new DragEvent(kind, { dataTransfer, bubbles: true }));
+    }"""
+    page.evaluate(drag, "dragenter")
+    expect(page.get_by_text("Drop to caption")).to_be_visible()
+    page.evaluate(drag, "dragleave")
+    expect(page.get_by_text("Drop to caption")).to_be_hidden()
+
+
+def test_a_dropped_link_is_no_photo_and_the_page_says_what_to_do(page: Page) -> None:
+    page.evaluate(
+        """() => {
+          const data = new DataTransfer();
+          data.setData("text/uri-list", "https://example.org/dog.jpg");
+          document.body.dispatchEvent(new DragEvent("drop",
+            { dataTransfer: data, bubbles: true, cancelable: true }));
+        }"""
+    )
+    expect(page.locator("#notice-text")).to_have_text(
+        "That was a link. Save the photo first, then drop the file."
+    )
+    expect(cards(page)).to_have_count(0)
+
+
+def test_a_pasted_photo_is_captioned(page: Page, answers: Answers) -> None:
+    page.evaluate(
+        """async () => {
+          const canvas = document.createElement("canvas");
+          canvas.getContext("2d").fillRect(0, 0, 9, 9);
+          const blob = await new Promise((resolve) => canvas.toBlob(resolve));
+          await navigator.clipboard.write([new ClipboardItem({ "image/png": blob })]);
+        }"""
+    )
+    page.keyboard.press("Control+V")
+    assert done(page, 1).locator(".name").inner_text() == "pasted-image.png"
+
+
+def test_pasting_text_says_that_it_is_no_photo(page: Page) -> None:
+    page.evaluate("navigator.clipboard.writeText('dog')")
+    page.keyboard.press("Control+V")
+    expect(page.locator("#notice-text")).to_have_text("There is no photo in the clipboard.")
+
+
+def test_captions_appear_as_they_are_ready_with_few_requests_at_once(
+    page: Page, answers: Answers
+) -> None:
+    answers.held = []
+    choose(page, *(f"{number}.png" for number in range(7)))
+    expect(page.get_by_text("Looking at it")).to_have_count(4)
+    expect(page.get_by_text("Waiting its turn")).to_have_count(3)
+    assert len(answers.requests) == 4
+    answers.release(1)
+    expect(page.locator("#summary")).to_have_text("1 of 7 captioned")
+    expect(cards(page).first.locator(".words")).to_be_visible()
+    expect(page.get_by_text("Looking at it")).to_have_count(4)
+    answers.release()
+    done(page, 7)
+    assert len(answers.requests) == 7
+
+
+def test_a_busy_service_is_asked_again_when_it_said(page: Page, answers: Answers) -> None:
+    answers.next = [
+        (503, {"Retry-After": "1"}, "more is asked for than this machine can do"),
+        (429, {"Retry-After": "1"}, "too many requests"),
+        caption("a cat sits"),
+    ]
+    page.evaluate("window.began = performance.now()")
+    choose(page, "cat.png")
+    assert text_of(done(page, 1)) == "a cat sits"
+    assert len(answers.requests) == 3
+    assert page.evaluate("performance.now() - window.began") >= 2000
+
+
+def test_a_photo_that_cannot_be_read_says_why_in_its_place(page: Page) -> None:
+    good = examples()[0]
+    files = [
+        {"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"shopping list"},
+        {"name": good.name, "mimeType": "image/jpeg", "buffer": good.read_bytes()},
+    ]
+    page.set_input_files("#files", files)
+    bad, fine = done(page, 2).all()
+    expect(bad.locator(".reason")).to_contain_text("notes.jpg: not a photo")
+    expect(bad.get_by_role("button", name="Try again")).to_be_hidden()
+    expect(bad.get_by_role("button", name="Remove notes.jpg")).to_be_visible()
+    expect(fine.locator(".words")).to_be_visible()
+    expect(page.locator("#summary")).to_have_text("1 captioned, 1 without a caption")
+
+
+def test_where_the_service_is_gone_a_photo_can_be_tried_again(page: Page, answers: Answers) -> None:
+    answers.next = [None, None, None, caption("a bird flies")]
+    choose(page, "bird.png")
+    card = done(page, 1)
+    expect(card.locator(".reason")).to_have_text(
+        "The service does not answer. Is it still running?"
+    )
+    card.get_by_role("button", name="Try again").click()
+    expect(card.locator(".words")).to_be_visible()
+    assert text_of(card) == "a bird flies"
+
+
+def test_an_error_of_the_service_is_told_in_its_own_words(page: Page, answers: Answers) -> None:
+    answers.next = [(500, {}, "the service failed: its log says how")]
+    choose(page, "bird.png")
+    expect(done(page, 1).locator(".reason")).to_have_text("the service failed: its log says how")
+
+
+def test_a_photo_larger_than_the_service_takes_is_not_sent(
+    page: Page, answers: Answers, tmp_path: Path
+) -> None:
+    huge = tmp_path / "huge.png"
+    with huge.open("wb") as file:
+        file.truncate(32_000_001)
+    page.set_input_files("#files", huge)
+    expect(done(page, 1).locator(".reason")).to_have_text(
+        "huge.png: 32 MB, and this service takes photos of up to 32 MB"
+    )
+    assert answers.requests == []
+
+
+def test_a_photo_that_the_browser_cannot_show_is_captioned_all_the_same(
+    page: Page, tmp_path: Path
+) -> None:
+    path = tmp_path / "scan.tiff"
+    with Image.open(examples()[0]) as image:
+        image.save(path)
+    page.set_input_files("#files", path)
+    card = done(page, 1)
+    expect(card.locator(".unshown")).to_have_text("This browser shows no TIFF files")
+    expect(card.locator("img")).to_be_hidden()
+    expect(card.locator(".words button").first).to_be_visible()
+    card.locator(".words button").first.hover()
+    expect(card.locator("canvas.on")).to_have_count(0)
+
+
+def test_a_removed_photo_can_be_brought_back_to_its_place(page: Page, answers: Answers) -> None:
+    choose(page, "1.png", "2.png", "3.png")
+    done(page, 3)
+    page.get_by_role("button", name="Remove 2.png").click()
+    assert cards(page).locator(".name").all_inner_texts() == ["1.png", "3.png"]
+    expect(cards(page).nth(1).locator(".name")).to_be_focused()
+    expect(page.locator("#notice-text")).to_have_text("Removed 2.png.")
+    page.get_by_role("button", name="Undo").click()
+    assert cards(page).locator(".name").all_inner_texts() == ["1.png", "2.png", "3.png"]
+    expect(cards(page).nth(1).locator(".name")).to_be_focused()
+    image = cards(page).nth(1).locator("img")
+    assert image.evaluate("async (image) => (await image.decode(), image.naturalWidth)") == 120
+
+
+def test_all_photos_can_be_removed_and_brought_back(page: Page, answers: Answers) -> None:
+    choose(page, "1.png", "2.png")
+    done(page, 2)
+    page.get_by_role("button", name="Remove all").click()
+    expect(cards(page)).to_have_count(0)
+    expect(page.locator("#photos")).to_be_hidden()
+    expect(page.locator("#files")).to_be_focused()
+    page.get_by_role("button", name="Undo").click()
+    done(page, 2)
+    assert len(answers.requests) == 2
+
+
+def test_a_photo_removed_while_it_is_worked_on_calls_its_request_off(
+    page: Page, answers: Answers
+) -> None:
+    answers.held = []
+    choose(page, "1.png", "2.png")
+    expect(page.get_by_text("Looking at it")).to_have_count(2)
+    with page.expect_event("requestfailed"):
+        page.get_by_role("button", name="Remove 1.png").click()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("Looking at it")).to_have_count(2)
+    answers.held = answers.held[1:]
+    answers.release()
+    done(page, 2)
+    assert len(answers.requests) == 3
