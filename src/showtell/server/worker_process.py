@@ -13,6 +13,7 @@ import contextlib
 import gc
 import io
 import json
+import logging
 import os
 import signal
 import socket
@@ -95,6 +96,7 @@ def main(role: str, descriptor: int) -> None:
         signal.signal(number, signal.SIG_IGN)  # the service ends its workers when it is done
     # What a decoder mutters about odd metadata is no news, and might name what was uploaded.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     connection = socket.socket(fileno=descriptor)
     with connection.makefile("rb", buffering=0) as incoming:
         order, _ = read(incoming)
