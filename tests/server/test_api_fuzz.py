@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,14 +16,23 @@ import httpx
 import pytest
 from damaged_photos import damaged_photo
 from process_memory import memory_of
-from services import RunningService
+from services import RunningService, running_service
 
 AT_ONCE = 4  # clients
+KEY = "a-key-for-the-fuzz"
 LONGEST = 60.0  # seconds for an answer; more is a hang
 GROWTH = 48.0  # MB that memory may differ after thousands of photos, none of which is kept
 
 
-def _fuzz(service: RunningService, examples: int, *options: str) -> None:
+@pytest.fixture(scope="module")
+def patient_service() -> Iterator[RunningService]:
+    """A service that lets wait, as a machine that tests anything else meanwhile may have to."""
+    options = ("--queue-wait", "300", "--photo-timeout", "120")
+    with running_service(*options, SHOWTELL_API_KEY=KEY) as running:
+        yield running
+
+
+def _fuzz(service: RunningService, examples: int) -> None:
     """Send what the service's own description allows, and what it does not, and check each answer.
 
     Schemathesis' command: its plugin reaches into pytest, and not every pytest lets it.
@@ -32,10 +41,10 @@ def _fuzz(service: RunningService, examples: int, *options: str) -> None:
         "schemathesis", "run", f"{service.url}/openapi.json", "--no-color", "--seed=1",
         f"--max-examples={examples}", f"--request-timeout={LONGEST:g}", "--continue-on-failure",
         # any bytes are a valid body by the description, and most are no photo
-        "--exclude-checks=positive_data_acceptance", *options,
+        "--exclude-checks=positive_data_acceptance",
+        # with the key, so that it is also tried without and with a wrong one
+        f"--header=Authorization: Bearer {service.key}",
     ]  # fmt: skip
-    if service.key is not None:
-        command.append(f"--header=Authorization: Bearer {service.key}")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with tempfile.TemporaryDirectory() as folder:  # it reads settings from the folder it is in
         done = subprocess.run(
@@ -45,33 +54,30 @@ def _fuzz(service: RunningService, examples: int, *options: str) -> None:
     sys.stdout.write(done.stdout[done.stdout.rfind("SUMMARY") :])
 
 
-def test_each_operation_holds_to_its_description(service: RunningService) -> None:
-    _fuzz(service, 10)
-
-
-def test_no_operation_that_needs_the_key_goes_without(keyed_service: RunningService) -> None:
-    _fuzz(keyed_service, 5, "--phases=fuzzing")
+def test_each_operation_holds_to_its_description(patient_service: RunningService) -> None:
+    _fuzz(patient_service, 10)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-def test_each_operation_holds_to_its_description_for_long(service: RunningService) -> None:
-    _fuzz(service, 500)
+def test_each_operation_holds_to_its_description_for_long(patient_service: RunningService) -> None:
+    _fuzz(patient_service, 500)
 
 
-def test_three_hundred_damaged_photos_are_answered(service: RunningService) -> None:
-    _upload_all(service, 300)
+def test_three_hundred_damaged_photos_are_answered(patient_service: RunningService) -> None:
+    _upload_all(patient_service, 300)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-def test_ten_thousand_damaged_photos_are_answered(service: RunningService) -> None:
-    _upload_all(service, 10_000)
+def test_ten_thousand_damaged_photos_are_answered(patient_service: RunningService) -> None:
+    _upload_all(patient_service, 10_000)
 
 
 def _upload_all(service: RunningService, count: int) -> None:
     """Upload so many damaged photos: each is answered, and none stays in memory."""
-    with httpx.Client(base_url=service.url, timeout=LONGEST) as http:
+    key = {"Authorization": f"Bearer {service.key}"}
+    with httpx.Client(base_url=service.url, headers=key, timeout=LONGEST) as http:
         first = count // 5  # after which memory is what it takes to decode the worst of them
         answers = _upload(http, range(first))
         before = memory_of(service.pid)
@@ -82,6 +88,7 @@ def _upload_all(service: RunningService, count: int) -> None:
     sys.stdout.write(f"\n{figures}\n")
     assert answers.keys() == {"captioned", "unreadable"}
     assert after - before < GROWTH
+    assert [line for line in service.log if not line.startswith("Listening on ")] == []
 
 
 def _upload(http: httpx.Client, numbers: Iterable[int]) -> Counter[str]:

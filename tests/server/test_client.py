@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scripted_server import CAPTION, Answer, scripted
-from services import RunningService
+from services import RunningService, running_service
 
 from showtell import Captioner
 from showtell.client import Client, PhotoRefusedError, ServiceError
@@ -117,6 +117,22 @@ def test_a_photo_that_cannot_be_read_is_a_photo_error_with_the_problem(
         client.caption(tmp_path / "gone.jpg")
     with pytest.raises(PhotoError, match="'rb'"):
         client.caption(io.StringIO("text"))  # type: ignore[arg-type]
+
+
+def test_bodies_larger_than_the_service_takes_are_told_and_split(tiny_model: Path) -> None:
+    """The service answers before it has read such a body, and hangs up on the rest of it."""
+    large, half = bytes(30_000_000), HORSES.read_bytes().ljust(600_000, b"\0")
+    with (
+        running_service("--model", tiny_model, "--max-body", "1") as service,
+        Client(service.url) as client,
+    ):
+        for _ in range(3):
+            with pytest.raises(PhotoRefusedError, match="more than 1 MB") as caught:
+                client.caption(large)
+            assert caught.value.status == 413
+        found = list(client.caption_many([half, half, large, half], batch_size=4))
+    assert [caption.error is None for caption in found] == [True, True, False, True]
+    assert "more than 1 MB" in str(found[2].error)
 
 
 def test_service_says_what_it_is_and_whether_it_is_ready(client: Client) -> None:
