@@ -154,6 +154,7 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
     if place.type == "cuda":
         torch.cuda.set_device(place)
         backend += ",cuda:nccl"
+    lost = False
     try:
         distributed.init_process_group(backend, timeout=PATIENCE)
         logger.info("%d ranks train together", ranks.count)
@@ -162,7 +163,8 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
         _end_quietly(ranks)
         raise
     except RuntimeError as error:
-        if not any(word in str(error) for word in _LOST):
+        lost = any(word in str(error) for word in _LOST)
+        if not lost:
             raise
         _end_quietly(ranks)
         first_line = str(error).strip().splitlines()[0]
@@ -171,7 +173,7 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
             f" last checkpoint by itself, --resume auto by hand ({first_line})"
         ) from error
     finally:
-        if distributed.is_initialized():
+        if distributed.is_initialized() and not lost:  # nobody is there any more to part from
             distributed.destroy_process_group()
 
 
