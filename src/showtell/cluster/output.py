@@ -26,7 +26,8 @@ class PartResult:
     """What became of a part: photos captioned and failed, and what it took the worker.
 
     `seen` counts a sample's photos with those that were left out; `reading` and `writing` are the
-    seconds that the captioner waited, out of `seconds` in all; `memory` is the most bytes that the
+    seconds that the captioner waited, out of `seconds` in all, `cpu` those of the processor, which
+    do not depend on what else a machine does; `memory` is the most bytes that the
     worker had held by then.
     """
 
@@ -37,6 +38,7 @@ class PartResult:
     reasons: dict[str, int] = field(default_factory=dict)
     seen: int = 0
     seconds: float = 0.0
+    cpu: float = 0.0
     reading: float = 0.0
     writing: float = 0.0
     memory: int = 0

@@ -50,6 +50,7 @@ class Summary:
     price_per_core_hour: float | None
     cost_per_million: float | None
     busy_seconds: float
+    cpu_seconds: float
     reading_seconds: float
     worker_memory: int
     estimate: Estimate | None = None
@@ -126,6 +127,7 @@ def summarise(
         cores=run.cores, run_photos=run.photos, run_seconds=run.seconds, starting=run.starting,
         photos_per_second=rate, core_hours_per_million=hours, price_per_core_hour=price,
         cost_per_million=None if price is None else price * hours, busy_seconds=busy,
+        cpu_seconds=sum(result.cpu for result in results),
         reading_seconds=sum(result.reading for result in results),
         worker_memory=max((result.memory for result in results), default=0), estimate=estimate,
     )  # fmt: skip

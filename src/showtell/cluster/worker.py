@@ -64,7 +64,7 @@ class CaptionParts:
 
     def caption(self, part: Part) -> PartResult:
         """Caption a part and write it."""
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         tries = Tries(self._work.storage, part.number)
         tries.begin()
         reader = PartReader(self._work.source, part, self._work.storage)
@@ -72,7 +72,8 @@ class CaptionParts:
         failed = reasons(records)
         result = PartResult(
             part.number, part.source, part.start, len(records) - sum(failed.values()), failed,
-            seen=reader.seen, seconds=time.perf_counter() - start, reading=reader.seconds,
+            seen=reader.seen, seconds=time.perf_counter() - start,
+            cpu=time.process_time() - cpu, reading=reader.seconds,
             memory=_most_memory(),
         )  # fmt: skip
         writing = time.perf_counter()
