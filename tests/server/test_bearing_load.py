@@ -37,6 +37,18 @@ def head(length: int) -> bytes:
     ).encode()
 
 
+def wait_until_deaf(service: RunningService) -> None:
+    """Wait until it takes no more connections, as it does once a signal has arrived."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", service.port), timeout=30).close()
+        except ConnectionError:
+            return
+        time.sleep(0.02)
+    pytest.fail("it still listens")
+
+
 def wait_for(service: RunningService, name: str, least: float) -> None:
     deadline = time.monotonic() + 60
     while figures(service)[name] < least:
@@ -149,6 +161,7 @@ def test_a_second_ctrl_c_ends_it_at_once(tiny_model: Path) -> None:
             slow.sendall(head(1000))
             wait_for(service, "showtell_open_requests", 2)
             service.process.send_signal(signal.SIGINT)
+            wait_until_deaf(service)
             assert service.stop(signal.SIGINT, timeout=20) == 0
         assert "Traceback" not in "".join(service.log)
 
