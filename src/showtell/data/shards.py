@@ -20,7 +20,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -148,7 +148,7 @@ class ShardIndex:
         if hashlib.sha256(data).hexdigest() != shard.table_sha256:
             raise ShardError(f"{where}: damaged: its checksum is not the one in {INDEX}")
         try:
-            rows = list(_rows(data, join(self.address, shard.name)))
+            rows = _rows(data, join(self.address, shard.name))
         except (ValueError, KeyError, TypeError) as error:
             raise ShardError(f"{where}: no table of photos ({error})") from error
         if len(rows) != shard.photos:
@@ -297,11 +297,13 @@ def leave_out(fault: str, on_broken: OnBroken) -> None:
     logger.warning("left out: %s", fault)
 
 
-def _rows(data: bytes, shard: Address) -> Iterator[ShardRow]:
-    lines = data.splitlines()
-    for line in lines[1:]:  # the first is about the shard
-        row = json.loads(line)
-        yield ShardRow(
+def _rows(data: bytes, shard: Address) -> list[ShardRow]:
+    lines = data.splitlines()[1:]  # the first is about the shard
+    rows = json.loads(b"[" + b",".join(lines) + b"]")  # at once: faster than line by line
+    return [
+        ShardRow(
             ShardPhoto(shard, row["name"], row["offset"], row["size"], row["sha256"]),
             tuple(row["captions"]),
         )
+        for row in rows
+    ]

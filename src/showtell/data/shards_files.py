@@ -20,7 +20,7 @@ Address: TypeAlias = "Path | str"
 INDEX = "index.json"
 BLOCK = 4 << 20  # bytes of an address that are fetched at a time by `read_range`
 _BLOCKS = 32  # that each process keeps
-_SKIP = 1 << 20  # bytes that are read over rather than sought past: a request costs more
+_AHEAD = 1 << 20  # bytes that are read at a time, or over rather than sought past
 
 
 class UnreadableFileError(DatasetError):
@@ -88,7 +88,7 @@ def sha256_of(address: Address) -> str:
     """Return a file's sha256, read in blocks. Raises UnreadableFileError."""
     digest = hashlib.sha256()
     with opened(address) as file, _reading(address):
-        while block := file.read(_SKIP):
+        while block := file.read(_AHEAD):
             digest.update(block)
     return digest.hexdigest()
 
@@ -119,30 +119,40 @@ def opened(address: Address) -> Iterator[BinaryIO]:
 
 
 class Forward:
-    """A file read front to back: what is skipped is read over, or sought past where it is long."""
+    """A file read front to back, a megabyte at a time: many small photos of one read."""
 
     def __init__(self, address: Address, file: BinaryIO) -> None:
         self.address, self.file = address, file
-        self.place = 0
+        self.start, self.held = 0, b""  # what was read last, and where in the file it begins
 
     def read(self, start: int, size: int) -> bytes:
         """Return `size` bytes from `start` on, which lies not before the end of the last.
 
         Raises UnreadableFileError, also where the file ends before.
         """
-        with _reading(self.address):
-            gap = start - self.place
-            if gap > _SKIP and self._sought(start):
-                gap = 0
-            while gap > 0 and (passed := len(self.file.read(min(gap, _SKIP)))):
-                gap -= passed
-            data = self.file.read(size)
-            while len(data) < size and (more := self.file.read(size - len(data))):
-                data += more
-        self.place = start + len(data)
-        if len(data) != size:
-            raise _cut_off(self.address, start + size)
-        return data
+        place = start - self.start
+        if place + size > len(self.held):
+            with _reading(self.address):
+                self._go_on(start, size)
+            place = 0
+        return self.held[place : place + size]
+
+    def _go_on(self, start: int, size: int) -> None:
+        end = self.start + len(self.held)
+        parts = [self.held[start - self.start :]] if start < end else []
+        gap = start - end
+        if gap > _AHEAD and self._sought(start):
+            gap = 0
+        while gap > 0 and (passed := len(self.file.read(min(gap, _AHEAD)))):
+            gap -= passed
+        missing = size - sum(map(len, parts))
+        while missing > 0:
+            part = self.file.read(max(missing, _AHEAD))
+            if not part:
+                raise _cut_off(self.address, start + size)
+            parts.append(part)
+            missing -= len(part)
+        self.start, self.held = start, b"".join(parts)
 
     def _sought(self, start: int) -> bool:
         try:
