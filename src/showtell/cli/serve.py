@@ -92,8 +92,7 @@ from showtell.errors import MissingExtraError, ShowtellError
     help="Whose X-Forwarded-For is believed. May be given again.",
 )  # fmt: skip
 @click.option("--access-log", is_flag=True, help="Log a line for each request.")
-@click.pass_context
-def serve(context: click.Context, api_key_file: Path | None, **options: Any) -> None:
+def serve(api_key_file: Path | None, **options: Any) -> None:
     """Serve a web page and a REST API that caption photos, on this machine only unless told so.
 
     Photos are kept in memory while they are captioned, and nowhere else. Ctrl-C or SIGTERM ends
@@ -119,7 +118,8 @@ def serve(context: click.Context, api_key_file: Path | None, **options: Any) -> 
         settings = ServerSettings(**options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    listen(settings, debug=bool(context.obj and context.obj["debug"]))
+    parent = click.get_current_context().obj
+    listen(settings, debug=bool(parent and parent["debug"]))
 
 
 def _first_line(path: Path) -> str:

@@ -8,9 +8,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 _LENGTH = 4  # bytes of the header's length, big-endian
+
+
+class Readable(Protocol):
+    """A file, or a socket's; it may give less than was asked for, and nothing at its end."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """Read at most `size` bytes."""
 
 
 def pack(header: dict[str, Any], parts: Sequence[bytes] = ()) -> list[bytes]:
@@ -19,7 +26,7 @@ def pack(header: dict[str, Any], parts: Sequence[bytes] = ()) -> list[bytes]:
     return [len(head).to_bytes(_LENGTH, "big") + head, *parts]
 
 
-def read(file: BinaryIO) -> tuple[dict[str, Any], list[bytes]]:
+def read(file: Readable) -> tuple[dict[str, Any], list[bytes]]:
     """Read a message; raises EOFError where the other side has gone."""
     header = json.loads(_exactly(file, int.from_bytes(_exactly(file, _LENGTH), "big")))
     return header, [_exactly(file, size) for size in header.pop("sizes")]
@@ -32,7 +39,7 @@ async def receive(reader: asyncio.StreamReader) -> tuple[dict[str, Any], list[by
     return header, [await reader.readexactly(size) for size in header.pop("sizes")]
 
 
-def _exactly(file: BinaryIO, size: int) -> bytes:
+def _exactly(file: Readable, size: int) -> bytes:
     data = bytearray()
     while len(data) < size:
         piece = file.read(size - len(data))

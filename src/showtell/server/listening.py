@@ -44,7 +44,8 @@ class _Protocol(H11Protocol):
             self._deadline.cancel()
 
     def _end_if_silent(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+        cycle: object = self.cycle  # none until a request's head has come
+        if cycle is None and not self.transport.is_closing():
             self.transport.abort()
 
 
