@@ -117,22 +117,28 @@ class Load:
 
     async def one(self, due: float) -> None:
         """Send one photo that was due at `due` and note what came of it."""
-        loop = asyncio.get_running_loop()
         connection = None
-        while self.idle and connection is None:
-            kept = self.idle.pop()
-            connection = None if kept.transport.is_closing() else kept
-        if connection is None:
-            _, connection = await loop.create_connection(Connection, self.host, self.port)
         try:
             async with asyncio.timeout(PATIENCE):
+                connection = await self.connection()
                 status = await connection.send(next(self.requests))
         except TimeoutError:
             status = "hung"
-            connection.transport.abort()
+        except OSError:
+            status = "not connected"
         self.tally.add(status, time.perf_counter() - due)
-        if not connection.transport.is_closing():
+        if connection is not None and status.isdecimal():
             self.idle.append(connection)
+
+    async def connection(self) -> Connection:
+        """Return a connection that is not in use."""
+        while self.idle:
+            kept = self.idle.pop()
+            if not kept.transport.is_closing():
+                return kept
+        loop = asyncio.get_running_loop()
+        _, made = await loop.create_connection(Connection, self.host, self.port)
+        return made
 
     async def closed(self, clients: int, seconds: float) -> None:
         """So many clients, each of which asks again when it has its answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -128,6 +129,25 @@ def test_clients_that_dawdle_or_leave_hold_nothing_up(tiny_model: Path) -> None:
         assert found["showtell_upload_bytes"] == 0
         assert found["showtell_queue_photos"] == 0
         assert "Traceback" not in "".join(service.log)
+
+
+def test_a_connection_that_asks_for_nothing_is_ended_and_one_in_use_is_not(
+    tiny_model: Path,
+) -> None:
+    with running_service("--model", tiny_model, "--workers", "1", "--upload-timeout", "1") as one:
+        silent, halting = (
+            socket.create_connection(("127.0.0.1", one.port), timeout=30) for _ in range(2)
+        )
+        with silent, halting, httpx.Client(base_url=one.url, timeout=30) as busy:
+            halting.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert halting.recv(4096).startswith(b"HTTP/1.1 200 ")
+            halting.sendall(b"GET /hea")  # and never the rest
+            for client in (silent, halting):
+                with contextlib.suppress(ConnectionResetError):
+                    while client.recv(4096):
+                        pass
+            for _ in range(20):
+                assert busy.get("/health").status_code == 200
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

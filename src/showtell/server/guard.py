@@ -33,6 +33,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_DIGITS = 18  # of a length that is a number still; that it is one the server has seen to
 _GONE = 499  # there is no answer, or nobody to take it
 _MOST_CLIENTS = 10_000  # whose requests are counted; the one not heard of for longest is forgotten
 
@@ -105,7 +106,7 @@ class Guard:
                 "a page of another site may not use this service: open the service's own page",
             )  # fmt: skip
         length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self.settings.max_body * MEGABYTE:
+        if len(length) > _DIGITS or int(length or 0) > self.settings.max_body * MEGABYTE:
             return too_large(self.settings)
         return None
 

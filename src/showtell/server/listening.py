@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import logging
 import os
 import signal
@@ -19,7 +20,7 @@ from showtell.errors import ShowtellError
 from showtell.server.app import create_app
 from showtell.server.settings import ServerSettings
 
-HEAD_TIMEOUT = 15.0  # seconds in which a new connection must have sent a request's head
+HEAD_TIMEOUT = 15.0  # seconds in which a request's head must have come, at most
 _BACKLOG = 1024
 
 logger = logging.getLogger(__name__)
@@ -32,21 +33,35 @@ class ServeError(ShowtellError):
 class _Protocol(H11Protocol):
     """Ends connections that ask for nothing: each holds a socket, and there are only so many."""
 
-    _deadline: asyncio.TimerHandle | None = None
+    def __init__(self, *arguments: Any, head_timeout: float, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._head_timeout = head_timeout
+        self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(HEAD_TIMEOUT, self._end_if_silent)
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        cycle: Any = self.cycle  # none until the first request's head has come
+        if cycle is None or cycle.response_complete:
+            self._expect_head()
+        else:
+            self._expect_nothing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._expect_nothing()
+
+    def _expect_head(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._head_timeout, self.transport.abort)
+
+    def _expect_nothing(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-
-    def _end_if_silent(self) -> None:
-        cycle: object = self.cycle  # none until a request's head has come
-        if cycle is None and not self.transport.is_closing():
-            self.transport.abort()
+            self._deadline = None
 
 
 class _Server(uvicorn.Server):
@@ -70,8 +85,11 @@ def listen(settings: ServerSettings, *, debug: bool = False) -> None:
     logging.getLogger("uvicorn").setLevel(logging.DEBUG if debug else logging.WARNING)
     logging.getLogger("uvicorn.access").setLevel(logging.INFO)
     with _bound(settings) as sockets, _signals_end_it():
+        protocol: Any = functools.partial(
+            _Protocol, head_timeout=min(HEAD_TIMEOUT, settings.upload_timeout)
+        )
         config = uvicorn.Config(
-            app, http=_Protocol, ws="none", log_config=None, access_log=settings.access_log,
+            app, http=protocol, ws="none", log_config=None, access_log=settings.access_log,
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=list(settings.trusted_proxies),
             server_header=False, timeout_keep_alive=15, backlog=_BACKLOG,

@@ -72,10 +72,8 @@ class UploadRoom:
     async def _read(self, request: Request, account: _Account) -> Uploaded:
         kind, options = parse_options_header(request.headers.get("content-type", ""))
         if not kind.lower().startswith(b"multipart/"):
-            data = bytearray()
-            async for piece in account.counted(request):
-                data += piece
-            return Uploaded([bytes(data)], [None], many=False)
+            pieces = [piece async for piece in account.counted(request)]
+            return Uploaded([b"".join(pieces)], [None], many=False)
         if kind.lower() != b"multipart/form-data" or not options.get(b"boundary"):
             raise ProblemError(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "wrong-form",
