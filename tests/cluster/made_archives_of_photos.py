@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from bundles import write_bundle
 from PIL import Image
 
+from bundles import write_bundle
 from showtell.captioner import Captioner
 from showtell.photo_files import find_photos
 

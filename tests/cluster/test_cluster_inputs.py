@@ -1,4 +1,4 @@
-"""Inputs are found, divided the same way each time, and read whole: no photo twice, none left out."""
+"""Inputs are found, divided the same way each time, and each photo is read once."""
 
 from __future__ import annotations
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +99,8 @@ def caption(ctx: click.Context, input: Path | str, output: Path | str, **options
         raise MissingExtraError("showtell cluster", "cluster") from None
     from tqdm import tqdm
 
-    with tqdm(desc="captioning", unit="part", leave=False, disable=None) as bar:
+    quiet = contextlib.nullcontext() if (ctx.obj or {}).get("debug") else _native_silence()
+    with quiet, tqdm(desc="captioning", unit="part", leave=False, disable=None) as bar:
 
         def report(done: int, total: int) -> None:
             bar.total, bar.n = total, done
@@ -108,6 +114,38 @@ def caption(ctx: click.Context, input: Path | str, output: Path | str, **options
         click.echo(line)
     if summary.failed:
         ctx.exit(FAILED)
+
+
+@contextlib.contextmanager
+def _native_silence() -> Iterator[None]:
+    """Leave out what Ray's native code writes to standard error, past all of Python's settings.
+
+    What Python writes there, progress and warnings, is written on.
+    """
+    if sys.stderr is not sys.__stderr__:  # somebody's own, as in a notebook
+        yield
+        return
+    shown, kept = sys.stderr, os.dup(2)
+    handlers = [
+        handler
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream is shown
+    ]
+    with os.fdopen(kept, "w", buffering=1, errors="backslashreplace") as own:
+        sys.stderr = own
+        for handler in handlers:
+            handler.setStream(own)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        try:
+            yield
+        finally:
+            own.flush()
+            os.dup2(kept, 2)
+            sys.stderr = shown
+            for handler in handlers:
+                handler.setStream(shown)
 
 
 def _options(given: dict[str, Any]) -> JobOptions:

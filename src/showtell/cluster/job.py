@@ -245,7 +245,6 @@ def _ray(options: JobOptions) -> Iterator[int]:
             "object_store_memory": _OBJECT_STORE,
         }
         os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its notes go to standard error
     # no warning of what will change for graphics cards, nor that its token is a new one
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)

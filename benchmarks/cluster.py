@@ -1,0 +1,251 @@
+"""How fast and in how much memory `showtell cluster caption` works, beside the captioner alone.
+
+    python benchmarks/cluster.py --photos DIR                       # the two in turns, and stages
+    python benchmarks/cluster.py --photos DIR --curve 1000 5000 20000 --keep docs/scale.json
+    python benchmarks/cluster.py --plot docs/scale.json docs/images/scale.svg
+
+Photos are repeated, as links, where there are fewer than asked for. Ray's own start, and that of
+its workers, is not counted. Seconds of the clock say what a machine did beside other work, seconds
+of the processor what the work itself takes: on a busy machine look at those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import logging
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run: photos, cores, seconds by the clock and of the processor, most bytes of memory.
+
+    `memory` is that of a worker, or of the captioner alone; `grown` is how much of it came after
+    the first quarter of the parts.
+    """
+
+    how: str
+    photos: int
+    cores: int
+    seconds: float
+    cpu: float
+    memory: int
+    grown: int
+    load: float
+
+    @property
+    def rate(self) -> float:
+        return self.photos / self.seconds
+
+    @property
+    def rate_of_cores(self) -> float:
+        """Photos per second if the cores did nothing else."""
+        return self.photos * self.cores / self.cpu
+
+
+def linked(source: Path, folder: Path, count: int) -> Path:
+    """A folder of `count` links to photos."""
+    folder.mkdir()
+    photos = sorted(path for path in source.iterdir() if path.suffix.lower() in (".jpg", ".png"))
+    for number, path in zip(range(count), itertools.cycle(photos), strict=False):
+        (folder / f"{number:08d}{path.suffix}").symlink_to(path.resolve())
+    return folder
+
+
+def on_ray(folder: Path, output: Path, model: str | None, cores: int) -> Measured:
+    """Caption a folder by the job; Ray is started already."""
+    from showtell.cluster.job import JobOptions, caption_all
+    from showtell.cluster.ledger import kept_job
+    from showtell.cluster.output import read_result
+    from showtell.cluster.storage import Storage
+
+    load = os.getloadavg()[0]
+    summary = caption_all(folder, output, JobOptions(model=model, concurrency=cores))
+    storage = Storage.of(output)
+    job = kept_job(storage)
+    assert job is not None
+    names = [name for name in storage.names() if name.startswith("part-")]
+    results = [read_result(storage, name, job.id) for name in names]
+    memory = [result.memory for result in results if result is not None]
+    early = max(memory[: max(1, len(memory) // 4)])
+    return Measured(
+        "ray", summary.photos, cores, summary.run_seconds, summary.cpu_seconds, max(memory),
+        max(memory) - early, load,
+    )  # fmt: skip
+
+
+def alone(folder: Path, model: str | None, cores: int) -> Measured:
+    """Caption a folder by the captioner in this process."""
+    from showtell import Captioner
+
+    captioner = Captioner.load(model, threads=cores)
+    photos = sorted(folder.iterdir())
+    list(captioner.caption(photos[:32]))
+    load, start, cpu = os.getloadavg()[0], time.perf_counter(), time.process_time()
+    count = sum(1 for _ in captioner.caption(photos))
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
+    return Measured("alone", count, cores, seconds, cpu, memory, 0, load)
+
+
+def stages(source: Path, model: str | None, count: int) -> dict[str, float]:
+    """Milliseconds of the processor that each stage takes for a photo, on one core."""
+    import numpy as np
+
+    from showtell.bundle import load_bundle
+    from showtell.cluster.output import PartResult, part_bytes
+    from showtell.cluster.storage import Storage
+    from showtell.decoding import Decoding
+    from showtell.image import open_photo, prepare
+    from showtell.models import find_bundle
+    from showtell.onnx_model import OnnxModel
+
+    bundle = load_bundle(find_bundle(model))
+    networks, preprocessing = OnnxModel(bundle, threads=1), bundle.manifest.preprocessing
+    decoding = Decoding.of(bundle.manifest.decoding)
+    found = dict.fromkeys(("reading", "decoding", "encoder", "beam", "writing"), 0.0)
+
+    def lap(stage: str, call: Any, *arguments: Any, **options: Any) -> Any:
+        start = time.process_time()
+        result = call(*arguments, **options)
+        found[stage] += time.process_time() - start
+        return result
+
+    def decoded(data: bytes) -> Any:
+        return prepare(open_photo(data, preprocessing=preprocessing), preprocessing)
+
+    records = []
+    paths = sorted(source.glob("*.jpg"))[:count]
+    networks.encode(decoded(paths[0].read_bytes())[None])
+    for first in range(0, len(paths), 16):
+        batch = paths[first : first + 16]
+        data = [lap("reading", path.read_bytes) for path in batch]
+        pixels = np.stack([lap("decoding", decoded, photo) for photo in data])
+        features = lap("encoder", networks.encode, pixels)
+        captions = lap("beam", decoding.run, networks, features, list(range(len(batch))))
+        records += [
+            {
+                "path": str(path), "text": bundle.vocabulary.decode(best[0].tokens), "error": None,
+                "log_probability": -1.0, "confidence": 0.5, "alternatives": [],
+            }
+            for path, best in zip(batch, captions, strict=True)
+        ]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        storage = Storage.of(Path(folder))
+        result = PartResult(0, "", 0, len(records))
+        lap("writing", lambda: storage.write("part", part_bytes(records, "job", result)))
+    return {stage: 1000 * seconds / len(paths) for stage, seconds in found.items()}
+
+
+def start_ray(cores: int) -> None:
+    """Start Ray once for all runs."""
+    import ray
+    import ray.data
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    ray.init(
+        address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False,
+        object_store_memory=100_000_000, logging_level=logging.ERROR,
+    )  # fmt: skip
+    ray.data.DataContext.get_current().enable_progress_bars = False
+
+
+def plot(kept: dict[str, Any], target: Path) -> None:
+    """Draw time and memory against photos."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "showtell"
+    from matplotlib import pyplot
+
+    runs = sorted(kept["curve"], key=lambda run: run["photos"])
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    photos = [run["photos"] for run in runs]
+    left.plot(photos, [run["cpu"] / 60 for run in runs], "o-", label="processor, all workers")
+    left.plot(
+        photos, [run["seconds"] / 60 for run in runs], "s--", label="clock, beside other work"
+    )
+    left.set(xlabel="photos", ylabel="minutes", ylim=(0, None), title="Time")
+    left.legend(frameon=False)
+    right.plot(photos, [run["memory"] / 1e6 for run in runs], "o-", label="a worker")
+    right.set(xlabel="photos", ylabel="MB at most", ylim=(0, None), title="Memory")
+    right.legend(frameon=False)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.set_xlim(0, None)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, metadata={"Date": None})
+
+
+def say(run: Measured) -> None:
+    print(
+        f"{run.how:<6} {run.photos:>7,} photos, {run.cores} cores: {run.rate:7.1f} a second,"
+        f" {run.rate_of_cores:7.1f} if the cores were free, {run.memory / 1e6:5.0f} MB"
+        f" (+{run.grown / 1e6:.0f} after a quarter), load {run.load:.1f}",
+        flush=True,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=Path, help="folder of photos")
+    parser.add_argument("--model", help="name, bundle or run (default: the shipped one)")
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--count", type=int, default=1000, help="photos of a round of the turns")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of both")
+    parser.add_argument("--curve", type=int, nargs="+", default=[], help="photos of further runs")
+    parser.add_argument("--keep", type=Path, help="JSON file that keeps what was measured")
+    parser.add_argument("--plot", type=Path, nargs=2, metavar=("JSON", "IMAGE"))
+    given = parser.parse_args(arguments)
+    if given.plot:
+        plot(json.loads(given.plot[0].read_text()), given.plot[1])
+        return
+    flickr = ROOT.parent / "shared" / "flickr8k" / "Flicker8k_Dataset"
+    source = given.photos or (flickr if flickr.is_dir() else ROOT / "examples")
+    kept: dict[str, Any] = {"cores": given.cores, "turns": [], "curve": []}
+    kept["stages"] = stages(source, given.model, min(given.count, 400))
+    for stage, milliseconds in kept["stages"].items():
+        print(f"{stage:<9} {milliseconds:7.3f} ms of the processor a photo")
+    start_ray(given.cores)
+    with tempfile.TemporaryDirectory(prefix="showtell-cluster-") as place:
+
+        def keep(into: str, run: Measured) -> Measured:
+            say(run)
+            kept[into].append(asdict(run))
+            if given.keep:
+                given.keep.write_text(json.dumps(kept, indent=1) + "\n")
+            return run
+
+        folder = linked(source, Path(place, "turns"), given.count)
+        ratios = []
+        for turn in range(given.rounds):
+            ray_run = on_ray(folder, Path(place, f"turn-{turn}"), given.model, given.cores)
+            own = alone(folder, given.model, given.cores)
+            keep("turns", ray_run), keep("turns", own)
+            ratios.append((ray_run.rate / own.rate, own.cpu / ray_run.cpu))
+        for name, values in zip(("clock", "processor"), zip(*ratios, strict=True), strict=False):
+            print(f"Ray against the captioner alone, {name}: {statistics.median(values):.2f}")
+        for count in given.curve:
+            folder = linked(source, Path(place, f"{count}"), count)
+            keep("curve", on_ray(folder, Path(place, f"out-{count}"), given.model, given.cores))
+
+
+if __name__ == "__main__":
+    main()
