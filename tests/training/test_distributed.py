@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_batches import Numbers, batches_of, photos_of
-from training_runs import STEPS, Training, assert_same_run, log_of
+from training_runs import STEPS, TINY, Training, assert_same_run, log_of
 
 from showtell.data import open_dataset
 from showtell.data.shards_write import write_shards
@@ -25,7 +26,8 @@ from showtell.errors import RecipeError
 from showtell.training.batches import Batch
 from showtell.training.checkpoint import Checkpoints
 from showtell.training.distributed import ALONE, Ranks, joined
-from showtell.training.recipe import Recipe, Stage
+from showtell.training.recipe import Recipe, Stage, recipe_from_dict
+from showtell.training.run import train as train_here
 
 # every objective, with cached features and with the encoder; an encoder that begins at random
 # learns its batch norm, too
@@ -180,6 +182,29 @@ def test_what_only_one_rank_meets_is_said_by_it(train: Training, tmp_path: Path)
     assert [x for x in ended.stderr.splitlines() if x.startswith("showtell: ")] != []
     assert "samples" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+def test_an_encoder_that_is_compiled_trains_as_one_that_is_not(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced as for a GPU, but run by PyTorch's own kernels: a C++ compiler takes minutes."""
+    compile_in_place = torch.nn.Module.compile
+    traced: list[str] = []
+
+    def trace(module: torch.nn.Module) -> None:
+        traced.append(type(module).__name__)
+        compile_in_place(module, backend="aot_eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", trace)
+    stages = [{"epochs": 1}, {"epochs": 1, "train_encoder": "all", "learning_rate": 1e-4}]
+    recipe = recipe_from_dict(TINY | {"save_steps": 0, "views": ["plain"], "stages": stages})
+    cache = str(tmp_path / "features")
+    for name in ("plain", "compiled"):
+        keys = {"compile": name == "compiled", "feature_cache": f"{cache}-{name}"}
+        train_here(replace(recipe, **keys), shapes, tmp_path / name)
+    assert traced == ["Encoder"]
+    assert_about_the_same(tmp_path / "plain", tmp_path / "compiled", tolerance=1e-3)
 
 
 @settings(max_examples=30, deadline=None)
