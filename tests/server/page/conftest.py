@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from driving import Answers
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from services import RunningService
 
-PAGE_TIMEOUT = 30_000  # milliseconds, on a machine that does other things too
+PAGE_TIMEOUT = 60_000  # milliseconds, on a machine that does other things too
 
 
 # Of this folder and not of the session: it leaves an event loop running in the main thread.
@@ -24,6 +24,7 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
+    expect.set_options(timeout=PAGE_TIMEOUT)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser

@@ -68,13 +68,12 @@ def test_a_narrow_window_with_large_words_needs_no_scrolling_sideways(
     open_page: Callable[..., Page],
 ) -> None:
     page = open_page(viewport={"width": 320, "height": 256})  # WCAG's reflow: 1280 pixels at 400 %
-    answers = Answers(page, caption("a dog in an extraordinarily-long-hyphenated-neighbourhood"))
+    Answers(page, caption("a dog in an extraordinarily-long-hyphenated-neighbourhood"))
     choose(page, f"{'long' * 30}.png")
     card = done(page, 1)
-    for step in ("done", "editing"):
-        assert page.evaluate("document.documentElement.scrollWidth") == 320, step
-        card.get_by_role("button", name="Edit").click()
-    assert len(answers.requests) == 1
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+    card.get_by_role("button", name="Edit").click()
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
 
 
 def test_everything_can_be_done_by_keyboard_alone(page: Page, answers: Answers) -> None:
@@ -110,7 +109,7 @@ def test_everything_can_be_done_by_keyboard_alone(page: Page, answers: Answers) 
     choosing.value.set_files(
         [{"name": f"{name}.png", "mimeType": "image/png", "buffer": photo()} for name in "12"]
     )
-    dog, cat = done(page, 2).all()
+    dog, cat = (done(page, 2).filter(has_text=f"{name}.png") for name in "12")
     go_to("a, looked all over the photo")
     press("ArrowRight")
     expect(dog.locator("canvas.on")).to_be_visible()

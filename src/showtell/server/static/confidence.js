@@ -15,8 +15,8 @@ export function confidenceInWords(confidence) {
   return { level: name, words, ten, meaning: `${many} captions like this one are good.` };
 }
 
-/** Say how likely a word was to the model, as a whole percentage. */
+/** Say how likely a word was to the model, as a whole percentage on one line. */
 export function percentage(logProbability) {
   const percent = Math.exp(logProbability) * 100;
-  return percent < 1 ? "less than 1 %" : `${Math.round(percent)} %`;
+  return percent < 1 ? "less than 1\u00a0%" : `${Math.round(percent)}\u00a0%`;
 }
