@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -89,11 +90,12 @@ class UploadRoom:
         parser = _InMemory(request.headers, stream, max_files=most + 1, max_fields=_MOST_FIELDS)
         try:
             form = await parser.parse()
-        except MultiPartException as error:
-            if error.message.startswith("Too many files"):
+        except (MultiPartException, FormParserError) as error:
+            what = error.message if isinstance(error, MultiPartException) else str(error)
+            if what.startswith("Too many files"):
                 raise _too_many(most) from None
             raise ProblemError(
-                HTTPStatus.BAD_REQUEST, "damaged-form", f"the form cannot be read: {error.message}"
+                HTTPStatus.BAD_REQUEST, "damaged-form", f"the form cannot be read: {what}"
             ) from None
         photos: list[bytes] = []
         names: list[str | None] = []
