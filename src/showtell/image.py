@@ -8,7 +8,7 @@ import io
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol, TypeAlias
+from typing import Any, BinaryIO, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ Resize = Literal["squash", "crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic", "nearest", "lanczos"]
 
 
+@runtime_checkable
 class StoredPhoto(Protocol):
     """A photo that is not a file on disk, as in a shard: its bytes are read when they are needed.
 
@@ -175,10 +176,10 @@ def open_photo(
         if isinstance(source, str | os.PathLike):
             with Path(source).open("rb") as file:
                 return _decode(file, preprocessing, max_pixels)
+        if isinstance(source, StoredPhoto):
+            return _decode(io.BytesIO(source.read_bytes()), preprocessing, max_pixels)
         if hasattr(source, "read"):
             return _decode(source, preprocessing, max_pixels)
-        if hasattr(source, "read_bytes"):
-            return _decode(io.BytesIO(source.read_bytes()), preprocessing, max_pixels)
     except PhotoError as error:
         raise PhotoError(f"{name}: {error}") from error.__cause__
     except MissingExtraError as error:

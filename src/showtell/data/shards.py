@@ -175,7 +175,7 @@ def is_shards(address: Address) -> bool:
     if isinstance(address, str):
         return True
     try:
-        return json.loads((address / INDEX).read_bytes()).get("format") == FORMAT
+        return bool(json.loads((address / INDEX).read_bytes()).get("format") == FORMAT)
     except (OSError, ValueError, AttributeError):
         return False
 

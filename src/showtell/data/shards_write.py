@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from showtell.data.shards import (
     OTHER_SUFFIX,
@@ -57,7 +57,7 @@ def write_shards(
     photos_per_shard: int = PHOTOS_PER_SHARD,
     splits: Sequence[str] | None = None,
     workers: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> ShardIndex:
     """Write the photos of a dataset into shards in the folder `output`; returns the index.
 
@@ -151,7 +151,7 @@ def _write_all(
     output: Path,
     planned: Sequence[_Planned],
     workers: int | None,
-    progress: Callable[[int], None] | None,
+    progress: Callable[[int], object] | None,
 ) -> tuple[Shard, ...]:
     """Write the shards that are not there, several at a time."""
 
@@ -188,7 +188,9 @@ def _write(output: Path, planned: _Planned) -> Shard:
     with _whole(output, planned.name) as file:
         hashed = _Hashed(file)
         # The plainest of tar's formats, and its headers say nothing of when and by whom.
-        with tarfile.open(fileobj=hashed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        with tarfile.open(
+            fileobj=cast(BinaryIO, hashed), mode="w", format=tarfile.USTAR_FORMAT
+        ) as tar:
             for number, photo in enumerate(planned.photos, planned.first):
                 data = _read(photo)
                 key, digest = f"{number:09d}", hashlib.sha256(data).hexdigest()
@@ -204,7 +206,7 @@ def _write(output: Path, planned: _Planned) -> Shard:
                 }  # fmt: skip
                 rows.append(json.dumps(row))
                 captions += len(photo.captions)
-    about_shard = {
+    about_shard: dict[str, Any] = {
         "name": planned.name, "split": planned.split, "photos": len(rows), "captions": captions,
         "bytes": hashed.place, "sha256": hashed.digest.hexdigest(),
     }  # fmt: skip
