@@ -148,6 +148,21 @@ def test_a_photo_that_hung_alone_is_not_tried_again() -> None:
     asyncio.run(run())
 
 
+def test_batches_become_smaller_where_photos_take_long_and_larger_again() -> None:
+    async def run() -> None:
+        queue = PhotoQueue(size=99, wait=60, workers=1)
+        await waiting(queue, request(*map(str, range(99))))
+
+        async def size_after(seconds: float) -> int:
+            for _ in range(30):
+                queue.finish(batch := await queue.take(1), captioned(batch), seconds)
+            return len(await queue.take(8))
+
+        assert [await size_after(seconds) for seconds in (0.2, 0.5, 0.001)] == [2, 1, 6]
+
+    asyncio.run(run())
+
+
 def test_a_delay_lets_a_batch_fill() -> None:
     async def run() -> None:
         queue = PhotoQueue(size=9, wait=60, workers=1)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MOST_SECONDS = 60  # of Retry-After
+BATCH_SECONDS = 0.4  # that a batch may take: a slower machine makes smaller ones
 _DEATHS = 2  # a photo that has ended so many workers is not tried again
 
 
@@ -140,12 +141,13 @@ class PhotoQueue:
         return [ticket.answers[place] for place in range(len(request.photos))]
 
     async def take(self, most: int, delay: float = 0.0) -> list[Job]:
-        """Wait for a batch: photos of equal options, `most` at most.
+        """Wait for a batch: photos of equal options, `most` at most, fewer where they take long.
 
         With a `delay`, so many seconds are given to photos that may still come.
         """
         while True:
             await self._filled.wait()
+            most = max(1, min(most, int(BATCH_SECONDS / self._seconds)))
             if delay and not self._again and self.waiting < most:
                 await asyncio.sleep(delay)
             batch = self._batch(most)
