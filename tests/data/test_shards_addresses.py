@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,12 @@ def server(shapes: tuple[Dataset, Path]) -> Iterator[FileServer]:
 
 @pytest.fixture(params=["memory", "http", "http without ranges"])
 def address(
-    request: pytest.FixtureRequest, shapes: tuple[Dataset, Path], server: FileServer
+    request: pytest.FixtureRequest,
+    shapes: tuple[Dataset, Path],
+    server: FileServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> str:
+    monkeypatch.setattr(shards_files, "BLOCK", 4096)  # of shards of 10 to 20 kB
     if request.param == "memory":
         return in_memory(shapes[1])
     server.ignores_range = request.param == "http without ranges"
@@ -137,6 +142,34 @@ def test_a_shard_that_breaks_off_on_its_way_is_named(server: FileServer) -> None
     left = open_dataset(address, on_broken="skip")
     assert not left.split("dev")
     assert left.split("train")
+
+
+def test_a_connection_that_breaks_in_a_shard_is_named(server: FileServer) -> None:
+    index = open_index(f"{server.url}/set")
+    [name] = {shard.name for shard in index.of("dev")}
+    server.faults[f"/set/{name}"] = [("cut", 3000)] * 2  # HEAD, then GET
+    with pytest.raises(ShardError, match=rf"{name}: (cannot be read|cut off)"):
+        list(ShardStream(index, "dev"))
+    server.faults[f"/set/{name}"] = [("cut", 3000)] * 2  # HEAD, then GET
+    with pytest.raises(ShardError, match=rf"{name}: "):
+        list(iterate_shard(f"{server.url}/set/{name}"))
+    server.faults.clear()
+    assert len(list(ShardStream(index, "dev"))) == 4  # it was the connection
+
+
+def test_large_shards_come_as_a_stream_from_a_server_that_knows_no_ranges(tmp_path: Path) -> None:
+    dataset = made_dataset(tmp_path / "loose", {"dev": 4})
+    for photo in dataset.photos:
+        with photo.path.open("r+b") as file:
+            file.truncate(2_500_000)
+    index = write_shards(dataset, tmp_path / "shards")
+    with over_http(tmp_path / "shards") as server:
+        server.ignores_range = True
+        far = open_index(f"{server.url}/set")
+        for rank in range(2):
+            here = ShardStream(index, "dev", rank=rank, ranks=2)
+            assert list(replace(here, index=far)) == list(here)
+        assert check_dataset(far.address).findings[0].kind == "unreadable"  # they are no pictures
 
 
 def test_a_shard_that_is_gone_from_its_server_is_named(server: FileServer) -> None:

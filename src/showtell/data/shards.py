@@ -213,9 +213,9 @@ def photo_at(path: str) -> ShardPhoto | None:
 
 @functools.lru_cache(maxsize=4)
 def _photos_of(shard: str) -> dict[str, ShardPhoto]:
-    folder, _, name = shard.rpartition("/")
+    name = re.split(r"[/\\]", shard)[-1]
     try:
-        index = open_index(folder)
+        index = open_index(shard.removesuffix(name))
         rows = [index.rows(own) for own in index.shards if own.name == name]
     except DatasetError:
         return {}

@@ -113,7 +113,9 @@ def opened(address: Address) -> Iterator[BinaryIO]:
             file: Any = address.open("rb")
         else:
             system, path = _system(address)
-            file = system.open(path, "rb")
+            # HTTP's other kind of file asks for ranges, which not every server knows
+            more = {"block_size": 0} if address.startswith(("http://", "https://")) else {}
+            file = system.open(path, "rb", **more)
     with file:
         yield cast(BinaryIO, file)
 
