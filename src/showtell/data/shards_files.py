@@ -45,7 +45,7 @@ def join(folder: Address, name: str) -> Address:
 
 def read_whole(address: Address) -> bytes:
     """Return a file's bytes. Raises UnreadableFileError."""
-    with _reading(address):
+    with reading(address):
         if isinstance(address, Path):
             return address.read_bytes()
         system, path = _system(address)
@@ -60,7 +60,7 @@ def read_range(address: Address, start: int, size: int) -> bytes:
 
     Raises UnreadableFileError, also where the file ends before.
     """
-    with _reading(address):
+    with reading(address):
         if isinstance(address, Path):
             with address.open("rb") as file:
                 file.seek(start)
@@ -76,7 +76,7 @@ def read_range(address: Address, start: int, size: int) -> bytes:
 
 def size_of(address: Address) -> int | None:
     """Return a file's size, None where its server does not say. Raises UnreadableFileError."""
-    with _reading(address):
+    with reading(address):
         if isinstance(address, Path):
             return address.stat().st_size
         system, path = _system(address)
@@ -87,7 +87,7 @@ def size_of(address: Address) -> int | None:
 def sha256_of(address: Address) -> str:
     """Return a file's sha256, read in blocks. Raises UnreadableFileError."""
     digest = hashlib.sha256()
-    with opened(address) as file, _reading(address):
+    with opened(address) as file, reading(address):
         while block := file.read(_AHEAD):
             digest.update(block)
     return digest.hexdigest()
@@ -95,7 +95,7 @@ def sha256_of(address: Address) -> str:
 
 def files_in(folder: Address) -> list[str]:
     """Return the sorted names of the files in a folder. Raises UnreadableFileError."""
-    with _reading(folder):
+    with reading(folder):
         if isinstance(folder, Path):
             return sorted(entry.name for entry in folder.iterdir() if entry.is_file())
         system, path = _system(folder)
@@ -108,7 +108,7 @@ def files_in(folder: Address) -> list[str]:
 @contextmanager
 def opened(address: Address) -> Iterator[BinaryIO]:
     """Open a file to be read from its beginning. Raises UnreadableFileError."""
-    with _reading(address):
+    with reading(address):
         if isinstance(address, Path):
             file: Any = address.open("rb")
         else:
@@ -134,7 +134,7 @@ class Forward:
         """
         place = start - self.start
         if place + size > len(self.held):
-            with _reading(self.address):
+            with reading(self.address):
                 self._go_on(start, size)
             place = 0
         return self.held[place : place + size]
@@ -190,7 +190,7 @@ def _system(address: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _reading(address: Address) -> Iterator[None]:
+def reading(address: Address) -> Iterator[None]:
     """Turn what a file system raises, which for HTTP and S3 may be anything, into one error."""
     try:
         yield

@@ -19,6 +19,7 @@ from showtell.data.shards_files import (
     join,
     opened,
     parse_address,
+    reading,
 )
 from showtell.errors import DatasetError
 from showtell.photo_files import SUFFIXES, printable
@@ -56,7 +57,7 @@ def iterate_shard(shard: Path | str) -> Iterator[tuple[str, bytes]]:
     """
     try:
         with opened(shard) as file:
-            watched = _Watched(file)
+            watched = _Watched(shard, file)
             sample = _Sample("")
             with tarfile.open(fileobj=cast(IO[bytes], watched), mode="r|", bufsize=_BLOCK) as tar:
                 for member in tar:
@@ -131,12 +132,13 @@ def _stays_inside(path: PurePosixPath) -> bool:
 class _Watched:
     """A tar's bytes on their way, to tell whether they end as a tar does: with zeros."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.last, self.ended = file, b"", False
+    def __init__(self, shard: Address, file: BinaryIO) -> None:
+        self.shard, self.file, self.last, self.ended = shard, file, b"", False
 
     def read(self, size: int) -> bytes:
-        data = self.file.read(size)
-        self.ended = self.ended or len(data) < size
+        with reading(self.shard):
+            data = self.file.read(size)
+        self.ended = self.ended or not data
         self.last = (self.last + data)[-tarfile.BLOCKSIZE :]
         return data
 
