@@ -78,6 +78,21 @@ def test_a_dropped_link_is_no_photo_and_the_page_says_what_to_do(page: Page) -> 
     expect(cards(page)).to_have_count(0)
 
 
+def test_words_dragged_into_a_field_are_left_to_the_browser(page: Page, answers: Answers) -> None:
+    choose(page, "dog.png")
+    done(page, 1).get_by_role("button", name="Edit").click()
+    free = page.get_by_role("textbox").evaluate(
+        """(area) => {
+          const dataTransfer = new DataTransfer();
+          dataTransfer.setData("text/plain", "brown");
+          return ["dragover", "drop"].map((kind) => area.dispatchEvent(
+            new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true })));
+        }"""
+    )
+    assert free == [True, True]
+    expect(page.locator("#notice")).to_be_hidden()
+
+
 def test_a_pasted_photo_is_captioned(page: Page, answers: Answers) -> None:
     page.evaluate(
         """async () => {
@@ -122,6 +137,7 @@ def test_a_busy_service_is_asked_again_when_it_said(page: Page, answers: Answers
     ]
     page.evaluate("window.began = performance.now()")
     choose(page, "cat.png")
+    expect(page.get_by_text("The service is busy: waiting")).to_be_visible()
     assert text_of(done(page, 1)) == "a cat sits"
     assert len(answers.requests) == 3
     assert page.evaluate("performance.now() - window.began") >= 2000

@@ -26,8 +26,11 @@ export class Service {
     this.#maxBytes = maxBytes;
   }
 
-  /** Caption a file. Throws Failure, or what `signal` was aborted with. */
-  async caption(file, signal) {
+  /** Caption a file, calling `tell(busy)` when the service is asked or must be waited for.
+   *
+   * Throws Failure, or what `signal` was aborted with.
+   */
+  async caption(file, signal, tell) {
     if (file.size + FORM > this.#maxBytes) {
       const limit = `this service takes photos of up to ${megabytes(this.#maxBytes)} MB`;
       throw new Failure(`${file.name}: ${megabytes(file.size)} MB, and ${limit}`);
@@ -37,7 +40,12 @@ export class Service {
     let waits = 0;
     let unanswered = 0;
     for (;;) {
-      await this.#turn(signal);
+      if (this.#free > performance.now()) {
+        tell(true);
+        await this.#turn(signal);
+      }
+      signal.throwIfAborted();
+      tell(false);
       const key = this.#key.value;
       const headers = key ? { Authorization: `Bearer ${key}` } : {};
       let answer;

@@ -53,7 +53,7 @@ async function work(card, signal) {
   photo.state = "working";
   card.render();
   try {
-    photo.captioned(await service.caption(photo.file, signal));
+    photo.captioned(await service.caption(photo.file, signal, (busy) => card.tell(busy)));
   } catch (error) {
     if (signal.aborted) {
       photo.state = "waiting"; // removed: should it come back, it starts anew

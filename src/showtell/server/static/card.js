@@ -59,6 +59,11 @@ export class Card {
     this.render();
   }
 
+  /** Say whether the photo is looked at, or the service too busy for it. */
+  tell(busy) {
+    this.#$(".state").textContent = busy ? "The service is busy: waiting" : "Looking at it";
+  }
+
   focus() {
     this.#$(".name").focus();
   }
@@ -70,7 +75,7 @@ export class Card {
     this.element.dataset.state = state;
     this.#$("article").setAttribute("aria-busy", String(state === "waiting" || state === "working"));
     this.#$(".working").hidden = done || state === "failed";
-    this.#$(".state").textContent = state === "working" ? "Looking at it" : "Waiting its turn";
+    if (state === "waiting") this.#$(".state").textContent = "Waiting its turn";
     this.#$(".failed").hidden = state !== "failed";
     this.#$(".result").hidden = !done;
     this.#$(".change").hidden = !done;

@@ -32,11 +32,15 @@ export function listen({ input, take, say }) {
   document.addEventListener("dragleave", (event) => {
     if (holdsFiles(event)) dragging(Math.max(0, depth - 1));
   });
+  // words that are dragged into a field are the browser's business
+  const isText = (event) => !holdsFiles(event) && event.target.closest?.("textarea, input");
   document.addEventListener("dragover", (event) => {
+    if (isText(event)) return;
     event.preventDefault();
     event.dataTransfer.dropEffect = "copy";
   });
   document.addEventListener("drop", async (event) => {
+    if (isText(event)) return;
     event.preventDefault(); // or the browser would leave the page for the photo
     dragging(0);
     const link = !holdsFiles(event) && event.dataTransfer.types.includes("text/uri-list");

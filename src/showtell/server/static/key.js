@@ -29,7 +29,7 @@ export class Key {
 
   #answered(wrong) {
     const dialog = this.#dialog;
-    const input = dialog.querySelector("input");
+    const input = dialog.querySelector("#key-value");
     dialog.querySelector("#key-refused").hidden = !wrong;
     input.setAttribute("aria-invalid", String(wrong));
     input.value = "";
