@@ -39,7 +39,7 @@ class ServerSettings:
     queue_wait: float = 1.5
     """Seconds that a request may wait for its first photo's turn."""
     photo_timeout: float = 20.0
-    """Seconds after which a worker that is still at a photo is stopped."""
+    """Seconds after which a worker that is still at a photo, or a batch, is stopped."""
     upload_timeout: float = 60.0
     """Seconds in which a request's body must arrive, and an answer be taken."""
     shutdown_timeout: float = 30.0

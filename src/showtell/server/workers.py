@@ -156,7 +156,7 @@ class Workers:
         start = time.perf_counter()
         hung = False
         try:
-            async with asyncio.timeout(self.photo_timeout * len(batch)):
+            async with asyncio.timeout(self.photo_timeout):  # batches are short: see BATCH_SECONDS
                 answers = await worker.caption(batch)
         except TimeoutError:
             hung, reason = True, f"it took more than {self.photo_timeout:g} seconds"
