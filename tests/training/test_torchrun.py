@@ -99,9 +99,9 @@ def kill_and_compare(kills: list[int], seed: int, train: Training, folder: Path)
             kill_one(started, folder / "run", after, draw)
         stderr = started.communicate(timeout=400)[1]
     assert started.returncode == 0, stderr
-    assert stderr.count("exitcode: -9") == len(kills), stderr
+    assert stderr.count("failed (exitcode: ") == len(kills), stderr
     assert "Next: showtell evaluate" in stderr
-    assert stderr.count("going on at stage") == len(kills)
+    assert 1 <= stderr.count("going on at stage") <= len(kills)
     assert_same_run(folder / "undisturbed", folder / "run")  # dev scores, weights, log: all of it
 
 

@@ -71,7 +71,7 @@ class _Run:
     ) -> None:  # fmt: skip
         if resume not in (None, "auto"):
             raise RecipeError(f"resume: '{resume}' is not known; the one value is auto")
-        if ranks.restarts:  # by torchrun, of a run that this command has begun
+        if max(ranks.gather(ranks.restarts)):  # by torchrun, of a run that this command has begun
             resume = "auto"
         self.output, self.stop, self.ranks, self.device = output, stop, ranks, device
         self.dataset = dataset
