@@ -73,8 +73,7 @@ def cluster() -> None:
 @click.option("--no-repeat-ngram", type=click.IntRange(0), help="[default: the model's]")
 @click.option("--groups", type=click.IntRange(1), help="Groups of --strategy diverse.")
 @click.option("--diversity", type=click.FloatRange(0), default=0.5, show_default=True)
-@click.pass_context
-def caption(ctx: click.Context, input: Path | str, output: Path | str, **options: Any) -> None:
+def caption(input: Path | str, output: Path | str, **options: Any) -> None:
     """Caption the photos of INPUT into Parquet files in the folder OUTPUT.
 
     INPUT is a folder of photos (with its subfolders), WebDataset shards, or Parquet with a column
@@ -99,7 +98,8 @@ def caption(ctx: click.Context, input: Path | str, output: Path | str, **options
         raise MissingExtraError("showtell cluster", "cluster") from None
     from tqdm import tqdm
 
-    quiet = contextlib.nullcontext() if (ctx.obj or {}).get("debug") else _native_silence()
+    debug = (click.get_current_context().obj or {}).get("debug")
+    quiet = contextlib.nullcontext() if debug else _native_silence()
     with quiet, tqdm(desc="captioning", unit="part", leave=False, disable=None) as bar:
 
         def report(done: int, total: int) -> None:
@@ -113,7 +113,7 @@ def caption(ctx: click.Context, input: Path | str, output: Path | str, **options
     for line in summary.lines():
         click.echo(line)
     if summary.failed:
-        ctx.exit(FAILED)
+        click.get_current_context().exit(FAILED)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,8 @@ def caption_all(
         name_column=options.name_column, root=options.root,
         listing=storage, write_listing=kept is None,
     )  # fmt: skip
+    if found.kind == "parquet" and f"{storage.address}/".startswith(f"{absolute(input)}/"):
+        raise ShowtellError(f"{storage.address}: lies in INPUT, which it would become a part of")
     make = _JobMaker(found, options, bundle, decoding)
     parts, done = None, {}
     if kept is not None:
@@ -142,11 +144,15 @@ def caption_all(
                 job.keep(storage)
             sweep(storage)
             work = Work(
-                job.id, found, storage, options.decoding, options.batch_size,
+                job.id, replace(found, sources=()), storage, options.decoding, options.batch_size,
                 str(Path.cwd()) if local else None,
             )  # fmt: skip
             left = [part for part in parts if part.number not in done]
             run = _run(work, bundle, left, workers, done, report or (lambda *_: None), began)
+    if len(done) < len(parts):
+        raise ShowtellError(
+            f"Ray lost {len(parts) - len(done)} of {len(parts)} parts: the same again captions them"
+        )
     summary = summarise(
         done.values(), run, input=found.address, output=storage.address,
         model=bundle.manifest.name, price=options.price_per_core_hour,
@@ -233,7 +239,7 @@ def _address(options: JobOptions) -> str:
 def _ray(options: JobOptions) -> Iterator[int]:
     """Join a cluster, or start one on this machine; yield how many cores it has."""
     if ray.is_initialized():  # by who calls this as a library
-        yield int(ray.cluster_resources().get("CPU", 1))
+        yield _cores()
         return
     address = _address(options)
     settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
@@ -254,9 +260,13 @@ def _ray(options: JobOptions) -> Iterator[int]:
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        yield int(ray.cluster_resources().get("CPU", 1))
+        yield _cores()
     finally:
         ray.shutdown()
+
+
+def _cores() -> int:
+    return int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
 
 
 def _start(address: str, settings: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ class Storage:
     @classmethod
     def of(cls, address: Path | str) -> Storage:
         """Return the folder of a path or address; a path as the same on every machine."""
-        return cls(address if is_remote(address) else str(Path(address).absolute()))
+        return cls(str(address) if is_remote(address) else str(Path(address).absolute()))
 
     def names(self) -> list[str]:
         """Return the sorted names of the files in it; none where it is not there yet."""
