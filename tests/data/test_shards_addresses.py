@@ -30,9 +30,10 @@ from showtell.image import Preprocessing, open_photo
 
 
 @pytest.fixture(autouse=True)
-def _no_blocks_of_other_tests() -> None:
+def _short_pauses_and_no_blocks_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers of tests may have the port that another had, and so its addresses."""
     shards_files._block.cache_clear()
+    monkeypatch.setattr(shards_files, "PAUSES", (0.01, 0.02))
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +183,14 @@ def test_a_shard_that_is_gone_from_its_server_is_named(server: FileServer) -> No
         list(iterate_shard(f"{server.url}/set/{name}"))
     with pytest.raises(ShardError, match=rf"{name}: gone"):
         open_dataset(f"{server.url}/set")
+
+
+def test_a_photo_is_asked_for_again_where_a_server_has_a_bad_moment(server: FileServer) -> None:
+    photo = open_dataset(f"{server.url}/set").split("dev")[0].path
+    name = str(photo).removeprefix(server.url).partition(".tar")[0] + ".tar"
+    server.faults[name] = [("status", 503), ("cut", 100)]
+    assert photo.read_bytes()
+    assert not server.faults[name]
 
 
 def test_a_server_in_trouble_is_one_line(server: FileServer) -> None:

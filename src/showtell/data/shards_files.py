@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +17,13 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 from showtell.errors import DatasetError, MissingExtraError, ShowtellError
 
+logger = logging.getLogger(__name__)
+
 Address: TypeAlias = "Path | str"
 
 INDEX = "index.json"
 BLOCK = 4 << 20  # bytes of an address that are fetched at a time by `read_range`
+PAUSES = (0.5, 2.0, 5.0)  # seconds before a part of an address is asked for once more
 _BLOCKS = 32  # that each process keeps
 _AHEAD = 1 << 20  # bytes that are read at a time, or over rather than sought past
 
@@ -48,8 +53,7 @@ def read_whole(address: Address) -> bytes:
     with reading(address):
         if isinstance(address, Path):
             return address.read_bytes()
-        system, path = _system(address)
-        return bytes(system.cat_file(path))
+        return _fetch(address)
 
 
 def read_range(address: Address, start: int, size: int) -> bytes:
@@ -167,11 +171,24 @@ class Forward:
 @functools.lru_cache(maxsize=_BLOCKS)
 def _block(address: str, number: int) -> bytes:
     """Fetch one block of a file at an address; shorter where the file ends in it."""
-    system, path = _system(address)
     start = number * BLOCK
-    data = bytes(system.cat_file(path, start=start, end=start + BLOCK))
+    data = _fetch(address, start=start, end=start + BLOCK)
     # a server that knows no ranges sends the whole file
     return data if len(data) <= BLOCK else data[start : start + BLOCK]
+
+
+def _fetch(address: str, **part: int) -> bytes:
+    """Fetch a file, or a part of it, at an address; again where the network has a bad moment."""
+    system, path = _system(address)
+    for pause in PAUSES:
+        try:
+            return bytes(system.cat_file(path, **part))
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            logger.info("%s: once more in %g s: %s", address, pause, error)
+            time.sleep(pause)
+    return bytes(system.cat_file(path, **part))
 
 
 def _system(address: str) -> tuple[Any, str]:
