@@ -105,7 +105,7 @@ def main(role: str, descriptor: int) -> None:
             Path(order["bundle"]), threads=order["threads"], max_pixels=order["max_pixels"]
         )
         # the first photo of a session is slow: let it not be a client's
-        captioner.caption(Image.new("RGB", (64, 64)))
+        list(captioner.caption([Image.new("RGB", (64, 64))]))
     except ShowtellError as error:
         _send(connection, {"ready": False, "error": str(error)})
         return
