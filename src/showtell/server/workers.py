@@ -241,7 +241,14 @@ class Workers:
         command.append(str(theirs.fileno()))
         # each worker is meant for so many cores, whatever its libraries see of the machine
         cores = str(self.model.threads)
-        environment = {**os.environ, "OMP_NUM_THREADS": cores, "OPENBLAS_NUM_THREADS": cores}
+        environment = {
+            # Pixels go back to the machine with the photo: among smaller pieces they would leave
+            # gaps that glibc keeps, of which damaged photos of all sizes make ever more.
+            "MALLOC_MMAP_THRESHOLD_": "1000000",
+            **os.environ,
+            "OMP_NUM_THREADS": cores,
+            "OPENBLAS_NUM_THREADS": cores,
+        }
         self._processes.append(
             await asyncio.to_thread(
                 subprocess.Popen, command, pass_fds=(theirs.fileno(),), env=environment,
