@@ -158,7 +158,7 @@ def test_batches_become_smaller_where_photos_take_long_and_larger_again() -> Non
                 queue.finish(batch := await queue.take(1), captioned(batch), seconds)
             return len(await queue.take(8))
 
-        assert [await size_after(seconds) for seconds in (0.2, 0.5, 0.001)] == [2, 1, 6]
+        assert [await size_after(seconds) for seconds in (0.2, 0.9, 0.001)] == [4, 1, 4]
 
     asyncio.run(run())
 

@@ -37,7 +37,7 @@ from showtell.errors import MissingExtraError, ShowtellError
     help="Photos that may wait; past it the answer is 503.",
 )  # fmt: skip
 @click.option(
-    "--queue-wait", type=click.FloatRange(0.01), default=1.5, show_default=True,
+    "--queue-wait", type=click.FloatRange(0.01), default=1.0, show_default=True,
     help="Seconds until a request that waits is answered 503.",
 )  # fmt: skip
 @click.option(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MOST_SECONDS = 60  # of Retry-After
-BATCH_SECONDS = 0.4  # that a batch may take: a slower machine makes smaller ones
+BATCH_SECONDS = 0.8  # that a batch may take: a slower machine makes smaller ones
 _DEATHS = 2  # a photo that has ended so many workers is not tried again
 
 

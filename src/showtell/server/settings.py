@@ -36,7 +36,7 @@ class ServerSettings:
 
     queue_size: int = 64
     """Photos that may wait for a worker."""
-    queue_wait: float = 1.5
+    queue_wait: float = 1.0
     """Seconds that a request may wait for its first photo's turn."""
     photo_timeout: float = 20.0
     """Seconds after which a worker that is still at a photo, or a batch, is stopped."""
