@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import logging
 import os
 import resource
 import statistics
@@ -152,21 +151,6 @@ def stages(source: Path, model: str | None, count: int) -> dict[str, float]:
     return {stage: 1000 * seconds / len(paths) for stage, seconds in found.items()}
 
 
-def start_ray(cores: int) -> None:
-    """Start Ray once for all runs."""
-    import ray
-    import ray.data
-
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    ray.init(
-        address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False,
-        object_store_memory=100_000_000, logging_level=logging.ERROR,
-    )  # fmt: skip
-    ray.data.DataContext.get_current().enable_progress_bars = False
-
-
 def plot(kept: dict[str, Any], target: Path) -> None:
     """Draw time and memory against photos."""
     import matplotlib
@@ -218,14 +202,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.plot:
         plot(json.loads(given.plot[0].read_text()), given.plot[1])
         return
+    from showtell.cluster.job import JobOptions, joined
+
     flickr = ROOT.parent / "shared" / "flickr8k" / "Flicker8k_Dataset"
     source = given.photos or (flickr if flickr.is_dir() else ROOT / "examples")
     kept: dict[str, Any] = {"cores": given.cores, "turns": [], "curve": []}
     kept["stages"] = stages(source, given.model, min(given.count, 400))
     for stage, milliseconds in kept["stages"].items():
         print(f"{stage:<9} {milliseconds:7.3f} ms of the processor a photo")
-    start_ray(given.cores)
-    with tempfile.TemporaryDirectory(prefix="showtell-cluster-") as place:
+    with (
+        joined(JobOptions(concurrency=given.cores)),  # Ray is started once for all runs
+        tempfile.TemporaryDirectory(prefix="showtell-cluster-") as place,
+    ):
 
         def keep(into: str, run: Measured) -> Measured:
             say(run)

@@ -50,7 +50,7 @@ from showtell.onnx_model import usable_cores
 LOCAL, AUTO = "local", "auto"
 ADDRESS_VARIABLE = "RAY_ADDRESS"  # set by `ray job submit`
 _OBJECT_STORE = 100_000_000  # bytes: nothing but the model and the parts' results goes through it
-_STARTS = 3  # of Ray on this machine, until it is given up
+_STARTS = 5  # of Ray on this machine, until it is given up
 _QUEUED = 2  # parts that an actor has: the one it is at, and the next
 
 
@@ -137,7 +137,7 @@ def caption_all(
         done = finished(storage, job, parts)
     run = Run(options.concurrency or usable_cores(), 0, 0.0, 0.0)
     if parts is None or len(done) < len(parts):
-        with _ray(options) as cores:
+        with joined(options) as cores:
             workers = options.concurrency or cores
             if parts is None:
                 job, parts = make(options.part_size or part_size(make.wanted(), workers))
@@ -236,8 +236,11 @@ def _address(options: JobOptions) -> str:
 
 
 @contextlib.contextmanager
-def _ray(options: JobOptions) -> Iterator[int]:
-    """Join a cluster, or start one on this machine; yield how many cores it has."""
+def joined(options: JobOptions) -> Iterator[int]:
+    """Join a cluster, or start one on this machine; yield how many cores it has.
+
+    Jobs in the block share it. Raises ShowtellError where there is none.
+    """
     if ray.is_initialized():  # by who calls this as a library
         yield _cores()
         return
