@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 CRASH, HANG, MEMORY = b"GIF89a crash", b"GIF89a hang", b"GIF89a memory"
+NONSENSE = b"GIF89a nonsense"
 _AT_START = f"""
 import os, signal, sys, time
 if "showtell.server.worker_process" in " ".join(sys.orig_argv):
@@ -22,6 +23,9 @@ if "showtell.server.worker_process" in " ".join(sys.orig_argv):
             os.kill(os.getpid(), signal.SIGKILL)
         if data == {HANG!r}:
             time.sleep(3600)
+        if data == {NONSENSE!r}:
+            answer = lambda connection, *rest: connection.sendall(b"\\0\\0\\0\\2[]")
+            sys.modules["__main__"]._send = answer
         return real(file, *rest)
     image._decode = deadly
 """

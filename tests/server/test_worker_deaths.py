@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from deadly_photos import CRASH, HANG, MEMORY, deadly
+from deadly_photos import CRASH, HANG, MEMORY, NONSENSE, deadly
 from services import RunningService, examples, processes_of, running_service
 
 
@@ -37,7 +37,7 @@ def deaths(service: RunningService) -> float:
     return float(found[1])
 
 
-@pytest.mark.parametrize("poison", [CRASH, MEMORY])
+@pytest.mark.parametrize("poison", [CRASH, MEMORY, NONSENSE])
 def test_a_photo_that_kills_its_worker_is_an_error_and_the_others_are_captioned(
     harsh: RunningService, poison: bytes
 ) -> None:

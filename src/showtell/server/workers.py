@@ -51,7 +51,10 @@ class Worker:
     writer: asyncio.StreamWriter
 
     async def caption(self, batch: Sequence[Job]) -> list[Answer]:
-        """Caption photos of equal options; raises EOFError or OSError where the worker died."""
+        """Caption photos of equal options; raises anything where the worker died or lost its mind.
+
+        It has read what strangers sent, and what it answers is not to be relied on.
+        """
         request = batch[0].ticket.request
         order = {
             "names": [job.name for job in batch],
@@ -62,7 +65,8 @@ class Worker:
         await self.writer.drain()
         header, answers = await frames.receive(self.reader)
         return [
-            Answer(failed, answer) for failed, answer in zip(header["failed"], answers, strict=True)
+            Answer(bool(failed), answer)
+            for _, failed, answer in zip(batch, header["failed"], answers, strict=True)
         ]
 
     @property
@@ -160,7 +164,7 @@ class Workers:
                 answers = await worker.caption(batch)
         except TimeoutError:
             hung, reason = True, f"it took more than {self.photo_timeout:g} seconds"
-        except (OSError, EOFError, ValueError):
+        except Exception:
             reason = "the process that read it died: damaged, or too large for this machine"
         else:
             seconds = time.perf_counter() - start

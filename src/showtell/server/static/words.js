@@ -53,6 +53,7 @@ export class Words {
   }
 
   #key(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own
     const buttons = [...this.#row.children];
     const here = buttons.indexOf(document.activeElement);
     const to = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: buttons.length - 1 }[event.key];
