@@ -59,6 +59,7 @@ class Answers:
         self.next: list[Any] = list(given) or [caption()]
         self.requests: list[dict[str, str]] = []
         self.held: list[Route] | None = None
+        self._page = page
         page.route(CAPTIONS, self._answer)
 
     def _answer(self, route: Route) -> None:
@@ -79,8 +80,15 @@ class Answers:
             body = json.dumps({"title": "problem", "status": status, "detail": detail})
             route.fulfill(status=status, headers=headers, content_type=PROBLEM, body=body)
 
+    def wait_for(self, count: int) -> None:
+        """Wait until so many requests have come in all."""
+        while len(self.requests) < count:
+            self._page.wait_for_timeout(20)
+
     def release(self, count: int | None = None) -> None:
         """Answer the requests that are held, the first `count` of them or all from now on."""
+        while count is not None and len(self.held or []) < count:
+            self._page.wait_for_timeout(20)
         held = self.held or []
         self.held = None if count is None else held[count:]
         for route in held[:count]:

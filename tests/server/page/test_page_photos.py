@@ -119,11 +119,14 @@ def test_captions_appear_as_they_are_ready_with_few_requests_at_once(
     choose(page, *(f"{number}.png" for number in range(7)))
     expect(page.get_by_text("Looking at it")).to_have_count(4)
     expect(page.get_by_text("Waiting its turn")).to_have_count(3)
-    assert len(answers.requests) == 4
+    answers.wait_for(4)
     answers.release(1)
     expect(page.locator("#summary")).to_have_text("1 of 7 captioned")
     expect(cards(page).first.locator(".words")).to_be_visible()
     expect(page.get_by_text("Looking at it")).to_have_count(4)
+    answers.wait_for(5)
+    page.wait_for_timeout(200)
+    assert len(answers.requests) == 5
     answers.release()
     done(page, 7)
     assert len(answers.requests) == 7
@@ -234,12 +237,13 @@ def test_a_photo_removed_while_it_is_worked_on_calls_its_request_off(
     page: Page, answers: Answers
 ) -> None:
     answers.held = []
-    choose(page, "1.png", "2.png")
-    expect(page.get_by_text("Looking at it")).to_have_count(2)
+    for count, name in enumerate(("1.png", "2.png"), 1):
+        choose(page, name)
+        answers.wait_for(count)
     with page.expect_event("requestfailed"):
         page.get_by_role("button", name="Remove 1.png").click()
     page.get_by_role("button", name="Undo").click()
-    expect(page.get_by_text("Looking at it")).to_have_count(2)
+    answers.wait_for(3)
     answers.held = answers.held[1:]
     answers.release()
     done(page, 2)
