@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -27,7 +28,22 @@ def tiny(tmp_path: Path) -> str:
     return model(tmp_path / "model")
 
 
-@pytest.fixture(autouse=True)
+def test_a_cluster_that_is_not_there_is_one_line(
+    tmp_path: Path, tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as free:  # bound, and nobody listens
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        code, error = run(
+            capsys, write_folder(tmp_path / "photos", 3), tmp_path / "out", "--model", tiny,
+            "--address", address,
+        )  # fmt: skip
+    assert code == 1
+    assert f"no Ray cluster at '{address}' (" in error
+    assert "start one with ray start --head, or give --address local" in error
+
+
+@pytest.fixture
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     def started(*_: object) -> None:
         raise AssertionError("Ray is started")
@@ -35,6 +51,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "_start", started)
 
 
+@pytest.mark.usefixtures("no_ray")
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
@@ -60,6 +77,7 @@ def test_options_that_do_not_fit_are_refused(
     assert not (tmp_path / "out" / "_job.json").exists()
 
 
+@pytest.mark.usefixtures("no_ray")
 def test_an_output_with_other_things_in_it_is_left_alone(
     tmp_path: Path, tiny: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

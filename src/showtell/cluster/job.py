@@ -14,6 +14,7 @@ import itertools
 import json
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -50,6 +51,7 @@ from showtell.onnx_model import usable_cores
 LOCAL, AUTO = "local", "auto"
 ADDRESS_VARIABLE = "RAY_ADDRESS"  # set by `ray job submit`
 _OBJECT_STORE = 100_000_000  # bytes: nothing but the model and the parts' results goes through it
+_ANSWER = 10  # seconds in which a cluster's head must take a connection
 _STARTS = 5  # of Ray on this machine, until it is given up
 _QUEUED = 2  # parts that an actor has: the one it is at, and the next
 
@@ -276,6 +278,7 @@ def _start(address: str, settings: dict[str, Any]) -> None:
     """Call `ray.init`, again where a busy machine did not start Ray's processes in 30 seconds."""
     for trial in itertools.count(1):
         try:
+            _knock(address)
             ray.init(address=address, **settings)
             return
         except Exception as error:  # for a start that takes too long Ray has no better one
@@ -288,6 +291,13 @@ def _start(address: str, settings: dict[str, Any]) -> None:
                 ) from error
             if trial == _STARTS:
                 raise ShowtellError(f"Ray does not start on this machine: {reason}") from error
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT: Ray itself asks there for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "://" not in address:
+        socket.create_connection((host, int(port)), _ANSWER).close()
 
 
 @contextlib.contextmanager
