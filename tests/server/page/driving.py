@@ -121,6 +121,11 @@ def cards(page: Page) -> Locator:
     return page.locator(".card")
 
 
+def working(page: Page) -> Locator:
+    """The cards whose photos are looked at now."""
+    return page.locator('.card[data-state="working"]').filter(has_text="Looking at it")
+
+
 def done(page: Page, count: int) -> Locator:
     """The cards, once all `count` of them have a caption or an error."""
     expect(page.locator('.card:is([data-state="done"], [data-state="failed"])')).to_have_count(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT, AxeResults
-from driving import Answers, caption, choose, done, photo, text_of
+from driving import Answers, caption, choose, done, photo, text_of, working
 from playwright.sync_api import Page, expect
 
 PHONE: dict[str, Any] = {
@@ -34,7 +34,7 @@ def test_axe_finds_nothing_in_any_state(open_page: Callable[..., Page], setting:
     check(page, "empty")
     answers.held = []
     choose(page, *(f"{number}.png" for number in range(6)))
-    expect(page.get_by_text("Looking at it")).to_have_count(4)
+    expect(working(page)).to_have_count(4)
     check(page, "working")
     answers.next = [
         caption(confidence=0.8), caption("a dog", confidence=0.45, chance=0.01),
@@ -202,7 +202,7 @@ def test_those_who_want_no_motion_get_none(open_page: Callable[..., Page]) -> No
         answers = Answers(page)
         answers.held = []
         choose(page, "dog.png")
-        expect(page.get_by_text("Looking at it")).to_be_visible()
+        expect(working(page)).to_be_visible()
         assert (page.evaluate("document.getAnimations().length") > 0) is moving
         answers.release()
         done(page, 1)

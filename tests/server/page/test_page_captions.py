@@ -20,6 +20,19 @@ CORNER = [[0.0] * 7 for _ in range(7)]
 CORNER[0][6] = CORNER[1][5] = 0.4
 AWKWARD = 'a "dog" & <cat> [on] a *red* `mat` \\ it\'s ~5~ _high_ | ![x](y) &amp; {z}'
 
+BRIGHTEST = """async ([grid, [width, height], preprocessing]) => {
+  const { drawAttention } = await import("/static/attention.js");
+  const canvas = document.createElement("canvas");
+  drawAttention(canvas, grid, { width, height }, preprocessing);
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const alpha = Array.from(data).filter((_, place) => place % 4 === 3);
+  const least = Math.min(...alpha); // of the brightest pixels, of which there may be some
+  const best = alpha.keys().filter((pixel) => alpha[pixel] === least).toArray();
+  const mean = (places) => places.reduce((sum, one) => sum + one + 0.5, 0) / best.length;
+  return [mean(best.map((pixel) => pixel % canvas.width)) / canvas.width,
+          mean(best.map((pixel) => Math.floor(pixel / canvas.width))) / canvas.height];
+}"""  # where the layer over a photo hides least, as fractions of its width and height
+
 
 def card_of(page: Page, answers: Answers, *given: object, name: str = "dog.png") -> Locator:
     answers.next = list(given)
@@ -39,24 +52,22 @@ def lightness(canvas: Locator) -> np.ndarray:
     return 255 - np.array(values).reshape(height, width)
 
 
-@pytest.mark.parametrize(
-    ("confidence", "level", "meaning", "dots"),
-    [
+def test_confidence_is_told_in_words(page: Page, answers: Answers) -> None:
+    told = [
         (0.71, "Quite sure", "About 7 in 10 captions like this one are good.", 7),
         (0.6, "Quite sure", "About 6 in 10 captions like this one are good.", 6),
         (0.59, "Unsure: check it", "About 6 in 10 captions like this one are good.", 6),
         (0.29, "A guess: probably wrong", "About 3 in 10 captions like this one are good.", 3),
         (0.04, "A guess: probably wrong", "Fewer than 1 in 10 captions like this one are good.", 0),
         (0.97, "Quite sure", "Nearly all captions like this one are good.", 10),
-    ],
-)
-def test_confidence_is_told_in_words(
-    page: Page, answers: Answers, confidence: float, level: str, meaning: str, dots: int
-) -> None:
-    card = card_of(page, answers, caption(confidence=confidence))
-    expect(card.locator(".level")).to_have_text(level)
-    expect(card.locator(".meaning")).to_have_text(meaning)
-    expect(card.locator(".ten .good")).to_have_count(dots)
+    ]
+    for count, (confidence, level, meaning, dots) in enumerate(told, 1):
+        answers.next = [caption(confidence=confidence)]
+        choose(page, "dog.png")
+        card = done(page, count).last
+        expect(card.locator(".level")).to_have_text(level)
+        expect(card.locator(".meaning")).to_have_text(meaning)
+        expect(card.locator(".ten .good")).to_have_count(dots)
 
 
 def test_a_model_without_confidence_is_not_given_one(page: Page, answers: Answers) -> None:
@@ -106,34 +117,17 @@ def test_words_that_the_model_was_unsure_of_are_marked(page: Page, answers: Answ
     expect(card.locator(".looked")).to_contain_text("4 % unsure of the word")
 
 
-@pytest.mark.parametrize("resize", ["squash", "crop", "pad"])
-@pytest.mark.parametrize("size", [(300, 100), (100, 240)])
-def test_attention_lies_where_the_model_saw_it(
-    page: Page, resize: str, size: tuple[int, int]
-) -> None:
-    preprocessing = Preprocessing(resize=resize, crop_fraction=0.9)
-    grid = np.zeros((7, 7))
-    grid[3, 3 if resize == "pad" else 5] = 1.0
-    found = page.evaluate(
-        """async ([grid, [width, height], preprocessing]) => {
-          const { drawAttention } = await import("/static/attention.js");
-          const canvas = document.createElement("canvas");
-          drawAttention(canvas, grid, { width, height }, preprocessing);
-          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-          const alpha = Array.from(data).filter((_, place) => place % 4 === 3);
-          const least = Math.min(...alpha); // of the brightest pixels, of which there may be some
-          const best = alpha.keys().filter((pixel) => alpha[pixel] === least).toArray();
-          const mean = (places) => places.reduce((sum, one) => sum + one + 0.5, 0) / best.length;
-          return [mean(best.map((pixel) => pixel % canvas.width)) / canvas.width,
-                  mean(best.map((pixel) => Math.floor(pixel / canvas.width))) / canvas.height];
-        }""",
-        [grid.tolist(), size, preprocessing.to_dict()],
-    )
-    left, top, right, bottom = seen_box(size, preprocessing)
-    row, column = np.argwhere(grid)[0]
-    across = (left + (column + 0.5) / 7 * (right - left)) / size[0]
-    down = (top + (row + 0.5) / 7 * (bottom - top)) / size[1]
-    assert found == pytest.approx([across, down], abs=0.01)
+def test_attention_lies_where_the_model_saw_it(page: Page) -> None:
+    for resize, size in itertools.product(("squash", "crop", "pad"), ((300, 100), (100, 240))):
+        preprocessing = Preprocessing(resize=resize, crop_fraction=0.9)
+        grid = np.zeros((7, 7))
+        row, column = 3, 3 if resize == "pad" else 5
+        grid[row, column] = 1.0
+        found = page.evaluate(BRIGHTEST, [grid.tolist(), size, preprocessing.to_dict()])
+        left, top, right, bottom = seen_box(size, preprocessing)
+        across = (left + (column + 0.5) / 7 * (right - left)) / size[0]
+        down = (top + (row + 0.5) / 7 * (bottom - top)) / size[1]
+        assert found == pytest.approx([across, down], abs=0.01), (resize, size)
 
 
 def test_words_are_reached_by_arrow_keys_and_say_where_the_model_looked(

@@ -7,7 +7,7 @@ import io
 import json
 from pathlib import Path
 
-from driving import Answers, caption, choose, done
+from driving import Answers, caption, choose, done, working
 from playwright.sync_api import Dialog, Page, expect
 
 from showtell.caption_output import header, line
@@ -85,7 +85,7 @@ def test_a_file_of_unfinished_work_says_that_some_are_missing(page: Page, answer
     answers.held = []
     choose(page, "1.png", "2.png")
     expect(page.get_by_role("button", name="Download CSV")).to_be_disabled()
-    expect(page.get_by_text("Looking at it")).to_have_count(2)
+    expect(working(page)).to_have_count(2)
     answers.release(1)
     expect(page.locator("#summary")).to_have_text("1 of 2 captioned")
     _, content = downloaded(page, "Download JSON")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
-from driving import Answers, caption, cards, choose, done, drop, photo, text_of
+from driving import Answers, caption, cards, choose, done, drop, photo, text_of, working
 from PIL import Image
 from playwright.sync_api import Page, expect
 from services import RunningService, examples
@@ -117,13 +117,13 @@ def test_captions_appear_as_they_are_ready_with_few_requests_at_once(
 ) -> None:
     answers.held = []
     choose(page, *(f"{number}.png" for number in range(7)))
-    expect(page.get_by_text("Looking at it")).to_have_count(4)
+    expect(working(page)).to_have_count(4)
     expect(page.get_by_text("Waiting its turn")).to_have_count(3)
     answers.wait_for(4)
     answers.release(1)
     expect(page.locator("#summary")).to_have_text("1 of 7 captioned")
     expect(cards(page).first.locator(".words")).to_be_visible()
-    expect(page.get_by_text("Looking at it")).to_have_count(4)
+    expect(working(page)).to_have_count(4)
     answers.wait_for(5)
     page.wait_for_timeout(200)
     assert len(answers.requests) == 5
