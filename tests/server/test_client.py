@@ -21,6 +21,7 @@ from showtell.errors import PhotoError
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 HORSES = EXAMPLES / "horses.jpg"
+TIGER = EXAMPLES / "tiger-in-snow.jpg"
 BUSY = {"type": "about:blank", "title": "Busy", "status": 503, "detail": "the queue is full"}
 
 
@@ -92,7 +93,7 @@ def test_many_photos_keep_their_order_and_the_bad_ones_their_errors(
 ) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(HORSES.read_bytes()[:3000])
-    photos = [*sorted(EXAMPLES.glob("*.jpg"))[:4], tmp_path / "gone.jpg", broken, HORSES]
+    photos = [*sorted(EXAMPLES.glob("*.jpg"))[:4], tmp_path / "gone.jpg", broken, TIGER]
     found = list(client.caption_many(photos, batch_size=3))
     expected = list(captioner.caption(photos))
     assert [caption.path for caption in found] == photos
