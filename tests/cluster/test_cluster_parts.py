@@ -30,7 +30,7 @@ from showtell.cluster.worker import CaptionParts, Work
 from showtell.errors import DatasetError
 
 JOB = Job(
-    input="in", kind="folder", columns=None, root="", digest="d", part_size=5, parts=3, limit=None,
+    input="in", kind="folder", columns=None, root="", digest="d", batch_size=16, part_size=5, parts=3, limit=None,
     sample=None, model="m", model_sha256="s", decoding={"beam": 3, "nbest": 1},
 )  # fmt: skip
 
@@ -200,6 +200,7 @@ def test_what_a_killed_job_left_half_written_is_swept_away(tmp_path: Path) -> No
         ({"digest": "e"}, "its photos changed"),
         ({"model": "n", "model_sha256": "t"}, "model m, not n; the model's files changed"),
         ({"decoding": {"beam": 5, "nbest": 1}}, "beam 3, not 5"),
+        ({"batch_size": 8}, "batch size 16, not 8"),
         ({"limit": 9}, "limit None, not 9"),
         ({"input": "other"}, "input in, not other"),
     ],

@@ -115,15 +115,14 @@ def test_a_killed_worker_and_a_killed_job_leave_each_photo_there_once(
             (photos / f"{number:03d}.png").hardlink_to(photos / f"{number % 5:03d}.png")
     (photos / "bad.jpg").write_bytes(b"no photo")
     output = tmp_path / "out"
-    arguments = ["photos", output, "--model", tiny, "--concurrency", "2", "--part-size", "10",
-                 "--batch-size", "4"]  # fmt: skip
+    arguments = ["photos", output, "--model", tiny, "--concurrency", "2", "--part-size", "16"]  # fmt: skip
     done = kill_a_worker_then_all(start(*arguments, cwd=tmp_path), output)
-    assert 2 < len(done) < 21
+    assert 2 < len(done) < 13
 
     said = start(*arguments, cwd=tmp_path).end(1)
 
     assert {part: part.stat().st_mtime_ns for part in done} == done  # captioned no second time
-    assert len(parts_in(output)) == 21
+    assert len(parts_in(output)) == 13
     os.chdir(tmp_path)
     wanted = list(captions_of(tiny, Path("photos")))
     assert rows_of(output) == wanted
@@ -174,7 +173,8 @@ def test_flickr8k_through_kills_is_captioned_as_by_showtell_caption(
         listing = tmp_path / "captions.csv"
         rows = (f"{path},a photo,train\n" for path in sorted(folder.iterdir()))
         listing.write_text("image,caption,split\n" + "".join(rows))
-        write_shards(open_dataset(listing), source, photos_per_shard=PHOTOS // 14)
+        # whole batches of 16, on which the last digits of an int8 model depend
+        write_shards(open_dataset(listing), source, photos_per_shard=496)
     if kind == "parquet":
         source = tmp_path / "photos.parquet"
         paths = sorted(folder.iterdir())

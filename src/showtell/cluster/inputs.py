@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from showtell.cluster.parquet_input import Columns, cuts, find_columns, row_groups
+from showtell.cluster.parquet_input import Columns, count_rows, cuts, find_columns
 from showtell.cluster.storage import Storage, is_remote, open_system, readable
 from showtell.errors import DatasetError, PhotoError
 from showtell.photo_files import SUFFIXES, find_photos, printable
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 Kind = Literal["folder", "shards", "parquet"]
 KINDS: tuple[Kind, ...] = ("folder", "shards", "parquet")
 LISTING = "_input.parquet"
-LISTED_AT_ONCE = 5_000  # rows of the listing's row groups, and the most photos of a part
+LISTED_AT_ONCE = 4_096  # rows of the listing's row groups, and the most photos of a part
 LEAST_IN_PART = 64
 PARTS_PER_WORKER = 12  # so that workers end at about the same time
 _AT_A_TIME = 16  # files whose footers or sizes are asked for
@@ -61,7 +61,6 @@ class Source:
     address: str
     photos: int | None
     bytes: int | None = None
-    row_groups: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,16 +91,20 @@ class Input:
             if self.kind == "shards":
                 found.append(Part(len(found), source.address))
                 continue
-            for start, count in cuts(source.row_groups, size):
+            for start, count in cuts(source.photos or 0, size):
                 found.append(Part(len(found), source.address, start, count))
         return found
 
 
-def part_size(photos: int | None, workers: int) -> int:
-    """Return how many photos a part should have: enough parts to keep all workers busy."""
+def part_size(photos: int | None, workers: int, batch_size: int) -> int:
+    """Return how many photos a part should have: enough parts to keep all workers busy.
+
+    Whole batches: those of `showtell caption` then, on which an int8 model's rounding depends.
+    """
     if photos is None:
         return LISTED_AT_ONCE
-    return min(max(photos // (workers * PARTS_PER_WORKER), LEAST_IN_PART), LISTED_AT_ONCE)
+    wanted = min(max(photos // (workers * PARTS_PER_WORKER), LEAST_IN_PART), LISTED_AT_ONCE)
+    return max(wanted // batch_size, 1) * batch_size
 
 
 def first_photos(found: Input, parts: list[Part], limit: int) -> list[Part]:
@@ -172,12 +175,10 @@ def find_input(
     if kind == "parquet":
         files = _parquet_files(address)
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
-            groups = list(pool.map(row_groups, files))
+            rows = list(pool.map(count_rows, files))
         columns = find_columns(files[0], column, name_column)
         sources = tuple(
-            Source(file, sum(own), row_groups=own)
-            for file, own in zip(files, groups, strict=True)
-            if sum(own)
+            Source(file, count) for file, count in zip(files, rows, strict=True) if count
         )
         if not sources:
             raise DatasetError(f"{printable(shown)}: no photos: its Parquet has no rows")
@@ -190,9 +191,7 @@ def find_input(
             pass
     if not names.count:
         raise DatasetError(f"{printable(shown)}: no photos here ({' '.join(sorted(SUFFIXES))})")
-    groups_of_names = [LISTED_AT_ONCE] * (names.count // LISTED_AT_ONCE)
-    groups_of_names += [names.count % LISTED_AT_ONCE] if names.count % LISTED_AT_ONCE else []
-    source = Source(LISTING, names.count, row_groups=tuple(groups_of_names))
+    source = Source(LISTING, names.count)
     digest = names.digest.hexdigest()
     return Input(shown, kind, (source,), digest, not_listed=names.not_listed)
 

@@ -35,6 +35,7 @@ class Job:
     columns: dict[str, Any] | None
     root: str
     digest: str
+    batch_size: int
     part_size: int
     parts: int
     limit: int | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,34 +29,19 @@ class Columns:
     name: str | None = None
 
 
-def row_groups(address: str) -> tuple[int, ...]:
-    """Return the rows of each row group of a Parquet file. Raises DatasetError."""
+def count_rows(address: str) -> int:
+    """Return the rows of a Parquet file. Raises DatasetError."""
     with _opened(address) as file:
-        return tuple(
-            file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)
-        )
+        return int(file.metadata.num_rows)
 
 
-def cuts(groups: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
-    """Divide rows into runs of about `size`, (start, count) each.
+def cuts(rows: int, size: int) -> Iterator[tuple[int, int]]:
+    """Divide rows into runs of `size`, (start, count) each; the last is shorter.
 
-    Small row groups are put together; a large one is cut, for which its readers decode what comes
-    before their own rows.
+    Row groups do not count: whoever begins inside one decodes what comes before in it.
     """
-    start = held = 0
-    for rows in groups:
-        if held and held + rows > size:
-            yield start, held
-            start, held = start + held, 0
-        held += rows
-        if held > size:
-            pieces = -(-held // size)
-            for piece in range(pieces):
-                first, end = piece * held // pieces, (piece + 1) * held // pieces
-                yield start + first, end - first
-            start, held = start + held, 0
-    if held:
-        yield start, held
+    for start in range(0, rows, size):
+        yield start, min(size, rows - start)
 
 
 def find_columns(address: str, column: str | None, name_column: str | None) -> Columns:
