@@ -115,7 +115,8 @@ def test_a_killed_worker_and_a_killed_job_leave_each_photo_there_once(
             (photos / f"{number:03d}.png").hardlink_to(photos / f"{number % 5:03d}.png")
     (photos / "bad.jpg").write_bytes(b"no photo")
     output = tmp_path / "out"
-    arguments = ["photos", output, "--model", tiny, "--concurrency", "2", "--part-size", "16"]  # fmt: skip
+    arguments = ["photos", output, "--model", tiny, "--part-size", "16"]
+    arguments += ["--concurrency", "2"]
     done = kill_a_worker_then_all(start(*arguments, cwd=tmp_path), output)
     assert 2 < len(done) < 13
 

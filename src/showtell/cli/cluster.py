@@ -50,7 +50,7 @@ def cluster() -> None:
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
 @click.option(
     "--part-size", type=click.IntRange(1), metavar="N",
-    help="Photos of a file of OUTPUT.  [default: up to 5,000; a shard is one]",
+    help="Photos of a file of OUTPUT.  [default: up to 4,096; a shard is one]",
 )  # fmt: skip
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", help="Rehearse on the first N photos."

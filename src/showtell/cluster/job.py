@@ -142,9 +142,8 @@ def caption_all(
         with joined(options) as cores:
             workers = options.concurrency or cores
             if parts is None:
-                job, parts = make(
-                    options.part_size or part_size(make.wanted(), workers, options.batch_size)
-                )
+                size = part_size(make.wanted(), workers, options.batch_size)
+                job, parts = make(options.part_size or size)
                 job.keep(storage)
             sweep(storage)
             work = Work(
@@ -185,7 +184,8 @@ class _JobMaker:
         job = Job(
             input=found.address, kind=found.kind,
             columns=None if found.columns is None else asdict(found.columns),
-            root=found.root, digest=found.digest, batch_size=options.batch_size, part_size=size, parts=len(parts),
+            root=found.root, digest=found.digest, batch_size=options.batch_size,
+            part_size=size, parts=len(parts),
             limit=options.limit, sample=options.sample, model=self.bundle.manifest.name,
             model_sha256=sha256(self.bundle.file(MANIFEST)), decoding=asdict(self.decoding),
         )  # fmt: skip
