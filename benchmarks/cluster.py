@@ -162,11 +162,11 @@ def plot(kept: dict[str, Any], target: Path) -> None:
     runs = sorted(kept["curve"], key=lambda run: run["photos"])
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     photos = [run["photos"] for run in runs]
-    left.plot(photos, [run["cpu"] / 60 for run in runs], "o-", label="processor, all workers")
+    left.plot(photos, [run["cpu"] / 60 for run in runs], "o-", label="all workers")
     left.plot(
         photos, [run["seconds"] / 60 for run in runs], "s--", label="clock, beside other work"
     )
-    left.set(xlabel="photos", ylabel="minutes", ylim=(0, None), title="Time")
+    left.set(xlabel="photos", ylabel="minutes of the processor", ylim=(0, None), title="Time")
     left.legend(frameon=False)
     right.plot(photos, [run["memory"] / 1e6 for run in runs], "o-", label="a worker")
     right.set(xlabel="photos", ylabel="MB at most", ylim=(0, None), title="Memory")
