@@ -14,8 +14,9 @@ from services import RunningService
 PAGE_TIMEOUT = 60_000  # milliseconds, on a machine that does other things too
 
 
-# Of this folder and not of the session: it leaves an event loop running in the main thread.
-@pytest.fixture(scope="package")
+# Of a module, not of the session: it leaves an event loop running in the main thread, where
+# asyncio.run then fails.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, or another one on the PATH."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -67,10 +67,12 @@ class Answers:
         if self.held is not None:
             self.held.append(route)
             return
-        self._send(route)
+        self._send(route, self._turn())
 
-    def _send(self, route: Route) -> None:
-        answer = self.next.pop(0) if len(self.next) > 1 else self.next[0]
+    def _turn(self) -> Any:
+        return self.next.pop(0) if len(self.next) > 1 else self.next[0]
+
+    def _send(self, route: Route, answer: Any) -> None:
         if answer is None:
             route.abort("connectionrefused")
         elif isinstance(answer, dict):
@@ -91,8 +93,10 @@ class Answers:
             self._page.wait_for_timeout(20)
         held = self.held or []
         self.held = None if count is None else held[count:]
-        for route in held[:count]:
-            self._send(route)
+        # each has its answer before the first is sent, on which the page asks for the next photo
+        answers = [(route, self._turn()) for route in held[:count]]
+        for route, answer in answers:
+            self._send(route, answer)
 
 
 def photo(size: tuple[int, int] = (120, 80), kind: str = "PNG", colour: str = "#7a9") -> bytes:
