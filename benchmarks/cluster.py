@@ -157,23 +157,23 @@ def plot(kept: dict[str, Any], target: Path) -> None:
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "showtell"
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     runs = sorted(kept["curve"], key=lambda run: run["photos"])
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     photos = [run["photos"] for run in runs]
-    left.plot(photos, [run["cpu"] / 60 for run in runs], "o-", label="all workers")
-    left.plot(
-        photos, [run["seconds"] / 60 for run in runs], "s--", label="clock, beside other work"
-    )
-    left.set(xlabel="photos", ylabel="minutes of the processor", ylim=(0, None), title="Time")
+    left.plot(photos, [run["cpu"] / 60 for run in runs], "o-", label="processor, all workers")
+    left.plot(photos, [run["seconds"] / 60 for run in runs], "s--", label="clock, with other work")
+    left.set(xlabel="photos", ylabel="minutes", ylim=(0, None), title="Time")
     left.legend(frameon=False)
-    right.plot(photos, [run["memory"] / 1e6 for run in runs], "o-", label="a worker")
-    right.set(xlabel="photos", ylabel="MB at most", ylim=(0, None), title="Memory")
-    right.legend(frameon=False)
+    most = max(run["memory"] for run in runs) / 1e6
+    right.plot(photos, [run["memory"] / 1e6 for run in runs], "o-")
+    right.set(xlabel="photos", ylabel="MB, at most", ylim=(0, 1.2 * most))
+    right.set_title("Memory of a worker")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(4))
         axes.set_xlim(0, None)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, metadata={"Date": None})
