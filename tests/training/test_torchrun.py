@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from torch.distributed import TCPStore
 from torch.distributed.run import get_args_parser
 from training_runs import STEPS, TINY, Training, assert_same_run, log_of
 
@@ -110,6 +111,43 @@ def test_a_rank_killed_at_a_random_moment_costs_nothing_but_time(
     train: Training, tmp_path: Path
 ) -> None:
     kill_and_compare([STEPS // 2], random.SystemRandom().randrange(2**32), train, tmp_path)
+
+
+JOIN = """
+import pathlib, sys, time
+from showtell.training.distributed import joined
+there = pathlib.Path(sys.argv[1])
+if sys.argv[2] == "late":
+    while not there.exists(): time.sleep(0.05)
+    time.sleep(1.5)
+else:
+    there.touch()
+with joined("cpu") as (ranks, _):
+    print(*ranks.gather(ranks.rank))
+"""
+
+
+def test_ranks_that_start_anew_do_not_look_for_those_that_were_killed(tmp_path: Path) -> None:
+    """An agent keeps its store over restarts: one that is quick finds there what was, in time."""
+    agent = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    for start in range(3):
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, "-c", JOIN, tmp_path / str(start), "late" if late else "quick"],
+                env=os.environ | {
+                    "RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+                    "MASTER_PORT": str(agent.port), "TORCHELASTIC_USE_AGENT_STORE": "True",
+                    "TORCHELASTIC_RESTART_COUNT": "0",  # each machine of several counts its own
+                },
+                stdout=subprocess.PIPE, text=True,
+            )
+            for rank, late in enumerate([start == 1, start == 2])
+        ]  # fmt: skip
+        try:
+            assert [rank.communicate(timeout=60)[0] for rank in ranks] == ["0 1\n", "0 1\n"]
+        finally:
+            for rank in ranks:
+                rank.kill()
 
 
 @pytest.mark.slow

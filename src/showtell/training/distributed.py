@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +20,7 @@ from typing import TypeVar, cast
 
 import torch
 from torch import distributed, nn
+from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
 from showtell.data.table import fingerprint
@@ -28,6 +31,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PATIENCE = timedelta(minutes=30)  # that a rank waits for another which is there but does not answer
+_ANSWERS = timedelta(seconds=3)  # that a store which is there takes to answer
+_WHERE = "showtell/store"  # in the agent's store: where the ranks' own is
 _LOST = ("gloo", "NCCL", "TCPStore", "Connection", "process group")  # in what PyTorch says then
 
 
@@ -156,7 +161,9 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
         backend += ",cuda:nccl"
     lost = False
     try:
-        distributed.init_process_group(backend, timeout=PATIENCE)
+        distributed.init_process_group(
+            backend, timeout=PATIENCE, store=_store(ranks), rank=ranks.rank, world_size=ranks.count
+        )
         logger.info("%d ranks train together", ranks.count)
         yield ranks, place
     except AllRanksError:
@@ -175,6 +182,39 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
     finally:
         if distributed.is_initialized() and not lost:  # nobody is there any more to part from
             distributed.destroy_process_group()
+
+
+def _store(ranks: Ranks) -> TCPStore | None:
+    """Return the store by which ranks find each other, or None for that which PyTorch opens.
+
+    torchrun's agent keeps one store over all restarts, in which a rank that is quick finds where
+    ranks that were killed once listened, and then waits for them or fails
+    (https://github.com/pytorch/pytorch/issues/135712). So the first rank opens a store of its own
+    and says in the agent's where it is; that of a start before is dead, and cannot answer.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    agent = TCPStore(host, port, is_master=False, timeout=PATIENCE)
+    if ranks.first:
+        own = TCPStore(host, 0, is_master=True, timeout=PATIENCE, wait_for_workers=False)
+        mark = uuid.uuid4().hex
+        own.set(mark, "")
+        agent.set(_WHERE, f"{own.port} {mark}")
+        return own
+    until = time.monotonic() + PATIENCE.total_seconds()
+    while True:
+        own_port, mark = agent.get(_WHERE).decode().split()
+        try:
+            found = TCPStore(host, int(own_port), is_master=False, timeout=_ANSWERS)
+            found.wait([mark], _ANSWERS)
+        except DistError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+            continue
+        found.set_timeout(PATIENCE)
+        return found
 
 
 def _end_quietly(ranks: Ranks) -> None:
