@@ -8,7 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from local_server import QuietHandler, listening
 
 
 @dataclass
@@ -37,27 +39,17 @@ def serve(files: dict[str, bytes] | None = None) -> Iterator[FileServer]:
     """Serve `files` (path -> bytes) on a free port of this machine until the block ends."""
     state = FileServer(files=dict(files or {}))
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:  # noqa: N802 (names are http.server's)
             answer(self, state)
 
-        do_HEAD = do_GET  # noqa: N815 (the name is http.server's)
+        do_HEAD = do_GET  # noqa: N815
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    try:
-        yield state
-    finally:
-        state.released.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(Handler) as state.url:
+        try:
+            yield state
+        finally:
+            state.released.set()
 
 
 def answer(handler: BaseHTTPRequestHandler, state: FileServer) -> None:

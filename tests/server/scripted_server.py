@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from local_server import QuietHandler, listening
 
 CAPTION = {
     "path": None, "text": "a dog runs", "log_probability": -3.25, "confidence": 0.75,
@@ -38,7 +38,7 @@ class ScriptedServer:
 def scripted(*answers: Answer) -> Iterator[ScriptedServer]:
     state = ScriptedServer(list(answers))
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
@@ -60,17 +60,5 @@ def scripted(*answers: Answer) -> Iterator[ScriptedServer]:
 
         do_GET = do_POST = answer  # noqa: N815
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with listening(Handler) as state.url:
         yield state
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

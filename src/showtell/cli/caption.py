@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
+from showtell.cli.search_options import search_options
 from showtell.errors import ShowtellError
 
 if TYPE_CHECKING:
@@ -31,16 +32,6 @@ STDIN = "-"
     "-m", "--model", help="A model's name, a bundle or a run.  [default: the shipped one]"
 )
 @click.option(
-    "--beam", type=click.IntRange(1), help="Width of the search.  [default: the model's, 3]"
-)
-@click.option(
-    "--nbest",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Captions for each photo: the best and its alternatives.",
-)
-@click.option(
     "--words", is_flag=True, help="Each word's log-probability; as JSONL its attention too."
 )
 @click.option(
@@ -57,30 +48,7 @@ STDIN = "-"
     metavar="FILE",
     help="Write to FILE, whole or not at all.  [default: standard output]",
 )
-@click.option(
-    "--strategy",
-    type=click.Choice(["beam", "diverse", "sample", "mbr"]),
-    default="beam",
-    show_default=True,
-    help="mbr: of ten, the one that agrees most with the others.",
-)
-@click.option("--length-penalty", type=click.FloatRange(0), help="[default: the model's, 1]")
-@click.option(
-    "--max-length", type=click.IntRange(1), help="Most words.  [default: the model's, 24]"
-)
-@click.option(
-    "--no-repeat-ngram",
-    type=click.IntRange(0),
-    help="No sequence of so many words occurs twice, no word after itself.  [default: the model's]",
-)
-@click.option("--groups", type=click.IntRange(1), help="Groups of --strategy diverse.")
-@click.option(
-    "--diversity",
-    type=click.FloatRange(0),
-    default=0.5,
-    show_default=True,
-    help="What repeating another group's word costs.",
-)
+@search_options("beam", "diverse", "sample", "mbr")
 @click.option(
     "--seed",
     type=click.IntRange(0),

@@ -7,12 +7,14 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from showtell.cli.address import ADDRESS
+from showtell.cli.search_options import search_options
 from showtell.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -63,16 +65,7 @@ def cluster() -> None:
 @click.option(
     "-m", "--model", help="A model's name, a bundle or a run.  [default: the shipped one]"
 )
-@click.option(
-    "--strategy", type=click.Choice(["beam", "diverse", "mbr"]), default="beam", show_default=True
-)
-@click.option("--beam", type=click.IntRange(1), help="[default: the model's, 3]")
-@click.option("--nbest", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--length-penalty", type=click.FloatRange(0), help="[default: the model's, 1]")
-@click.option("--max-length", type=click.IntRange(1), help="[default: the model's, 24]")
-@click.option("--no-repeat-ngram", type=click.IntRange(0), help="[default: the model's]")
-@click.option("--groups", type=click.IntRange(1), help="Groups of --strategy diverse.")
-@click.option("--diversity", type=click.FloatRange(0), default=0.5, show_default=True)
+@search_options("beam", "diverse", "mbr")
 def caption(input: Path | str, output: Path | str, **options: Any) -> None:
     """Caption the photos of INPUT into Parquet files in the folder OUTPUT.
 
@@ -150,12 +143,10 @@ def _native_silence() -> Iterator[None]:
 
 def _options(given: dict[str, Any]) -> JobOptions:
     from showtell.cluster.job import JobOptions
+    from showtell.decoding import Decoding
 
-    decoding = (
-        "strategy", "beam", "nbest", "length_penalty", "max_length", "no_repeat_ngram", "groups",
-        "diversity",
-    )  # fmt: skip
+    searching = {field.name for field in fields(Decoding)}
     return JobOptions(
-        **{name: value for name, value in given.items() if name not in decoding},
-        decoding={name: given[name] for name in decoding},
+        **{name: value for name, value in given.items() if name not in searching},
+        decoding={name: value for name, value in given.items() if name in searching},
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import math
 from dataclasses import dataclass, field
@@ -116,7 +115,6 @@ _LEAST: dict[str, float] = {
     "queue_wait": 0.01, "photo_timeout": 0.1, "upload_timeout": 0.1, "shutdown_timeout": 0,
     "max_body": 1, "max_uploads": 1, "max_photos": 1, "max_pixels": 1, "rate": 0,
 }  # fmt: skip
-OPTIONS = tuple(option.name for option in dataclasses.fields(ServerSettings))
 
 
 def is_loopback(host: str) -> bool:
