@@ -6,24 +6,31 @@ those of `Captioner.caption`, so a program can change from one to the other.
 
 from __future__ import annotations
 
-import email.utils
 import os
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import Any, BinaryIO, Literal, Self, TypeAlias, TypedDict, Unpack
 from urllib.parse import urlsplit
 
-import numpy as np
-
 from showtell import __version__
-from showtell.captions import Alternative, Caption, Word
-from showtell.errors import MissingExtraError, PhotoError, ShowtellError
+from showtell.captions import Caption
+from showtell.client_answers import (
+    Limits,
+    PhotoRefusedError,
+    ServedModel,
+    ServiceError,
+    caption_of,
+    content_of,
+    described,
+    reason,
+    retry_after,
+)
+from showtell.errors import MissingExtraError, PhotoError
 from showtell.image import name_of
-from showtell.photo_files import printable
 from showtell.pipeline import pipeline
 
 try:
@@ -31,14 +38,16 @@ try:
 except ImportError:
     raise MissingExtraError("the client of the service", "serve") from None
 
+__all__ = [
+    "Client", "Limits", "Options", "PhotoRefusedError", "ServedModel", "ServiceError",
+]  # fmt: skip
+
 Photo: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 
 BATCH_SIZE = 8  # photos in one request; two requests are on their way at once
 _IN_FLIGHT = 2
 _BUSY = (429, 503)
 _PAUSE = 0.5  # seconds before the second attempt where the service does not say; doubled each time
-_LONGEST_DETAIL = 400
-_UNREADABLE = "urn:showtell:unreadable-photo"  # the problem's type
 
 
 class Options(TypedDict, total=False):
@@ -57,55 +66,6 @@ class Options(TypedDict, total=False):
     top_k: int
     top_p: float
     words: bool
-
-
-class ServiceError(ShowtellError):
-    """The service refused or failed, or is not there.
-
-    `status` is its HTTP status and `problem` its problem document (RFC 9457); without an answer
-    they are None and empty.
-    """
-
-    def __init__(
-        self, message: str, *, status: int | None = None, problem: Mapping[str, Any] | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.problem: Mapping[str, Any] = problem or {}
-
-
-class PhotoRefusedError(ServiceError, PhotoError):
-    """The service cannot read the photo, or it is larger than the service takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """A model that the service captions with; `words` is how many it knows.
-
-    `grid` is rows and columns of an attention map; `terms` are the model's own.
-    """
-
-    name: str
-    encoder: str
-    decoder: str
-    words: int
-    attention: bool
-    grid: tuple[int, int]
-    confidence: bool
-    terms: str
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a request may hold: bytes, photos, pixels of a photo; and how many a minute."""
-
-    max_body: int
-    max_photos: int
-    max_pixels: int
-    requests_a_minute: int | None
-
-
-Described = TypeVar("Described", ServedModel, Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +148,7 @@ class Client:
             "POST", "/v1/captions", params=_params(options), content=upload.data, about=upload.name,
             headers={"Content-Type": "application/octet-stream"},
         )  # fmt: skip
-        return _caption(answer, upload.path)
+        return caption_of(answer, upload.path)
 
     def caption_many(
         self,
@@ -217,11 +177,13 @@ class Client:
 
     def models(self) -> list[ServedModel]:
         """Return the models that the service captions with."""
-        return [_known(ServedModel, model) for model in self._call("GET", "/v1/models")["models"]]
+        return [
+            described(ServedModel, model) for model in self._call("GET", "/v1/models")["models"]
+        ]
 
     def limits(self) -> Limits:
         """Return how much one request may hold."""
-        return _known(Limits, self._call("GET", "/v1/models")["limits"])
+        return described(Limits, self._call("GET", "/v1/models")["limits"])
 
     def health(self) -> str:
         """Return `alive`; raises ServiceError where the service does not answer."""
@@ -235,7 +197,7 @@ class Client:
         response = self._request("GET", "/ready")
         if response.status_code == 503:
             return False
-        _answer(response, self.url, None)
+        content_of(response, self.url, None)
         return True
 
     def _caption_batch(self, batch: list[_Upload], params: dict[str, str]) -> list[Caption]:
@@ -265,7 +227,7 @@ class Client:
                 *self._caption_good(batch[half:], params),
             ]
         return [
-            _caption(record, upload.path)
+            caption_of(record, upload.path)
             for record, upload in zip(answer["captions"], batch, strict=True)
         ]
 
@@ -285,11 +247,11 @@ class Client:
                     raise ServiceError(str(error)) from error.__cause__
             else:
                 if response.status_code not in _BUSY:
-                    return _answer(response, self.url, about)
-                asked = _retry_after(response)
+                    return content_of(response, self.url, about)
+                asked = retry_after(response)
                 wait = pause * random.uniform(0.5, 1) if asked is None else asked  # noqa: S311
                 if waited + wait > self.longest_wait:
-                    return _answer(response, self.url, about)
+                    return content_of(response, self.url, about)
             time.sleep(wait)
             waited += max(wait, 0.05)  # a service that says 0 for ever is left in the end too
             pause *= 2
@@ -304,14 +266,14 @@ class Client:
             ) from error
         except (httpx.ConnectError, httpx.ProxyError) as error:
             raise ServiceError(
-                f"{self.url}: cannot be reached ({_reason(error)}): is `showtell serve` running?"
+                f"{self.url}: cannot be reached ({reason(error)}): is `showtell serve` running?"
             ) from error
         except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
             raise _DroppedError(
-                f"{self.url}: the connection broke off ({_reason(error)})"
+                f"{self.url}: the connection broke off ({reason(error)})"
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ServiceError(f"{self.url}: {_reason(error)}") from error
+            raise ServiceError(f"{self.url}: {reason(error)}") from error
 
 
 class _DroppedError(ServiceError):
@@ -324,32 +286,6 @@ def _is_address(url: str) -> bool:
     except ValueError:  # such as http://[
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname)
-
-
-def _answer(response: httpx.Response, url: str, about: str | None) -> dict[str, Any]:
-    """Return the answer's JSON object, or raise what the problem document says in one line.
-
-    `about` is the photo that a refusal is about.
-    """
-    try:
-        data = response.json()
-    except ValueError:  # not JSON, or not text at all
-        data = None
-    if response.is_success:
-        if isinstance(data, dict):
-            return data
-        raise ServiceError(
-            f"{url}: answers, but not as showtell does: is it the right address?",
-            status=response.status_code,
-        )
-    problem = data if isinstance(data, dict) else {}
-    told = problem.get("detail") or problem.get("title") or response.reason_phrase
-    detail = printable(" ".join(str(told).split()))[:_LONGEST_DETAIL]
-    status = response.status_code
-    if about is not None and (status == 413 or problem.get("type") == _UNREADABLE):
-        detail = detail.removeprefix("photo: ")  # what the service calls one without a name
-        raise PhotoRefusedError(f"{about}: {detail}", status=status, problem=problem)
-    raise ServiceError(f"{url}: {detail} ({status})", status=status, problem=problem)
 
 
 def _read(photo: Photo) -> _Upload:
@@ -380,52 +316,3 @@ def _params(options: Mapping[str, Any]) -> dict[str, str]:
         for name, value in options.items()
         if value is not None
     }
-
-
-def _known(kind: type[Described], record: Mapping[str, Any]) -> Described:
-    """Make a description of what the service says; what a newer one says beside is left out."""
-    values: dict[str, Any] = {}
-    for field in fields(kind):
-        value = record[field.name]
-        values[field.name] = tuple(value) if isinstance(value, list) else value
-    return kind(**values)
-
-
-def _caption(record: Mapping[str, Any], path: Path | None) -> Caption:
-    """Make a caption of what the service says of it; its path is the one on this side."""
-    if record["error"] is not None:
-        return Caption(path, error=record["error"])
-    return Caption(
-        path=path,
-        text=record["text"],
-        log_probability=record["log_probability"],
-        confidence=record["confidence"],
-        alternatives=tuple(
-            Alternative(other["text"], other["log_probability"]) for other in record["alternatives"]
-        ),
-        words=tuple(
-            Word(
-                word["word"],
-                word["log_probability"],
-                None if word["attention"] is None else np.array(word["attention"], np.float32),
-            )
-            for word in record.get("words") or ()
-        ),
-    )
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Return how many seconds the service asks to wait: a number, or a date of HTTP."""
-    asked = response.headers.get("Retry-After", "")
-    try:
-        return max(0.0, float(asked))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(asked).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
-def _reason(error: Exception) -> str:
-    return printable(" ".join(str(error).split())) or type(error).__name__

@@ -163,7 +163,7 @@ def test_a_screen_reader_is_told_each_caption_of_a_few_photos(page: Page, answer
     choose(page, "dog.png")
     expect(spoken).to_have_text("1 photo added")
     answers.release()
-    expect(spoken).to_have_text("dog.png: a dog runs on the grass. Quite sure")
+    expect(spoken).to_have_text("dog.png: a dog runs on the grass. Fairly sure")
     answers.next = [{**caption(), "text": None, "error": "odd.png: not a photo"}]
     choose(page, "odd.png")
     expect(spoken).to_contain_text("odd.png: not a photo")
@@ -189,7 +189,7 @@ def test_a_card_reads_as_its_name_its_caption_and_what_can_be_done(
     answers.next = [caption("a dog runs")]
     choose(page, "dog.png")
     tree = done(page, 1).aria_snapshot()
-    parts = ['heading "dog.png"', 'img "a dog runs"', "toolbar", "Quite sure", "Other suggestions",
+    parts = ['heading "dog.png"', 'img "a dog runs"', "toolbar", "Fairly sure", "Other suggestions",
              "Copy as HTML with alt text", 'button "Edit"', 'button "Remove dog.png"']  # fmt: skip
     places = [tree.find(part) for part in parts]
     assert min(places) >= 0, tree

@@ -54,12 +54,12 @@ def lightness(canvas: Locator) -> np.ndarray:
 
 def test_confidence_is_told_in_words(page: Page, answers: Answers) -> None:
     told = [
-        (0.71, "Quite sure", "About 7 in 10 captions like this one are good.", 7),
-        (0.6, "Quite sure", "About 6 in 10 captions like this one are good.", 6),
+        (0.71, "Fairly sure", "About 7 in 10 captions like this one are good.", 7),
+        (0.6, "Fairly sure", "About 6 in 10 captions like this one are good.", 6),
         (0.59, "Unsure: check it", "About 6 in 10 captions like this one are good.", 6),
         (0.29, "A guess: probably wrong", "About 3 in 10 captions like this one are good.", 3),
         (0.04, "A guess: probably wrong", "Fewer than 1 in 10 captions like this one are good.", 0),
-        (0.97, "Quite sure", "Nearly all captions like this one are good.", 10),
+        (0.97, "Fairly sure", "Nearly all captions like this one are good.", 10),
     ]
     for count, (confidence, level, meaning, dots) in enumerate(told, 1):
         answers.next = [caption(confidence=confidence)]
@@ -211,7 +211,7 @@ def test_another_suggestion_can_be_chosen_and_the_first_one_again(
     page.keyboard.press("Enter")
     assert text_of(card) == "a dog runs"
     expect(card.locator(".words")).to_be_visible()
-    expect(card.locator(".level")).to_have_text("Quite sure")
+    expect(card.locator(".level")).to_have_text("Fairly sure")
 
 
 def test_a_caption_can_be_edited(page: Page, answers: Answers) -> None:

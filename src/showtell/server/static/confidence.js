@@ -2,7 +2,7 @@
 // can be told as "so many of ten like it".
 
 const LEVELS = [
-  { from: 0.6, name: "sure", words: "Quite sure" },
+  { from: 0.6, name: "sure", words: "Fairly sure" },
   { from: 0.3, name: "unsure", words: "Unsure: check it" },
   { from: 0, name: "guess", words: "A guess: probably wrong" },
 ];
