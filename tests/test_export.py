@@ -95,6 +95,41 @@ def test_onnx_says_what_pytorch_says(which, request, shapes, tmp_path):
     assert load_bundle(tmp_path / "bundle").manifest.decoder["attention"] == (which != "merge_run")
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("which", ["run", "merge_run", "ensemble_run"])
+def test_a_photo_is_read_alike_alone_and_with_others(which, precision, request):
+    """No digit depends on the batch in 8 bits; wider products' last digits may."""
+    model = open_run(request.getfixturevalue(which)).model
+    model.encoder.grid = (7, 7)  # as many regions as of real photos: sums of few round alike
+    begin, step = (at_precision(graph, precision) for graph in decoder_graphs(model))
+    draw = np.random.default_rng(0)
+    graphs = {
+        "encoder": at_precision(encoder_graph(model), precision),
+        "begin": begin,
+        "step": step,
+    }
+    for name, graph in graphs.items():
+        session = onnxruntime.InferenceSession(graph)
+        given = {
+            put.name: draw.integers(4, model.words, 8)
+            if put.name == "tokens"
+            else draw.normal(size=(8, *put.shape[1:])).astype(np.float32)
+            * draw.lognormal(size=(8, *[1] * (len(put.shape) - 1))).astype(np.float32)
+            for put in session.get_inputs()
+        }
+        together = session.run(None, given)
+        for size in (1, 3):
+            parts = [
+                session.run(None, {name: rows[at : at + size] for name, rows in given.items()})
+                for at in range(0, 8, size)
+            ]
+            for whole, *parted in zip(together, *parts, strict=True):
+                wanted = 0 if precision == "int8" else 1e-5
+                np.testing.assert_allclose(
+                    np.concatenate(parted), whole, wanted, wanted, err_msg=name
+                )
+
+
 def test_a_bundle_captions_and_its_scores_are_those_that_evaluate_prints(
     run, shapes, tmp_path, with_java
 ):

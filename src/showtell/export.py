@@ -224,7 +224,9 @@ def manifest_of(trained: TrainedRun, name: str) -> Manifest:
             "weights": encoder.spec.source,
             "options": encoder.spec.options,
             "batch_norm_epsilon": encoder.spec.batch_norm_epsilon,
-            "fine_tuned": [s.train_encoder for s in stages if s.train_encoder != "none"],
+            "fine_tuned": list(
+                dict.fromkeys(s.train_encoder for s in stages if s.train_encoder != "none")
+            ),
         },
         decoder={
             "kind": trained.recipe.decoder.kind,

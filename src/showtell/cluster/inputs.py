@@ -99,7 +99,7 @@ class Input:
 def part_size(photos: int | None, workers: int, batch_size: int) -> int:
     """Return how many photos a part should have: enough parts to keep all workers busy.
 
-    Whole batches: those of `showtell caption` then, on which an int8 model's rounding depends.
+    Whole batches, so that none is cut short at a part's end.
     """
     if photos is None:
         return LISTED_AT_ONCE

@@ -147,7 +147,10 @@ class AttentionDecoder(Decoder):
     def begin(self, features: Arrays) -> tuple[Arrays, Arrays]:
         region = self.region(features["regions"])  # (P, R, size)
         memory = {"memory_keys": self.key(region), "memory_values": self.value(region)}
-        start = self.start(region.mean(1)).tanh().chunk(4, dim=-1)
+        count = region.shape[1]
+        # the mean as a product, which ONNX Runtime rounds alike for one photo and for many
+        mean = (region.new_full((1, count), 1 / count) @ region).squeeze(1)
+        start = self.start(mean).tanh().chunk(4, dim=-1)
         return memory, dict(zip(self.state_names, start, strict=True))
 
     def step(

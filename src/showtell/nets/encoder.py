@@ -130,8 +130,10 @@ class Encoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """Return `regions` [batch, regions, channels] by rows, and `pooled` [batch, channels]."""
-        regions = self._map(pixels).flatten(2).transpose(1, 2)  # (B, C, h, w) to (B, h * w, C)
-        return {"regions": regions, "pooled": regions.mean(1)}
+        found = self._map(pixels)
+        regions = found.flatten(2).transpose(1, 2)  # (B, C, h, w) to (B, h * w, C)
+        # over the last dimensions, which ONNX Runtime adds up alike for one photo and for many
+        return {"regions": regions, "pooled": found.mean((2, 3))}
 
     def _map(self, pixels: Tensor) -> Tensor:
         features: Tensor = self.network.forward_features(pixels)  # type: ignore[operator]
