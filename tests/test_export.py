@@ -11,9 +11,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from click.testing import CliRunner
 
 from showtell import Captioner
 from showtell.bundle import CARD, DECODER_STEP, ENCODER, load_bundle
+from showtell.cli.export import export as export_command
 from showtell.data.shapes import draw_shapes
 from showtell.errors import TrainingError
 from showtell.export import Candidate, ExportError, _worth_it, cached_bundle, check_parity, export
@@ -155,6 +157,17 @@ def test_each_precision_gives_a_bundle_that_captions_much_alike(run, shapes, tmp
     far = [abs(a.log_probability - b.log_probability) for a, b in zip(exact, small, strict=True)]
     assert max(far) < 1.0
     assert precision == "float32" or max(far) > 0
+
+
+def test_encoder_and_decoder_may_have_a_precision_each(run, tmp_path):
+    target = tmp_path / "bundle"
+    given = [str(run), "--output", str(target), "--precision"]
+    assert CliRunner().invoke(export_command, [*given, "float16/int8"]).exit_code == 0
+    assert load_bundle(target).manifest.precision == {"encoder": "float16", "decoder": "int8"}
+    for wrong in ("int4", "float16/int8/int8", "auto/int8", "float16/"):
+        refused = CliRunner().invoke(export_command, [*given, wrong])
+        assert refused.exit_code == 2
+        assert f"'{wrong}' is none of auto, float32, float16, int8" in refused.output
 
 
 def test_smaller_precisions_are_smaller_files(run):

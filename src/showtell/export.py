@@ -94,7 +94,7 @@ def export(
     output: Path,
     data: Path | str | None = None,
     *,
-    precision: Precision | Literal["auto"] = "float32",
+    precision: Precision | tuple[Precision, Precision] | Literal["auto"] = "float32",
     name: str | None = None,
     dev_photos: int = 0,
     notes: Path | None = None,
@@ -103,9 +103,9 @@ def export(
 
     ONNX is checked against PyTorch on dev photos of `data` (on noise without it). With `data`, the
     bundle is scored on dev as it ships and its `confidence` fitted on dev's first half.
-    `precision` applies to encoder and decoder; `auto` picks the smallest for each that stays
-    within 0.3 BLEU-4 and 1 CIDEr of float32 on dev. `dev_photos` limits dev, for a quick look.
-    `notes` is a file of Markdown that goes into the model's card: where it fails, what it guesses.
+    `precision` is that of encoder and decoder, or of each; `auto` picks the smallest for each that
+    stays within 0.3 BLEU-4 and 1 CIDEr of float32 on dev. `dev_photos` limits dev, for a quick
+    look. `notes` is a file of Markdown for the model's card: where it fails, what it guesses.
 
     Raises ExportError where `notes` cannot be read, ONNX and PyTorch differ, or `auto` has no data
     to measure on.
@@ -129,7 +129,8 @@ def export(
             assert measured is not None
             candidates = _choose(make, measured)
         else:
-            candidates = (Candidate(precision, precision, 0),)
+            both = (precision, precision) if isinstance(precision, str) else precision
+            candidates = (Candidate(*both, 0),)
         chosen = next(item for item in reversed(candidates) if item.kept)
         bundle = make(chosen.encoder, chosen.decoder)
         manifest = bundle.manifest

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from showtell.cli.address import ADDRESS
 from showtell.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from showtell.onnx_export import Precision
+
+_PRECISIONS = ("float32", "float16", "int8")
+
+
+class _PrecisionType(click.ParamType[Any]):
+    """`auto`, a precision, or two as ENCODER/DECODER."""
+
+    name = "precision"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        both = tuple(value.split("/"))
+        if value == "auto" or (len(both) <= 2 and set(both) <= set(_PRECISIONS)):
+            return value if len(both) == 1 else both
+        self.fail(
+            f"'{value}' is none of auto, {', '.join(_PRECISIONS)}, nor two of these as"
+            " ENCODER/DECODER", param, ctx,
+        )  # fmt: skip
 
 
 @click.command()
@@ -16,8 +36,9 @@ from showtell.errors import MissingExtraError
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Bundle to write.")
 @click.option("--data", type=ADDRESS, help="Dataset to check and score on (dev).")
 @click.option(
-    "--precision", type=click.Choice(["float32", "float16", "int8", "auto"]), default="float32",
-    show_default=True, help="auto: the smallest that stays as good on dev.",
+    "--precision", type=_PrecisionType(), default="float32", show_default=True,
+    metavar="float32|float16|int8|ENCODER/DECODER|auto",
+    help="auto: the smallest that stays as good on dev.",
 )  # fmt: skip
 @click.option("--name", help="The model's name; the bundle folder's by default.")
 @click.option("--dev-photos", type=click.IntRange(0), default=0, help="Measure on that many only.")
@@ -26,8 +47,8 @@ from showtell.errors import MissingExtraError
 )
 def export(
     run: Path, output: Path, data: Path | str | None,
-    precision: Literal["float32", "float16", "int8", "auto"], name: str | None, dev_photos: int,
-    notes: Path | None,
+    precision: Precision | tuple[Precision, Precision] | Literal["auto"], name: str | None,
+    dev_photos: int, notes: Path | None,
 ) -> None:  # fmt: skip
     """Export the best checkpoint of RUN as ONNX, checked against PyTorch and scored on dev."""
     try:
