@@ -80,15 +80,23 @@ def steps_done(run: Path) -> int:
     return before + STEPS * epoch + step
 
 
-def kill_one(started: subprocess.Popen[str], run: Path, after: int, draw: random.Random) -> None:
-    """Kill one rank, drawn, at a drawn moment after so many steps."""
+def kill_one(
+    started: subprocess.Popen[str], run: Path, after: int, draw: random.Random, gone: list[int]
+) -> list[int]:
+    """Kill one rank, drawn, at a drawn moment after so many steps; returns all that were then.
+
+    Ranks that are `gone` with one that was killed may take a moment to end.
+    """
     until = time.monotonic() + 240
-    while steps_done(run) < after or len(ranks_of(started)) < 2:
+    ranks: list[int] = []
+    while steps_done(run) < after or len(ranks) < 2:
         assert started.poll() is None, started.stderr and started.stderr.read()
         assert time.monotonic() < until, "no step is made"
         time.sleep(0.02)
+        ranks = [rank for rank in ranks_of(started) if rank not in gone]
     time.sleep(draw.uniform(0, 0.2))
-    os.kill(draw.choice(ranks_of(started)), signal.SIGKILL)
+    os.kill(draw.choice(ranks), signal.SIGKILL)
+    return ranks
 
 
 def kill_and_compare(kills: list[int], seed: int, train: Training, folder: Path) -> None:
@@ -96,8 +104,9 @@ def kill_and_compare(kills: list[int], seed: int, train: Training, folder: Path)
     assert ended.codes == (0, 0), ended.stderr
     draw = random.Random(seed)
     with torchrun(train.shapes, folder / "run", LONG, restarts=len(kills)) as started:
+        gone: list[int] = []
         for after in kills:
-            kill_one(started, folder / "run", after, draw)
+            gone = kill_one(started, folder / "run", after, draw, gone)
         stderr = started.communicate(timeout=400)[1]
     assert started.returncode == 0, stderr
     assert stderr.count("failed (exitcode: ") == len(kills), stderr

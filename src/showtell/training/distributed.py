@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -206,9 +207,11 @@ def _store(ranks: Ranks) -> TCPStore | None:
     while True:
         own_port, mark = agent.get(_WHERE).decode().split()
         try:
+            with socket.create_connection((host, int(own_port)), _ANSWERS.total_seconds()):
+                pass  # somebody listens: PyTorch, which is loud about it, need not find out
             found = TCPStore(host, int(own_port), is_master=False, timeout=_ANSWERS)
             found.wait([mark], _ANSWERS)
-        except DistError:
+        except (OSError, DistError):
             if time.monotonic() > until:
                 raise
             time.sleep(0.1)
