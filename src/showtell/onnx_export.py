@@ -257,8 +257,8 @@ def _row_by_row(graph: onnx.ModelProto) -> onnx.ModelProto:
     scaled: dict[str, str] = {}  # both scales of a product in one -> each row's largest value
     nodes: list[onnx.NodeProto] = []
     for node in out.graph.node:
-        given = node.input[0]
         if node.op_type == "DynamicQuantizeLinear":
+            (given,) = node.input
             bits, scale, zero_point = node.output
             sizes, most, unit = f"{bits}:sizes", f"{bits}:largest", f"{bits}:unit"
             nodes += [
@@ -274,13 +274,14 @@ def _row_by_row(graph: onnx.ModelProto) -> onnx.ModelProto:
         nodes.append(node)
         if node.op_type == "MatMulInteger" and node.input[2] in zeros:
             node.input[2] = zero
-        elif node.op_type == "Mul" and given in largest:  # with the weight's scale
-            scaled[node.output[0]] = largest[given]
+        elif node.op_type == "Mul" and node.input[0] in largest:  # with the weight's scale
+            scaled[node.output[0]] = largest[node.input[0]]
             node.input[0] = step
         elif node.op_type == "Mul" and node.input[1] in scaled:  # the product in 32 bits, with both
-            result = node.output[0]
+            result, scale = node.output[0], scaled.pop(node.input[1])
             node.output[0] = f"{result}:of_unit"
-            nodes.append(helper.make_node("Mul", [node.output[0], scaled[node.input[1]]], [result]))
+            nodes.append(helper.make_node("Mul", [node.output[0], scale], [result]))
+    assert not scaled, f"products that were left unscaled: {', '.join(scaled)}"
     del out.graph.node[:]
     out.graph.node.extend(nodes)
     onnx.checker.check_model(out)
