@@ -155,6 +155,15 @@ def test_commands_and_options_of_the_page_exist(page: str) -> None:
                         raise
 
 
+@pytest.mark.parametrize("page", [page.name for page in sorted(DOCS.glob("*.md"))])
+def test_no_row_stands_outside_of_a_table(page: str) -> None:
+    """A blank line within a table makes what follows a paragraph of bars."""
+    tables = re.findall(r"(?:^\|.*\n)+", (DOCS / page).read_text("utf-8"), re.MULTILINE)
+    for table in tables:
+        _, rule, *_ = [*table.splitlines(), ""]
+        assert re.fullmatch(r"\|[\s:|-]+\|", rule), table
+
+
 def test_extras_that_pages_tell_to_install_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     asked = set()
