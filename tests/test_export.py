@@ -47,7 +47,12 @@ def with_java():
     """Ask for the scores of the PTB tokenizer and METEOR."""
 
 
-def trained_run(folder: Path, shapes: Path, kind: str, members: int = 1) -> Path:
+LEARN_WORDS = [{"epochs": 2, "objective": "words", "learning_rate": 0.01}]
+
+
+def trained_run(
+    folder: Path, shapes: Path, kind: str, members: int = 1, evidence: float = 0.0
+) -> Path:
     recipe = recipe_from_dict(
         {
             "encoder": "test_efficientnet",
@@ -60,11 +65,12 @@ def trained_run(folder: Path, shapes: Path, kind: str, members: int = 1) -> Path
                 "heads": 4,
                 "dropout": 0.1,
                 "members": members,
+                "evidence": evidence,
             },
             "min_count": 1,
             "batch_photos": 16,
             "precision": "float32",
-            "stages": [{"epochs": 2, "learning_rate": 5e-3}],
+            "stages": [{"epochs": 2, "learning_rate": 5e-3}, *(LEARN_WORDS if evidence else ())],
         }
     )
     return train(recipe, shapes, folder)
@@ -85,11 +91,17 @@ def ensemble_run(tmp_path_factory, shapes):
     return trained_run(tmp_path_factory.mktemp("runs") / "ensemble", shapes, "attention", 2)
 
 
+@pytest.fixture(scope="module")
+def evidence_run(tmp_path_factory, shapes):
+    folder = tmp_path_factory.mktemp("runs") / "evidence"
+    return trained_run(folder, shapes, "attention", 2, evidence=0.5)
+
+
 def photos_of(folder: Path, count: int = 12) -> list[Path]:
     return sorted((folder / "photos").glob("*.png"))[:count]
 
 
-@pytest.mark.parametrize("which", ["run", "merge_run", "ensemble_run"])
+@pytest.mark.parametrize("which", ["run", "merge_run", "ensemble_run", "evidence_run"])
 def test_onnx_says_what_pytorch_says(which, request, shapes, tmp_path):
     made = export(request.getfixturevalue(which), tmp_path / "bundle", shapes)
     assert made.parity.photos == made.parity.same_captions > 5
@@ -98,7 +110,7 @@ def test_onnx_says_what_pytorch_says(which, request, shapes, tmp_path):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("which", ["run", "merge_run", "ensemble_run"])
+@pytest.mark.parametrize("which", ["run", "merge_run", "ensemble_run", "evidence_run"])
 def test_a_photo_is_read_alike_alone_and_with_others(which, precision, request):
     """No digit depends on the batch in 8 bits; wider products' last digits may."""
     model = open_run(request.getfixturevalue(which)).model

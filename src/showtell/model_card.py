@@ -77,8 +77,9 @@ def _decoding(decoding: DecodingDefaults) -> str:
 
 
 def _members(decoder: dict[str, Any]) -> str:
-    members = decoder.get("members", 1)
-    return f"an ensemble of {members}, each " if members > 1 else ""
+    members, evidence = decoder.get("members", 1), decoder.get("evidence", 0.0)
+    seen = f"in the light of the words seen in the photo (weight {evidence:g}), "
+    return (seen if evidence else "") + (f"an ensemble of {members}, each " if members > 1 else "")
 
 
 def _scores(scores: list[dict[str, Any]]) -> list[str]:

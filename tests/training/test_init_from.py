@@ -39,7 +39,11 @@ TUNE = [
 @pytest.fixture(scope="module")
 def old_run(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
     """A run on shapes whose every weight has moved, batch norm's too."""
-    recipe = TINY | {"stages": [{"epochs": 1, "train_encoder": "all"}], "views": ["plain"]}
+    learn = {"epochs": 1, "train_encoder": "all"}
+    recipe = TINY | {
+        "decoder": TINY["decoder"] | {"evidence": 0.3}, "views": ["plain"],
+        "stages": [learn, learn | {"objective": "words", "learning_rate": 0.01}],
+    }  # fmt: skip
     return train(recipe_from_dict(recipe), shapes, tmp_path_factory.mktemp("old") / "run")
 
 
@@ -196,8 +200,10 @@ def test_a_run_killed_before_its_first_checkpoint_still_begins_with_the_model(
         assert torch.equal(after[name], tensor), name
     fresh = CaptionModel(before.model.encoder, before.model.settings, len(before.vocabulary))
     load_initial(run, fresh)
-    old_words = open_run(old_run).model.decoder.get_parameter("embed.weight")
-    assert torch.equal(fresh.decoder.get_parameter("embed.weight")[: len(old_words)], old_words)
+    old_words = open_run(old_run).model.decoder.get_parameter("inner.embed.weight")
+    assert torch.equal(
+        fresh.decoder.get_parameter("inner.embed.weight")[: len(old_words)], old_words
+    )
 
 
 def test_an_epoch_holds_all_new_photos_and_a_share_of_old_ones_others_each_time(

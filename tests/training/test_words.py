@@ -12,8 +12,10 @@ from training_runs import TINY, Training, assert_same_run, log_of
 
 from showtell.data.table import CaptionedPhoto
 from showtell.errors import RecipeError, TrainingError
+from showtell.nets.decoder import DecoderSettings
+from showtell.nets.evidence import WordHead
 from showtell.training.batches import collate
-from showtell.training.checkpoint import Checkpoints
+from showtell.training.checkpoint import Checkpoints, trained_tensors
 from showtell.training.recipe import Recipe, Stage
 from showtell.training.trained import open_run
 from showtell.training.words import WordPresence, word_precision, word_shares
@@ -47,24 +49,25 @@ def average_precision(scores: np.ndarray, present: np.ndarray) -> float:
 
 def test_word_precision_is_the_mean_average_precision_of_words_neither_rare_nor_common() -> None:
     random = np.random.default_rng(0)
-    shares = np.zeros((100, 6), np.float32)
-    shares[:60, 2] = 1  # too common
-    shares[0, 3] = 1  # too rare
-    shares[random.permutation(100)[:10], 4] = 0.2
-    shares[random.permutation(100)[:30], 5] = 1
-    head = torch.nn.Linear(3, 6)
+    shares = np.zeros((100, 8), np.float32)
+    shares[:60, 4] = 1  # too common
+    shares[0, 5] = 1  # too rare
+    shares[random.permutation(100)[:10], 6] = 0.2
+    shares[random.permutation(100)[:30], 7] = 1
+    head = WordHead(3, 8)
+    torch.nn.init.normal_(head.present.weight)
     model = SimpleNamespace(word_head=head)
     pooled = torch.randn(100, 3)
     scores = head(pooled).detach().numpy()
-    expected = [average_precision(scores[:, j], shares[:, j] > 0) for j in (4, 5)]
+    expected = [average_precision(scores[:, j - 4], shares[:, j] > 0) for j in (6, 7)]
     assert word_precision(model, pooled, shares) == pytest.approx(np.mean(expected))
 
 
 def test_the_head_begins_with_how_frequent_words_are_and_the_loss_falls() -> None:
     torch.manual_seed(0)
-    shares = np.zeros((4, 6), np.float32)
-    shares[:2, 4], shares[2:, 5], shares[:, 3] = 1, 1, 0.5
-    model = SimpleNamespace(word_head=torch.nn.Linear(4, 6))
+    shares = np.zeros((4, 7), np.float32)
+    shares[:2, 4], shares[2:, 5], shares[:, 6] = 1, 1, 0.5
+    model = SimpleNamespace(word_head=WordHead(4, 7))
     objective = WordPresence(shares, dropout=0)
     objective.start(model)
     features = torch.eye(4)
@@ -72,7 +75,7 @@ def test_the_head_begins_with_how_frequent_words_are_and_the_loss_falls() -> Non
     batch = type(batch)(batch.features, batch.inputs, batch.targets, batch.packing, (0, 1, 2, 3))
     first = objective.loss(model, batch)
     assert first.item() == pytest.approx(3 * np.log(2), abs=1e-3)  # three words, each a coin
-    optimizer = torch.optim.Adam(model.word_head.parameters(), 0.1)
+    optimizer = torch.optim.Adam(model.word_head.present.parameters(), 0.1)
     for _ in range(100):
         optimizer.zero_grad()
         loss = objective.loss(model, batch)
@@ -87,10 +90,28 @@ def test_a_model_without_word_head_is_refused() -> None:
         word_precision(model, torch.zeros(1, 3), np.zeros((1, 6), np.float32))
 
 
-def test_words_are_learned_by_the_encoder_alone() -> None:
-    with pytest.raises(RecipeError, match=r"objective: words is for the encoder"):
-        Stage(epochs=1, objective="words")
+def test_words_are_learned_by_the_encoder_or_for_evidence() -> None:
+    words = (Stage(epochs=1, objective="words"),)
+    with pytest.raises(RecipeError, match=r"stages\.0\.objective: words is for the encoder"):
+        Recipe(stages=words)
+    Recipe(stages=words, decoder=DecoderSettings(evidence=0.2))
     assert not Recipe().learns_words
+
+
+def test_a_stage_of_words_on_a_frozen_encoder_trains_the_head_alone(
+    train: Training, tmp_path: Path
+) -> None:
+    fit = {"epochs": 2, "objective": "words", "learning_rate": 0.01}
+    recipe = {
+        **TINY, "decoder": {**TINY["decoder"], "evidence": 0.5}, "views": ["plain", "flip"],
+        "stages": [*WORDS_THEN_CAPTIONS, fit],
+    }  # fmt: skip
+    assert train(tmp_path / "one", recipe={**recipe, "stages": WORDS_THEN_CAPTIONS}).code == 0
+    before = trained_tensors(open_run(tmp_path / "one").model)
+    assert train(tmp_path / "one", recipe=recipe, resume=True).code == 0
+    after = trained_tensors(open_run(tmp_path / "one").model)
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder.head.present.weight", "decoder.head.present.bias"}
 
 
 def test_a_run_learns_words_then_captions_and_goes_on_after_a_kill(

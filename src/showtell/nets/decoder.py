@@ -32,6 +32,7 @@ class DecoderSettings:
     input_dropout: float = 0.2  # on words and between layers (attention kind)
     tied: bool = True  # of attention: the softmax shares the word embedding (Press and Wolf, 2017)
     members: int = 1  # decoders that are trained apart and choose each word together
+    evidence: float = 0.0  # weight of the words seen in the photo, where a stage learns words
 
     def __post_init__(self) -> None:
         if self.kind not in DECODERS:
@@ -46,6 +47,8 @@ class DecoderSettings:
         for name in ("dropout", "input_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise RecipeError(f"decoder.{name}: must be from 0 to below 1")
+        if self.evidence < 0:
+            raise RecipeError("decoder.evidence: must not be negative")
 
 
 class Decoder(nn.Module):
@@ -110,6 +113,15 @@ class Attention(nn.Module):
         return vectors.reshape(photos, n, self.heads, size // self.heads).transpose(1, 2)
 
 
+def mean_region(regions: Tensor) -> Tensor:
+    """Return the mean [photos, channels] of regions [photos, regions, channels].
+
+    As a product, which ONNX Runtime rounds alike for one photo and for many.
+    """
+    count = regions.shape[1]
+    return (regions.new_full((1, count), 1 / count) @ regions).squeeze(1)
+
+
 class AttentionDecoder(Decoder):
     """Two LSTM layers with attention between them.
 
@@ -147,10 +159,7 @@ class AttentionDecoder(Decoder):
     def begin(self, features: Arrays) -> tuple[Arrays, Arrays]:
         region = self.region(features["regions"])  # (P, R, size)
         memory = {"memory_keys": self.key(region), "memory_values": self.value(region)}
-        count = region.shape[1]
-        # the mean as a product, which ONNX Runtime rounds alike for one photo and for many
-        mean = (region.new_full((1, count), 1 / count) @ region).squeeze(1)
-        start = self.start(mean).tanh().chunk(4, dim=-1)
+        start = self.start(mean_region(region)).tanh().chunk(4, dim=-1)
         return memory, dict(zip(self.state_names, start, strict=True))
 
     def step(
@@ -248,10 +257,13 @@ DECODERS: dict[str, Callable[[DecoderSettings, int, int], Decoder]] = {
 
 def build_decoder(settings: DecoderSettings, channels: int, words: int) -> Decoder:
     """Build a decoder over features of `channels` channels and a vocabulary of `words` words."""
-    if settings.members == 1:
-        return DECODERS[settings.kind](settings, channels, words)
-    from showtell.nets.ensemble import EnsembleDecoder  # which is made of decoders
+    # which are made of decoders
+    from showtell.nets.ensemble import EnsembleDecoder
+    from showtell.nets.evidence import EvidenceDecoder
 
-    return EnsembleDecoder(
-        [DECODERS[settings.kind](settings, channels, words) for _ in range(settings.members)]
-    )
+    kind = DECODERS[settings.kind]
+    members = [kind(settings, channels, words) for _ in range(settings.members)]
+    decoder = members[0] if len(members) == 1 else EnsembleDecoder(members)
+    if settings.evidence:
+        return EvidenceDecoder(decoder, channels, words, settings.evidence)
+    return decoder

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from showtell.nets.decoder import Decoder, DecoderSettings, build_decoder
 from showtell.nets.encoder import Encoder
+from showtell.nets.evidence import EvidenceDecoder, WordHead
 
 
 class CaptionModel(nn.Module):
     """Encoder and decoder together: pixels to the next word.
 
-    `word_head`, where training asks for it, says of pooled features which words captions hold.
+    `word_head` says of pooled features which words captions hold: the decoder's own, where it
+    chooses words by that too, or one that training asks for.
     """
 
     def __init__(
@@ -28,7 +30,13 @@ class CaptionModel(nn.Module):
         self.words = words
         self.encoder = encoder
         self.decoder: Decoder = build_decoder(settings, encoder.channels, words)
-        self.word_head = nn.Linear(encoder.channels, words) if word_head else None
+        alone = word_head and not isinstance(self.decoder, EvidenceDecoder)
+        self.head = WordHead(encoder.channels, words) if alone else None
+
+    @property
+    def word_head(self) -> WordHead | None:
+        """What says which words a photo's captions hold, if anything does."""
+        return self.decoder.head if isinstance(self.decoder, EvidenceDecoder) else self.head
 
 
 class TorchDecoder:

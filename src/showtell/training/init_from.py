@@ -7,6 +7,7 @@ from them, and what was read is run beside the graphs before it is trusted.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from showtell.model_card import terms_of
 from showtell.models import RUN_FILE, find_bundle, installed_models
 from showtell.nets.decoder import DecoderSettings
 from showtell.nets.encoder import EncoderSpec, encoder_from_spec
+from showtell.nets.evidence import FREQUENT
 from showtell.nets.model import CaptionModel, TorchDecoder
 from showtell.onnx_model import OnnxModel
 from showtell.onnx_weights import weights_of
@@ -234,6 +236,9 @@ def grown_tensors(model: CaptionModel, words: int, seed: int) -> dict[str, Tenso
     generator = torch.Generator().manual_seed(seed)
     grown = {}
     for name, tensor in trained_tensors(model.decoder).items():
+        if ".usual." in f".{name}" or ".present." in f".{name}":
+            grown[name] = _grown_head(name, tensor, words)
+            continue
         per_word = name.endswith(("embed.weight", "word.weight", "word.bias"))
         if not per_word or tensor.shape[0] == words:
             grown[name] = tensor
@@ -243,3 +248,10 @@ def grown_tensors(model: CaptionModel, words: int, seed: int) -> dict[str, Tenso
         noise = torch.randn(shape, generator=generator) * known.std(0)
         grown[name] = torch.cat([tensor, known.mean(0) + 0.1 * noise])
     return grown
+
+
+def _grown_head(name: str, tensor: Tensor, words: int) -> Tensor:
+    """Return a word head's rows and more, where it has room: of a new word it knows nothing."""
+    rows = min(FREQUENT, words - len(SPECIAL_WORDS)) - len(tensor)
+    value = math.log(0.5) if ".usual." in f".{name}" else 0.0  # as a head that knows nothing has
+    return torch.cat([tensor, tensor.new_full((rows, *tensor.shape[1:]), value)])

@@ -151,7 +151,7 @@ class StageLoop:
     def __post_init__(self) -> None:
         self.model.encoder.set_trainable(self.stage.train_encoder)
         # with a head for words, there are weights that only another stage trains
-        unused = self.recipe.learns_words or (
+        unused = self.model.word_head is not None or (
             self.ranks.count > 1 and self.model.encoder.has_idle_weights()
         )
         self.loss = self.ranks.parallel(_Loss(self.model, self.objective), unused=unused)

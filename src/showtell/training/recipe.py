@@ -64,10 +64,6 @@ class Stage:
         _check(self.clip > 0, "clip", "must be above 0")
         _check(0 < self.crop <= 1, "crop", "must be above 0, at most 1")
         _check(0 <= self.color < 1, "color", "must be from 0 to below 1")
-        _check(
-            self.objective != "words" or self.train_encoder != "none",
-            "objective", "words is for the encoder: set train_encoder",
-        )  # fmt: skip
         _check(self.samples >= 2, "samples", "must be at least 2: each is judged by the others")
         _check(self.temperature > 0, "temperature", "must be above 0")
         for name in ("cross_entropy", "bleu", "recall"):
@@ -108,6 +104,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check(bool(self.stages), "stages", "must hold at least one stage")
+        for number, stage in enumerate(self.stages):
+            heard = stage.train_encoder != "none" or self.decoder.evidence or self.init_from
+            _check(
+                stage.objective != "words" or bool(heard), f"stages.{number}.objective",
+                "words is for the encoder or for decoder.evidence: set train_encoder or that",
+            )  # fmt: skip
         _check(self.image_size >= 0, "image_size", "must not be negative")
         _check(0 < self.mix_share < 1, "mix_share", "must be between 0 and 1")
         _check(self.min_count >= 1, "min_count", "must be at least 1")

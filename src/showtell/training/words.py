@@ -1,9 +1,10 @@
-"""Training the encoder on the words of captions, before a decoder learns to say them.
+"""Training encoder and word head on the words of captions, before a decoder learns to say them.
 
 Which words people use of a photo is a label that every captioned photo has, and it reaches the
 encoder more directly than through an LSTM. Detectors of caption words (Fang et al., From Captions
 to Visual Concepts and Back, 2015; Wu et al., What Value Do Explicit High Level Concepts Have in
-Vision to Language Problems?, 2016) were trained so; here only the encoder is kept.
+Vision to Language Problems?, 2016) were trained so; what the head knows then serves the decoder
+too, where its recipe gives `decoder.evidence` a weight.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch.nn import functional
 
 from showtell.data.table import CaptionedPhoto
 from showtell.errors import TrainingError
+from showtell.nets.evidence import FIRST, WordHead, pooled_of
 from showtell.nets.model import CaptionModel
 from showtell.training.batches import Batch
 from showtell.training.objectives import features_of
@@ -50,19 +52,16 @@ class WordPresence:
 
     def start(self, model: CaptionModel) -> None:
         """Let the head say how frequent each word is, whatever the photo."""
-        head = _head(model)
-        frequency = torch.from_numpy(self.shares.mean(0)).clamp(1e-5, 1 - 1e-5)
-        with torch.no_grad():
-            head.weight.zero_()
-            head.bias.copy_(frequency.logit())
+        _head(model).begin_with(torch.from_numpy(self.shares.mean(0)))
 
     def loss(self, model: CaptionModel, batch: Batch) -> Tensor:
         """Return the cross-entropy of a batch, a scalar."""
-        pooled = features_of(model, batch)["pooled"].float()
+        head = _head(model)
+        pooled = pooled_of(features_of(model, batch)).float()
         device = pooled.device
         with torch.autocast(device.type, enabled=False):
-            logits = _head(model)(functional.dropout(pooled, self.dropout))
-            shares = torch.from_numpy(self.shares[list(batch.photos)]).to(device)
+            logits = head(functional.dropout(pooled, self.dropout))
+            shares = torch.from_numpy(_known(self.shares[list(batch.photos)], head)).to(device)
             loss = functional.binary_cross_entropy_with_logits(logits, shares, reduction="sum")
             return loss / len(shares) * (batch.part.of_photos if batch.part else 1.0)
 
@@ -70,11 +69,12 @@ class WordPresence:
 def word_precision(model: CaptionModel, pooled: Tensor, shares: NDArray[np.float32]) -> float:
     """Return the mean average precision of words on photos: `pooled` [photos, channels].
 
-    Mean over the words that between 2 and 50 % of the photos' captions hold.
+    Mean over the words that the head knows and between 2 and 50 % of the photos' captions hold.
     """
+    head = _head(model)
     with torch.inference_mode():
-        scores = _head(model)(pooled).cpu().numpy()
-    present = shares > 0
+        scores = head(pooled).cpu().numpy()
+    present = _known(shares, head) > 0
     often = present.mean(0)
     judged = np.flatnonzero((often >= RAREST) & (often <= MOST_COMMON))
     if not len(judged):
@@ -86,7 +86,12 @@ def word_precision(model: CaptionModel, pooled: Tensor, shares: NDArray[np.float
     return float(((precision * ranked).sum(0) / ranked.sum(0)).mean())
 
 
-def _head(model: CaptionModel) -> torch.nn.Linear:
+def _known(shares: NDArray[np.float32], head: WordHead) -> NDArray[np.float32]:
+    """Return the shares [photos, count] of the words that the head knows."""
+    return shares[:, FIRST : FIRST + head.count]
+
+
+def _head(model: CaptionModel) -> WordHead:
     if model.word_head is None:
         raise TrainingError("the model was built without a word head: its recipe has no such stage")
     return model.word_head
