@@ -47,12 +47,14 @@ def with_java():
     """Ask for the scores of the PTB tokenizer and METEOR."""
 
 
+RUNS = ["run", "merge_run", "ensemble_run", "evidence_run", "regions_run"]
 LEARN_WORDS = [{"epochs": 2, "objective": "words", "learning_rate": 0.01}]
 
 
 def trained_run(
-    folder: Path, shapes: Path, kind: str, members: int = 1, evidence: float = 0.0
-) -> Path:
+    folder: Path, shapes: Path, kind: str, members: int = 1, evidence: float = 0.0,
+    evidence_from: str = "pooled",
+) -> Path:  # fmt: skip
     recipe = recipe_from_dict(
         {
             "encoder": "test_efficientnet",
@@ -66,6 +68,7 @@ def trained_run(
                 "dropout": 0.1,
                 "members": members,
                 "evidence": evidence,
+                "evidence_from": evidence_from,
             },
             "min_count": 1,
             "batch_photos": 16,
@@ -97,11 +100,17 @@ def evidence_run(tmp_path_factory, shapes):
     return trained_run(folder, shapes, "attention", 2, evidence=0.5)
 
 
+@pytest.fixture(scope="module")
+def regions_run(tmp_path_factory, shapes):
+    folder = tmp_path_factory.mktemp("runs") / "regions"
+    return trained_run(folder, shapes, "attention", 2, evidence=0.5, evidence_from="regions")
+
+
 def photos_of(folder: Path, count: int = 12) -> list[Path]:
     return sorted((folder / "photos").glob("*.png"))[:count]
 
 
-@pytest.mark.parametrize("which", ["run", "merge_run", "ensemble_run", "evidence_run"])
+@pytest.mark.parametrize("which", RUNS)
 def test_onnx_says_what_pytorch_says(which, request, shapes, tmp_path):
     made = export(request.getfixturevalue(which), tmp_path / "bundle", shapes)
     assert made.parity.photos == made.parity.same_captions > 5
@@ -110,7 +119,7 @@ def test_onnx_says_what_pytorch_says(which, request, shapes, tmp_path):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("which", ["run", "merge_run", "ensemble_run", "evidence_run"])
+@pytest.mark.parametrize("which", RUNS)
 def test_a_photo_is_read_alike_alone_and_with_others(which, precision, request):
     """No digit depends on the batch in 8 bits; wider products' last digits may."""
     model = open_run(request.getfixturevalue(which)).model

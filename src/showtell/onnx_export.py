@@ -115,6 +115,7 @@ def _export(
         )  # fmt: skip
         assert program is not None
         graph: onnx.ModelProto = program.model_proto
+    _name_weights(graph, module)
     graph.producer_name, graph.doc_string = "showtell", ""
     for node in graph.graph.node:
         node.ClearField("metadata_props")  # source paths of the machine that exported
@@ -122,6 +123,29 @@ def _export(
     for value in (*graph.graph.value_info, *graph.graph.input, *graph.graph.output):
         value.ClearField("metadata_props")
     return graph
+
+
+def _name_weights(graph: onnx.ModelProto, module: nn.Module) -> None:
+    """Name the weights [in, out] of products after the module's, whose name the exporter loses.
+
+    A product without a bias would leave none to know it by: see `onnx_weights`.
+    """
+    named = {item.name for item in graph.graph.initializer}
+    weights = {
+        f"{name}_Transposed": weight.detach().T.numpy()
+        for name, weight in module.named_parameters()
+        if weight.ndim == 2 and not {name, f"{name}_Transposed"} & named
+    }
+    for item in graph.graph.initializer:
+        if not item.name.startswith("val_") or len(item.dims) != 2:
+            continue
+        values = numpy_helper.to_array(item)
+        found = next((name for name, own in weights.items() if np.array_equal(own, values)), None)
+        if found:
+            del weights[found]
+            for node in graph.graph.node:
+                node.input[:] = [found if name == item.name else name for name in node.input]
+            item.name = found
 
 
 @contextlib.contextmanager

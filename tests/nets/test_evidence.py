@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -18,13 +20,16 @@ CHANNELS, REGIONS, WORDS = 12, 6, 15
 DOG = FIRST + 3
 
 
+Where = Literal["pooled", "regions"]
+
+
 def decoder_of(
-    kind: str = "attention", members: int = 2, *, trained: bool = True
+    kind: str = "attention", members: int = 2, *, trained: bool = True, where: Where = "pooled"
 ) -> EvidenceDecoder:
     torch.manual_seed(0)
     settings = DecoderSettings(
         kind=kind, embedding=10, hidden=16, heads=4, members=members, dropout=0, input_dropout=0,
-        evidence=0.7,
+        evidence=0.7, evidence_from=where,
     )  # fmt: skip
     decoder = build_decoder(settings, CHANNELS, WORDS)
     assert isinstance(decoder, EvidenceDecoder)
@@ -42,9 +47,10 @@ def batch_of(photos: int = 3, width: int = 2) -> Batch:
     return collate({"regions": regions, "pooled": regions.mean(1)}, captions)
 
 
+@pytest.mark.parametrize("where", ["pooled", "regions"])
 @pytest.mark.parametrize("kind", ["attention", "merge"])
-def test_word_by_word_it_says_what_it_says_of_whole_captions(kind: str) -> None:
-    decoder, batch = decoder_of(kind), batch_of()
+def test_word_by_word_it_says_what_it_says_of_whole_captions(kind: str, where: Where) -> None:
+    decoder, batch = decoder_of(kind, where=where), batch_of()
     forced = batch.packing.unpack(decoder(batch.features, batch.inputs, batch.packing))
     memory, state = decoder.begin(batch.features)
     assert tuple(memory) == decoder.memory_names
@@ -87,12 +93,34 @@ def test_only_the_most_frequent_words_have_evidence(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("showtell.nets.evidence.FREQUENT", 5)
     head = WordHead(CHANNELS, WORDS)
     torch.nn.init.normal_(head.present.weight)
-    evidence = head.evidence(torch.randn(4, CHANNELS))
+    evidence = head.evidence({"pooled": torch.randn(4, CHANNELS)})
     assert evidence.shape == (4, WORDS)
     known = slice(FIRST, FIRST + 5)
     assert evidence[:, known].all()
     evidence[:, known] = 0
     assert not evidence.any()
+
+
+def test_a_word_that_one_region_shows_is_seen_though_the_mean_hides_it() -> None:
+    head = WordHead(CHANNELS, WORDS, regions=True)
+    head.begin_with(torch.full((WORDS,), 0.25))
+    assert head.local is not None
+    with torch.no_grad():
+        head.local.weight[DOG - FIRST, 0] = 1.0
+    shown = torch.zeros(2, REGIONS, CHANNELS)
+    shown[:, 0, 0], shown[0, 1, 0] = 10, -10  # the first photo's regions cancel out in the mean
+    plain, regions = head.present(shown.mean(1)), shown[..., 0]
+    gained = (head({"regions": shown}) - plain)[:, DOG - FIRST]
+    expected = regions.exp().mean(1).log()
+    assert torch.allclose(gained, expected, atol=1e-5)
+    assert gained.min() > 8
+    others = [word for word in range(head.count) if word != DOG - FIRST]
+    assert torch.allclose((head({"regions": shown}) - plain)[:, others], torch.zeros(1), atol=1e-5)
+
+
+def test_words_of_regions_have_a_merge_decoder_read_the_regions() -> None:
+    assert decoder_of("merge", where="regions").needs == ("regions", "pooled")
+    assert decoder_of("merge").needs == ("pooled",)
 
 
 def test_the_decoder_learns_without_evidence() -> None:

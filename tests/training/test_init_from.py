@@ -41,7 +41,8 @@ def old_run(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
     """A run on shapes whose every weight has moved, batch norm's too."""
     learn = {"epochs": 1, "train_encoder": "all"}
     recipe = TINY | {
-        "decoder": TINY["decoder"] | {"evidence": 0.3}, "views": ["plain"],
+        "decoder": TINY["decoder"] | {"evidence": 0.3, "evidence_from": "regions"},
+        "views": ["plain"],
         "stages": [learn, learn | {"objective": "words", "learning_rate": 0.01}],
     }  # fmt: skip
     return train(recipe_from_dict(recipe), shapes, tmp_path_factory.mktemp("old") / "run")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -111,3 +112,50 @@ def test_cross_entropy_beside_adds_the_references_loss(decoder):
     assert float((mixed - alone).detach()) == pytest.approx(
         0.5 * float(references.detach()), abs=1e-4
     )
+
+
+def test_captions_weigh_by_the_agreement_of_the_others_and_one_on_average(decoder):
+    model, batch = Model(decoder.eval()), batch_of()
+    batch = replace(batch, agreement=torch.tensor([0.9, 0.1, 0.4, 0.4, 0.0, 0.0]))
+    scores = decoder(batch.features, batch.inputs, batch.packing).log_softmax(-1)
+    targets = batch.packing.pack(batch.targets)
+    of_token = -scores.gather(1, targets[:, None]).squeeze(1)
+    weights = torch.tensor([5 / 3, 1 / 3, 1, 1, 1, 1])  # of 0.9 + 0.1 and 0.1 + 0.1
+    expected = (of_token * weights[batch.packing.index // batch.packing.steps]).mean()
+    assert CrossEntropy(0.0, 1.0).loss(model, batch).item() == pytest.approx(expected.item())
+    plain = CrossEntropy(0.0).loss(model, batch).item()
+    assert CrossEntropy(0.0, 0.0).loss(model, batch).item() == plain
+    assert plain == pytest.approx(of_token.mean().item())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_without_a_teacher_it_is_the_cross_entropy_of_pytorch(decoder, smoothing):
+    model, batch = Model(decoder.eval()), batch_of()
+    logits = decoder(batch.features, batch.inputs, batch.packing)
+    expected = nn.functional.cross_entropy(
+        logits, batch.packing.pack(batch.targets), label_smoothing=smoothing
+    )
+    assert CrossEntropy(smoothing).loss(model, batch).item() == pytest.approx(expected.item())
+
+
+def test_a_pupil_comes_to_say_what_its_teacher_says(decoder):
+    batch = batch_of()
+    teacher = copy.deepcopy(decoder).eval()
+    for parameter in teacher.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    told = teacher(batch.features, batch.inputs, batch.packing).softmax(-1)
+
+    def apart() -> float:
+        said = decoder.eval()(batch.features, batch.inputs, batch.packing).log_softmax(-1)
+        return nn.functional.kl_div(said, told, reduction="batchmean").item()
+
+    objective = CrossEntropy(0.1, teacher=teacher, distill=1.0)
+    optimizer = torch.optim.Adam(decoder.parameters(), 1e-2)
+    before = apart()
+    for _ in range(60):
+        loss = objective.loss(Model(decoder), batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert apart() < before / 5
+    assert all(parameter.grad is None for parameter in teacher.parameters())

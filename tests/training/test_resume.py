@@ -24,6 +24,7 @@ OTHER_STAGES = {
         {"epochs": 1, "train_encoder": "last", "average": 0.9},
         {"epochs": 1},  # frozen again, on what the stage before made of the encoder
         {"epochs": 1, "objective": "self_critical", "samples": 2, "learning_rate": 1e-4},
+        {"epochs": 1, "restart": True, "distill": 0.5, "consensus": 1},
     ]
 }
 
@@ -62,9 +63,9 @@ def test_the_log_has_each_step_and_epoch_once(
 
 
 def test_stages_of_every_kind_are_resumed_exactly(train: Training, tmp_path: Path) -> None:
-    """The encoder's last blocks, frozen features of a trained encoder, self-critical training."""
+    """The last blocks, features of a trained encoder, self-critical, taught by the one before."""
     assert train(tmp_path / "whole", recipe=OTHER_STAGES).code == 0
-    for count, step in enumerate((STEPS + 3, STEPS + 2, STEPS + 2)):
+    for count, step in enumerate((STEPS + 3, STEPS + 2, STEPS + 2, STEPS + 1)):
         ended = train(tmp_path / "run", recipe=OTHER_STAGES, resume=bool(count), step=step)
         assert ended.code == -signal.SIGKILL
     assert train(tmp_path / "run", recipe=OTHER_STAGES, resume=True).code == 0

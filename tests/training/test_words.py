@@ -18,7 +18,7 @@ from showtell.training.batches import collate
 from showtell.training.checkpoint import Checkpoints, trained_tensors
 from showtell.training.recipe import Recipe, Stage
 from showtell.training.trained import open_run
-from showtell.training.words import WordPresence, word_precision, word_shares
+from showtell.training.words import WordPresence, word_head, word_precision, word_shares
 from showtell.vocabulary import Vocabulary
 
 WORDS_THEN_CAPTIONS = [
@@ -56,11 +56,9 @@ def test_word_precision_is_the_mean_average_precision_of_words_neither_rare_nor_
     shares[random.permutation(100)[:30], 7] = 1
     head = WordHead(3, 8)
     torch.nn.init.normal_(head.present.weight)
-    model = SimpleNamespace(word_head=head)
-    pooled = torch.randn(100, 3)
-    scores = head(pooled).detach().numpy()
-    expected = [average_precision(scores[:, j - 4], shares[:, j] > 0) for j in (6, 7)]
-    assert word_precision(model, pooled, shares) == pytest.approx(np.mean(expected))
+    scores = head({"pooled": torch.randn(100, 3)}).detach()
+    expected = [average_precision(scores.numpy()[:, j - 4], shares[:, j] > 0) for j in (6, 7)]
+    assert word_precision(head, scores, shares) == pytest.approx(np.mean(expected))
 
 
 def test_the_head_begins_with_how_frequent_words_are_and_the_loss_falls() -> None:
@@ -87,7 +85,7 @@ def test_the_head_begins_with_how_frequent_words_are_and_the_loss_falls() -> Non
 def test_a_model_without_word_head_is_refused() -> None:
     model = SimpleNamespace(word_head=None)
     with pytest.raises(TrainingError, match="without a word head"):
-        word_precision(model, torch.zeros(1, 3), np.zeros((1, 6), np.float32))
+        word_head(model)
 
 
 def test_words_are_learned_by_the_encoder_or_for_evidence() -> None:
@@ -98,20 +96,22 @@ def test_words_are_learned_by_the_encoder_or_for_evidence() -> None:
     assert not Recipe().learns_words
 
 
+@pytest.mark.parametrize("where", ["pooled", "regions"])
 def test_a_stage_of_words_on_a_frozen_encoder_trains_the_head_alone(
-    train: Training, tmp_path: Path
+    train: Training, tmp_path: Path, where: str
 ) -> None:
     fit = {"epochs": 2, "objective": "words", "learning_rate": 0.01}
     recipe = {
-        **TINY, "decoder": {**TINY["decoder"], "evidence": 0.5}, "views": ["plain", "flip"],
-        "stages": [*WORDS_THEN_CAPTIONS, fit],
+        **TINY, "decoder": {**TINY["decoder"], "evidence": 0.5, "evidence_from": where},
+        "views": ["plain", "flip"], "stages": [*WORDS_THEN_CAPTIONS, fit],
     }  # fmt: skip
     assert train(tmp_path / "one", recipe={**recipe, "stages": WORDS_THEN_CAPTIONS}).code == 0
     before = trained_tensors(open_run(tmp_path / "one").model)
     assert train(tmp_path / "one", recipe=recipe, resume=True).code == 0
     after = trained_tensors(open_run(tmp_path / "one").model)
     changed = {name for name in after if not torch.equal(before[name], after[name])}
-    assert changed == {"decoder.head.present.weight", "decoder.head.present.bias"}
+    more = {"decoder.head.local.weight"} if where == "regions" else set()
+    assert changed == {"decoder.head.present.weight", "decoder.head.present.bias"} | more
 
 
 def test_a_run_learns_words_then_captions_and_goes_on_after_a_kill(

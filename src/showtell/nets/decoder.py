@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ class DecoderSettings:
     tied: bool = True  # of attention: the softmax shares the word embedding (Press and Wolf, 2017)
     members: int = 1  # decoders that are trained apart and choose each word together
     evidence: float = 0.0  # weight of the words seen in the photo, where a stage learns words
+    evidence_from: Literal["pooled", "regions"] = "pooled"  # where words are looked for
 
     def __post_init__(self) -> None:
         if self.kind not in DECODERS:
@@ -265,5 +267,6 @@ def build_decoder(settings: DecoderSettings, channels: int, words: int) -> Decod
     members = [kind(settings, channels, words) for _ in range(settings.members)]
     decoder = members[0] if len(members) == 1 else EnsembleDecoder(members)
     if settings.evidence:
-        return EvidenceDecoder(decoder, channels, words, settings.evidence)
+        regions = settings.evidence_from == "regions"
+        return EvidenceDecoder(decoder, channels, words, settings.evidence, regions=regions)
     return decoder

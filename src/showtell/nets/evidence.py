@@ -1,15 +1,17 @@
 """Words that are seen in a photo, beside those that a decoder would say of it.
 
 A decoder prefers what is usually said: its likeliest sentence is about fewer things than a photo
-shows. A linear layer on the photo's pooled features knows better which words belong to it. How much
+shows. A linear layer on the photo's features knows better which words belong to it. How much
 likelier it holds a word than the word is anyway is added to the decoder's scores, until the word is
 said. Detected words have long been offered to captioners (Fang et al., From Captions to Visual
-Concepts and Back, 2015; You et al., Image Captioning with Semantic Attention, 2016); the ratio to
-the usual is what Li et al. (A Diversity-Promoting Objective Function for Neural Conversation
-Models, 2016) choose sentences by.
+Concepts and Back, 2015, who look for each word in every region, too; You et al., Image Captioning
+with Semantic Attention, 2016); the ratio to the usual is what Li et al. (A Diversity-Promoting
+Objective Function for Neural Conversation Models, 2016) choose sentences by.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -33,40 +35,61 @@ class _Usual(nn.Module):
 
 
 class WordHead(nn.Module):
-    """Says of pooled features [photos, channels] which frequent words a photo's captions hold."""
+    """Says of a photo's features which frequent words its captions hold.
 
-    def __init__(self, channels: int, words: int) -> None:
+    By its pooled features and, with `regions`, by the region that speaks for a word the most: what
+    fills one region of many is lost in their mean.
+    """
+
+    def __init__(self, channels: int, words: int, *, regions: bool = False) -> None:
         super().__init__()
         self.words = words
         self.count = min(FREQUENT, words - FIRST)
         self.present = nn.Linear(channels, self.count)
+        self.local = nn.Linear(channels, self.count, bias=False) if regions else None
         self.usual = _Usual(self.count)
-        nn.init.zeros_(self.present.weight)
         nn.init.zeros_(self.present.bias)
+        for layer in filter(None, (self.present, self.local)):
+            nn.init.zeros_(layer.weight)
 
-    def forward(self, pooled: Tensor) -> Tensor:
+    def forward(self, features: Arrays, dropout: float = 0.0) -> Tensor:
         """Return the logit of each frequent word's presence: [photos, count]."""
-        logits: Tensor = self.present(pooled)
-        return logits
+        pooled = pooled_of(features).float()
+        logits: Tensor = self.present(functional.dropout(pooled, dropout) if dropout else pooled)
+        if self.local is None:
+            return logits
+        regions = features["regions"].float()
+        spoken = self.local(functional.dropout(regions, dropout) if dropout else regions)
+        return logits + _soft_maximum(spoken.transpose(1, 2))
 
     def begin_with(self, frequency: Tensor) -> None:
         """Say how frequent each word [words] is, whatever the photo."""
         chance = frequency[FIRST : FIRST + self.count].clamp(1e-5, 1 - 1e-5)
         with torch.no_grad():
-            self.present.weight.zero_()
+            for layer in filter(None, (self.present, self.local)):
+                layer.weight.zero_()
             self.present.bias.copy_(chance.logit())
             self.usual.bias.copy_(chance.log())
 
-    def evidence(self, pooled: Tensor) -> Tensor:
+    def evidence(self, features: Arrays) -> Tensor:
         """Return log(how likely a photo makes each word / how likely it is): [photos, words].
 
         Of words that the head does not know, nothing: 0.
         """
-        logits = self(pooled)
+        logits = self(features)
         # a row of two for each word: ONNX Runtime's logarithm hangs on the place in the batch
         chance = torch.stack([logits, torch.zeros_like(logits)], -1).log_softmax(-1)[..., 0]
         gained = chance - self.usual.bias
         return functional.pad(gained, (FIRST, self.words - FIRST - self.count))
+
+
+def _soft_maximum(logits: Tensor) -> Tensor:
+    """Return the logarithm of the mean of exp(logits) [..., n] over n, a smooth maximum: [...].
+
+    Through the softmax, which ONNX Runtime rounds alike for one photo and for many.
+    """
+    first = logits[..., 0] - logits.log_softmax(-1)[..., 0]
+    return first - math.log(logits.shape[-1])
 
 
 class EvidenceDecoder(Decoder):
@@ -76,12 +99,15 @@ class EvidenceDecoder(Decoder):
     knows the words by heart, and the decoder would come to trust it too far.
     """
 
-    def __init__(self, inner: Decoder, channels: int, words: int, weight: float) -> None:
+    def __init__(
+        self, inner: Decoder, channels: int, words: int, weight: float, *, regions: bool = False
+    ) -> None:
         super().__init__()
         self.inner = inner
         self.weight = weight
-        self.head = WordHead(channels, words)
-        self.needs = inner.needs
+        self.head = WordHead(channels, words, regions=regions)
+        more = ("regions",) if regions and "regions" not in inner.needs else ()
+        self.needs = (*more, *inner.needs)
         self.memory_names = inner.memory_names
         self.state_names = (*inner.state_names, UNSAID)
         self.has_attention = inner.has_attention
@@ -114,7 +140,12 @@ class EvidenceDecoder(Decoder):
         return self.inner.member_logits(features, inputs, packing)
 
     def _seen(self, features: Arrays) -> Tensor:
-        return self.weight * self.head.evidence(pooled_of(features).float())
+        return self.weight * self.head.evidence(features)
+
+
+def speaker(decoder: Decoder) -> Decoder:
+    """Return the decoder that speaks, without the evidence beside it."""
+    return decoder.inner if isinstance(decoder, EvidenceDecoder) else decoder
 
 
 def pooled_of(features: Arrays) -> Tensor:

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from showtell.nets.decoder import Decoder, DecoderSettings, build_decoder
 from showtell.nets.encoder import Encoder
-from showtell.nets.evidence import EvidenceDecoder, WordHead
+from showtell.nets.evidence import EvidenceDecoder, WordHead, speaker
 
 
 class CaptionModel(nn.Module):
     """Encoder and decoder together: pixels to the next word.
 
-    `word_head` says of pooled features which words captions hold: the decoder's own, where it
+    `word_head` says of a photo's features which words captions hold: the decoder's own, where it
     chooses words by that too, or one that training asks for.
     """
 
@@ -31,12 +31,19 @@ class CaptionModel(nn.Module):
         self.encoder = encoder
         self.decoder: Decoder = build_decoder(settings, encoder.channels, words)
         alone = word_head and not isinstance(self.decoder, EvidenceDecoder)
-        self.head = WordHead(encoder.channels, words) if alone else None
+        regions = settings.evidence_from == "regions"
+        self.head = WordHead(encoder.channels, words, regions=regions) if alone else None
 
     @property
     def word_head(self) -> WordHead | None:
         """What says which words a photo's captions hold, if anything does."""
         return self.decoder.head if isinstance(self.decoder, EvidenceDecoder) else self.head
+
+
+def draw_anew(model: CaptionModel) -> None:
+    """Give a model's decoder the random weights of a new one; what it knows of words stays."""
+    fresh = build_decoder(model.settings, model.encoder.channels, model.words)
+    speaker(model.decoder).load_state_dict(speaker(fresh).state_dict())
 
 
 class TorchDecoder:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from showtell.bundle import DecodingDefaults
 from showtell.data.features import Features
@@ -16,7 +17,7 @@ from showtell.decode import beam_search
 from showtell.image import open_photo, prepare
 from showtell.nets.model import CaptionModel, TorchDecoder
 from showtell.training.distributed import ALONE, Ranks
-from showtell.training.words import word_precision, word_shares
+from showtell.training.words import word_head, word_precision, word_shares
 from showtell.vocabulary import Vocabulary
 
 BATCH = 32
@@ -54,11 +55,17 @@ class DevScores:
 
     def word_precision(self) -> float:
         """Return the mean average precision of the words that captions of the photos hold."""
-        device = next(self.model.parameters()).device
-        own = [pooled for rows in self._batches() for pooled in self._encoded(rows)["pooled"]]
-        pooled = self.ranks.put_together(own, len(self.photos))
-        seen = torch.from_numpy(np.stack(pooled)).to(device)
-        return word_precision(self.model, seen, word_shares(self.photos, self.vocabulary))
+        head = word_head(self.model)
+        device = next(head.parameters()).device
+        own: list[Tensor] = []
+        for rows in self._batches():
+            seen = self._encoded(rows)
+            with torch.inference_mode():
+                own += head(
+                    {name: torch.from_numpy(x).to(device) for name, x in seen.items()}
+                ).cpu()
+        scores = torch.stack(self.ranks.put_together(own, len(self.photos)))
+        return word_precision(head, scores, word_shares(self.photos, self.vocabulary))
 
     def _batches(self) -> list[Sequence[int]]:
         rows = self.ranks.mine(range(len(self.photos)))

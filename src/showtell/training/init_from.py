@@ -236,7 +236,7 @@ def grown_tensors(model: CaptionModel, words: int, seed: int) -> dict[str, Tenso
     generator = torch.Generator().manual_seed(seed)
     grown = {}
     for name, tensor in trained_tensors(model.decoder).items():
-        if ".usual." in f".{name}" or ".present." in f".{name}":
+        if any(f".{part}." in f".{name}" for part in ("usual", "present", "local")):
             grown[name] = _grown_head(name, tensor, words)
             continue
         per_word = name.endswith(("embed.weight", "word.weight", "word.bias"))

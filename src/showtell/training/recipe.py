@@ -37,6 +37,9 @@ class Stage:
     final_learning_rate: float = 0.0  # the cosine ends at this share of the learning rate
     warmup: float = 0.02  # share of the stage's steps
     label_smoothing: float = 0.1
+    consensus: float = 0.0  # how much captions weigh by their agreement with the photo's others
+    distill: float = 0.0  # share that is learned from the decoder as the stage found it
+    restart: bool = False  # draw the decoder anew, to be taught by the one found: see distill
     weight_decay: float = 0.01
     second_moment: float = 0.98  # Adam's decay of squared gradients (beta 2)
     clip: float = 1.0  # largest norm of the gradient
@@ -59,6 +62,7 @@ class Stage:
         _check(0 <= self.final_learning_rate <= 1, "final_learning_rate", "must be from 0 to 1")
         _check(0 <= self.warmup < 1, "warmup", "must be from 0 to below 1")
         _check(0 <= self.label_smoothing < 1, "label_smoothing", "must be from 0 to below 1")
+        _check(0 <= self.distill <= 1, "distill", "must be from 0 to 1")
         _check(self.weight_decay >= 0, "weight_decay", "must not be negative")
         _check(0 < self.second_moment < 1, "second_moment", "must be between 0 and 1")
         _check(self.clip > 0, "clip", "must be above 0")
@@ -66,7 +70,7 @@ class Stage:
         _check(0 <= self.color < 1, "color", "must be from 0 to below 1")
         _check(self.samples >= 2, "samples", "must be at least 2: each is judged by the others")
         _check(self.temperature > 0, "temperature", "must be above 0")
-        for name in ("cross_entropy", "bleu", "recall"):
+        for name in ("cross_entropy", "bleu", "recall", "consensus"):
             _check(getattr(self, name) >= 0, name, "must not be negative")
         _check(0 <= self.average < 1, "average", "must be from 0 to below 1")
         _check(0 < self.interpolation <= 1, "interpolation", "must be above 0, at most 1")

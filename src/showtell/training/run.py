@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from torch import Tensor
 
 from showtell.data import open_dataset
@@ -19,15 +21,18 @@ from showtell.data.shards import OnBroken
 from showtell.data.table import CaptionedPhoto, Dataset
 from showtell.errors import RecipeError, TrainingError
 from showtell.folders import cache_dir
-from showtell.nets.model import CaptionModel
-from showtell.training.batches import CachedFeatures, CaptionBatches, Pixels
+from showtell.nets.decoder import Decoder
+from showtell.nets.evidence import speaker
+from showtell.nets.model import CaptionModel, draw_anew
+from showtell.training.batches import CachedFeatures, CaptionBatches, Pixels, step_seed
 from showtell.training.begin import Beginning
-from showtell.training.checkpoint import Checkpoints, Progress
+from showtell.training.checkpoint import Checkpoints, Progress, read_tensors, trained_tensors
 from showtell.training.dev_scores import DevScores
 from showtell.training.distributed import Ranks, joined
 from showtell.training.init_from import load_initial
 from showtell.training.log import NoLog, TrainingLog
 from showtell.training.loop import InterruptedTrainingError, StageLoop, load_weights
+from showtell.training.memory import keep_large_blocks
 from showtell.training.mixing import open_mix
 from showtell.training.objectives import CrossEntropy, Objective, SelfCritical
 from showtell.training.recipe import Recipe, Stage
@@ -53,6 +58,7 @@ def train(
     Raises TrainingError where `output` holds a run and `resume` is not asked for, the data has no
     training photos, or the loss is not finite; RecipeError where the run has another recipe.
     """
+    keep_large_blocks()
     with (
         joined(recipe.device) as (ranks, device),
         asked_to_stop(patient=ranks.count > 1) as stop,
@@ -137,7 +143,10 @@ class _Run:
             load_weights(self.model, self.checkpoints.tensors("last", "model"))
         elif number and self.checkpoints.has(stage.begin_with):
             load_weights(self.model, self._weights(stage.begin_with))
-        objective = self._objective(stage)
+        objective = self._objective(stage, self._teacher(number, resumed))
+        if stage.restart and not resumed:
+            torch.manual_seed(step_seed(self.recipe.seed, number))
+            draw_anew(self.model)
         if isinstance(objective, WordPresence) and not resumed:
             objective.start(self.model)
         loop = StageLoop(
@@ -148,6 +157,19 @@ class _Run:
         if resumed:
             loop.restore()
         return loop.run(progress)
+
+    def _teacher(self, number: int, resumed: bool) -> Decoder | None:
+        """Return the decoder as the stage found it, frozen, if the stage learns from it."""
+        if not self.recipe.stages[number].distill:
+            return None
+        path = self.output / f"teacher-{number}.safetensors"
+        teacher = copy.deepcopy(speaker(self.model.decoder)).requires_grad_(False).eval()
+        if not resumed and self.ranks.first:
+            work = path.with_suffix(".tmp")
+            save_file({k: v.clone() for k, v in trained_tensors(teacher).items()}, work)
+            work.replace(path)
+        load_weights(teacher, self.ranks.by_first(lambda: read_tensors(path)))
+        return teacher
 
     def _weights(self, name: str) -> dict[str, Tensor]:
         """Return a checkpoint's weights as dev judged them; see `Average`."""
@@ -160,9 +182,9 @@ class _Run:
             weights |= average
         return weights
 
-    def _objective(self, stage: Stage) -> Objective:
+    def _objective(self, stage: Stage, teacher: Decoder | None) -> Objective:
         if stage.objective == "cross_entropy":
-            return CrossEntropy(stage.label_smoothing)
+            return CrossEntropy(stage.label_smoothing, stage.consensus, teacher, stage.distill)
         if stage.objective == "words":
             return WordPresence(word_shares(self.train_photos, self.vocabulary))
         references = [

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from showtell.data.table import CaptionedPhoto
 from showtell.errors import TrainingError
-from showtell.nets.evidence import FIRST, WordHead, pooled_of
+from showtell.nets.evidence import FIRST, WordHead
 from showtell.nets.model import CaptionModel
 from showtell.training.batches import Batch
 from showtell.training.objectives import features_of
@@ -52,35 +52,32 @@ class WordPresence:
 
     def start(self, model: CaptionModel) -> None:
         """Let the head say how frequent each word is, whatever the photo."""
-        _head(model).begin_with(torch.from_numpy(self.shares.mean(0)))
+        word_head(model).begin_with(torch.from_numpy(self.shares.mean(0)))
 
     def loss(self, model: CaptionModel, batch: Batch) -> Tensor:
         """Return the cross-entropy of a batch, a scalar."""
-        head = _head(model)
-        pooled = pooled_of(features_of(model, batch)).float()
-        device = pooled.device
+        head = word_head(model)
+        features = features_of(model, batch)
+        device = next(iter(features.values())).device
         with torch.autocast(device.type, enabled=False):
-            logits = head(functional.dropout(pooled, self.dropout))
+            logits = head(features, self.dropout)
             shares = torch.from_numpy(_known(self.shares[list(batch.photos)], head)).to(device)
             loss = functional.binary_cross_entropy_with_logits(logits, shares, reduction="sum")
             return loss / len(shares) * (batch.part.of_photos if batch.part else 1.0)
 
 
-def word_precision(model: CaptionModel, pooled: Tensor, shares: NDArray[np.float32]) -> float:
-    """Return the mean average precision of words on photos: `pooled` [photos, channels].
+def word_precision(head: WordHead, scores: Tensor, shares: NDArray[np.float32]) -> float:
+    """Return the mean average precision of the head's `scores` [photos, count] of words on photos.
 
     Mean over the words that the head knows and between 2 and 50 % of the photos' captions hold.
     """
-    head = _head(model)
-    with torch.inference_mode():
-        scores = head(pooled).cpu().numpy()
     present = _known(shares, head) > 0
     often = present.mean(0)
     judged = np.flatnonzero((often >= RAREST) & (often <= MOST_COMMON))
     if not len(judged):
         return 0.0
     ranked = np.take_along_axis(
-        present[:, judged], np.argsort(-scores[:, judged], axis=0, kind="stable"), 0
+        present[:, judged], np.argsort(-scores.numpy()[:, judged], axis=0, kind="stable"), 0
     )
     precision = ranked.cumsum(0) / np.arange(1, len(ranked) + 1)[:, None]
     return float(((precision * ranked).sum(0) / ranked.sum(0)).mean())
@@ -91,7 +88,8 @@ def _known(shares: NDArray[np.float32], head: WordHead) -> NDArray[np.float32]:
     return shares[:, FIRST : FIRST + head.count]
 
 
-def _head(model: CaptionModel) -> WordHead:
+def word_head(model: CaptionModel) -> WordHead:
+    """Return the model's word head; raises TrainingError where it was built without."""
     if model.word_head is None:
         raise TrainingError("the model was built without a word head: its recipe has no such stage")
     return model.word_head
