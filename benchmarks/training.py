@@ -37,6 +37,7 @@ from showtell.nets.decoder import AttentionDecoder, DecoderSettings
 from showtell.nets.encoder import build_encoder
 from showtell.nets.model import CaptionModel
 from showtell.training.batches import Batch, CachedFeatures, CaptionBatches, Pixels
+from showtell.training.memory import keep_large_blocks
 from showtell.training.objectives import CrossEntropy
 from showtell.training.recipe import Recipe, Stage
 from showtell.vocabulary import PAD, Vocabulary
@@ -256,9 +257,14 @@ def feature_extraction(arguments: argparse.Namespace) -> None:
         )
 
 
-def memory_of(arguments: argparse.Namespace, part: str, answer: Any) -> None:
-    """Train some steps of one kind in a process of its own; answers with its peak memory."""
+def memory_of(arguments: argparse.Namespace, part: str, kept: bool, answer: Any) -> None:
+    """Train some steps of one kind in a process of its own, malloc told to keep blocks or not.
+
+    Answers with its peak memory in GiB and its photos per second.
+    """
     torch.set_num_threads(arguments.threads)
+    if kept:
+        keep_large_blocks()
     recipe, settings = settings_of(arguments)
     with work(arguments) as (folder, photos):
         encoder = build_encoder("mobilenetv2", "none", 224)
@@ -276,31 +282,42 @@ def memory_of(arguments: argparse.Namespace, part: str, answer: Any) -> None:
         optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True)
         objective = CrossEntropy(0.1)
         model.train()
+        laps = []
         for count, batch in enumerate(batches.epoch(source, STAGE, 0, 0)):
             if count == arguments.memory_steps:
                 break
+            start = time.perf_counter()
             with torch.autocast("cpu", torch.bfloat16):
                 value = objective.loss(model, batch)
             value.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+            laps.append(time.perf_counter() - start)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        answer.send(peak)
+        answer.send((peak, recipe.batch_photos / statistics.median(laps)))
 
 
 def peak_memory(arguments: argparse.Namespace) -> None:
-    """Print the peak memory of training the decoder, and the encoder with it."""
+    """Print peak memory and speed of training the decoder, and the encoder with it.
+
+    Both with large blocks kept, as training has it, and as malloc does by itself.
+    """
     start = multiprocessing.get_context("spawn")
     for part in ("decoder", "encoder and decoder"):
-        here, there = start.Pipe()
-        process = start.Process(target=memory_of, args=(arguments, part, there))
-        process.start()
-        there.close()
-        peak = here.recv()
-        process.join()
+        found = {}
+        for kept in (False, True):
+            here, there = start.Pipe()
+            process = start.Process(target=memory_of, args=(arguments, part, kept, there))
+            process.start()
+            there.close()
+            found[kept] = here.recv()
+            process.join()
+        (peak, speed), (plain_peak, plain_speed) = found[True], found[False]
         print(
-            f"peak memory of training {part}: {peak:.2f} GiB after {arguments.memory_steps} steps"
-            " (pages of the feature cache included)"
+            f"training {part}: {speed:.1f} photos/s, peak memory {peak:.2f} GiB;"
+            f" with malloc as it is {plain_speed:.1f} and {plain_peak:.2f}:"
+            f" {speed / plain_speed:.2f} x (medians of {arguments.memory_steps} steps,"
+            " pages of the feature cache included)"
         )
 
 

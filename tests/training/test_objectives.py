@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -112,20 +112,6 @@ def test_cross_entropy_beside_adds_the_references_loss(decoder):
     assert float((mixed - alone).detach()) == pytest.approx(
         0.5 * float(references.detach()), abs=1e-4
     )
-
-
-def test_captions_weigh_by_the_agreement_of_the_others_and_one_on_average(decoder):
-    model, batch = Model(decoder.eval()), batch_of()
-    batch = replace(batch, agreement=torch.tensor([0.9, 0.1, 0.4, 0.4, 0.0, 0.0]))
-    scores = decoder(batch.features, batch.inputs, batch.packing).log_softmax(-1)
-    targets = batch.packing.pack(batch.targets)
-    of_token = -scores.gather(1, targets[:, None]).squeeze(1)
-    weights = torch.tensor([5 / 3, 1 / 3, 1, 1, 1, 1])  # of 0.9 + 0.1 and 0.1 + 0.1
-    expected = (of_token * weights[batch.packing.index // batch.packing.steps]).mean()
-    assert CrossEntropy(0.0, 1.0).loss(model, batch).item() == pytest.approx(expected.item())
-    plain = CrossEntropy(0.0).loss(model, batch).item()
-    assert CrossEntropy(0.0, 0.0).loss(model, batch).item() == plain
-    assert plain == pytest.approx(of_token.mean().item())
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -24,7 +24,6 @@ from showtell.nets.recurrent import Packing
 from showtell.training.distributed import ALONE, Ranks
 from showtell.training.mixing import drawn_in_epoch
 from showtell.training.recipe import Recipe, Stage
-from showtell.training.reward import agreements
 from showtell.vocabulary import END, PAD, START, Vocabulary
 
 _SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
@@ -55,7 +54,7 @@ class Batch:
     `features` or `pixels` have one row a photo; `inputs` and `targets` are [rows, steps] padded
     ids, the caption after START and the caption before END; `packing` says which are real;
     `photos` are the photos' numbers in the training split; `part` says of which step they are how
-    much; `agreement` [rows] is each caption's CIDEr against the photo's others, where asked for.
+    much.
     """
 
     features: dict[str, Tensor]
@@ -64,7 +63,6 @@ class Batch:
     packing: Packing
     photos: tuple[int, ...] = ()
     part: Part | None = None
-    agreement: Tensor | None = None
 
     @property
     def step_size(self) -> tuple[int, int]:
@@ -89,11 +87,7 @@ class Batch:
         )
         features = {name: change(values) for name, values in self.features.items()}
         inputs, targets = change(self.inputs), change(self.targets)
-        agreement = None if self.agreement is None else change(self.agreement)
-        return replace(
-            self, features=features, inputs=inputs, targets=targets, packing=packing,
-            agreement=agreement,
-        )  # fmt: skip
+        return replace(self, features=features, inputs=inputs, targets=targets, packing=packing)
 
 
 class Source(Protocol):
@@ -176,7 +170,6 @@ class Pixels:
 class _Caption:
     ids: tuple[int, ...]
     sided: bool  # says left or right, so the photo must not be mirrored
-    agreement: float = 0.0  # its CIDEr against the photo's other captions
 
 
 class CaptionBatches:
@@ -194,22 +187,12 @@ class CaptionBatches:
         self.photos, self.recipe, self.ranks = photos, recipe, ranks
         self.workers, self.pin = workers, pin
         self.usable = np.asarray(usable, np.int64)
-        self.weighs = any(stage.consensus for stage in recipe.stages)
         self.captions: list[list[_Caption]] = []
         for photo in photos:
             said = [(vocabulary.encode(text)[: recipe.max_words], text) for text in photo.captions]
             self.captions.append(
                 [_Caption(tuple(ids), bool(_SIDED.search(text))) for ids, text in said if ids]
             )
-        if self.weighs:
-            agreed = agreements([[caption.ids for caption in own] for own in self.captions])
-            self.captions = [
-                [
-                    replace(caption, agreement=value)
-                    for caption, value in zip(own, of_own, strict=True)
-                ]
-                for own, of_own in zip(self.captions, agreed, strict=True)
-            ]
         self.usable = self.usable[[bool(self.captions[i]) for i in usable]]
         new = self.usable < len(photos) - mixed
         self.new, self.old = self.usable[new], self.usable[~new]
@@ -309,13 +292,8 @@ class _Todo(Dataset[Batch]):
             first, last = 0, 1
         photos, flips = photos[first:last], flips[first:last]
         features = self.source.take(photos, flips, (*self.place, step))
-        captions = captions[first * width : last * width]
-        batch = collate(features, [caption.ids for caption in captions])
-        agreement = torch.tensor([caption.agreement for caption in captions])
-        return replace(
-            batch, photos=tuple(photos), part=part if parts > 1 else None,
-            agreement=agreement if self.batches.weighs else None,
-        )  # fmt: skip
+        batch = collate(features, [c.ids for c in captions[first * width : last * width]])
+        return replace(batch, photos=tuple(photos), part=part if parts > 1 else None)
 
 
 def step_seed(*place: int) -> int:

@@ -20,7 +20,6 @@ from showtell.training.reward import Reward
 from showtell.vocabulary import END, PAD, START, UNKNOWN
 
 NEVER = (PAD, START, UNKNOWN)  # ids that decoding never emits
-LONER = 0.1  # added to a caption's agreement, so that one that stands alone still weighs
 
 
 class Objective(Protocol):
@@ -48,20 +47,16 @@ def features_of(model: CaptionModel, batch: Batch) -> dict[str, Tensor]:
 class CrossEntropy:
     """Teacher forcing: the mean over tokens, END included, of the references' cross-entropy.
 
-    With label smoothing (Szegedy et al., Rethinking the Inception Architecture, 2016). With
-    `consensus`, captions that the photo's others agree with weigh more, by that power of their
-    agreement (Phan et al., Consensus-based Sequence Training for Video Captioning, 2017); a
-    photo's captions weigh 1 on average. With a `teacher`, the share `distill` of each word to
-    learn is the teacher's distribution of the next word (Hinton, Vinyals and Dean, Distilling the
-    Knowledge in a Neural Network, 2015; Furlanello et al., Born-Again Neural Networks, 2018).
+    With label smoothing (Szegedy et al., Rethinking the Inception Architecture, 2016). With a
+    `teacher`, the share `distill` of each word to learn is the teacher's distribution of the next
+    word (Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015; Furlanello
+    et al., Born-Again Neural Networks, 2018).
     """
 
     def __init__(
-        self, smoothing: float, consensus: float = 0.0, teacher: Decoder | None = None,
-        distill: float = 0.0,
-    ) -> None:  # fmt: skip
+        self, smoothing: float, teacher: Decoder | None = None, distill: float = 0.0
+    ) -> None:
         self.smoothing = smoothing
-        self.consensus = consensus
         self.teacher = teacher
         self.distill = distill if teacher else 0.0
         self.values: dict[str, float] = {}
@@ -71,7 +66,6 @@ class CrossEntropy:
         features = features_of(model, batch)
         targets = batch.packing.pack(batch.targets)  # (tokens,)
         taught = self._taught(features, batch)
-        weight = self._weights(batch)
         losses = []
         for logits in model.decoder.member_logits(features, batch.inputs, batch.packing):
             scores = logits.float().log_softmax(-1)  # (tokens, words)
@@ -80,7 +74,7 @@ class CrossEntropy:
                 of_token = of_token.lerp(-scores.mean(-1), self.smoothing)
             if taught is not None:
                 of_token = of_token.lerp(-(taught * scores).sum(-1), self.distill)
-            losses.append((of_token if weight is None else of_token * weight).mean())
+            losses.append(of_token.mean())
         loss = torch.stack(losses).mean()
         return loss * batch.part.of_tokens if batch.part else loss
 
@@ -91,15 +85,6 @@ class CrossEntropy:
         with torch.no_grad():
             told: Tensor = self.teacher(features, batch.inputs, batch.packing)
         return told.float().softmax(-1)
-
-    def _weights(self, batch: Batch) -> Tensor | None:
-        """Return how much each token weighs [tokens], as its caption does."""
-        if not self.consensus or batch.agreement is None:
-            return None
-        width = len(batch.agreement) // len(batch.photos)
-        weight = (LONER + batch.agreement.view(-1, width)) ** self.consensus  # (photos, width)
-        weight = (weight / weight.mean(1, keepdim=True)).flatten()
-        return weight[batch.packing.index // batch.packing.steps]
 
 
 class SelfCritical:

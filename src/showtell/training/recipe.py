@@ -37,7 +37,6 @@ class Stage:
     final_learning_rate: float = 0.0  # the cosine ends at this share of the learning rate
     warmup: float = 0.02  # share of the stage's steps
     label_smoothing: float = 0.1
-    consensus: float = 0.0  # how much captions weigh by their agreement with the photo's others
     distill: float = 0.0  # share that is learned from the decoder as the stage found it
     restart: bool = False  # draw the decoder anew, to be taught by the one found: see distill
     weight_decay: float = 0.01
@@ -70,7 +69,7 @@ class Stage:
         _check(0 <= self.color < 1, "color", "must be from 0 to below 1")
         _check(self.samples >= 2, "samples", "must be at least 2: each is judged by the others")
         _check(self.temperature > 0, "temperature", "must be above 0")
-        for name in ("cross_entropy", "bleu", "recall", "consensus"):
+        for name in ("cross_entropy", "bleu", "recall"):
             _check(getattr(self, name) >= 0, name, "must not be negative")
         _check(0 <= self.average < 1, "average", "must be from 0 to below 1")
         _check(0 < self.interpolation <= 1, "interpolation", "must be above 0, at most 1")

@@ -65,16 +65,6 @@ class CiderReward:
         references = self._references[photo]
         return 10 * sum(_similarity(said, own) for own in references) / max(1, len(references))
 
-    def agreements(self, photo: int) -> list[float]:
-        """Return the CIDEr of each of a photo's references against the others, 0 for one alone."""
-        own = self._references[photo]
-        return [
-            10
-            * sum(_similarity(one, other) for other in own if other is not one)
-            / max(1, len(own) - 1)
-            for one in own
-        ]
-
     def _vector(self, counts: Counter[NGram]) -> _Vector:
         weights: dict[NGram, float] = {}
         squares = [0.0] * LONGEST
@@ -103,12 +93,6 @@ def _similarity(said: _Vector, reference: _Vector) -> float:
             total += dot / (a * b)
     penalty = math.exp(-((said.length - reference.length) ** 2) / (2 * SIGMA**2))
     return total * penalty / LONGEST
-
-
-def agreements(references: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
-    """Return how far each photo's captions agree: each one's CIDEr, 0 to 10, against the others."""
-    reward = CiderReward(references)
-    return [reward.agreements(photo) for photo in range(len(references))]
 
 
 class BleuReward:

@@ -184,7 +184,7 @@ class _Run:
 
     def _objective(self, stage: Stage, teacher: Decoder | None) -> Objective:
         if stage.objective == "cross_entropy":
-            return CrossEntropy(stage.label_smoothing, stage.consensus, teacher, stage.distill)
+            return CrossEntropy(stage.label_smoothing, teacher, stage.distill)
         if stage.objective == "words":
             return WordPresence(word_shares(self.train_photos, self.vocabulary))
         references = [
