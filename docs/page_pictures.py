@@ -45,7 +45,7 @@ class Picture:
 PICTURES = [
     Picture("page.png", DESKTOP, PHOTOS, "dog"),
     Picture("page-dark.png", {**DESKTOP, "color_scheme": "dark"}, PHOTOS[2:], "grass"),
-    Picture("page-phone.png", PHONE, PHOTOS[1:], "people"),
+    Picture("page-phone.png", PHONE, PHOTOS[1:], "men"),
 ]
 
 
