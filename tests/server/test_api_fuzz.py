@@ -21,9 +21,7 @@ from services import RunningService, running_service
 AT_ONCE = 4  # clients
 KEY = "a-key-for-the-fuzz"
 LONGEST = 60.0  # seconds for an answer; more is a hang
-# MB that memory may differ after thousands of photos: a batch of several, met late, takes 50 at 288
-# pixels, and one photo kept of each upload would be 1 MB of pixels
-GROWTH = 80.0
+GROWTH = 48.0  # MB that memory may differ after thousands of photos, none of which is kept
 
 
 @pytest.fixture(scope="module")
