@@ -58,7 +58,7 @@ class CrossEntropy:
     ) -> None:
         self.smoothing = smoothing
         self.teacher = teacher
-        self.distill = distill if teacher else 0.0
+        self.distill = distill
         self.values: dict[str, float] = {}
 
     def loss(self, model: CaptionModel, batch: Batch) -> Tensor:

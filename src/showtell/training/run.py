@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 
 from showtell.data import open_dataset
@@ -26,7 +25,7 @@ from showtell.nets.evidence import speaker
 from showtell.nets.model import CaptionModel, draw_anew
 from showtell.training.batches import CachedFeatures, CaptionBatches, Pixels, step_seed
 from showtell.training.begin import Beginning
-from showtell.training.checkpoint import Checkpoints, Progress, read_tensors, trained_tensors
+from showtell.training.checkpoint import Checkpoints, Progress, trained_tensors
 from showtell.training.dev_scores import DevScores
 from showtell.training.distributed import Ranks, joined
 from showtell.training.init_from import load_initial
@@ -35,7 +34,7 @@ from showtell.training.loop import InterruptedTrainingError, StageLoop, load_wei
 from showtell.training.memory import keep_large_blocks
 from showtell.training.mixing import open_mix
 from showtell.training.objectives import CrossEntropy, Objective, SelfCritical
-from showtell.training.recipe import Recipe, Stage
+from showtell.training.recipe import Recipe
 from showtell.training.reward import BleuReward, CiderReward, MixedReward, RecallReward, Reward
 from showtell.training.samples import write_said
 from showtell.training.shared_norm import share_batch_norm
@@ -143,7 +142,7 @@ class _Run:
             load_weights(self.model, self.checkpoints.tensors("last", "model"))
         elif number and self.checkpoints.has(stage.begin_with):
             load_weights(self.model, self._weights(stage.begin_with))
-        objective = self._objective(stage, self._teacher(number, resumed))
+        objective = self._objective(number, resumed)
         if stage.restart and not resumed:
             torch.manual_seed(step_seed(self.recipe.seed, number))
             draw_anew(self.model)
@@ -158,17 +157,14 @@ class _Run:
             loop.restore()
         return loop.run(progress)
 
-    def _teacher(self, number: int, resumed: bool) -> Decoder | None:
-        """Return the decoder as the stage found it, frozen, if the stage learns from it."""
-        if not self.recipe.stages[number].distill:
-            return None
-        path = self.output / f"teacher-{number}.safetensors"
+    def _teacher(self, number: int, resumed: bool) -> Decoder:
+        """Return the decoder as the stage found it, frozen, for the stage to learn from."""
         teacher = copy.deepcopy(speaker(self.model.decoder)).requires_grad_(False).eval()
-        if not resumed and self.ranks.first:
-            work = path.with_suffix(".tmp")
-            save_file({k: v.clone() for k, v in trained_tensors(teacher).items()}, work)
-            work.replace(path)
-        load_weights(teacher, self.ranks.by_first(lambda: read_tensors(path)))
+        kept = Checkpoints(self.output / "teacher", self.ranks)
+        if resumed:
+            load_weights(teacher, kept.tensors("last", "model"))
+        else:
+            kept.save("last", str(number), Progress(number), model=trained_tensors(teacher))
         return teacher
 
     def _weights(self, name: str) -> dict[str, Tensor]:
@@ -182,8 +178,10 @@ class _Run:
             weights |= average
         return weights
 
-    def _objective(self, stage: Stage, teacher: Decoder | None) -> Objective:
+    def _objective(self, number: int, resumed: bool) -> Objective:
+        stage = self.recipe.stages[number]
         if stage.objective == "cross_entropy":
+            teacher = self._teacher(number, resumed) if stage.distill else None
             return CrossEntropy(stage.label_smoothing, teacher, stage.distill)
         if stage.objective == "words":
             return WordPresence(word_shares(self.train_photos, self.vocabulary))
