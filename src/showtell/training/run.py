@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,8 @@ class _Run:
         )
         self.recipe = recipe = begun.recipe
         self.vocabulary, self.encoder, self.resumed = begun.vocabulary, begun.encoder, begun.resumed
+        again = any(stage.restart and stage.objective == "words" for stage in recipe.stages)
+        self.untrained = copy.deepcopy(self.encoder.state_dict()) if again else {}
         torch.manual_seed(recipe.seed)  # however the run began, new weights are drawn alike
         self.model = CaptionModel(
             self.encoder, recipe.decoder, len(self.vocabulary), word_head=recipe.learns_words
@@ -106,6 +109,9 @@ class _Run:
             load_initial(output, self.model)
         if ranks.count > 1:
             share_batch_norm(self.encoder)
+        for number, stage in enumerate(recipe.stages):
+            if stage.image_size:
+                self.encoder.look((stage.image_size,) * 2, f"stages.{number}.image_size")
         self.model.to(self.device)
         self.model.encoder.to(memory_format=torch.channels_last)
         if recipe.compile:
@@ -143,11 +149,9 @@ class _Run:
         elif number and self.checkpoints.has(stage.begin_with):
             load_weights(self.model, self._weights(stage.begin_with))
         objective = self._objective(number, resumed)
-        if stage.restart and not resumed:
+        if stage.restart and stage.objective != "words" and not resumed:
             torch.manual_seed(step_seed(self.recipe.seed, number))
             draw_anew(self.model)
-        if isinstance(objective, WordPresence) and not resumed:
-            objective.start(self.model)
         loop = StageLoop(
             self.recipe, stage, number, self.model, objective, self.batches,
             self._source(number), self.checkpoints, self.log, self._score, self.device, self.stop,
@@ -155,6 +159,11 @@ class _Run:
         )  # fmt: skip
         if resumed:
             loop.restore()
+        elif isinstance(objective, WordPresence):
+            if stage.restart:
+                self.encoder.load_state_dict(self.untrained)
+            objective.start(self.model)
+            loop.set_out()
         return loop.run(progress)
 
     def _teacher(self, number: int, resumed: bool) -> Decoder:
@@ -184,7 +193,8 @@ class _Run:
             teacher = self._teacher(number, resumed) if stage.distill else None
             return CrossEntropy(stage.label_smoothing, teacher, stage.distill)
         if stage.objective == "words":
-            return WordPresence(word_shares(self.train_photos, self.vocabulary))
+            shares = word_shares(self.train_photos, self.vocabulary)
+            return WordPresence(shares, mixup=stage.mixup)
         references = [
             [[*self.vocabulary.encode(text), END] for text in photo.captions]
             for photo in self.train_photos
@@ -205,9 +215,10 @@ class _Run:
         stage = self.recipe.stages[number]
         if stage.train_encoder != "none":
             self.dev_features = None
-            return Pixels(
-                self.train_photos, self.encoder.spec.preprocessing, stage.crop, stage.color
-            )
+            photos = self.encoder.spec.preprocessing
+            if stage.image_size:
+                photos = replace(photos, height=stage.image_size, width=stage.image_size)
+            return Pixels(self.train_photos, photos, stage.crop, stage.color)
         tuned = any(before.train_encoder != "none" for before in self.recipe.stages[:number])
         self.dev_features = self._features(self.dev_photos, "plain", tuned)
         views = self.recipe.views
