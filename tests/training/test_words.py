@@ -22,7 +22,7 @@ from showtell.training.checkpoint import Checkpoints, trained_tensors
 from showtell.training.recipe import Recipe, Stage, recipe_from_dict
 from showtell.training.run import train as train_here
 from showtell.training.trained import open_run
-from showtell.training.words import Blend, WordPresence, word_head, word_precision, word_shares
+from showtell.training.words import WordPresence, word_head, word_precision, word_shares
 from showtell.vocabulary import Vocabulary
 
 WORDS_THEN_CAPTIONS = [
@@ -86,55 +86,14 @@ def test_the_head_begins_with_how_frequent_words_are_and_the_loss_falls() -> Non
     assert loss.item() < 0.8  # the third word stays a coin
 
 
-def test_photos_are_blended_in_pairs_and_their_words_by_the_same_shares() -> None:
-    torch.manual_seed(0)
-    blend = Blend.draw(200, 0.4)
-    assert blend.share.max() <= 0.5  # a photo is itself, for the most part
-    assert 0.1 < blend.share.mean() < 0.25
-    assert sorted(blend.partners.tolist()) == list(range(200))
-    pixels, shares = torch.rand(200, 3, 4, 4), torch.rand(200, 7)
-    for rows in (pixels, shares):
-        for i in (0, 7, 199):
-            share, partner = blend.share[i], rows[blend.partners[i]]
-            torch.testing.assert_close(blend.of(rows)[i], (1 - share) * rows[i] + share * partner)
-
-
-def test_the_loss_of_a_blend_is_that_of_the_blended_photo_and_words() -> None:
-    shares = np.eye(4, 9, 5, dtype=np.float32)  # each photo has one word of its own
-    seen: list[torch.Tensor] = []
-
-    def encoder(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        seen.append(pixels)
-        return {"pooled": pixels.mean((2, 3))}
-
-    head = WordHead(4, 9)
-    model = SimpleNamespace(word_head=head, encoder=encoder)
-    torch.nn.init.normal_(head.present.weight)
-    pixels = torch.eye(4)[:, :, None, None].expand(4, 4, 2, 2)
-    batch = collate({"pixels": pixels}, [[4], [4], [5], [5]])
-    batch = type(batch)(batch.features, batch.inputs, batch.targets, batch.packing, (0, 1, 2, 3))
-    torch.manual_seed(3)
-    loss = WordPresence(shares, dropout=0, mixup=0.4).loss(model, batch)
-    [blended] = seen
-    assert not torch.equal(blended, pixels)
-    logits = head({"pooled": blended.mean((2, 3))})
-    wanted = torch.nn.functional.pad(blended.mean((2, 3)), (1, 0))  # words as photos are blended
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
-    torch.testing.assert_close(loss, expected / 4)
-    torch.testing.assert_close(batch.features["pixels"], pixels)  # other objectives see it whole
-
-
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        ({"objective": "words", "mixup": 0.4}, "stages.0.mixup: blends the photos of a stage that"),
-        ({"train_encoder": "all", "mixup": 0.4}, "stages.0.mixup: blends the photos of a stage"),
-        ({"objective": "words", "restart": True}, "stages.0.restart: words has only an encoder"),
         ({"image_size": 64}, "stages.0.image_size: is for a stage that trains the encoder"),
         ({"train_encoder": "all", "image_size": -1}, "image_size: must not be negative"),
     ],
 )
-def test_keys_of_stages_that_see_photos_are_refused_elsewhere(
+def test_a_size_of_photos_is_refused_where_no_encoder_is_trained(
     stage: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(RecipeError, match=re.escape(message)):
@@ -217,39 +176,3 @@ def test_a_run_learns_words_then_captions_and_goes_on_after_a_kill(
     train(tmp_path / "two", recipe=recipe, step=6)
     assert train(tmp_path / "two", recipe=recipe, resume=True).code == 0
     assert_same_run(tmp_path / "one", tmp_path / "two")
-
-
-def test_two_trainings_of_the_encoder_become_the_mean_of_both(
-    train: Training, tmp_path: Path
-) -> None:
-    words = {**WORDS_THEN_CAPTIONS[0], "epochs": 1}
-    again = {**words, "crop": 0.9, "restart": True, "average": 0.9}
-
-    def kept(name: str, first: dict[str, Any], second: dict[str, Any], **when: Any) -> Checkpoints:
-        recipe = {**TINY, "stages": [first, second]}
-        done = train(tmp_path / name, recipe=recipe, **when)
-        assert (done.code == 0) is not bool(when), done.stderr
-        if when:
-            assert train(tmp_path / name, recipe=recipe, resume=True).code == 0
-        return Checkpoints(tmp_path / name)
-
-    both = kept("both", words, {**again, "interpolation": 0.5})
-    alone = kept("alone", words, again)
-    other = kept("other", {**words, "encoder_learning_rate": 0.02}, again)
-    second = alone.tensors("last", "average")
-    for name, weight in other.tensors("last", "average").items():
-        assert torch.equal(weight, second[name]), name  # whatever the first training was
-    first = both.tensors("last", "beginning")
-    assert train(tmp_path / "first", recipe={**TINY, "stages": [words]}).code == 0
-    for name, weight in Checkpoints(tmp_path / "first").tensors("best", "model").items():
-        if name in first:
-            assert torch.equal(weight, first[name]), name
-    mean = both.tensors("last", "kept")
-    assert {"encoder.network.conv_stem.weight", "head.present.weight"} <= set(mean)
-    for name, weight in mean.items():
-        torch.testing.assert_close(weight, (first[name] + second[name]) / 2, msg=name)
-    assert not torch.equal(first["head.present.weight"], second["head.present.weight"])
-    killed = kept("killed", words, {**again, "interpolation": 0.5}, step=6)
-    for name, weight in killed.tensors("last", "kept").items():
-        assert torch.equal(weight, mean[name]), name
-    assert log_of(tmp_path / "both") == log_of(tmp_path / "killed")

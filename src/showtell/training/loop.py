@@ -58,9 +58,7 @@ class Average:
 
     A moving average of trained weights (Polyak and Juditsky, 1992), slower once it has run; of the
     way from where the stage began to that average, the share `interpolation` is gone (Wortsman et
-    al., Robust Fine-Tuning of Zero-Shot Models, 2022). Of a stage that starts anew from the weights
-    that the run began with, a share of 0.5 makes the mean of two trainings (Wortsman et al., Model
-    Soups, 2022).
+    al., Robust Fine-Tuning of Zero-Shot Models, 2022).
     """
 
     def __init__(self, model: nn.Module, decay: float, interpolation: float = 1.0) -> None:
@@ -72,11 +70,6 @@ class Average:
         began = self.weights if interpolation < 1 else {}
         self.beginning = {name: weight.clone() for name, weight in began.items()}
         self.steps = 0
-
-    def set_out(self, model: nn.Module) -> None:
-        """Begin to average from the present weights; the stage's beginning stays what it was."""
-        parameters = dict(model.named_parameters())
-        self.weights = {name: parameters[name].detach().clone() for name in self.weights}
 
     def update(self, model: nn.Module) -> None:
         """Take the present weights into the average."""
@@ -195,11 +188,6 @@ class StageLoop:
             }
             for (encoder, decays, alone), members in groups.items()
         ]
-
-    def set_out(self) -> None:
-        """Have the average begin with the present weights, other ones than the stage found."""
-        if self.average:
-            self.average.set_out(self.model)
 
     def restore(self) -> None:
         """Go back to the last checkpoint of this stage: weights, optimizer and average."""

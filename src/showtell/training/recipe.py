@@ -38,8 +38,7 @@ class Stage:
     warmup: float = 0.02  # share of the stage's steps
     label_smoothing: float = 0.1
     distill: float = 0.0  # share that is learned from the decoder as the stage found it
-    restart: bool = False  # a new decoder, to be taught by the one found: see distill; words: the
-    # encoder once more from the weights that the run began with: see interpolation
+    restart: bool = False  # draw the decoder anew, to be taught by the one found: see distill
     weight_decay: float = 0.01
     second_moment: float = 0.98  # Adam's decay of squared gradients (beta 2)
     clip: float = 1.0  # largest norm of the gradient
@@ -47,7 +46,6 @@ class Stage:
     crop: float = 1.0  # with the encoder: smallest share of the photo's area that a crop keeps
     flip: bool = True  # with the encoder: mirror half of the photos
     color: float = 0.0  # with the encoder: most that brightness, contrast and colour change by
-    mixup: float = 0.0  # words: photos are blended in pairs by shares of Beta(mixup, mixup)
     average: float = 0.0  # decay of the moving average of weights; 0: none
     interpolation: float = 1.0  # weights kept: this share of the way from the stage's beginning
     samples: int = 5  # self-critical: captions sampled for each photo
@@ -73,7 +71,7 @@ class Stage:
         _check(0 <= self.color < 1, "color", "must be from 0 to below 1")
         _check(self.samples >= 2, "samples", "must be at least 2: each is judged by the others")
         _check(self.temperature > 0, "temperature", "must be above 0")
-        for name in ("mixup", "cross_entropy", "bleu", "recall"):
+        for name in ("cross_entropy", "bleu", "recall"):
             _check(getattr(self, name) >= 0, name, "must not be negative")
         _check(0 <= self.average < 1, "average", "must be from 0 to below 1")
         _check(0 < self.interpolation <= 1, "interpolation", "must be above 0, at most 1")
@@ -112,15 +110,6 @@ class Recipe:
     def __post_init__(self) -> None:
         _check(bool(self.stages), "stages", "must hold at least one stage")
         for number, stage in enumerate(self.stages):
-            of_pixels = stage.objective == "words" and stage.train_encoder != "none"
-            _check(
-                not stage.mixup or of_pixels, f"stages.{number}.mixup",
-                "blends the photos of a stage that trains the encoder on words; this one does not",
-            )  # fmt: skip
-            _check(
-                not stage.restart or of_pixels or stage.objective != "words",
-                f"stages.{number}.restart", "words has only an encoder that it trains start anew",
-            )  # fmt: skip
             _check(
                 not stage.image_size or stage.train_encoder != "none",
                 f"stages.{number}.image_size", "is for a stage that trains the encoder",

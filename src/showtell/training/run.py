@@ -99,8 +99,6 @@ class _Run:
         )
         self.recipe = recipe = begun.recipe
         self.vocabulary, self.encoder, self.resumed = begun.vocabulary, begun.encoder, begun.resumed
-        again = any(stage.restart and stage.objective == "words" for stage in recipe.stages)
-        self.untrained = copy.deepcopy(self.encoder.state_dict()) if again else {}
         torch.manual_seed(recipe.seed)  # however the run began, new weights are drawn alike
         self.model = CaptionModel(
             self.encoder, recipe.decoder, len(self.vocabulary), word_head=recipe.learns_words
@@ -149,9 +147,11 @@ class _Run:
         elif number and self.checkpoints.has(stage.begin_with):
             load_weights(self.model, self._weights(stage.begin_with))
         objective = self._objective(number, resumed)
-        if stage.restart and stage.objective != "words" and not resumed:
+        if stage.restart and not resumed:
             torch.manual_seed(step_seed(self.recipe.seed, number))
             draw_anew(self.model)
+        if isinstance(objective, WordPresence) and not resumed:
+            objective.start(self.model)
         loop = StageLoop(
             self.recipe, stage, number, self.model, objective, self.batches,
             self._source(number), self.checkpoints, self.log, self._score, self.device, self.stop,
@@ -159,11 +159,6 @@ class _Run:
         )  # fmt: skip
         if resumed:
             loop.restore()
-        elif isinstance(objective, WordPresence):
-            if stage.restart:
-                self.encoder.load_state_dict(self.untrained)
-            objective.start(self.model)
-            loop.set_out()
         return loop.run(progress)
 
     def _teacher(self, number: int, resumed: bool) -> Decoder:
@@ -193,8 +188,7 @@ class _Run:
             teacher = self._teacher(number, resumed) if stage.distill else None
             return CrossEntropy(stage.label_smoothing, teacher, stage.distill)
         if stage.objective == "words":
-            shares = word_shares(self.train_photos, self.vocabulary)
-            return WordPresence(shares, mixup=stage.mixup)
+            return WordPresence(word_shares(self.train_photos, self.vocabulary))
         references = [
             [[*self.vocabulary.encode(text), END] for text in photo.captions]
             for photo in self.train_photos

@@ -10,7 +10,6 @@ too, where its recipe gives `decoder.evidence` a weight.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,17 +42,12 @@ class WordPresence:
     """Cross-entropy between the share of captions with each word and a photo's prediction.
 
     `shares` [photos, words] are of the training split, by photo number. The sum over words, in
-    nats a photo. With `mixup` each photo of a batch is blended with another, and its words with
-    that one's (Zhang et al., mixup: Beyond Empirical Risk Minimization, 2018): what is blended
-    anew each time is not learned by heart.
+    nats a photo.
     """
 
-    def __init__(
-        self, shares: NDArray[np.float32], dropout: float = 0.3, mixup: float = 0.0
-    ) -> None:
+    def __init__(self, shares: NDArray[np.float32], dropout: float = 0.3) -> None:
         self.shares = shares
         self.dropout = dropout
-        self.mixup = mixup
         self.values: dict[str, float] = {}
 
     def start(self, model: CaptionModel) -> None:
@@ -63,38 +57,13 @@ class WordPresence:
     def loss(self, model: CaptionModel, batch: Batch) -> Tensor:
         """Return the cross-entropy of a batch, a scalar."""
         head = word_head(model)
-        shares = torch.from_numpy(_known(self.shares[list(batch.photos)], head))
-        if self.mixup:
-            blend = Blend.draw(len(shares), self.mixup)
-            pixels = blend.of(batch.features["pixels"])
-            batch = replace(batch, features=batch.features | {"pixels": pixels})
-            shares = blend.of(shares)
         features = features_of(model, batch)
         device = next(iter(features.values())).device
         with torch.autocast(device.type, enabled=False):
             logits = head(features, self.dropout)
-            shares = shares.to(device)
+            shares = torch.from_numpy(_known(self.shares[list(batch.photos)], head)).to(device)
             loss = functional.binary_cross_entropy_with_logits(logits, shares, reduction="sum")
             return loss / len(shares) * (batch.part.of_photos if batch.part else 1.0)
-
-
-@dataclass(frozen=True)
-class Blend:
-    """Pairs of a batch's photos, and how much of each pair is the second: at most a half."""
-
-    partners: Tensor
-    share: Tensor
-
-    @classmethod
-    def draw(cls, photos: int, mixup: float) -> Blend:
-        """Draw partners and shares, of Beta(mixup, mixup), from torch's random numbers."""
-        drawn = torch.distributions.Beta(mixup, mixup).sample((photos,))
-        return cls(torch.randperm(photos), torch.minimum(drawn, 1 - drawn))
-
-    def of(self, rows: Tensor) -> Tensor:
-        """Return rows [photos, ...], each blended with its partner's."""
-        share = self.share.to(rows).view(-1, *[1] * (rows.dim() - 1))
-        return rows.lerp(rows[self.partners.to(rows.device)], share)
 
 
 def word_precision(head: WordHead, scores: Tensor, shares: NDArray[np.float32]) -> float:
