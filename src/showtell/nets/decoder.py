@@ -52,6 +52,11 @@ class DecoderSettings:
         if self.evidence < 0:
             raise RecipeError("decoder.evidence: must not be negative")
 
+    @property
+    def looks_in_regions(self) -> bool:
+        """Whether words are looked for in every region, not in their mean alone."""
+        return self.evidence_from == "regions"
+
 
 class Decoder(nn.Module):
     """What all decoders share: which features they read and the names of their arrays."""
@@ -267,6 +272,6 @@ def build_decoder(settings: DecoderSettings, channels: int, words: int) -> Decod
     members = [kind(settings, channels, words) for _ in range(settings.members)]
     decoder = members[0] if len(members) == 1 else EnsembleDecoder(members)
     if settings.evidence:
-        regions = settings.evidence_from == "regions"
+        regions = settings.looks_in_regions
         return EvidenceDecoder(decoder, channels, words, settings.evidence, regions=regions)
     return decoder

@@ -31,7 +31,7 @@ class CaptionModel(nn.Module):
         self.encoder = encoder
         self.decoder: Decoder = build_decoder(settings, encoder.channels, words)
         alone = word_head and not isinstance(self.decoder, EvidenceDecoder)
-        regions = settings.evidence_from == "regions"
+        regions = settings.looks_in_regions
         self.head = WordHead(encoder.channels, words, regions=regions) if alone else None
 
     @property
