@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +13,10 @@ from training_runs import TINY, Training, assert_same_run, log_of
 from showtell.data.table import CaptionedPhoto
 from showtell.errors import RecipeError, TrainingError
 from showtell.nets.decoder import DecoderSettings
-from showtell.nets.encoder import Encoder
 from showtell.nets.evidence import WordHead
 from showtell.training.batches import collate
 from showtell.training.checkpoint import Checkpoints, trained_tensors
-from showtell.training.recipe import Recipe, Stage, recipe_from_dict
-from showtell.training.run import train as train_here
+from showtell.training.recipe import Recipe, Stage
 from showtell.training.trained import open_run
 from showtell.training.words import WordPresence, word_head, word_precision, word_shares
 from showtell.vocabulary import Vocabulary
@@ -84,49 +80,6 @@ def test_the_head_begins_with_how_frequent_words_are_and_the_loss_falls() -> Non
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.8  # the third word stays a coin
-
-
-@pytest.mark.parametrize(
-    ("stage", "message"),
-    [
-        ({"image_size": 64}, "stages.0.image_size: is for a stage that trains the encoder"),
-        ({"train_encoder": "all", "image_size": -1}, "image_size: must not be negative"),
-    ],
-)
-def test_a_size_of_photos_is_refused_where_no_encoder_is_trained(
-    stage: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(RecipeError, match=re.escape(message)):
-        Recipe(stages=(Stage(epochs=1, **stage),), decoder=DecoderSettings(evidence=0.2))
-
-
-def test_a_stage_may_learn_from_smaller_photos_than_the_model_reads(
-    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes: list[tuple[int, bool]] = []
-    look = Encoder.forward
-
-    def watched(self: Encoder, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        sizes.append((pixels.shape[-1], torch.is_grad_enabled()))
-        return look(self, pixels)
-
-    monkeypatch.setattr(Encoder, "forward", watched)
-    words = {**WORDS_THEN_CAPTIONS[0], "epochs": 1, "image_size": 48}
-    recipe = recipe_from_dict({**TINY, "stages": [words, WORDS_THEN_CAPTIONS[1]]})
-    train_here(recipe, shapes, tmp_path / "run")
-    assert {size for size, learning in sizes if learning} == {48}
-    assert {size for size, learning in sizes if not learning} == {TINY["image_size"]}
-
-
-def test_photos_too_small_for_the_network_are_refused_by_the_stage_s_key(
-    train: Training, tmp_path: Path
-) -> None:
-    words = {**WORDS_THEN_CAPTIONS[0], "image_size": 16}
-    recipe = {**TINY, "encoder": "inception_v3", "image_size": 96, "stages": [words]}
-    done = train(tmp_path / "run", recipe=recipe)
-    assert done.code == 1, done.stderr
-    assert "photos of 16 x 16 pixels" in done.stderr
-    assert "choose another stages.0.image_size" in done.stderr
 
 
 def test_a_model_without_word_head_is_refused() -> None:

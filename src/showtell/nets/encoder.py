@@ -112,27 +112,21 @@ class Encoder(nn.Module):
         self.spec = spec
         self.network = network.eval()
         self.trainable: Trainable = "none"
-        shape = self.look((spec.preprocessing.height, spec.preprocessing.width))
+        size = (spec.preprocessing.height, spec.preprocessing.width)
+        try:
+            with torch.no_grad():
+                found = self._map(torch.zeros(1, 3, *size))
+                shape: tuple[int, ...] = tuple(getattr(found, "shape", ()))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise RecipeError(
+                f"encoder '{spec.network}': cannot read photos of {size[0]} x {size[1]} pixels"
+                f" ({_first_line(error)}): choose another image_size"
+            ) from None
         if len(shape) != 4:
             raise RecipeError(f"encoder '{spec.network}': not a CNN (its features are no map)")
         self.channels: int = shape[1]
         self.grid: tuple[int, int] = (shape[2], shape[3])
         self.set_trainable("none")
-
-    def look(self, size: tuple[int, int], key: str = "image_size") -> tuple[int, ...]:
-        """Return the shape of the map that a photo of `size` (height, width) pixels becomes.
-
-        Raises RecipeError, naming the recipe's `key`, where the network cannot read such photos.
-        """
-        try:
-            with torch.no_grad():
-                found = self._map(torch.zeros(1, 3, *size))
-        except (RuntimeError, AssertionError, ValueError) as error:
-            raise RecipeError(
-                f"encoder '{self.spec.network}': cannot read photos of {size[0]} x {size[1]} pixels"
-                f" ({_first_line(error)}): choose another {key}"
-            ) from None
-        return tuple(getattr(found, "shape", ()))
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """Return `regions` [batch, regions, channels] by rows, and `pooled` [batch, channels]."""

@@ -42,7 +42,6 @@ class Stage:
     weight_decay: float = 0.01
     second_moment: float = 0.98  # Adam's decay of squared gradients (beta 2)
     clip: float = 1.0  # largest norm of the gradient
-    image_size: int = 0  # with the encoder: pixels that it learns from; 0: the recipe's
     crop: float = 1.0  # with the encoder: smallest share of the photo's area that a crop keeps
     flip: bool = True  # with the encoder: mirror half of the photos
     color: float = 0.0  # with the encoder: most that brightness, contrast and colour change by
@@ -66,7 +65,6 @@ class Stage:
         _check(self.weight_decay >= 0, "weight_decay", "must not be negative")
         _check(0 < self.second_moment < 1, "second_moment", "must be between 0 and 1")
         _check(self.clip > 0, "clip", "must be above 0")
-        _check(self.image_size >= 0, "image_size", "must not be negative")
         _check(0 < self.crop <= 1, "crop", "must be above 0, at most 1")
         _check(0 <= self.color < 1, "color", "must be from 0 to below 1")
         _check(self.samples >= 2, "samples", "must be at least 2: each is judged by the others")
@@ -110,10 +108,6 @@ class Recipe:
     def __post_init__(self) -> None:
         _check(bool(self.stages), "stages", "must hold at least one stage")
         for number, stage in enumerate(self.stages):
-            _check(
-                not stage.image_size or stage.train_encoder != "none",
-                f"stages.{number}.image_size", "is for a stage that trains the encoder",
-            )  # fmt: skip
             heard = stage.train_encoder != "none" or self.decoder.evidence or self.init_from
             _check(
                 stage.objective != "words" or bool(heard), f"stages.{number}.objective",

@@ -6,7 +6,6 @@ import copy
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +106,6 @@ class _Run:
             load_initial(output, self.model)
         if ranks.count > 1:
             share_batch_norm(self.encoder)
-        for number, stage in enumerate(recipe.stages):
-            if stage.image_size:
-                self.encoder.look((stage.image_size,) * 2, f"stages.{number}.image_size")
         self.model.to(self.device)
         self.model.encoder.to(memory_format=torch.channels_last)
         if recipe.compile:
@@ -209,10 +205,9 @@ class _Run:
         stage = self.recipe.stages[number]
         if stage.train_encoder != "none":
             self.dev_features = None
-            photos = self.encoder.spec.preprocessing
-            if stage.image_size:
-                photos = replace(photos, height=stage.image_size, width=stage.image_size)
-            return Pixels(self.train_photos, photos, stage.crop, stage.color)
+            return Pixels(
+                self.train_photos, self.encoder.spec.preprocessing, stage.crop, stage.color
+            )
         tuned = any(before.train_encoder != "none" for before in self.recipe.stages[:number])
         self.dev_features = self._features(self.dev_photos, "plain", tuned)
         views = self.recipe.views
