@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT, AxeResults
 from driving import Answers, caption, choose, done, photo, text_of, working
-from playwright.sync_api import FileChooser, Page, expect
+from playwright.sync_api import FileChooser, FilePayload, Page, expect
 
 PHONE: dict[str, Any] = {
     "viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True,
@@ -105,7 +105,7 @@ def test_everything_can_be_done_by_keyboard_alone(page: Page, answers: Answers) 
         raise AssertionError(f"Tab does not reach {name!r}: {seen}")
 
     choosers: list[FileChooser] = []
-    page.on("filechooser", choosers.append)  # from the start: the browser is asked once, in time
+    page.on("filechooser", lambda chooser: choosers.append(chooser))  # from the start on
     go_to("files")
     # The browser lets a key open one for five seconds: where the machine stood still for as long,
     # one presses again.
@@ -117,9 +117,10 @@ def test_everything_can_be_done_by_keyboard_alone(page: Page, answers: Answers) 
         if choosers:
             break
     assert choosers, "Space on the field for photos opens no file chooser"
-    choosers[0].set_files(
-        [{"name": f"{name}.png", "mimeType": "image/png", "buffer": photo()} for name in "12"]
-    )
+    photos: list[FilePayload] = [
+        {"name": f"{name}.png", "mimeType": "image/png", "buffer": photo()} for name in "12"
+    ]
+    choosers[0].set_files(photos)
     dog, cat = (done(page, 2).filter(has_text=f"{name}.png") for name in "12")
     go_to("a, looked all over the photo")
     press("ArrowRight")
