@@ -128,8 +128,8 @@ class Captioner:
         iterator early stops the reading.
 
         `strategy` is `beam` (default), `diverse` beam search, `sample`, or `mbr`: of the ten best
-        of a beam, the one that agrees most with the others (minimum Bayes risk; better captions
-        for two to three times the work). `beam`, `length_penalty`, `max_length` and
+        of a beam, the one that agrees most with the others (minimum Bayes risk), for two to three
+        times the work. `beam`, `length_penalty`, `max_length` and
         `no_repeat_ngram` are the model's own by default; a beam not given is at least as wide as
         `nbest`. `nbest` - 1 alternatives come with each caption. `groups` and `diversity` are for
         `diverse`; `seed`, `temperature` (1 is the model's own distribution, whose tail is junk),
