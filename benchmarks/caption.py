@@ -27,10 +27,10 @@ from PIL import Image
 
 from showtell import Captioner
 from showtell.bundle import load_bundle
-from showtell.decode import beam_search
+from showtell.bundle.onnx_runtime import OnnxModel
+from showtell.bundle.registry import find_bundle
+from showtell.decoding.beam_search import beam_search
 from showtell.image import open_photo, prepare
-from showtell.models import find_bundle
-from showtell.onnx_model import OnnxModel
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGE = (4000, 3000)

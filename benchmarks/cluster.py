@@ -68,7 +68,7 @@ def linked(source: Path, folder: Path, count: int) -> Path:
 def on_ray(folder: Path, output: Path, model: str | None, cores: int) -> Measured:
     """Caption a folder by the job; Ray is started already."""
     from showtell.cluster.job import JobOptions, caption_all
-    from showtell.cluster.ledger import kept_job
+    from showtell.cluster.job_state import kept_job
     from showtell.cluster.output import read_result
     from showtell.cluster.storage import Storage
 
@@ -106,12 +106,12 @@ def stages(source: Path, model: str | None, count: int) -> dict[str, float]:
     import numpy as np
 
     from showtell.bundle import load_bundle
+    from showtell.bundle.onnx_runtime import OnnxModel
+    from showtell.bundle.registry import find_bundle
     from showtell.cluster.output import PartResult, part_bytes
     from showtell.cluster.storage import Storage
-    from showtell.decoding import Decoding
+    from showtell.decoding.options import Decoding
     from showtell.image import open_photo, prepare
-    from showtell.models import find_bundle
-    from showtell.onnx_model import OnnxModel
 
     bundle = load_bundle(find_bundle(model))
     networks, preprocessing = OnnxModel(bundle, threads=1), bundle.manifest.preprocessing

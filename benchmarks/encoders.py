@@ -20,10 +20,10 @@ import numpy as np
 import onnxruntime
 import torch
 
+from showtell.export.onnx_graphs import encoder_graph
 from showtell.nets.decoder import DecoderSettings
 from showtell.nets.encoder import Encoder, build_encoder
 from showtell.nets.model import CaptionModel
-from showtell.onnx_export import encoder_graph
 
 
 def extraction(encoder: Encoder, batch: int) -> Callable[[], Any]:

@@ -21,9 +21,9 @@ from PIL import Image
 
 from showtell import Captioner
 from showtell.bundle import load_bundle
+from showtell.bundle.registry import find_bundle
 from showtell.data import CaptionedPhoto, open_dataset
 from showtell.image import Resize, open_photo
-from showtell.models import find_bundle
 from showtell.scoring.metrics import score_captions
 
 WAYS: tuple[Resize, ...] = ("squash", "crop", "pad")

@@ -24,11 +24,11 @@ from pathlib import Path
 import numpy as np
 
 from showtell import Captioner
-from showtell.photos.catalogue import Catalogue, now
-from showtell.photos.compare import compare
-from showtell.photos.records import spaced
+from showtell.photos.catalogue.database import Catalogue, now
+from showtell.photos.catalogue.records import spaced
+from showtell.photos.catalogue.search import like, search
+from showtell.photos.folder_changes import compare
 from showtell.photos.scan import scan
-from showtell.photos.search import like, search
 
 ROOT = Path(__file__).resolve().parents[1]
 QUERIES = (

@@ -14,7 +14,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from showtell.bundle import load_bundle
-from showtell.models import find_bundle
+from showtell.bundle.registry import find_bundle
 
 
 def main() -> None:

@@ -31,11 +31,11 @@ from pathlib import Path
 import numpy as np
 
 from showtell.data import open_dataset
-from showtell.data.shapes import draw_shapes
-from showtell.data.shards import ShardIndex, open_index
-from showtell.data.shards_stream import ShardStream
-from showtell.data.shards_write import write_shards
-from showtell.data.table import Dataset
+from showtell.data.dataset import Dataset
+from showtell.data.shards.index import ShardIndex, open_index
+from showtell.data.shards.stream import ShardStream
+from showtell.data.shards.write import write_shards
+from showtell.data.synthetic.shapes import draw_shapes
 from showtell.image import Preprocessing, open_photo, prepare
 
 PREPROCESSING = Preprocessing()

@@ -31,13 +31,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from showtell.data import open_dataset
-from showtell.data.features import Features, extract_features
-from showtell.data.table import CaptionedPhoto
+from showtell.data.dataset import CaptionedPhoto
+from showtell.data.feature_cache import Features, extract_features
 from showtell.nets.decoder import AttentionDecoder, DecoderSettings
 from showtell.nets.encoder import build_encoder
 from showtell.nets.model import CaptionModel
 from showtell.training.batches import Batch, CachedFeatures, CaptionBatches, Pixels
-from showtell.training.memory import keep_large_blocks
+from showtell.training.malloc import keep_large_blocks
 from showtell.training.objectives import CrossEntropy
 from showtell.training.recipe import Recipe, Stage
 from showtell.vocabulary import PAD, Vocabulary

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundles import CALIBRATION, GRID, write_bundle
-from odd_photos import corners, encoded, write_broken, write_odd
 from showtell import Caption, Captioner
-from showtell.bundle import BundleError, load_bundle
-from showtell.decode import beam_search
-from showtell.errors import PhotoError
+from showtell.bundle import load_bundle
+from showtell.bundle.onnx_runtime import OnnxModel
+from showtell.decoding.beam_search import beam_search
+from showtell.errors import BundleError, PhotoError
 from showtell.image import open_photo, prepare
-from showtell.onnx_model import OnnxModel
+from support.odd_photos import corners, encoded, write_broken, write_odd
+from support.tiny_bundles import CALIBRATION, GRID, write_bundle
 
 
 @pytest.fixture(scope="module")

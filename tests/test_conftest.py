@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from showtell.folders import cache_dir
+from showtell.files.folders import cache_dir
 
 
 def test_a_connection_that_leaves_this_machine_is_refused() -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from bundles import write_bundle
-from dummy_bundles import write_dummy_bundle
-from showtell import doctor, models
+from showtell import doctor
+from showtell.bundle import registry
 from showtell.cli import main
 from showtell.doctor import CORE, Finding, can_caption, examine
+from support.dummy_bundles import write_dummy_bundle
+from support.tiny_bundles import write_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A shipped model that captions, and a cache of the test's own."""
     folder = tmp_path / "shipped" / "flickr8k"
     write_bundle(folder)
-    for module in (models, doctor):
+    for module in (registry, doctor):
         monkeypatch.setattr(module, "shipped_models_dir", lambda: tmp_path / "shipped")
     monkeypatch.setenv("SHOWTELL_CACHE", str(tmp_path / "cache"))
     return folder

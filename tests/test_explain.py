@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from odd_photos import corners
-from showtell.captions import Caption, Word
+from showtell.caption import Caption, Word
 from showtell.explain import _spread, draw_attention
 from showtell.image import Preprocessing
+from support.odd_photos import corners
 
 
 def one_cell(row: int, column: int, grid: tuple[int, int] = (4, 4)) -> np.ndarray:

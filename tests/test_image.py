@@ -12,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from odd_photos import (
+from showtell import image as image_module
+from showtell.errors import PhotoError
+from showtell.image import Preprocessing, open_photo
+from support.odd_photos import (
     BLUE,
     GREEN,
     RED,
@@ -24,9 +27,6 @@ from odd_photos import (
     write_broken,
     write_odd,
 )  # fmt: skip
-from showtell import image as image_module
-from showtell.errors import PhotoError
-from showtell.image import Preprocessing, open_photo
 
 
 def assert_corners(image: Image.Image, tolerance: int = 0) -> None:

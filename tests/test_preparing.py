@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from odd_photos import BLUE, GREEN, RED, WHITE, corners, encoded
 from showtell.image import Preprocessing, open_photo, prepare
+from support.odd_photos import BLUE, GREEN, RED, WHITE, corners, encoded
 
 
 def test_prepared_pixels_are_scaled_by_mean_and_deviation() -> None:

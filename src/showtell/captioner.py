@@ -17,13 +17,13 @@ import numpy as np
 from PIL import Image
 
 from showtell.bundle import Bundle, load_bundle
-from showtell.captions import Alternative, Caption, Word
-from showtell.confidence import predict
-from showtell.decode import Floats, Hypothesis
-from showtell.decoding import Decoding, Strategy
+from showtell.bundle.onnx_runtime import OnnxModel
+from showtell.caption import Alternative, Caption, Word
+from showtell.decoding.beam_search import Floats, Hypothesis
+from showtell.decoding.confidence import predict
+from showtell.decoding.options import Decoding, Strategy
 from showtell.errors import PhotoError
 from showtell.image import MAX_PIXELS, Photo, name_of, open_photo, prepare
-from showtell.onnx_model import OnnxModel
 from showtell.pipeline import pipeline
 
 __all__ = ["Alternative", "Caption", "Captioner", "Features", "Strategy", "Word"]
@@ -80,7 +80,7 @@ class Captioner:
         more than `max_pixels` is an error.
         Raises BundleError where there is no such model or it is damaged.
         """
-        from showtell.models import find_bundle
+        from showtell.bundle.registry import find_bundle
 
         return cls(load_bundle(find_bundle(model)), threads=threads, max_pixels=max_pixels)
 

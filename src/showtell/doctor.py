@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 from showtell import __version__
+from showtell.bundle.registry import DEFAULT_MODEL, shipped_models_dir
 from showtell.errors import ShowtellError
-from showtell.folders import cache_dir
-from showtell.models import DEFAULT_MODEL, shipped_models_dir
+from showtell.files.folders import cache_dir
 
 State = Literal["ok", "missing", "broken"]
 CORE = ("onnxruntime", "numpy", "pillow", "click", "filelock", "platformdirs", "tqdm")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from showtell.captions import Caption
+from showtell.caption import Caption
 from showtell.image import Preprocessing, seen_box
 
 _PAPER, _INK, _FAINT = (250, 250, 248), (24, 24, 28), (120, 120, 128)

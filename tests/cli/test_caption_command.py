@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from bundles import write_bundle
-from odd_photos import corners, encoded, write_broken, write_odd
+from support.odd_photos import corners, encoded, write_broken, write_odd
+from support.tiny_bundles import write_bundle
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from file_server import FileServer, serve
-from made_archives import make_zip
 from showtell.cli import main
-from showtell.data import sources
-from showtell.data.sources import Archive, Source
+from showtell.data.download import sources
+from showtell.data.download.sources import Archive, Source
+from support.archive_files import make_zip
+from support.file_server import FileServer, serve
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from showtell.cli import main
-from showtell.data.shapes import draw_shapes
+from showtell.data.synthetic.shapes import draw_shapes
 
 
 @pytest.fixture(scope="module")

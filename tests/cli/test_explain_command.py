@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bundles import write_bundle
-from odd_photos import corners, with_orientation
+from support.odd_photos import corners, with_orientation
+from support.tiny_bundles import write_bundle
 
 
 def explain(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from dummy_bundles import bundle_files, write_dummy_bundle
-from file_server import serve
-from showtell import models
+from showtell.bundle import registry
 from showtell.cli import main
-from test_archives import make_zip
+from support.archive_files import make_zip
+from support.dummy_bundles import bundle_files, write_dummy_bundle
+from support.file_server import serve
 
 
 @dataclass
@@ -32,7 +32,7 @@ Run = Callable[..., Said]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run the command with one shipped and one pulled model about."""
     monkeypatch.setenv("SHOWTELL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(models, "shipped_models_dir", lambda: tmp_path / "shipped")
+    monkeypatch.setattr(registry, "shipped_models_dir", lambda: tmp_path / "shipped")
     write_dummy_bundle(tmp_path / "shipped" / "flickr8k", "flickr8k")
     write_dummy_bundle(tmp_path / "cache" / "models" / "birds", "birds")
 
@@ -77,7 +77,7 @@ def test_damaged_model_is_listed_as_damaged(run: Run, tmp_path: Path) -> None:
 def test_list_of_nothing_says_how_to_get_something(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(models, "shipped_models_dir", lambda: tmp_path / "no")
+    monkeypatch.setattr(registry, "shipped_models_dir", lambda: tmp_path / "no")
     monkeypatch.setenv("SHOWTELL_CACHE", str(tmp_path / "none"))
     assert run() == Said(0, "", "no models here: showtell models pull URL|hf:owner/repo\n")
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from bundles import write_bundle
-from odd_photos import corners, encoded
 from showtell.cli.photos import photos
-from showtell.photos.catalogue import Catalogue
-from showtell.photos.xmp import put_words
+from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.metadata.xmp import put_words
+from support.odd_photos import corners, encoded
+from support.tiny_bundles import write_bundle
 
 COMMANDS = ("scan", "search", "write", "undo", "edit", "export", "import")
 

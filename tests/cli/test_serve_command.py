@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from bundles import write_bundle
 from showtell.bundle import ENCODER
 from showtell.cli.serve import serve
 from showtell.server.settings import ServerSettings
+from support.tiny_bundles import write_bundle
 
 
 def run(*options: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:

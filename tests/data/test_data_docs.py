@@ -10,19 +10,19 @@ from pathlib import Path
 
 import click
 import pytest
-from made_downloads import (
+
+from showtell.cli import main, showtell
+from showtell.data.download import sources
+from showtell.data.readers.registry import LAYOUTS
+from support.archive_files import make_tar, make_zip
+from support.dataset_downloads import (
     coco_files,
     flickr8k_files,
     flickr30k_photos,
     karpathy_files,
     pointed_at,
 )
-
-from file_server import serve
-from made_archives import make_tar, make_zip
-from showtell.cli import main, showtell
-from showtell.data import sources
-from showtell.data.readers import LAYOUTS
+from support.file_server import serve
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "data.md").read_text("utf-8")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from showtell.decode import beam_search
+from showtell.decoding.beam_search import beam_search
 from showtell.errors import RecipeError
 from showtell.nets.decoder import DECODERS, Decoder, DecoderSettings, build_decoder
 from showtell.nets.model import TorchDecoder

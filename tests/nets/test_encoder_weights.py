@@ -302,7 +302,7 @@ def test_an_unreachable_hub_names_the_way_out(name: str, monkeypatch: pytest.Mon
 
 
 def test_an_unreachable_hub_is_one_line_on_the_command_line(tmp_path: Path) -> None:
-    from showtell.data.shapes import draw_shapes
+    from showtell.data.synthetic.shapes import draw_shapes
 
     draw_shapes(tmp_path / "shapes", 3, size=32)
     run = subprocess.run(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from showtell.decode import beam_search
+from showtell.decoding.beam_search import beam_search
 from showtell.errors import RecipeError
 from showtell.nets.decoder import DecoderSettings, build_decoder
 from showtell.nets.ensemble import EnsembleDecoder

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from keras_networks import APPLICATIONS, Application, save_legacy
 from numpy.typing import NDArray
 
 from showtell.image import open_photo, prepare
 from showtell.nets.encoder import Encoder, build_encoder, encoder_from_spec, keras_spec
 from showtell.nets.keras_weights import read_keras_weights
+from support.keras_networks import APPLICATIONS, Application, save_legacy
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras")
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import timm
 import torch
-from keras_networks import keras, save_legacy
 
 from showtell.errors import RecipeError, ShowtellError, TrainingError
 from showtell.nets.encoder import build_encoder
 from showtell.nets.keras_weights import NETWORKS, read_keras_weights
+from support.keras_networks import keras, save_legacy
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras")
 

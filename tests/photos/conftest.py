@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bundles import CALIBRATION, write_bundle
 from showtell import Captioner
-from showtell.photos.catalogue import Catalogue
+from showtell.photos.catalogue.database import Catalogue
+from support.tiny_bundles import CALIBRATION, write_bundle
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
-from photo_library import library, photo, record_of, scanned
 
 from showtell import Captioner
 from showtell.data import open_dataset
 from showtell.errors import CatalogueError, PhotoError
 from showtell.photos import corrections
-from showtell.photos.catalogue import Catalogue
-from showtell.photos.search import records, search
+from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.search import records, search
+from support.photo_library import library, photo, record_of, scanned
 
 
 def exported(catalogue: Catalogue, path: Path) -> Path:

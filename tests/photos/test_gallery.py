@@ -7,13 +7,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from photo_library import library, photo, scanned
-
 from showtell import Captioner
-from showtell.photos.catalogue import Catalogue
+from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.search import search
 from showtell.photos.corrections import edit
 from showtell.photos.gallery import gallery
-from showtell.photos.search import search
+from support.photo_library import library, photo, scanned
 
 EVIL = "\"><script>alert(1)</script><img src=x onerror=alert(2)> &amp; '--"
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_evaluations import make_captions, make_evaluation, make_references
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 
@@ -19,6 +18,7 @@ from showtell.scoring.compare import Interval, compare
 from showtell.scoring.evaluation import Evaluation, write_whole
 from showtell.scoring.report import write_report
 from showtell.scoring.tokenized import NO_JAVA_SCORER
+from support.evaluations import make_captions, make_evaluation, make_references
 
 REFERENCES = make_references(120)
 WORSE = make_evaluation(make_captions(REFERENCES, 0.3), REFERENCES, model="worse")

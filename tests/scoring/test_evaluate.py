@@ -7,18 +7,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from made_evaluations import draw_photo
 
-from bundles import write_bundle
 from showtell.bundle import Bundle, Manifest
 from showtell.captioner import Caption, Captioner
 from showtell.cli import main
 from showtell.data import CaptionedPhoto, Dataset, open_dataset
-from showtell.data.seen import pack_names
+from showtell.data.overlap import pack_names
 from showtell.errors import BundleError, DatasetError
 from showtell.scoring import ScoringError
 from showtell.scoring.evaluate import evaluate, seen_photos
 from showtell.scoring.evaluation import read_evaluation
+from support.evaluations import draw_photo
+from support.tiny_bundles import write_bundle
 
 pytestmark = pytest.mark.usefixtures("no_java")  # what needs it is tested in test_metrics
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bundles import write_bundle
 from showtell.cli import main
-from showtell.data.shapes import draw_shapes
+from showtell.data.synthetic.shapes import draw_shapes
+from support.tiny_bundles import write_bundle
 
 
 def run(*arguments: object) -> int:

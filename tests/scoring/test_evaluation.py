@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
-from made_evaluations import make_captions, make_evaluation, make_references
 
 from showtell.scoring import ScoringError
 from showtell.scoring.evaluation import Evaluation, FailedPhoto, read_evaluation, write_whole
+from support.evaluations import make_captions, make_evaluation, make_references
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocoevalcap import eval as coco_eval
-from stumbling_captions import REFERENCES, SAID
 
 from showtell.data import open_dataset
 from showtell.errors import MissingExtraError
 from showtell.scoring import ScoringError
 from showtell.scoring.metrics import Scores, cider, score_captions, summarise
 from showtell.vocabulary import Vocabulary
+from support.stumbling_captions import REFERENCES, SAID
 
 KEYS = {
     "Bleu_1": "bleu_1",

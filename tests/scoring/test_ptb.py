@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
-from stumbling_captions import REFERENCES, SAID
 
 from showtell.scoring import ScoringError
 from showtell.scoring.ptb import one_line, ptb_tokenize
+from support.stumbling_captions import REFERENCES, SAID
 
 CAPTIONS = [*SAID, *(reference for own in REFERENCES for reference in own), "", " ", "a dog"]
 

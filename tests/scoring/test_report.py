@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made_evaluations import draw_photo, make_captions, make_evaluation, make_references
 from PIL import Image
 
 from showtell.scoring.evaluation import read_evaluation, write_whole
 from showtell.scoring.report import report_html, write_report
+from support.evaluations import draw_photo, make_captions, make_evaluation, make_references
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)"> & "quotes" <!--'
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from services import RunningService, running_service
 
-from bundles import CALIBRATION, write_bundle
+from support.running_service import RunningService, running_service
+from support.tiny_bundles import CALIBRATION, write_bundle
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from damaged_photos import damaged_photo
-from process_memory import memory_of
-from services import RunningService, running_service
+
+from support.damaged_photos import damaged_photo
+from support.process_memory import memory_of
+from support.running_service import RunningService, running_service
 
 AT_ONCE = 4  # clients
 KEY = "a-key-for-the-fuzz"

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from services import RunningService, examples, processes_of, running_service
+
+from support.running_service import RunningService, examples, processes_of, running_service
 
 PHOTO = examples()[0].read_bytes()
 

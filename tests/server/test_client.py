@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scripted_server import CAPTION, Answer, scripted
-from services import RunningService, running_service
 
 from showtell import Captioner
-from showtell.client import Client, PhotoRefusedError, ServiceError
+from showtell.client.client import Client, PhotoRefusedError, ServiceError
 from showtell.errors import PhotoError
+from support.running_service import RunningService, running_service
+from support.scripted_server import CAPTION, Answer, scripted
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 HORSES = EXAMPLES / "horses.jpg"
@@ -40,7 +40,7 @@ def captioner() -> Captioner:
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What the client waited, without the wait."""
     waits: list[float] = []
-    monkeypatch.setattr("showtell.client.time.sleep", waits.append)
+    monkeypatch.setattr("showtell.client.client.time.sleep", waits.append)
     return waits
 
 
@@ -285,12 +285,12 @@ def test_what_is_no_address_is_refused(url: str) -> None:
 
 
 def test_light_install_says_which_extra_the_client_needs() -> None:
-    script = "import sys; sys.modules['httpx'] = None; import showtell.client"
+    script = "import sys; sys.modules['httpx'] = None; import showtell.client.client"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert 'pip install "showtell[serve]"' in done.stderr.splitlines()[-1]
 
 
 def test_client_loads_neither_the_model_nor_its_runtime() -> None:
-    script = "import sys, showtell.client; print('onnxruntime' in sys.modules)"
+    script = "import sys, showtell.client.client; print('onnxruntime' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("False\n", "")

@@ -14,9 +14,9 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from services import RunningService
 
 from showtell.cli.serve import serve
+from support.running_service import RunningService
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

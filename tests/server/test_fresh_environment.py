@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "horses.jpg"
 ASK = """
 import importlib.util, json, sys
-from showtell.client import Client
+from showtell.client.client import Client
 with Client(sys.argv[1]) as client:
     print(json.dumps({
         "text": client.caption(sys.argv[2]).text, "ready": client.ready(),

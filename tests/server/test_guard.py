@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
-from services import RunningService, examples, running_service
 
 from showtell.server.guard import HEADERS, RateLimit
 from showtell.server.problems import ProblemError
+from support.running_service import RunningService, examples, running_service
 
 PHOTO = examples()[0].read_bytes()
 

@@ -20,9 +20,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from damaged_photos import EXAMPLES, damaged_photo
-from process_memory import memory_of
-from services import RunningService
+
+from support.damaged_photos import EXAMPLES, damaged_photo
+from support.process_memory import memory_of
+from support.running_service import RunningService
 
 SECONDS = float(os.environ.get("SHOWTELL_LOAD_SECONDS", "3600"))
 OUTPUT = os.environ.get("SHOWTELL_LOAD_OUTPUT")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from showtell.server.batching import Answer, Job, PhotoQueue, QueueFullError, Request
+from showtell.server.photo_queue import Answer, Job, PhotoQueue, QueueFullError, Request
 
 
 def request(*photos: str, **options: Any) -> Request:

@@ -6,7 +6,8 @@ import sys
 
 import httpx
 import pytest
-from services import RunningService, examples
+
+from support.running_service import RunningService, examples
 
 
 def test_a_raw_photo_gets_the_caption_that_the_command_line_prints(service: RunningService) -> None:

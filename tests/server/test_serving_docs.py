@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 import httpx
 import pytest
-from services import RunningService
 
 from showtell.cli.serve import serve
+from support.running_service import RunningService
 from test_docs import Block, blocks_of
 
 ROOT = Path(__file__).resolve().parents[2]

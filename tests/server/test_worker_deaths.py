@@ -12,8 +12,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from deadly_photos import CRASH, HANG, MEMORY, NONSENSE, deadly
-from services import RunningService, examples, processes_of, running_service
+
+from support.deadly_photos import CRASH, HANG, MEMORY, NONSENSE, deadly
+from support.running_service import RunningService, examples, processes_of, running_service
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from training_runs import Commands, Training
 
-from showtell.data.shapes import draw_shapes
+from showtell.data.synthetic.shapes import draw_shapes
+from support.training_runs import Commands, Training
 
 
 @pytest.fixture(scope="session")

@@ -11,36 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from odd_photos import corners
-from showtell.data.features import Features
-from showtell.data.table import CaptionedPhoto
+from showtell.data.dataset import CaptionedPhoto
+from showtell.data.feature_cache import Features
 from showtell.image import Preprocessing, open_photo, prepare
-from showtell.training.batches import Batch, CachedFeatures, CaptionBatches, Pixels, collate
-from showtell.training.recipe import Recipe, Stage
-from showtell.vocabulary import END, PAD, START, Vocabulary
-
-WORDS = ("a", "dog", "runs", "left", "right", "leftover")
-VOCABULARY = Vocabulary.build([" ".join(WORDS)])
-
-
-def photos_of(count: int, captions: int = 3) -> list[CaptionedPhoto]:
-    said = [" ".join(("a", "dog", *WORDS[:number])) for number in range(captions)]
-    return [
-        CaptionedPhoto(f"{n}.png", Path(f"{n}.png"), tuple(said[: 1 + n % captions]), "train")
-        for n in range(count)
-    ]
-
-
-class Numbers:
-    """A source that says which photos it was asked for, and which of them mirrored."""
-
-    def take(self, photos: list[int], flips: list[bool], seed: object) -> dict[str, torch.Tensor]:
-        return {"photo": torch.tensor(photos), "flip": torch.tensor(flips)}
-
-
-def batches_of(photos: list[CaptionedPhoto], **keys: object) -> CaptionBatches:
-    recipe = Recipe(**({"batch_photos": 4, "captions_per_photo": 3, "min_count": 1} | keys))  # type: ignore[arg-type]
-    return CaptionBatches(photos, range(len(photos)), VOCABULARY, recipe)
+from showtell.training.batches import Batch, CachedFeatures, Pixels, collate
+from showtell.training.recipe import Stage
+from showtell.vocabulary import END, PAD, START
+from support.batches import VOCABULARY, Numbers, batches_of, photos_of
+from support.odd_photos import corners
 
 
 def equal(one: Batch, two: Batch) -> bool:

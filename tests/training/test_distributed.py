@@ -17,17 +17,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_batches import Numbers, batches_of, photos_of
-from training_runs import STEPS, TINY, Training, assert_same_run, log_of
 
 from showtell.data import open_dataset
-from showtell.data.shards_write import write_shards
+from showtell.data.shards.write import write_shards
 from showtell.errors import RecipeError
 from showtell.training.batches import Batch
 from showtell.training.checkpoint import Checkpoints
 from showtell.training.distributed import ALONE, Ranks, joined
 from showtell.training.recipe import Recipe, Stage, recipe_from_dict
-from showtell.training.run import train as train_here
+from showtell.training.trainer import train as train_here
+from support.batches import Numbers, batches_of, photos_of
+from support.training_runs import STEPS, TINY, Training, assert_same_run, log_of
 
 # every objective, with cached features and with the encoder; an encoder that begins at random
 # learns its batch norm, too

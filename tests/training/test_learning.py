@@ -8,10 +8,10 @@ import pytest
 
 from showtell import Captioner
 from showtell.data import open_dataset
-from showtell.data.shapes import draw_shapes
+from showtell.data.synthetic.shapes import draw_shapes
 from showtell.scoring.metrics import cider
 from showtell.training.recipe import load_recipe
-from showtell.training.run import train
+from showtell.training.trainer import train
 
 
 @pytest.fixture(scope="module")

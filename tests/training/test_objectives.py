@@ -12,7 +12,7 @@ from torch import nn
 from showtell.nets.decoder import DecoderSettings, build_decoder
 from showtell.training.batches import collate
 from showtell.training.objectives import NEVER, CrossEntropy, SelfCritical, sample_captions
-from showtell.training.reward import CiderReward
+from showtell.training.rewards import CiderReward
 from showtell.vocabulary import END
 
 WORDS, CHANNELS = 12, 6

@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from showtell.cli.plot import plot as plot_command
-from showtell.data.table import CaptionedPhoto
+from showtell.data.dataset import CaptionedPhoto
 from showtell.errors import TrainingError
+from showtell.training.dev_captions import read_said, write_said
 from showtell.training.history import read_history
 from showtell.training.plots import plot
-from showtell.training.samples import read_said, write_said
 
 PHOTOS = [
     CaptionedPhoto(f"{n}.jpg", Path(f"{n}.jpg"), ("a dog runs", "one zebra stands here"), "dev")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_runs import Commands
 
 from showtell.data import open_dataset
 from showtell.training.recipe import load_recipe
+from support.training_runs import Commands
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ("flickr30k", "coco")

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_runs import STEPS, Training, assert_same_run, log_of
 
 from showtell.data import open_dataset
 from showtell.image import open_photo, prepare
 from showtell.nets.encoder import build_encoder
 from showtell.training.checkpoint import Checkpoints, Progress
-from showtell.training.trained import open_run
+from showtell.training.run_folder import open_run
+from support.training_runs import STEPS, Training, assert_same_run, log_of
 
 OTHER_STAGES = {
     "stages": [

@@ -13,17 +13,17 @@ import torch
 from showtell import Captioner
 from showtell.bundle import load_bundle
 from showtell.data import open_dataset
-from showtell.data.shapes import draw_shapes
-from showtell.decode import beam_search
-from showtell.export import export
+from showtell.data.synthetic.shapes import draw_shapes
+from showtell.decoding.beam_search import beam_search
+from showtell.export.run_to_bundle import export
 from showtell.image import open_photo, prepare
 from showtell.nets.decoder import MergeDecoder, build_decoder
 from showtell.nets.encoder import build_encoder
 from showtell.nets.model import TorchDecoder
 from showtell.scoring.evaluate import evaluate
 from showtell.training.recipe import load_recipe
-from showtell.training.run import train
-from showtell.training.trained import TrainedRun, open_run
+from showtell.training.run_folder import TrainedRun, open_run
+from showtell.training.trainer import train
 
 # Xception at random on tiny photos, trained with the decoder
 TINY = ("encoder_weights=none", "image_size=64", "batch_photos=5", "stages.0.epochs=1",

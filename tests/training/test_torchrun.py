@@ -19,11 +19,11 @@ import pytest
 import yaml
 from torch.distributed import TCPStore
 from torch.distributed.run import get_args_parser
-from training_runs import STEPS, TINY, Training, assert_same_run, log_of
 
 from showtell.cli.train import train as train_command
 from showtell.training.checkpoint import Checkpoints
 from showtell.training.recipe import load_recipe
+from support.training_runs import STEPS, TINY, Training, assert_same_run, log_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 LONG: dict[str, Any] = {

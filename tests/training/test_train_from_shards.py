@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from training_runs import Training, assert_same_run
 
-from file_server import serve
 from showtell.data import open_dataset
-from showtell.data.shards_write import write_shards
+from showtell.data.shards.write import write_shards
+from support.file_server import serve
+from support.training_runs import Training, assert_same_run
 
 
 @pytest.fixture

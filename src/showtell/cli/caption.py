@@ -12,14 +12,14 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
-from showtell.cli.search_options import search_options
+from showtell.cli.decoding_options import search_options
 from showtell.errors import ShowtellError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from showtell.caption_output import Format
-    from showtell.captions import Caption
+    from showtell.caption import Caption
+    from showtell.cli.caption_output import Format
 
 FAILED = 1
 STDIN = "-"
@@ -97,7 +97,7 @@ def caption(
     showtell caption dog.jpg
     showtell caption holiday/ --recursive --format jsonl --output holiday.jsonl
     """
-    from showtell.caption_output import header, line, whole_file
+    from showtell.cli.caption_output import header, line, whole_file
 
     if words and form == "csv":
         raise click.UsageError("--words needs --format text or jsonl: CSV has no place for them")
@@ -166,7 +166,7 @@ class _Screen:
 
 def _found(paths: tuple[str, ...], recursive: bool, screen: _Screen) -> Iterable[Path | BinaryIO]:
     """Find photos one by one; refuse paths that hold none before a model is loaded."""
-    from showtell.photo_files import SUFFIXES, find_photos, printable
+    from showtell.files.photo_files import SUFFIXES, find_photos, printable
 
     def each() -> Iterator[Path | BinaryIO]:
         for path in paths:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from showtell.cli.address import ADDRESS
-from showtell.cli.search_options import search_options
+from showtell.cli.decoding_options import search_options
 from showtell.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _native_silence() -> Iterator[None]:
 
 def _options(given: dict[str, Any]) -> JobOptions:
     from showtell.cluster.job import JobOptions
-    from showtell.decoding import Decoding
+    from showtell.decoding.options import Decoding
 
     searching = {field.name for field in fields(Decoding)}
     return JobOptions(

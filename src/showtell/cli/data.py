@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from showtell.cli.address import ADDRESS
-from showtell.data.table import SPLITS
-from showtell.photo_files import printable
+from showtell.data.dataset import SPLITS
+from showtell.files.photo_files import printable
 
 if TYPE_CHECKING:
     from showtell.data.check import DatasetReport
-    from showtell.data.fetch import FetchPlan
-    from showtell.data.listing import Finding
+    from showtell.data.download.fetch import FetchPlan
+    from showtell.data.readers.listing import Finding
 
 FAILED = 1
 _NOTES = 10  # of one kind that are named
@@ -55,7 +55,7 @@ def shapes(directory: Path, count: int, seed: int, size: int) -> None:
 
     A small captioner learns it in a minute or two; dev and test hold scenes that train does not.
     """
-    from showtell.data.shapes import draw_shapes
+    from showtell.data.synthetic.shapes import draw_shapes
 
     dataset = draw_shapes(directory, count, seed, size)
     sizes = ", ".join(f"{split} {len(dataset.split(split)):,}" for split in SPLITS)
@@ -90,7 +90,7 @@ def shards(
     from tqdm import tqdm
 
     from showtell.data import open_dataset
-    from showtell.data.shards_write import write_shards
+    from showtell.data.shards.write import write_shards
 
     if isinstance(output, str):
         raise click.UsageError(
@@ -135,8 +135,8 @@ def download(
     not those of a published hash are not kept; several addresses are tried. Exit code 1 where
     something could not be fetched or needs repair.
     """
-    from showtell.data.fetch import FetchOptions, fetch_dataset, plan_fetch
-    from showtell.data.sources import SOURCES
+    from showtell.data.download.fetch import FetchOptions, fetch_dataset, plan_fetch
+    from showtell.data.download.sources import SOURCES
 
     if name not in SOURCES:
         raise click.UsageError(f"'{name}' is none of {', '.join(SOURCES)}")

@@ -36,8 +36,8 @@ def explain(photo: Path, output: Path, model: str | None, beam: int | None) -> N
     if form is None:
         raise click.UsageError(f"--output {output}: end it in {', '.join(SUFFIXES)}")
 
-    from showtell.caption_output import line, whole_file
     from showtell.captioner import Captioner
+    from showtell.cli.caption_output import line, whole_file
     from showtell.explain import draw_attention
     from showtell.image import open_photo
 

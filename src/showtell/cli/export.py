@@ -11,7 +11,7 @@ from showtell.cli.address import ADDRESS
 from showtell.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from showtell.onnx_export import Precision
+    from showtell.export.onnx_graphs import Precision
 
 _PRECISIONS = ("float32", "float16", "int8")
 
@@ -52,7 +52,7 @@ def export(
 ) -> None:  # fmt: skip
     """Export the best checkpoint of RUN as ONNX, checked against PyTorch and scored on dev."""
     try:
-        from showtell.export import export as run_export
+        from showtell.export.run_to_bundle import export as run_export
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "showtell":
             raise

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import click
 
+from showtell.bundle.registry import (
+    InstalledModel,
+    default_model,
+    find_bundle,
+    installed_models,
+    origin,
+)
 from showtell.errors import BundleError
-from showtell.models import InstalledModel, default_model, find_bundle, installed_models, origin
 
 NOTHING_HERE = "no models here: showtell models pull URL|hf:owner/repo"
 
@@ -60,7 +66,7 @@ def pull(source: str, name: str | None, sha256: str | None) -> None:
     that holds a model's files ($HF_ENDPOINT: another hub). A pull that broke off goes on where
     it stopped. A model whose bytes are not those its manifest names is not installed.
     """
-    from showtell.pull import pull_model
+    from showtell.bundle.pull import pull_model
 
     model = pull_model(source, name=name, sha256=sha256)
     click.echo(f"{model.name}: {_megabytes(model)} in {model.path}")
@@ -70,7 +76,7 @@ def pull(source: str, name: str | None, sha256: str | None) -> None:
 @click.argument("name", metavar="NAME")
 def remove(name: str) -> None:
     """Delete the pulled model NAME."""
-    from showtell.models import remove_model
+    from showtell.bundle.registry import remove_model
 
     remove_model(name)
     click.echo(f"{name}: removed")

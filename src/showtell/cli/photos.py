@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from showtell.cli.photos_screen import (
+from showtell.cli.photos_output import (
     Progress,
     ask,
     end_with,
@@ -138,8 +138,8 @@ def search(
     showtell photos search --like IMG_1234.jpg --limit 5
     showtell photos search dog --format html --output dogs.html
     """
-    from showtell.photos.search import like as find_like
-    from showtell.photos.search import search as find
+    from showtell.photos.catalogue.search import like as find_like
+    from showtell.photos.catalogue.search import search as find
 
     for word in query:
         if word.startswith("--") and len(word) > 2:
@@ -194,9 +194,9 @@ def write(
     showtell photos write ~/Pictures/2024 --min-confidence 0.3
     showtell photos write ~/Pictures --to embed --fields description,alt
     """
-    from showtell.photos.plan import FIELDS, Writing, count, plan
     from showtell.photos.write import Written
     from showtell.photos.write import write as run
+    from showtell.photos.write_plan import FIELDS, Writing, count, plan
 
     chosen = tuple(dict.fromkeys(name.strip() for name in fields.split(",") if name.strip()))
     if not chosen or set(chosen) - set(FIELDS):
@@ -311,7 +311,7 @@ def export(
     showtell data check corrected.csv
     """
     from showtell.photos import corrections
-    from showtell.photos.search import records
+    from showtell.photos.catalogue.search import records
 
     filters = filters_of(places, None, None, min_confidence)
     with opened_catalogue(catalogue) as opened, target_of(output) as target:

@@ -12,7 +12,7 @@ from showtell.cli.address import ADDRESS, ON_BROKEN
 from showtell.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from showtell.data.shards import OnBroken
+    from showtell.data.shards.index import OnBroken
 
 # Not by `shipped_recipes`, which needs the extra: help should not.
 _RECIPES = sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").glob("*.yaml"))
@@ -47,7 +47,7 @@ def train(
     """
     try:
         from showtell.training.recipe import load_recipe
-        from showtell.training.run import train as run_training
+        from showtell.training.trainer import train as run_training
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "showtell":
             raise

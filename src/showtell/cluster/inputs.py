@@ -21,7 +21,7 @@ from typing import Any, Literal
 from showtell.cluster.parquet_input import Columns, count_rows, cuts, find_columns
 from showtell.cluster.storage import Storage, is_remote, open_system, readable
 from showtell.errors import DatasetError, PhotoError
-from showtell.photo_files import SUFFIXES, find_photos, printable
+from showtell.files.photo_files import SUFFIXES, find_photos, printable
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def first_photos(found: Input, parts: list[Part], limit: int) -> list[Part]:
             break
         count = known[part.source] if part.count is None else part.count
         if count is None:
-            from showtell.data.shards_tar import iterate_shard
+            from showtell.data.shards.webdataset import iterate_shard
 
             count = sum(1 for _ in itertools.islice(iterate_shard(part.source), limit))
         chosen.append(replace(part, number=len(chosen), count=min(count, limit)))
@@ -131,7 +131,7 @@ def total_photos(found: Input) -> tuple[int, bool]:
     """
     if found.photos is not None:
         return found.photos, True
-    from showtell.data.shards_tar import iterate_shard
+    from showtell.data.shards.webdataset import iterate_shard
 
     first = found.sources[0]
     photos = sum(1 for _ in iterate_shard(first.address))
@@ -296,9 +296,9 @@ def _parquet_files(address: Path | str) -> list[str]:
 
 
 def _shards(address: Path | str) -> tuple[tuple[Source, ...], str]:
-    from showtell.data.shards import open_index
-    from showtell.data.shards_files import size_of
-    from showtell.data.shards_tar import list_shards
+    from showtell.data.shards.index import open_index
+    from showtell.data.shards.remote_files import size_of
+    from showtell.data.shards.webdataset import list_shards
 
     shards = list_shards(address)
     try:

@@ -26,6 +26,8 @@ import ray.data
 import ray.exceptions
 
 from showtell.bundle import MANIFEST, Bundle, load_bundle, sha256
+from showtell.bundle.onnx_runtime import usable_cores
+from showtell.bundle.registry import find_bundle
 from showtell.captioner import BATCH_SIZE
 from showtell.cluster.inputs import (
     Input,
@@ -38,15 +40,13 @@ from showtell.cluster.inputs import (
     spread_sample,
     total_photos,
 )
-from showtell.cluster.ledger import Job, check_same, finished, kept_job, sweep
+from showtell.cluster.job_state import Job, check_same, finished, kept_job, sweep
 from showtell.cluster.output import PartResult
 from showtell.cluster.storage import Storage
 from showtell.cluster.summary import SUMMARY, Run, Summary, summarise
 from showtell.cluster.worker import CaptionParts, Work
-from showtell.decoding import Decoding
+from showtell.decoding.options import Decoding
 from showtell.errors import ShowtellError
-from showtell.models import find_bundle
-from showtell.onnx_model import usable_cores
 
 LOCAL, AUTO = "local", "auto"
 ADDRESS_VARIABLE = "RAY_ADDRESS"  # set by `ray job submit`

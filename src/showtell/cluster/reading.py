@@ -78,7 +78,7 @@ class PartReader:
     def _photos(self) -> Iterator[tuple[str, OpenPhoto]]:
         part, columns = self.part, self.source.columns
         if self.source.kind == "shards":
-            from showtell.data.shards_tar import iterate_shard
+            from showtell.data.shards.webdataset import iterate_shard
 
             # without a count to its very end, where it shows whether it is whole
             rows: Iterable[tuple[str, bytes | None]] = itertools.islice(

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from showtell.bundle import load_bundle
+from showtell.caption import Caption
 from showtell.captioner import Captioner
-from showtell.captions import Caption
+from showtell.cluster.attempts import DEADLY, Tries
 from showtell.cluster.inputs import Input, Part
 from showtell.cluster.output import PartResult, part_bytes, reasons
 from showtell.cluster.reading import OpenPhoto, PartReader
 from showtell.cluster.storage import Storage
-from showtell.cluster.tries import DEADLY, Tries
 from showtell.errors import ShowtellError
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from showtell.data.readers import open_dataset
-from showtell.data.table import SPLITS, CaptionedPhoto, Dataset
+from showtell.data.dataset import SPLITS, CaptionedPhoto, Dataset
+from showtell.data.readers.registry import open_dataset
 
 __all__ = ["SPLITS", "CaptionedPhoto", "Dataset", "open_dataset"]

@@ -13,14 +13,14 @@ from statistics import fmean, median
 
 from tqdm import tqdm
 
-from showtell.data.listing import Finding, Listing, Severity
-from showtell.data.readers import read_listing, usable_photos
-from showtell.data.shards import ShardIndex, is_shards, open_index, read_tables
-from showtell.data.shards_files import parse_address
-from showtell.data.table import SPLITS, CaptionedPhoto
+from showtell.data.dataset import SPLITS, CaptionedPhoto
+from showtell.data.readers.listing import Finding, Listing, Severity
+from showtell.data.readers.registry import read_listing, usable_photos
+from showtell.data.shards.index import ShardIndex, is_shards, open_index, read_tables
+from showtell.data.shards.remote_files import parse_address
 from showtell.errors import PhotoError
+from showtell.files.photo_files import SUFFIXES
 from showtell.image import Preprocessing, name_of, open_photo
-from showtell.photo_files import SUFFIXES
 from showtell.vocabulary import tokenize
 
 FREQUENT = 5  # a word must occur this often to be in the vocabulary of most published captioners

@@ -1,7 +1,7 @@
 """LSTM decoders: features of a photo to a distribution over the next word.
 
 Every decoder offers the same three calls. `forward` scores whole captions at once (teacher
-forcing); `begin` and `step` write a caption word by word, for `showtell.decode` and for export.
+forcing); `begin` and `step` write a caption word by word, for `showtell.decoding` and for export.
 What never changes while a caption is written is the memory, one row a photo; what changes is the
 state, one row a hypothesis. Rows are grouped by photo, so attention needs no copy of the memory.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from showtell.errors import RecipeError
-from showtell.nets.recurrent import PackedLSTM, Packing
+from showtell.nets.packed_lstm import PackedLSTM, Packing
 
 Arrays = dict[str, Tensor]
 
@@ -265,8 +265,8 @@ DECODERS: dict[str, Callable[[DecoderSettings, int, int], Decoder]] = {
 def build_decoder(settings: DecoderSettings, channels: int, words: int) -> Decoder:
     """Build a decoder over features of `channels` channels and a vocabulary of `words` words."""
     # which are made of decoders
+    from showtell.nets.concepts import EvidenceDecoder
     from showtell.nets.ensemble import EnsembleDecoder
-    from showtell.nets.evidence import EvidenceDecoder
 
     kind = DECODERS[settings.kind]
     members = [kind(settings, channels, words) for _ in range(settings.members)]

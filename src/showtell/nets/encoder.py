@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from showtell.errors import RecipeError, TrainingError
 from showtell.image import Interpolation, Preprocessing, Resize
-from showtell.nets.folding import fold_batch_norm
-from showtell.nets.pooling import pad_pools_same
+from showtell.nets.batch_norm_folding import fold_batch_norm
+from showtell.nets.same_padding import pad_pools_same
 from showtell.nets.weights_file import read_weights
 
 logger = logging.getLogger(__name__)

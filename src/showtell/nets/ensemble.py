@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from showtell.nets.decoder import Arrays, Decoder
-from showtell.nets.recurrent import Packing
+from showtell.nets.packed_lstm import Packing
 
 
 class EnsembleDecoder(Decoder):

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from showtell.nets.concepts import EvidenceDecoder, WordHead, speaker
 from showtell.nets.decoder import Decoder, DecoderSettings, build_decoder
 from showtell.nets.encoder import Encoder
-from showtell.nets.evidence import EvidenceDecoder, WordHead, speaker
 
 
 class CaptionModel(nn.Module):
@@ -47,7 +47,7 @@ def draw_anew(model: CaptionModel) -> None:
 
 
 class TorchDecoder:
-    """A torch decoder as `showtell.decode.Decoder`: numpy in, numpy out, no gradient."""
+    """A torch decoder as `showtell.decoding` wants it: numpy in, numpy out, no gradient."""
 
     def __init__(self, decoder: Decoder, device: torch.device | str = "cpu") -> None:
         self.decoder = decoder

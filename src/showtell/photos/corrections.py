@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from showtell.caption_output import csv_row
+from showtell.cli.caption_output import csv_row
 from showtell.errors import CatalogueError, PhotoError
-from showtell.photo_files import printable
-from showtell.photos.catalogue import Catalogue
-from showtell.photos.listing import cells
-from showtell.photos.records import clean_words, store_edit
-from showtell.photos.search import PhotoRecord, find_file
+from showtell.files.photo_files import printable
+from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.records import clean_words, store_edit
+from showtell.photos.catalogue.search import PhotoRecord, find_file
+from showtell.photos.output_formats import cells
 from showtell.photos.walk import Report
 
 Format = Literal["csv", "jsonl"]

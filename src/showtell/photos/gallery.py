@@ -12,12 +12,12 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from showtell.errors import ShowtellError
+from showtell.files.photo_files import printable
 from showtell.image import Preprocessing, open_photo
-from showtell.photo_files import printable
-from showtell.photos import raw
-from showtell.photos.facts import exif_of_tiff, read_facts
+from showtell.photos.catalogue.search import PhotoRecord
+from showtell.photos.metadata import raw
+from showtell.photos.metadata.exif import exif_of_tiff, read_facts
 from showtell.photos.reading import raw_image, read_whole
-from showtell.photos.search import PhotoRecord
 from showtell.pipeline import pipeline
 
 SIDE = 320  # pixels of a thumbnail's longer side

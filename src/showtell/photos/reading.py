@@ -10,14 +10,14 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from showtell.decode import Floats
+from showtell.decoding.beam_search import Floats
 from showtell.errors import PhotoError, ShowtellError
+from showtell.files.photo_files import printable
 from showtell.image import Preprocessing, open_photo, prepare
-from showtell.photo_files import printable
-from showtell.photos import raw
-from showtell.photos.facts import Facts, exif_of_tiff, read_facts
-from showtell.photos.identity import image_hash
-from showtell.photos.layout import Layout, read_layout
+from showtell.photos.metadata import raw
+from showtell.photos.metadata.container import Layout, read_layout
+from showtell.photos.metadata.exif import Facts, exif_of_tiff, read_facts
+from showtell.photos.metadata.image_hash import image_hash
 
 LARGEST = 2 << 30  # bytes; it is read whole
 _ORIENTATION = 0x0112

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from showtell.captions import Caption
-from showtell.decode import Floats
+from showtell.caption import Caption
+from showtell.decoding.beam_search import Floats
 from showtell.errors import PhotoError
-from showtell.photo_files import printable
-from showtell.photos import records
-from showtell.photos.catalogue import Catalogue
-from showtell.photos.compare import Compared, compare
+from showtell.files.photo_files import printable
+from showtell.photos.catalogue import records
+from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.records import ModelName, path_of, within
+from showtell.photos.folder_changes import Compared, compare
 from showtell.photos.reading import Reading, read_photo
-from showtell.photos.records import ModelName, path_of, within
 from showtell.photos.walk import Report
 from showtell.pipeline import pipeline
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import MetadataError, PhotoError, ShowtellError
-from showtell.photos.catalogue import Catalogue, now
-from showtell.photos.existing import SUFFIX, sidecar_of
-from showtell.photos.identity import file_hash
-from showtell.photos.journal import hash_of, recover, renew_stamp, temporary_of
-from showtell.photos.lock import only_writer
-from showtell.photos.patch import apply_patch
-from showtell.photos.records import path_of
-from showtell.photos.replacing import (
+from showtell.photos.binary_patch import apply_patch
+from showtell.photos.catalogue.database import Catalogue, now
+from showtell.photos.catalogue.journal import hash_of, recover, renew_stamp, temporary_of
+from showtell.photos.catalogue.records import path_of
+from showtell.photos.catalogue.writer_lock import only_writer
+from showtell.photos.metadata.current_metadata import SUFFIX, sidecar_of
+from showtell.photos.metadata.image_hash import file_hash
+from showtell.photos.replace import (
     failure_line,
     put_in_place,
     stamp_of,

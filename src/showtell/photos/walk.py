@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from showtell.errors import PhotoError
-from showtell.photo_files import SUFFIXES, printable
-from showtell.photos import raw
+from showtell.files.photo_files import SUFFIXES, printable
+from showtell.photos.metadata import raw
 
 _NOT_PHOTOS = {b"@eaDir", b"#recycle", b"$RECYCLE.BIN"}  # thumbnails and rubbish of storages
 Report = Callable[[PhotoError], None]

@@ -18,18 +18,19 @@ from itertools import islice
 from pathlib import Path
 
 from showtell.errors import MetadataError, PhotoError, ShowtellError
-from showtell.photo_files import printable
-from showtell.photos import exiftool
-from showtell.photos.catalogue import Catalogue
-from showtell.photos.existing import held_in_photo
-from showtell.photos.identity import file_hash, image_hash
-from showtell.photos.journal import WORK_PREFIX, Change, Entry, Run, recover
-from showtell.photos.layout import Layout, read_layout
-from showtell.photos.lock import only_writer
-from showtell.photos.patch import apply_patch, make_patch
-from showtell.photos.plan import Plan, Writing, plan_photo
+from showtell.files.photo_files import printable
+from showtell.photos.binary_patch import apply_patch, make_patch
+from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.journal import WORK_PREFIX, Change, Entry, Run, recover
+from showtell.photos.catalogue.search import records
+from showtell.photos.catalogue.writer_lock import only_writer
+from showtell.photos.metadata import exiftool
+from showtell.photos.metadata.container import Layout, read_layout
+from showtell.photos.metadata.current_metadata import held_in_photo
+from showtell.photos.metadata.image_hash import file_hash, image_hash
+from showtell.photos.metadata.xmp import put_words
 from showtell.photos.reading import read_whole
-from showtell.photos.replacing import (
+from showtell.photos.replace import (
     Replacement,
     Stamp,
     failure_line,
@@ -37,9 +38,8 @@ from showtell.photos.replacing import (
     stamp_of,
     write_copy,
 )  # fmt: skip
-from showtell.photos.search import records
 from showtell.photos.walk import Report
-from showtell.photos.xmp import put_words
+from showtell.photos.write_plan import Plan, Writing, plan_photo
 
 BATCH_SIZE = 16
 

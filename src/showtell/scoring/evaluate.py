@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from showtell.bundle import Bundle, Manifest
 from showtell.data import CaptionedPhoto, Dataset, open_dataset
-from showtell.data.seen import NAMES_KEY, cannot_tell, count_seen, more_than_chance
-from showtell.data.shards import OnBroken
-from showtell.data.table import SPLITS
+from showtell.data.dataset import SPLITS
+from showtell.data.overlap import NAMES_KEY, cannot_tell, count_seen, more_than_chance
+from showtell.data.shards.index import OnBroken
 from showtell.errors import DatasetError
 from showtell.scoring import ScoringError
 from showtell.scoring.coco import scorer_package
@@ -106,7 +106,7 @@ def evaluate(
 def seen_photos(manifest: Manifest, photos: Sequence[CaptionedPhoto]) -> int | None:
     """Return how many of these photos have the name of one that the model was trained on.
 
-    `manifest.training["name_hashes"]` holds what `showtell.data.seen.pack_names` made of the
+    `manifest.training["name_hashes"]` holds what `showtell.data.overlap.pack_names` made of the
     training photos' names; without it the answer is None. The names that other datasets have for
     the same photos count. Raises BundleError where it is damaged.
     """

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
-from showtell.data.shards import photo_at
+from showtell.data.shards.index import photo_at
 from showtell.errors import PhotoError
+from showtell.files.photo_files import printable
 from showtell.image import Preprocessing, open_photo
-from showtell.photo_files import printable
 from showtell.scoring.evaluation import DATA_ID, EvaluatedPhoto, Evaluation, write_whole
 from showtell.scoring.metrics import METRICS, Scores
 

@@ -16,10 +16,10 @@ from starlette.requests import ClientDisconnect
 
 from showtell import __version__
 from showtell.bundle import Bundle, load_bundle
-from showtell.decoding import Decoding
+from showtell.bundle.registry import find_bundle
+from showtell.decoding.options import Decoding
 from showtell.errors import ShowtellError
-from showtell.models import find_bundle
-from showtell.server import batching, page, schemas
+from showtell.server import page, photo_queue, schemas
 from showtell.server.guard import Guard, RateLimit, check_key
 from showtell.server.metrics import Metrics
 from showtell.server.problems import (
@@ -32,7 +32,7 @@ from showtell.server.problems import (
 )
 from showtell.server.settings import MEGABYTE, ServerSettings
 from showtell.server.uploads import PHOTOS, UploadRoom
-from showtell.server.workers import Model, Workers
+from showtell.server.worker_pool import Model, Workers
 
 Result = TypeVar("Result")
 _BEARER = HTTPBearer(auto_error=False, description="The key that the service was started with.")
@@ -46,7 +46,7 @@ class Service:
     settings: ServerSettings
     bundle: Bundle
     metrics: Metrics
-    queue: batching.PhotoQueue
+    queue: photo_queue.PhotoQueue
     workers: Workers
     uploads: UploadRoom
     clients: RateLimit
@@ -56,7 +56,7 @@ class Service:
         """Read the model's manifest and put everything together; nothing is started yet."""
         bundle = load_bundle(find_bundle(settings.model))
         metrics = Metrics()
-        queue = batching.PhotoQueue(
+        queue = photo_queue.PhotoQueue(
             size=settings.queue_size, wait=settings.queue_wait, workers=settings.worker_count,
             observe_wait=metrics.queue_seconds.observe,
         )  # fmt: skip
@@ -76,7 +76,7 @@ class Service:
 
     async def caption(
         self, request: Request, options: schemas.CaptionOptions
-    ) -> tuple[list[batching.Answer], bool]:
+    ) -> tuple[list[photo_queue.Answer], bool]:
         """Caption a request's photos; and tell whether they came as a form."""
         decoding = options.decoding()
         try:
@@ -87,11 +87,11 @@ class Service:
         try:
             self.queue.check_room()  # a body that nothing would come of is not read
             async with self.uploads.read(request) as uploaded:
-                order = batching.Request(
+                order = photo_queue.Request(
                     uploaded.photos, uploaded.names, decoding, words=options.words
                 )
                 return await unless_gone(request, self.queue.answer(order)), uploaded.many
-        except batching.QueueFullError as error:
+        except photo_queue.QueueFullError as error:
             self.metrics.refused.inc()
             raise ProblemError(
                 HTTPStatus.SERVICE_UNAVAILABLE, "queue-full",
@@ -172,7 +172,7 @@ def _open_routes(service: Service) -> APIRouter:
     async def ready() -> schemas.StateOut:
         try:
             service.queue.check_room()
-        except batching.QueueFullError as error:
+        except photo_queue.QueueFullError as error:
             raise _not_ready("the queue is full", error.retry_after) from None
         if not service.workers.running:
             raise _not_ready("no worker runs", 1)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from showtell.decoding import Strategy
+from showtell.decoding.options import Strategy
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 

@@ -6,7 +6,7 @@ import ipaddress
 import math
 from dataclasses import dataclass, field
 
-from showtell.onnx_model import usable_cores
+from showtell.bundle.onnx_runtime import usable_cores
 
 MEGABYTE = 1_000_000
 DEFAULT_RATE = 600  # requests a minute of one client, where strangers may be among them

@@ -16,14 +16,14 @@ from PIL import ImageEnhance
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from showtell.data.features import Features, see
-from showtell.data.shards_order import local_order
-from showtell.data.table import CaptionedPhoto
+from showtell.data.dataset import CaptionedPhoto
+from showtell.data.feature_cache import Features, see
+from showtell.data.shards.order import local_order
 from showtell.image import Preprocessing, open_photo, prepare
-from showtell.nets.recurrent import Packing
+from showtell.nets.packed_lstm import Packing
 from showtell.training.distributed import ALONE, Ranks
-from showtell.training.mixing import drawn_in_epoch
 from showtell.training.recipe import Recipe, Stage
+from showtell.training.rehearsal import drawn_in_epoch
 from showtell.vocabulary import END, PAD, START, Vocabulary
 
 _SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from showtell.bundle import DecodingDefaults
-from showtell.data.features import Features
-from showtell.data.table import CaptionedPhoto
-from showtell.decode import beam_search
+from showtell.data.dataset import CaptionedPhoto
+from showtell.data.feature_cache import Features
+from showtell.decoding.beam_search import beam_search
 from showtell.image import open_photo, prepare
 from showtell.nets.model import CaptionModel, TorchDecoder
+from showtell.training.concept_training import word_head, word_precision, word_shares
 from showtell.training.distributed import ALONE, Ranks
-from showtell.training.words import word_head, word_precision, word_shares
 from showtell.vocabulary import Vocabulary
 
 BATCH = 32

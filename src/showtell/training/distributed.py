@@ -24,7 +24,7 @@ from torch import distributed, nn
 from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 
-from showtell.data.table import fingerprint
+from showtell.data.dataset import fingerprint
 from showtell.errors import RecipeError, TrainingError
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import TrainingError
-from showtell.training.samples import Said, read_said
+from showtell.training.dev_captions import Said, read_said
 
 LOG = "log.jsonl"
 # what a line of the log holds beside measured values

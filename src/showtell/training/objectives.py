@@ -16,7 +16,7 @@ from showtell.nets.decoder import Decoder
 from showtell.nets.model import CaptionModel
 from showtell.training.batches import Batch, Part, collate
 from showtell.training.distributed import ALONE, Ranks
-from showtell.training.reward import Reward
+from showtell.training.rewards import Reward
 from showtell.vocabulary import END, PAD, START, UNKNOWN
 
 NEVER = (PAD, START, UNKNOWN)  # ids that decoding never emits

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from showtell.caption_output import whole_file
+from showtell.cli.caption_output import whole_file
+from showtell.training.dev_captions import Said
 from showtell.training.history import Curve, History, read_history
-from showtell.training.samples import Said
 from showtell.vocabulary import tokenize
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import yaml
 
 from showtell.bundle import DecodingDefaults
-from showtell.data.features import VIEWS
+from showtell.data.feature_cache import VIEWS
 from showtell.errors import RecipeError
 from showtell.nets.decoder import DecoderSettings
 

@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from driving import Answers
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from services import RunningService
+
+from support.page_driver import Answers
+from support.running_service import RunningService
 
 PAGE_TIMEOUT = 60_000  # milliseconds, on a machine that does other things too
 

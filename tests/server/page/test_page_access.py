@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT, AxeResults
-from driving import Answers, caption, choose, done, photo, text_of, working
 from playwright.sync_api import FileChooser, FilePayload, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
+
+from support.page_driver import Answers, caption, choose, done, photo, text_of, working
 
 PHONE: dict[str, Any] = {
     "viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True,

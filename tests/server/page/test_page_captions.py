@@ -10,12 +10,12 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from driving import Answers, caption, choose, copied, done, photo, text_of
 from markdown_it import MarkdownIt
 from playwright.sync_api import Locator, Page, expect
-from services import RunningService, examples
 
 from showtell.image import Preprocessing, seen_box
+from support.page_driver import Answers, caption, choose, copied, done, photo, text_of
+from support.running_service import RunningService, examples
 
 CORNER = [[0.0] * 7 for _ in range(7)]
 CORNER[0][6] = CORNER[1][5] = 0.4

@@ -7,11 +7,11 @@ import io
 import json
 from pathlib import Path
 
-from driving import Answers, caption, choose, done, working
 from playwright.sync_api import Dialog, Page, expect
 
-from showtell.caption_output import header, line
-from showtell.captions import Alternative, Caption
+from showtell.caption import Alternative, Caption
+from showtell.cli.caption_output import header, line
+from support.page_driver import Answers, caption, choose, done, working
 
 
 def downloaded(page: Page, label: str) -> tuple[str, bytes]:

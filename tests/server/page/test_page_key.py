@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from driving import choose, done
 from playwright.sync_api import Page, expect
-from services import RunningService, examples
+
+from support.page_driver import choose, done
+from support.running_service import RunningService, examples
 
 
 @pytest.fixture

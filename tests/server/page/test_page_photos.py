@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
-from driving import Answers, caption, cards, choose, done, drop, photo, text_of, working
 from PIL import Image
 from playwright.sync_api import Page, expect
-from services import RunningService, examples
+
+from support.page_driver import Answers, caption, cards, choose, done, drop, photo, text_of, working
+from support.running_service import RunningService, examples
 
 
 def expected(service: RunningService, path: Path) -> str:

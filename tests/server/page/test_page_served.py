@@ -6,9 +6,9 @@ import re
 
 import httpx
 import pytest
-from services import RunningService
 
 from showtell import __version__
+from support.running_service import RunningService
 
 
 def test_the_page_needs_nothing_inline_and_no_other_host(service: RunningService) -> None:

@@ -1,0 +1,199 @@
+"""Bring a model here: from an archive's address, a Hugging Face repository or a local archive.
+
+A pulled model is a bundle, checked file by file against its manifest before it gets its name;
+what breaks off is gone on with by the next pull of the same source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote, unquote, urlsplit
+
+from showtell.bundle import MANIFEST, Manifest, load_bundle
+from showtell.bundle import sha256 as file_sha256
+from showtell.bundle.registry import NAME, ORIGIN, InstalledModel, installed_models
+from showtell.errors import BundleError
+from showtell.files.archives import ArchiveError, unpack
+from showtell.files.download import DownloadError, download
+from showtell.files.folders import cache_dir, pulled_models_dir
+
+HUB = "https://huggingface.co"
+HUB_VARIABLE = "HF_ENDPOINT"  # the hub's own client reads it too
+MAX_BYTES = 2 << 30  # of an archive, unpacked or not, and of one file
+_MAX_MANIFEST = 16 << 20
+_HUB_SOURCE = re.compile(r"hf:([\w.-]+)/([\w.-]+)(?:@([\w./-]+))?")
+Fetch = Callable[..., Path]  # `download` with this pull's limits and timeouts
+_ARCHIVE_ENDING = re.compile(r"\.(tar\.gz|tgz|tar|zip)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A repository of the Hugging Face hub that holds a bundle's files at its root."""
+
+    owner: str
+    repository: str
+    revision: str = "main"
+
+    def address(self, file: str) -> str:
+        """Return where `file` of the repository is downloaded from."""
+        hub = (os.environ.get(HUB_VARIABLE) or HUB).rstrip("/")
+        revision = quote(self.revision, safe="")
+        return f"{hub}/{self.owner}/{self.repository}/resolve/{revision}/{quote(file)}"
+
+
+def pull_model(
+    source: str,
+    *,
+    name: str | None = None,
+    sha256: str | None = None,
+    timeout: float = 30.0,
+    pause: float = 1.0,
+    progress: bool | None = None,
+) -> InstalledModel:
+    """Install the bundle at `source` among the pulled models and return it.
+
+    `source` is the address of a .tar.gz, .tar or .zip, a path to one, or hf:owner/repo[@revision].
+    `name` is the name to give it, by default the archive's or the repository's. `sha256` is the
+    archive's, or that of the repository's manifest, which holds those of all other files.
+    `timeout`, `pause` and `progress` are `download`'s.
+
+    Raises BundleError, DownloadError or ArchiveError; then nothing is installed.
+    """
+    hub = _hub_source(source)
+    name = _free_name(source, name or (hub.repository if hub else _archive_name(source)))
+    fetch: Fetch = partial(
+        download, limit=MAX_BYTES, timeout=timeout, pause=pause, progress=progress
+    )
+    downloads = cache_dir() / "downloads" / hashlib.sha256(source.encode()).hexdigest()[:16]
+    models = pulled_models_dir()
+    models.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".pulled.", dir=models))
+    try:
+        if hub is not None:
+            found = _fetch_repository(hub, downloads, sha256, fetch)
+        else:
+            archive = _archive(source, downloads, sha256, fetch)
+            unpack(archive, work / "unpacked", limit=MAX_BYTES)
+            found = _bundle_inside(work / "unpacked", source)
+        _install(found, work / name, source)
+        (work / name).rename(models / name)
+    except (BundleError, ArchiveError):
+        shutil.rmtree(downloads, ignore_errors=True)  # whole, and of no use
+        raise
+    except OSError as error:
+        if (models / name).exists():  # another pull was quicker
+            raise BundleError(_taken(name)) from error
+        raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(downloads, ignore_errors=True)
+    return InstalledModel(name, models / name, shipped=False)
+
+
+def _hub_source(source: str) -> HubSource | None:
+    if not source.startswith("hf:"):
+        return None
+    match = _HUB_SOURCE.fullmatch(source)
+    if match is None:
+        raise BundleError(f"{source}: not hf:owner/repository or hf:owner/repository@revision")
+    return HubSource(match[1], match[2], match[3] or "main")
+
+
+def _archive_name(source: str) -> str:
+    """Return the name that an archive's address or path suggests."""
+    path = unquote(urlsplit(source).path) if "://" in source else source
+    return _ARCHIVE_ENDING.sub("", PurePosixPath(path.replace("\\", "/")).name)
+
+
+def _free_name(source: str, name: str) -> str:
+    """Check that `name` can be a model's and is no other's."""
+    if not NAME.fullmatch(name):
+        raise BundleError(
+            f"{source}: {name!r} cannot be a model's name (letters, digits, '.', '_', '-'):"
+            " give one by --name"
+        )
+    for model in installed_models():
+        if model.name == name:
+            raise BundleError(
+                f"{name}: ships with showtell: give another --name"
+                if model.shipped
+                else _taken(name)
+            )
+    return name
+
+
+def _taken(name: str) -> str:
+    return f"{name}: here already: showtell models remove {name}, or give another --name"
+
+
+def _archive(source: str, downloads: Path, expected: str | None, fetch: Fetch) -> Path:
+    """Return the archive as a local file: the one named, or the one fetched."""
+    if "://" in source:
+        return fetch(source, downloads / "archive", sha256=expected)
+    archive = Path(source)
+    if not archive.is_file():
+        raise BundleError(f"{source}: no such archive, nor an address (https://, hf:owner/repo)")
+    if expected is not None and (found := file_sha256(archive)) != expected.lower():
+        raise DownloadError(f"{source}: wrong bytes: its sha256 is {found}, not {expected.lower()}")
+    return archive
+
+
+def _bundle_inside(folder: Path, source: str) -> Path:
+    """Return where the bundle is: at the archive's root or in its only folder."""
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    candidates = [folder, *inside] if len(inside) == 1 else [folder]
+    for candidate in candidates:
+        if (candidate / MANIFEST).is_file():
+            return candidate
+    raise BundleError(f"{source}: holds no {MANIFEST}: not the archive of a model bundle")
+
+
+def _fetch_repository(hub: HubSource, target: Path, expected: str | None, fetch: Fetch) -> Path:
+    """Fetch a repository's bundle into `target`; files that are there and right are kept."""
+    address = hub.address(MANIFEST)
+    # The manifest anew each time: files of an older one must not pass.
+    path = fetch(address, target / MANIFEST, sha256=expected, limit=_MAX_MANIFEST, progress=False)
+    with _named(target, address):
+        manifest = Manifest.from_json(path.read_text("utf-8", errors="replace"), path)
+        promises = list(manifest.files.items())
+    for name, _ in promises:
+        if not NAME.fullmatch(name):
+            raise BundleError(f"{address}: '{name}' is no plain file name")
+    for name, promised in promises:
+        file = target / name
+        if not (file.is_file() and file_sha256(file) == promised):
+            fetch(hub.address(name), file, sha256=promised)
+    return target
+
+
+def _install(found: Path, target: Path, source: str) -> None:
+    """Check the bundle in `found` and move its files, and no others, to `target`."""
+    with _named(found, source):
+        bundle = load_bundle(found)
+    target.mkdir()
+    for name in {MANIFEST, *bundle.manifest.files}:
+        shutil.move(found / name, target / name)
+    if ORIGIN not in bundle.manifest.files:
+        (target / ORIGIN).write_text(json.dumps({"source": source}) + "\n", "utf-8")
+
+
+@contextmanager
+def _named(folder: Path, source: str) -> Iterator[None]:
+    """Let a bundle's errors name the source, not the temporary folder it was put in."""
+    try:
+        yield
+    except BundleError as error:
+        text = str(error).replace(f"{folder}{os.sep}{MANIFEST}", source)
+        raise BundleError(text.replace(f"{folder}{os.sep}", f"{source}: ")) from None
+    except (AttributeError, TypeError) as error:  # JSON of another shape than a manifest's
+        raise BundleError(f"{source}: damaged manifest ({error})") from None

@@ -1,0 +1,81 @@
+"""What the captioner returns: a caption with its words, alternatives and confidence."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from showtell.decoding.beam_search import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a caption; `attention` [grid height, grid width] says where the model looked.
+
+    Attention sums to at most 1; it is None for a decoder without attention.
+    """
+
+    word: str
+    log_probability: float
+    attention: Floats | None = field(default=None, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the word as plain JSON data."""
+        attention = None
+        if self.attention is not None:
+            attention = [[round(value, 5) for value in row] for row in self.attention.tolist()]
+        return {
+            "word": self.word,
+            "log_probability": round(self.log_probability, 6),
+            "attention": attention,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another caption that the model considered, with its log-probability."""
+
+    text: str
+    log_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A photo's caption, or the reason why there is none.
+
+    `path` is None where the photo came as bytes, an image or an array. `confidence` is the
+    probability, calibrated on dev photos, that the caption is a good one; None where the model
+    has no calibration or the decoding is not the beam search that it was calibrated for. Where
+    `error` is not None, it is one line that names the photo, and there is no text.
+    """
+
+    path: Path | None = None
+    text: str = ""
+    log_probability: float | None = None
+    confidence: float | None = None
+    alternatives: tuple[Alternative, ...] = ()
+    words: tuple[Word, ...] = field(default=(), repr=False)
+    error: str | None = None
+
+    def to_dict(self, *, words: bool = False) -> dict[str, Any]:
+        """Return the caption as plain JSON data, as a line of JSONL holds it."""
+        record: dict[str, Any] = {
+            "path": None if self.path is None else os.fspath(self.path),
+            "text": self.text if self.error is None else None,
+            "log_probability": _rounded(self.log_probability),
+            "confidence": _rounded(self.confidence),
+            "alternatives": [
+                {"text": item.text, "log_probability": _rounded(item.log_probability)}
+                for item in self.alternatives
+            ],
+            "error": self.error,
+        }
+        if words:
+            record["words"] = [word.to_dict() for word in self.words]
+        return record
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

@@ -1,0 +1,126 @@
+"""Captions as text, JSON lines or CSV, and a file that appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from showtell.caption import Caption
+from showtell.errors import ShowtellError
+from showtell.files.photo_files import printable
+
+Format = Literal["text", "jsonl", "csv"]
+FORMATS: tuple[Format, ...] = ("text", "jsonl", "csv")
+STDIN = "-"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def header(form: Format, *, nbest: int = 1) -> str:
+    """Return the line that stands before all captions: CSV's column names, else nothing."""
+    if form != "csv":
+        return ""
+    alternatives = [f"alternative_{number}" for number in range(1, nbest)]
+    return csv_row(["path", "text", "log_probability", "confidence", *alternatives, "error"])
+
+
+def line(caption: Caption, form: Format, *, nbest: int = 1, words: bool = False) -> str:
+    r"""Write a caption in one of the formats, newline included; nothing for an error as text.
+
+    Text is `path: caption` on one line whatever the path holds, with alternatives and words
+    indented below. JSONL is plain ASCII: a path that is no UTF-8 shows surrogate escapes
+    (\udcff). A CSV cell that a spreadsheet would run as a formula is led by an apostrophe. A
+    photo that came without a path (standard input) is called `-`.
+    """
+    path = STDIN if caption.path is None else os.fspath(caption.path)
+    if form == "jsonl":
+        record = caption.to_dict(words=words)
+        record["path"] = path
+        return json.dumps(record) + "\n"
+    if form == "csv":
+        others = [item.text for item in caption.alternatives]
+        others += [""] * (nbest - 1 - len(others))
+        return csv_row(
+            [
+                harmless(path), harmless(caption.text), _number(caption.log_probability),
+                _number(caption.confidence), *map(harmless, others),
+                harmless(caption.error or ""),
+            ]
+        )  # fmt: skip
+    if caption.error is not None:
+        return ""
+    lines = [f"{printable(path)}: {caption.text}"]
+    lines += [f"    {item.log_probability:8.3f}  {item.text}" for item in caption.alternatives]
+    if words:
+        lines.append(
+            "    " + "  ".join(f"{word.word} {word.log_probability:.2f}" for word in caption.words)
+        )
+    return "\n".join(lines) + "\n"
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
+    """Open a file for writing that takes its place only when complete; as text UTF-8 with `\\n`.
+
+    Where the block fails, what stood at `path` before stays. A device or pipe is written as it is.
+
+    Raises ShowtellError, naming the file, where it cannot be written.
+    """
+    path = path.resolve()  # a link stays a link: what it leads to is replaced
+    shown = printable(os.fspath(path))
+    how: dict[str, Any] = {"mode": "wb"}
+    if not binary:
+        how = {"mode": "w", "encoding": "utf-8", "newline": "\n"}
+    try:
+        if path.is_dir():
+            raise ShowtellError(f"{shown}: a folder, not a file to write to")
+        if path.exists() and not path.is_file():
+            with path.open(**how) as device:
+                yield device
+            return
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:50]}.", dir=path.parent)
+        work = Path(name)
+        try:
+            with os.fdopen(descriptor, **how) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            work.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+            work.replace(path)
+        except BaseException:
+            work.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        reason = (error.strerror or str(error)).lower()
+        raise ShowtellError(f"{shown}: cannot be written ({reason})") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def harmless(cell: str) -> str:
+    """Return a CSV cell that no spreadsheet runs as a formula; stray bytes of a path spelt out."""
+    cell = cell.encode("utf-8", "backslashreplace").decode("utf-8")  # stray bytes of a path
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def csv_row(cells: list[str]) -> str:
+    """Return a line of CSV."""
+    buffer = io.StringIO()
+    csv.writer(buffer).writerow(cells)  # its own line end is what makes it quote a lone \r
+    return buffer.getvalue().removesuffix("\r\n") + "\n"

@@ -1,0 +1,8 @@
+"""A client of the service (`showtell serve`): what the captioner answers, from another machine."""
+
+from __future__ import annotations
+
+from showtell.client.client import Client, Options
+from showtell.client.responses import Limits, PhotoRefusedError, ServedModel, ServiceError
+
+__all__ = ["Client", "Limits", "Options", "PhotoRefusedError", "ServedModel", "ServiceError"]

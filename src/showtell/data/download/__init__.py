@@ -1,0 +1,1 @@
+"""`showtell data download`: what it fetches, from where, and how it is checked."""

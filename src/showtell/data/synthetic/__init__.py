@@ -1,0 +1,1 @@
+"""A synthetic captioned dataset of drawn shapes, for tests and lessons."""

@@ -1,0 +1,1 @@
+"""Files on disk and at addresses: found, locked, downloaded, unpacked."""

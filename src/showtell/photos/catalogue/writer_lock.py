@@ -1,0 +1,25 @@
+"""One writing process at a time for each catalogue."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from showtell.errors import CatalogueError
+from showtell.files.locks import only_process
+from showtell.files.photo_files import printable
+
+
+def only_writer(catalogue: Path) -> contextlib.AbstractContextManager[None]:
+    """Hold the catalogue's lock for writes and undos.
+
+    Raises CatalogueError where another process holds it.
+    """
+
+    def refuse() -> None:
+        raise CatalogueError(
+            f"{printable(str(catalogue))}: another write or undo is at work:"
+            " wait until it has finished"
+        )
+
+    return only_process(catalogue.with_name(catalogue.name + "-writing"), refuse)

@@ -1,0 +1,1 @@
+"""Metadata in photos and sidecars: XMP, IPTC and EXIF, read and written."""

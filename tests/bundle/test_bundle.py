@@ -1,0 +1,122 @@
+"""A bundle is checked file by file, and written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from showtell.bundle import CARD, ENCODER, MANIFEST, REQUIRED, VOCABULARY, load_bundle, save_bundle
+from showtell.errors import BundleError
+from showtell.image import Preprocessing
+from support.dummy_bundles import write_dummy_bundle
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_dummy_bundle(tmp_path / "bundle")
+
+
+def rewrite(bundle: Path, **changes: object) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    (bundle / MANIFEST).write_text(json.dumps(manifest | changes))
+
+
+def test_what_was_saved_is_loaded(bundle):
+    loaded = load_bundle(bundle)
+    assert loaded.manifest.name == "dummy"
+    assert loaded.manifest.preprocessing == Preprocessing()
+    assert set(loaded.manifest.files) == set(REQUIRED)
+    assert "dog" in loaded.vocabulary
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_changed_byte_is_refused_by_name(bundle, name):
+    content = bytearray((bundle / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / name).write_bytes(content)
+    with pytest.raises(BundleError, match=rf"{name}: changed"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_missing_file_is_refused_by_name(bundle, name):
+    (bundle / name).unlink()
+    with pytest.raises(BundleError, match=rf"{name}: missing"):
+        load_bundle(bundle)
+
+
+def test_a_newer_format_says_to_upgrade(bundle):
+    rewrite(bundle, format_version=2)
+    with pytest.raises(BundleError, match=r"format 2 is newer.*pip install -U showtell"):
+        load_bundle(bundle)
+
+
+def test_keys_of_a_later_minor_version_are_no_harm(bundle):
+    rewrite(bundle, colour="blue")
+    assert load_bundle(bundle).manifest.name == "dummy"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format_version": 1}', "\x00", '{"name": 3}'])
+def test_a_damaged_manifest_is_one_clear_error(bundle, text):
+    (bundle / MANIFEST).write_text(text)
+    with pytest.raises(BundleError, match=MANIFEST):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("files", ["a"]), ("encoder", 3), ("decoding", {"beams": 3}), ("preprocessing", {})],
+)
+def test_a_manifest_of_another_shape_is_one_clear_error(bundle, key, value):
+    rewrite(bundle, **{key: value})
+    with pytest.raises(BundleError, match="damaged manifest"):
+        load_bundle(bundle)
+
+
+def test_a_file_name_that_leaves_the_folder_is_refused(bundle, tmp_path):
+    (tmp_path / "secret").write_text("x")
+    files = json.loads((bundle / MANIFEST).read_text())["files"]
+    rewrite(bundle, files=files | {"../secret": "0" * 64})
+    with pytest.raises(BundleError, match="no plain file name"):
+        load_bundle(bundle)
+
+
+def test_a_folder_that_is_no_bundle_says_so(tmp_path):
+    with pytest.raises(BundleError, match=r"not a model bundle"):
+        load_bundle(tmp_path)
+
+
+def test_saving_over_a_bundle_replaces_it_and_leaves_nothing_else(bundle):
+    before = (bundle / ENCODER).read_bytes()
+    write_dummy_bundle(bundle, name="second")
+    assert load_bundle(bundle).manifest.name == "second"
+    assert (bundle / ENCODER).read_bytes() != before
+    assert list(bundle.parent.iterdir()) == [bundle]
+
+
+def test_a_folder_of_other_things_is_never_overwritten(bundle, tmp_path):
+    other = tmp_path / "photos"
+    other.mkdir()
+    (other / "dog.jpg").write_bytes(b"x")
+    with pytest.raises(BundleError, match="is no bundle"):
+        write_dummy_bundle(other)
+    assert [file.name for file in other.iterdir()] == ["dog.jpg"]
+
+
+def test_a_write_that_fails_leaves_the_bundle_before_it(bundle, tmp_path):
+    loaded = load_bundle(bundle)
+    files: dict[str, bytes | Path] = {name: bundle / name for name in REQUIRED}
+    files[CARD] = tmp_path / "not-there"
+    with pytest.raises(FileNotFoundError):
+        save_bundle(bundle, loaded.manifest, files)
+    assert load_bundle(bundle).manifest.name == "dummy"
+    assert list(tmp_path.iterdir()) == [bundle]
+
+
+def test_a_bundle_without_a_needed_file_is_not_written(bundle, tmp_path):
+    loaded = load_bundle(bundle)
+    with pytest.raises(BundleError, match=VOCABULARY):
+        save_bundle(tmp_path / "new", loaded.manifest, {ENCODER: b"x"})
+    assert not (tmp_path / "new").exists()

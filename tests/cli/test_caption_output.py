@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from showtell.caption import Alternative, Caption, Word
+from showtell.cli.caption_output import header, line, whole_file
+from showtell.errors import ShowtellError
+
+GOOD = Caption(
+    Path("a/dog.jpg"), "a dog runs", -3.25, 0.75, (Alternative("a cat", -4.5),),
+    (Word("a", -0.5), Word("dog", -1.25)),
+)  # fmt: skip
+BAD = Caption(Path("bad.jpg"), error="bad.jpg: empty: the file holds no bytes")
+
+
+def test_text_is_path_and_caption_on_one_line() -> None:
+    assert header("text") == ""
+    assert line(Caption(Path("a\nb.jpg"), "a dog"), "text") == "a\\nb.jpg: a dog\n"
+    assert line(Caption(None, "a dog"), "text") == "-: a dog\n"
+    assert line(BAD, "text") == ""
+    assert line(GOOD, "text", words=True) == (
+        "a/dog.jpg: a dog runs\n      -4.500  a cat\n    a -0.50  dog -1.25\n"
+    )
+
+
+def test_jsonl_holds_the_documented_fields() -> None:
+    record = json.loads(line(GOOD, "jsonl"))
+    assert record == {
+        "path": "a/dog.jpg", "text": "a dog runs", "log_probability": -3.25, "confidence": 0.75,
+        "alternatives": [{"text": "a cat", "log_probability": -4.5}], "error": None,
+    }  # fmt: skip
+    assert list(record) == [
+        "path", "text", "log_probability", "confidence", "alternatives", "error"
+    ]  # fmt: skip
+    assert json.loads(line(GOOD, "jsonl", words=True))["words"][0] == {
+        "word": "a", "log_probability": -0.5, "attention": None
+    }  # fmt: skip
+    assert json.loads(line(BAD, "jsonl"))["error"] == BAD.error
+    assert json.loads(line(BAD, "jsonl"))["text"] is None
+
+
+@settings(deadline=None)
+@given(st.binary(min_size=1).filter(lambda name: b"\0" not in name and name != b"."))
+def test_jsonl_brings_any_file_name_back(name: bytes) -> None:
+    path = Path(os.fsdecode(name))
+    written = line(Caption(path, "a dog"), "jsonl")
+    assert written.count("\n") == 1
+    written.encode("ascii")
+    assert os.fsencode(json.loads(written)["path"]) == os.fsencode(path)
+
+
+def test_csv_has_a_column_for_each_alternative() -> None:
+    text = header("csv", nbest=3) + line(GOOD, "csv", nbest=3) + line(BAD, "csv", nbest=3)
+    first, second = csv.DictReader(io.StringIO(text))
+    assert first == {
+        "path": "a/dog.jpg", "text": "a dog runs", "log_probability": "-3.25",
+        "confidence": "0.75", "alternative_1": "a cat", "alternative_2": "", "error": "",
+    }  # fmt: skip
+    assert second["error"] == BAD.error
+
+
+@settings(deadline=None)
+@given(st.text(min_size=1).filter(lambda text: "\0" not in text))
+def test_no_csv_cell_is_run_as_a_formula(text: str) -> None:
+    caption = Caption(Path(text), text, -1.0, None, (Alternative(text, -2.0),))
+    [row] = csv.reader(io.StringIO(line(caption, "csv", nbest=2), newline=""))
+    for cell in (row[0], row[1], row[4]):
+        assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    row[1].encode("utf-8")
+
+
+def test_formula_is_kept_readable() -> None:
+    for text in ("=HYPERLINK(1)", "+1", "-1", "@SUM(A1)"):
+        [row] = csv.reader(io.StringIO(line(Caption(None, text), "csv")))
+        assert row[:2] == ["'-", f"'{text}"]
+
+
+def test_file_appears_only_when_whole(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text("before")
+
+    def fail() -> None:
+        with whole_file(path) as file:
+            file.write("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert path.read_text() == "before"
+    with whole_file(path) as file:
+        file.write("whole é\n")
+        assert path.read_text() == "before"
+    assert path.read_bytes() == "whole é\n".encode()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_new_file_has_ordinary_permissions_and_old_one_keeps_its_own(tmp_path: Path) -> None:
+    old, new, ordinary = tmp_path / "old", tmp_path / "new", tmp_path / "ordinary"
+    ordinary.touch()
+    old.touch()
+    old.chmod(0o640)
+    for path in (old, new):
+        with whole_file(path) as file:
+            file.write("x")
+    assert old.stat().st_mode == 0o100640
+    assert new.stat().st_mode == ordinary.stat().st_mode
+
+
+def test_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("before")
+    (tmp_path / "link").symlink_to("target")
+    with whole_file(tmp_path / "link") as file:
+        file.write("after")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "after"
+
+
+def test_device_is_written_and_not_replaced() -> None:
+    with whole_file(Path("/dev/null")) as file:
+        file.write("x")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "gone" / "out"
+    with pytest.raises(ShowtellError, match=r"gone/out: cannot be written"), whole_file(missing):
+        pass
+    with pytest.raises(ShowtellError, match="a folder, not a file"), whole_file(tmp_path):
+        pass

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from showtell.errors import PhotoError
+from showtell.files.photo_files import find_photos, printable
+
+
+def found(*paths: Path, recursive: bool = False) -> tuple[list[str], list[str]]:
+    errors: list[PhotoError] = []
+    photos = list(find_photos(paths, recursive=recursive, report=errors.append))
+    return [os.fspath(photo) for photo in photos], [str(error) for error in errors]
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_folder_gives_its_photos_by_suffix_and_sorted(tmp_path: Path) -> None:
+    touch(tmp_path, "b.PNG", "a.jpg", "c.heic", "d.jpeg", "notes.txt", ".hidden.jpg", "._a.jpg")
+    touch(tmp_path, "below/e.jpg", "z.jpg/f.webp")
+    photos, errors = found(tmp_path)
+    assert photos == [str(tmp_path / name) for name in ("a.jpg", "b.PNG", "c.heic", "d.jpeg")]
+    assert errors == []
+
+
+def test_recursive_looks_below_in_order(tmp_path: Path) -> None:
+    touch(tmp_path, "m.jpg", "a/2.jpg", "a/1.jpg", "z.jpg/3.jpg", ".trash/x.jpg")
+    photos, _ = found(tmp_path, recursive=True)
+    assert photos == [
+        str(tmp_path / name) for name in ("a/1.jpg", "a/2.jpg", "m.jpg", "z.jpg/3.jpg")
+    ]
+
+
+def test_path_given_by_name_is_always_tried(tmp_path: Path) -> None:
+    touch(tmp_path, "photo.data", ".hidden.jpg")
+    paths = [tmp_path / name for name in ("photo.data", "gone.jpg", ".hidden.jpg")]
+    assert found(*paths) == ([str(path) for path in paths], [])
+
+
+def test_links_that_lead_nowhere_are_found_and_loops_end(tmp_path: Path) -> None:
+    (tmp_path / "dangling.jpg").symlink_to(tmp_path / "gone.jpg")
+    (tmp_path / "itself.jpg").symlink_to(tmp_path / "itself.jpg")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    photos, errors = found(tmp_path, recursive=True)
+    assert photos == [str(tmp_path / "dangling.jpg"), str(tmp_path / "itself.jpg")]
+    assert errors == []
+
+
+def test_pipe_named_like_a_photo_is_reported_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    photos, [error] = found(tmp_path)
+    assert photos == []
+    assert error == f"{tmp_path}/pipe.jpg: a device or pipe, not a photo"
+
+
+def test_folder_that_cannot_be_listed_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    photos, [error] = found(tmp_path)
+    assert photos == []
+    assert error == f"{tmp_path}: the folder cannot be listed (permission denied)"
+
+
+def test_printable_keeps_ordinary_names() -> None:
+    for name in ("dog.jpg", "été 2024/Ōsaka 犬.jpg", "back\\slash.jpg"):
+        assert printable(name) == name
+
+
+def test_printable_escapes_what_would_break_a_line_or_a_terminal() -> None:
+    assert printable(b"a\nb\xff\x1b[0m\x00.jpg") == r"a\nb\xff\x1b[0m\x00.jpg"
+    assert printable("\u202ereversed") == r"\u202ereversed"
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=30))
+def test_printable_is_one_line_that_utf8_can_write(name: bytes) -> None:
+    text = printable(name)
+    assert text.isprintable()
+    text.encode("utf-8")

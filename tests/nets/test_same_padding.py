@@ -1,0 +1,45 @@
+"""Max pooling as TensorFlow pads it, against TensorFlow's definition."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from showtell.nets.same_padding import SameMaxPool2d, pad_pools_same
+
+
+def by_definition(values: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
+    """Pad by hand with what loses to any value: the odd pixel at the end, then pool unpadded."""
+    pads: list[int] = []
+    for size in reversed(values.shape[-2:]):  # functional.pad begins with the last dimension
+        total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+        pads += [total // 2, total - total // 2]
+    return functional.max_pool2d(functional.pad(values, pads, value=-math.inf), kernel, stride)
+
+
+@settings(deadline=None)
+@given(
+    height=st.integers(1, 24),
+    width=st.integers(1, 24),
+    kernel=st.integers(1, 5),
+    stride=st.integers(2, 4),
+)
+def test_pooling_is_tensorflows_same(height: int, width: int, kernel: int, stride: int) -> None:
+    values = torch.randn(2, 3, height, width) - 5  # below 0, so that a zero pad would win
+    found = SameMaxPool2d(kernel, stride)(values)
+    assert found.shape[-2:] == (math.ceil(height / stride), math.ceil(width / stride))
+    assert torch.equal(found, by_definition(values, kernel, stride))
+
+
+def test_only_pools_that_shrink_the_map_are_replaced() -> None:
+    network = nn.Sequential(
+        nn.MaxPool2d(3, 1, 1), nn.Sequential(nn.MaxPool2d(3, 2, 1)), nn.AvgPool2d(2)
+    )
+    pad_pools_same(network)
+    found = [type(module) for module in network.modules() if not isinstance(module, nn.Sequential)]
+    assert found == [nn.MaxPool2d, SameMaxPool2d, nn.AvgPool2d]

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from showtell.errors import CatalogueError
+from showtell.photos import catalogue as module
+from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.schema import APPLICATION_ID, MIGRATIONS
+
+MORE = (
+    "ALTER TABLE pictures ADD COLUMN stars INTEGER",
+    "CREATE TABLE places (id INTEGER PRIMARY KEY, name TEXT NOT NULL)",
+)
+
+
+def test_new_catalogue_is_versioned_waits_in_wal_and_minds_its_references(tmp_path: Path) -> None:
+    with Catalogue(tmp_path / "new" / "photos.sqlite", create=True) as catalogue:
+        assert catalogue.value("PRAGMA user_version") == len(MIGRATIONS)
+        assert catalogue.value("PRAGMA application_id") == APPLICATION_ID
+        assert catalogue.value("PRAGMA journal_mode") == "wal"
+        with pytest.raises(CatalogueError, match="FOREIGN KEY"):
+            catalogue.execute("INSERT INTO edits VALUES (7, 'words', 'now')")
+        assert catalogue.is_whole()
+
+
+def test_older_catalogue_is_brought_up_to_date_and_keeps_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "photos.sqlite"
+    with Catalogue(path, create=True) as catalogue:
+        catalogue.execute("INSERT INTO pictures (hash, caption) VALUES (x'01', 'otters')")
+    monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, MORE))
+    with Catalogue(path) as catalogue:
+        assert catalogue.value("PRAGMA user_version") == len(MIGRATIONS) + 1
+        assert catalogue.row("SELECT caption, stars FROM pictures") == ("otters", None)
+        assert catalogue.is_whole()
+    monkeypatch.undo()
+    with pytest.raises(CatalogueError, match=r"newer showtell \(format 2.*pip install -U"):
+        Catalogue(path)
+
+
+def test_migration_that_breaks_off_never_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "photos.sqlite"
+    Catalogue(path, create=True).close()
+    monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, MORE, ("SELECT no_such_column",)))
+    with pytest.raises(CatalogueError, match="no_such_column"):
+        Catalogue(path)
+    monkeypatch.undo()
+    with Catalogue(path) as catalogue:
+        assert catalogue.value("PRAGMA user_version") == len(MIGRATIONS)
+        assert "stars" not in {row[1] for row in catalogue.rows("PRAGMA table_info (pictures)")}
+
+
+def test_missing_foreign_and_damaged_files_are_named_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "photos.sqlite"
+    with pytest.raises(CatalogueError, match="no catalogue yet: showtell photos scan"):
+        Catalogue(path)
+    with pytest.raises(CatalogueError, match="not a file"):
+        Catalogue(tmp_path)
+    path.write_bytes(b"no database, but a diary of some length" * 50)
+    with pytest.raises(CatalogueError, match=f"{path}: damaged"):
+        Catalogue(path, create=True)
+    assert path.read_bytes().startswith(b"no database")
+    other = tmp_path / "other.sqlite"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE mail (text)")
+    before = other.read_bytes()
+    with pytest.raises(CatalogueError, match="another program"):
+        Catalogue(other, create=True)
+    assert other.read_bytes() == before
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(CatalogueError, match="folder cannot be made"):
+        Catalogue(blocked / "photos.sqlite", create=True)
+
+
+def test_pages_that_rot_are_an_error_and_not_a_wrong_answer(tmp_path: Path) -> None:
+    path = tmp_path / "photos.sqlite"
+    with Catalogue(path, create=True) as catalogue:
+        catalogue.many(
+            "INSERT INTO pictures (hash, caption) VALUES (?, ?)",
+            ((bytes([n, n]), f"words {n}" * 30) for n in range(200)),
+        )
+        page = catalogue.value("SELECT rootpage FROM sqlite_master WHERE name = 'pictures'")
+    data = bytearray(path.read_bytes())
+    data[4096 * (page - 1) : 4096 * page] = bytes(4096)
+    path.write_bytes(data)
+    with Catalogue(path) as catalogue:
+        assert not catalogue.is_whole()
+        with pytest.raises(CatalogueError, match="damaged"):
+            list(catalogue.rows("SELECT * FROM pictures"))
+
+
+def test_locked_catalogue_is_waited_for_and_then_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "photos.sqlite"
+    monkeypatch.setattr(module, "WAIT", 0.3)
+    with Catalogue(path, create=True) as catalogue, Catalogue(path, any_thread=True) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with (
+            pytest.raises(CatalogueError, match="locked by another program"),
+            catalogue.transaction(),
+        ):
+            pass
+        monkeypatch.undo()
+        with Catalogue(path) as patient:
+            threading.Timer(0.2, lambda: other.execute("COMMIT")).start()
+            with patient.transaction():
+                patient.execute("INSERT INTO pictures (hash) VALUES (x'02')")
+        assert catalogue.value("SELECT count(*) FROM pictures") == 1
+
+
+def test_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with Catalogue(tmp_path / "photos.sqlite", create=True) as catalogue:
+
+        def fail() -> None:
+            with catalogue.transaction(durable=True):
+                catalogue.execute("INSERT INTO pictures (hash) VALUES (x'03')")
+                raise KeyError
+
+        with pytest.raises(KeyError):
+            fail()
+        assert catalogue.value("SELECT count(*) FROM pictures") == 0
+        assert catalogue.value("PRAGMA synchronous") == 1
+
+
+def test_many_processes_may_make_one_catalogue_at_once(tmp_path: Path) -> None:
+    path, failures = tmp_path / "photos.sqlite", []
+
+    def enter(number: int) -> None:
+        try:
+            with Catalogue(path, create=True) as catalogue, catalogue.transaction():
+                catalogue.execute("INSERT INTO pictures (hash) VALUES (?)", (bytes([number]),))
+        except CatalogueError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=enter, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    with Catalogue(path) as catalogue:
+        assert catalogue.value("SELECT count(*) FROM pictures") == 8

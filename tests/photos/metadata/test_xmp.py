@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from showtell.errors import MetadataError
+from showtell.photos.catalogue.records import clean_words
+from showtell.photos.metadata.xmp import DEFAULT, find_packet, put_words, read_words
+from support.photo_library import exiftool
+
+LIGHTROOM = """\ufeff<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="Adobe XMP Core 5.6">
+ <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+  <!-- by hand -->
+  <rdf:Description rdf:about="uuid:1"
+    xmlns:crs="http://ns.adobe.com/camera-raw-settings/1.0/"
+    xmlns:d="http://purl.org/dc/elements/1.1/"
+   crs:Exposure2012="+0.35" crs:Note="two&#10;lines &gt; one">
+   <d:description>
+    <rdf:Alt>
+     <rdf:li xml:lang="x-default">Otters &amp; ice</rdf:li>
+     <rdf:li xml:lang="de">Otter auf Eis</rdf:li>
+    </rdf:Alt>
+   </d:description>
+   <d:subject><rdf:Bag><rdf:li>otter</rdf:li></rdf:Bag></d:subject>
+  </rdf:Description>
+ </rdf:RDF>
+</x:xmpmeta>
+<?xpacket end="w"?>"""
+
+sentences = st.text(min_size=1).map(clean_words).filter(bool)
+
+
+@settings(deadline=None)
+@given(sentences, sentences, sentences)
+def test_words_read_back_as_they_were_put(one: str, two: str, three: str) -> None:
+    packet = put_words(None, {"description": one, "alt": two})
+    assert read_words(packet) == {"description": {DEFAULT: one}, "alt": {DEFAULT: two}}
+    again = put_words(packet, {"description": three})
+    assert read_words(again) == {"description": {DEFAULT: three}, "alt": {DEFAULT: two}}
+    assert put_words(again, {"description": one}) == put_words(packet, {"description": one})
+
+
+def test_another_programs_sidecar_keeps_every_byte_beside_the_words() -> None:
+    packet = LIGHTROOM.encode()
+    assert read_words(packet)["description"] == {DEFAULT: "Otters & ice", "de": "Otter auf Eis"}
+    changed = put_words(packet, {"description": "Two <otters>", "alt": "two otters"})
+    assert read_words(changed) == {
+        "description": {DEFAULT: "Two <otters>", "de": "Otter auf Eis"},
+        "alt": {DEFAULT: "two otters"},
+    }
+    text = LIGHTROOM.removeprefix("\ufeff")
+    before, rest = text.split("   <d:description>")
+    middle, end = rest.split("</d:description>")[1].split("</rdf:RDF>")
+    written = changed.decode()
+    assert written.startswith(before)
+    assert middle in written
+    assert written.endswith(f"</rdf:RDF>{end}")
+    assert 'rdf:about="uuid:1"' in written.split(middle)[1]
+
+
+def test_sidecars_in_other_encodings_are_understood() -> None:
+    text = LIGHTROOM.removeprefix("\ufeff")
+    for data in (
+        b"\xff\xfe" + text.encode("utf-16-le"),
+        b"\xfe\xff" + ('<?xml version="1.0" encoding="UTF-16"?>\n' + text).encode("utf-16-be"),
+        ('<?xml version="1.0" encoding="ISO-8859-1"?>' + text.replace("\ufeff", "")).encode(),
+    ):
+        changed = put_words(data, {"description": "Grüße, 東京"})
+        assert read_words(changed)["description"] == {
+            DEFAULT: "Grüße, 東京", "de": "Otter auf Eis",
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"", b"no xml", b"<x/>", LIGHTROOM.encode()[:-200],
+        b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><x>&b;</x>',
+        b"\xff\xfe\x00",
+    ],
+)  # fmt: skip
+def test_what_is_no_xmp_is_refused(packet: bytes) -> None:
+    with pytest.raises(MetadataError):
+        put_words(packet, {"description": "words"})
+
+
+def test_plain_text_where_alternatives_should_be_is_read_and_replaced() -> None:
+    packet = (
+        b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><r:RDF xmlns:r='http://www.w3.org/1999/02/22-rdf-"
+        b"syntax-ns#'><r:Description xmlns:dc='http://purl.org/dc/elements/1.1/'>"
+        b"<dc:description>plain</dc:description></r:Description></r:RDF></x:xmpmeta>"
+    )
+    assert read_words(packet) == {"description": {DEFAULT: "plain"}}
+    changed = put_words(packet, {"description": "better"})
+    assert read_words(changed) == {"description": {DEFAULT: "better"}}
+    assert b"plain" not in changed
+
+
+def test_packet_is_found_in_any_file() -> None:
+    packet = put_words(None, {"alt": "words"})
+    found = find_packet(b"II*\0" + bytes(99) + packet + bytes(99))
+    assert found is not None
+    assert read_words(found) == {"alt": {DEFAULT: "words"}}
+    assert find_packet(b"</x:xmpmeta><x:xmpmeta") is None
+
+
+def test_exiftool_reads_and_validates_what_is_written(tmp_path: Path) -> None:
+    made, changed = tmp_path / "made.xmp", tmp_path / "changed.xmp"
+    words = {"description": "Grüße aus 東京 <&>", "alt": "Ďáblice"}
+    made.write_bytes(put_words(None, words))
+    changed.write_bytes(put_words(LIGHTROOM.encode(), words))
+    for path in (made, changed):
+        shown = exiftool(
+            "-s3", "-charset", "utf8", "-XMP-dc:Description", "-XMP-iptcCore:AltTextAccessibility",
+            "-validate", path,
+        )  # fmt: skip
+        assert shown.splitlines() == [*words.values(), "OK"]
+    assert exiftool("-s3", "-XMP-crs:all", changed).splitlines() == ["+0.35", "two.lines > one"]

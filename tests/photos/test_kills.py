@@ -1,0 +1,176 @@
+"""Kills at random moments: no photo is harmed, nothing is lost, nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+from random import Random
+from typing import Literal
+
+import pytest
+
+from showtell import Captioner
+from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.journal import recover
+from showtell.photos.catalogue.search import records
+from showtell.photos.undo import last_run, undo
+from showtell.photos.write_plan import Writing
+from support.photo_killing import Killed, leftovers
+from support.photo_library import contents, library, pixels, scanned, written
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+SUFFIXES = (".jpg", ".png", ".webp")
+
+
+def whole(catalogue: Path) -> None:
+    """Check the file as SQLite itself does, and as showtell opens it."""
+    if not catalogue.exists():  # killed before it was made
+        return
+    connection = sqlite3.connect(catalogue)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+    with Catalogue(catalogue) as opened:
+        assert opened.is_whole()
+
+
+def kill_scans(tmp_path: Path, captioner: Captioner, kills: int, photos: int) -> set[int]:
+    """Kill a scan that goes on each time; returns the counts of captions that kills left."""
+    lib, catalogue = tmp_path / "lib", tmp_path / "photos.sqlite"
+    paths = library(lib, photos, SUFFIXES)
+    before = contents(lib)
+
+    def work() -> None:
+        with Catalogue(catalogue, create=True) as opened:
+            scanned(opened, lib, captioner)
+
+    began = time.perf_counter()
+    work()
+    killed, draw = Killed(work, time.perf_counter() - began), Random(kills)
+    captions, seen = photos, set()
+    while killed.kills < kills:
+        if captions == photos:  # nothing left to do: all over again
+            with Catalogue(catalogue) as opened, opened.transaction():
+                opened.execute("DELETE FROM files")
+                opened.execute("DELETE FROM pictures")
+                opened.execute("DELETE FROM search")
+            captions = 0
+        killed.once(draw)
+        whole(catalogue)
+        assert contents(lib) == before
+        with Catalogue(catalogue) as opened:
+            now = opened.value("SELECT count(*) FROM captions")
+        assert now >= captions, "captions that were saved are lost"
+        captions = now
+        seen.add(now)
+    with Catalogue(catalogue) as opened:
+        scanned(opened, lib, captioner)
+        assert [item.path for item in records(opened)] == paths
+        assert opened.value("SELECT count(*) FROM files WHERE pending OR claim NOT NULL") == 0
+    return seen
+
+
+def kill_writes(
+    tmp_path: Path, captioner: Captioner, to: Literal["sidecar", "embed"], kills: int, photos: int
+) -> set[tuple[bool, int]]:
+    """Kill write-and-undo: after each kill every file is as it was, or written whole.
+
+    Returns what kills left: temporary files or none, and how many files were written.
+    """
+    lib, catalogue = tmp_path / "lib", tmp_path / "photos.sqlite"
+    library(lib, photos, SUFFIXES)
+    writing = Writing(to=to)
+
+    def work() -> None:
+        with Catalogue(catalogue) as opened:
+            written(opened, writing)
+            *_, counts = undo(opened, report=pytest.fail)
+            assert counts.restored
+
+    with Catalogue(catalogue, create=True) as opened:
+        scanned(opened, lib, captioner)
+        old = contents(lib)
+        dates = {path: path.stat().st_mtime_ns for path in old}
+        decoded = {path: pixels(path) for path in old}
+        began = time.perf_counter()
+        written(opened, writing)
+        new = contents(lib)
+        assert new != old
+        list(undo(opened, report=pytest.fail))
+    assert contents(lib) == old
+    killed, draw = Killed(work, time.perf_counter() - began), Random(kills)
+    seen = set()
+    while killed.kills < kills:
+        killed.once(draw)
+        whole(catalogue)
+        now = contents(lib)
+        assert old.keys() <= now.keys()
+        changed = 0
+        for path, data in now.items():
+            if path.name.startswith(".showtell-"):
+                continue  # a copy that took no place: the next run removes it
+            assert data in (old.get(path), new.get(path)), path
+            changed += data != old.get(path)
+            if path in old:
+                assert pixels(path) == decoded[path]
+                assert path.stat().st_mtime_ns == dates[path]
+        seen.add((bool(leftovers(lib)), changed))
+        undo_all(catalogue)
+        assert leftovers(lib) == []
+        assert contents(lib) == old
+    return seen
+
+
+def undo_all(catalogue: Path) -> None:
+    """Undo run after run, till nothing is left to undo."""
+    with Catalogue(catalogue) as opened:
+        while undo_is_left(opened):
+            list(undo(opened, report=pytest.fail))
+
+
+def undo_is_left(catalogue: Catalogue) -> bool:
+    recover(catalogue)
+    return last_run(catalogue) is not None
+
+
+def test_scan_killed_at_random_moments(tmp_path: Path, captioner: Captioner) -> None:
+    assert len(kill_scans(tmp_path, captioner, 15, 60)) >= 4, "the kills missed the work"
+
+
+def test_writing_of_sidecars_killed_at_random_moments(tmp_path: Path, captioner: Captioner) -> None:
+    seen = kill_writes(tmp_path, captioner, "sidecar", 15, 40)
+    assert len(seen) >= 2, "the kills missed the work"
+
+
+def test_embedding_killed_at_random_moments(tmp_path: Path, captioner: Captioner) -> None:
+    kill_writes(tmp_path, captioner, "embed", 6, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+def test_scan_killed_200_times(tmp_path: Path, captioner: Captioner) -> None:
+    seen = kill_scans(tmp_path, captioner, 200, 60)
+    print(f"\n200 kills of a scan left {len(seen)} different counts of captions")  # noqa: T201
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+def test_writing_of_sidecars_killed_200_times(tmp_path: Path, captioner: Captioner) -> None:
+    seen = kill_writes(tmp_path, captioner, "sidecar", 200, 40)
+    report(seen, 200, "writes of sidecars and their undos")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+def test_embedding_killed_100_times(tmp_path: Path, captioner: Captioner) -> None:
+    seen = kill_writes(tmp_path, captioner, "embed", 100, 6)
+    report(seen, 100, "embeddings and their undos")
+
+
+def report(seen: set[tuple[bool, int]], kills: int, what: str) -> None:
+    left = any(temporary for temporary, _ in seen)
+    counts = sorted({count for _, count in seen})
+    fate = "were left, and removed by the next run" if left else "were never left"
+    print(f"\n{kills} kills of {what}: temporary files {fate};"  # noqa: T201
+          f" files written when killed: {counts}")  # fmt: skip

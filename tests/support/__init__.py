@@ -1,0 +1,1 @@
+"""What tests share: servers, photos, datasets, models and processes made for them."""

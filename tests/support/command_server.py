@@ -1,0 +1,133 @@
+"""Runs `showtell` commands as processes of their own, forked from one that has torch loaded.
+
+Reads a job as JSON from each line of standard input, answers with the exit status. A job may say
+when its process is to be sent a signal: at the beginning of a step, at a change to a file of the
+run, or after so many seconds. A job of several `ranks` is as many processes, which find each other
+as torchrun would have them do; the signal is for the rank `hit`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+
+def child(job: dict[str, Any], rank: int) -> None:
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        os.dup2(os.open(job[name], os.O_WRONLY | os.O_APPEND), number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if job["ranks"] > 1:
+        os.environ |= {
+            "RANK": str(rank), "WORLD_SIZE": str(job["ranks"]), "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(job["port"]),
+        }  # fmt: skip
+    if job["without_dropout"]:
+        import without_dropout  # noqa: F401
+    if "step" in job and rank == job["hit"]:
+        signal_at_step(job["step"], job["signal"])
+    if "change" in job and rank == job["hit"]:
+        signal_at_change(job["folder"], job["change"], job["signal"])
+    from showtell.cli import main
+
+    try:
+        main(job["arguments"])
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def signal_at_step(wanted: int, number: int) -> None:
+    """Send this process a signal when its step `wanted` (from 1) begins."""
+    from showtell.training.loop import StageLoop
+
+    step, made = StageLoop._step, [0]
+
+    def counted(self: Any, *arguments: Any) -> Any:
+        made[0] += 1
+        if made[0] == wanted:
+            os.kill(os.getpid(), number)
+        return step(self, *arguments)
+
+    StageLoop._step = counted  # type: ignore[method-assign]
+
+
+def signal_at_change(folder: str, wanted: int, number: int) -> None:
+    """Send this process a signal just before its change `wanted` to a file under `folder`."""
+    made = [0]
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"):
+            return
+        if event == "open" and not any(letter in str(arguments[1]) for letter in "wax+"):
+            return
+        if isinstance(arguments[0], (str, bytes, os.PathLike)) and folder in os.fsdecode(
+            arguments[0]
+        ):
+            made[0] += 1
+            if made[0] == wanted:
+                os.kill(os.getpid(), number)
+
+    sys.addaudithook(watch)
+
+
+def wait(pid: int, seconds: float | None, number: int) -> int:
+    """Return the status of `pid`: its exit code, or the negative number of a signal."""
+    if seconds is not None:
+        ended = os.pidfd_open(pid)
+        time_left = select.select([ended], [], [], seconds)
+        if not time_left[0]:
+            os.kill(pid, number)
+        os.close(ended)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def serve() -> None:
+    # what a command imports along the way, loaded once
+    import torch.utils.tensorboard  # noqa: F401
+
+    import showtell.cli.train
+    import showtell.scoring.metrics
+    import showtell.training.trainer  # noqa: F401
+
+    for line in sys.stdin:
+        job = json.loads(line)
+        started = time.monotonic()
+        if job["ranks"] > 1:
+            job["port"] = free_port()
+        for name in ("stdout", "stderr"):
+            os.close(os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
+        ranks = []
+        for rank in range(job["ranks"]):
+            ranks.append(os.fork())
+            if not ranks[-1]:
+                try:
+                    child(job, rank)
+                finally:
+                    os._exit(99)
+        hit = wait(ranks[job["hit"]], job.get("seconds"), job["signal"])
+        codes = [
+            hit if rank == job["hit"] else wait(pid, None, job["signal"])
+            for rank, pid in enumerate(ranks)
+        ]
+        sys.stdout.write(json.dumps([codes, time.monotonic() - started]) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    serve()
