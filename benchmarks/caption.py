@@ -72,9 +72,15 @@ def one_photo(model: str, photos: Sequence[bytes], threads: int | None) -> dict[
         pixels = watch.time("prepare", prepare, image, preprocessing)
         features = watch.time("encoder (network)", networks.encode, pixels[None])
         found = watch.time(
-            "search", beam_search, watch, features, beam=3, nbest=2,
-            length_penalty=settings.length_penalty, max_length=settings.max_length,
-        )  # fmt: skip
+            "search",
+            beam_search,
+            watch,
+            features,
+            beam=3,
+            nbest=2,
+            length_penalty=settings.length_penalty,
+            max_length=settings.max_length,
+        )
         assert found[0][0].tokens
         inside = watch.seconds["begin (network)"] + watch.seconds["steps (network)"]
         watch.seconds["search (numpy)"] = watch.seconds.pop("search") - inside
@@ -175,31 +181,61 @@ def main() -> None:
     for name, stages in (("224 px", small), ("12 megapixels", large)):
         floor = stages["decode JPEG"] + sum(v for k, v in stages.items() if "(network)" in k)
         goal = "<= 40, reach 15" if stages is small else ""
-        rows.append((f"one photo, {name}: bytes to caption, ms", f"{stages['whole call']:.1f}",
-                     f"{floor:.1f} decode + networks", goal))  # fmt: skip
+        rows.append(
+            (
+                f"one photo, {name}: bytes to caption, ms",
+                f"{stages['whole call']:.1f}",
+                f"{floor:.1f} decode + networks",
+                goal,
+            )
+        )
         rows += [(f"    {k}", f"{v:.2f}", "", "") for k, v in stages.items() if k != "whole call"]
 
     whole, encoder = folder(model, photos, threads)
-    rows.append((f"folder of {len(photos)}, photos per second", f"{whole:.0f}",
-                 f"{encoder:.0f} encoder alone, one by one", ">= 40, reach 100"))  # fmt: skip
+    rows.append(
+        (
+            f"folder of {len(photos)}, photos per second",
+            f"{whole:.0f}",
+            f"{encoder:.0f} encoder alone, one by one",
+            ">= 40, reach 100",
+        )
+    )
 
     options = ["-m", str(model)] if model else []
     options += ["--threads", str(threads)] if threads else []
     command = [sys.executable, "-m", "showtell", "caption", *options]
     imports = [sys.executable, "-c", "import numpy, onnxruntime, PIL.Image"]
-    rows.append(("cold start of the command, one photo, s", f"{cold([*command, photos[0]], 9):.2f}",
-                 f"{cold(imports, 9):.2f} importing the three", "<= 1.5, reach 0.7"))  # fmt: skip
+    rows.append(
+        (
+            "cold start of the command, one photo, s",
+            f"{cold([*command, photos[0]], 9):.2f}",
+            f"{cold(imports, 9):.2f} importing the three",
+            "<= 1.5, reach 0.7",
+        )
+    )
     with tempfile.TemporaryDirectory() as place:
         for number, data in enumerate(large_jpegs(examples, 6) * 4):
             (Path(place) / f"{number}.jpg").write_bytes(data)
         for name, paths in (("224 px", photos), ("12 megapixels", [Path(place)])):
             peak = peak_memory([*command, *paths])
-            rows.append((f"peak memory over a folder, {name}, MB", f"{peak:.0f}",
-                         f"{peak_memory(imports):.0f} importing the three", "< 400"))  # fmt: skip
+            rows.append(
+                (
+                    f"peak memory over a folder, {name}, MB",
+                    f"{peak:.0f}",
+                    f"{peak_memory(imports):.0f} importing the three",
+                    "< 400",
+                )
+            )
     if arguments.venv:
         total, least = site_packages(arguments.venv)
-        rows.append(("site-packages of the light install, MB", f"{total:.0f}",
-                     f"{least:.0f} the three alone", "<= 210"))  # fmt: skip
+        rows.append(
+            (
+                "site-packages of the light install, MB",
+                f"{total:.0f}",
+                f"{least:.0f} the three alone",
+                "<= 210",
+            )
+        )
     bundle = find_bundle(model)
     size = sum(file.stat().st_size for file in bundle.iterdir() if file.is_file()) / 1e6
     rows.append(("model on disk, MB", f"{size:.1f}", "", "<= 20, reach 12"))

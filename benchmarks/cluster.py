@@ -82,9 +82,15 @@ def on_ray(folder: Path, output: Path, model: str | None, cores: int) -> Measure
     memory = [result.memory for result in results if result is not None]
     early = max(memory[: max(1, len(memory) // 4)])
     return Measured(
-        "ray", summary.photos, cores, summary.run_seconds, summary.cpu_seconds, max(memory),
-        max(memory) - early, load,
-    )  # fmt: skip
+        "ray",
+        summary.photos,
+        cores,
+        summary.run_seconds,
+        summary.cpu_seconds,
+        max(memory),
+        max(memory) - early,
+        load,
+    )
 
 
 def alone(folder: Path, model: str | None, cores: int) -> Measured:
@@ -139,11 +145,15 @@ def stages(source: Path, model: str | None, count: int) -> dict[str, float]:
         captions = lap("beam", decoding.run, networks, features, list(range(len(batch))))
         records += [
             {
-                "path": str(path), "text": bundle.vocabulary.decode(best[0].tokens), "error": None,
-                "log_probability": -1.0, "confidence": 0.5, "alternatives": [],
+                "path": str(path),
+                "text": bundle.vocabulary.decode(best[0].tokens),
+                "error": None,
+                "log_probability": -1.0,
+                "confidence": 0.5,
+                "alternatives": [],
             }
             for path, best in zip(batch, captions, strict=True)
-        ]  # fmt: skip
+        ]
     with tempfile.TemporaryDirectory() as folder:
         storage = Storage.of(Path(folder))
         result = PartResult(0, "", 0, len(records))

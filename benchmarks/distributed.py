@@ -52,20 +52,36 @@ def train(folder: Path, cores: list[int], arguments: argparse.Namespace, name: s
         port = listening.getsockname()[1]
     run = folder / name
     command = [
-        sys.executable, "-m", "showtell", "train", "flickr8k", "--data", folder / "data",
-        "--output", run, "encoder_weights=none", "min_count=1", "views=[plain]", "dev_photos=1",
-        f"stages.0.epochs={arguments.epochs}", "stages.1.epochs=0", "device=cpu",
-        f"batch_photos={arguments.batch_photos}", f"feature_cache={folder / 'features'}",
+        sys.executable,
+        "-m",
+        "showtell",
+        "train",
+        "flickr8k",
+        "--data",
+        folder / "data",
+        "--output",
+        run,
+        "encoder_weights=none",
+        "min_count=1",
+        "views=[plain]",
+        "dev_photos=1",
+        f"stages.0.epochs={arguments.epochs}",
+        "stages.1.epochs=0",
+        "device=cpu",
+        f"batch_photos={arguments.batch_photos}",
+        f"feature_cache={folder / 'features'}",
         f"precision={arguments.precision}",
-    ]  # fmt: skip
+    ]
     ranks = []
     for rank, core in enumerate(cores):
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         if len(cores) > 1:  # as torchrun says it, which cannot pin a rank to a core
             environment |= {
-                "RANK": str(rank), "WORLD_SIZE": str(len(cores)), "MASTER_ADDR": "127.0.0.1",
+                "RANK": str(rank),
+                "WORLD_SIZE": str(len(cores)),
+                "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": str(port),
-            }  # fmt: skip
+            }
         pinned = ["taskset", "--cpu-list", str(core), *command]
         ranks.append(subprocess.Popen(pinned, env=environment, stderr=subprocess.DEVNULL))
     if any(rank.wait() for rank in ranks):

@@ -32,9 +32,15 @@ from showtell.photos.scan import scan
 
 ROOT = Path(__file__).resolve().parents[1]
 QUERIES = (
-    "dog running on a beach", "dog", "man", "red -dog", '"in the snow"', "play*", "three people",
+    "dog running on a beach",
+    "dog",
+    "man",
+    "red -dog",
+    '"in the snow"',
+    "play*",
+    "three people",
     "unicorn",
-)  # fmt: skip
+)
 WHO = ("a man", "a woman", "two dogs", "a brown dog", "a child in a red jacket", "three people")
 DOES = ("is running", "jumps", "are playing", "stands", "is climbing", "sits")
 WHERE = ("on a beach", "in the snow", "through the grass", "on a bench", "near a river")
@@ -77,8 +83,10 @@ def scanning(
         assert counts.captioned == len(paths)
         clock.append(own / took)
         processor.append(own_used / took_used)
-        print(f"    {len(paths) / own:.1f} and {len(paths) / took:.1f} photos per second,"
-              f" {own_used:.2f} and {took_used:.2f} s of processor")  # fmt: skip
+        print(
+            f"    {len(paths) / own:.1f} and {len(paths) / took:.1f} photos per second,"
+            f" {own_used:.2f} and {took_used:.2f} s of processor"
+        )
     return statistics.median(clock), statistics.median(processor)
 
 
@@ -118,8 +126,9 @@ def filled(path: Path, count: int) -> Catalogue:
             )
             catalogue.execute(
                 "INSERT INTO files (folder_id, name, picture_id, size, mtime_ns, pending)"
-                " VALUES (1, ?, ?, 1, 1, 0)", (f"{number:06}.jpg".encode(), number),
-            )  # fmt: skip
+                " VALUES (1, ?, ?, 1, 1, 0)",
+                (f"{number:06}.jpg".encode(), number),
+            )
             catalogue.execute(
                 "INSERT INTO captions VALUES (?, 'made', ?, 0.5, -9, ?)", (number, words, now())
             )
@@ -164,8 +173,20 @@ def peak_memory(folder: Path, work: Path, model: str) -> float:
         "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
-    command = [sys.executable, "-m", "showtell", "photos", "scan", folder, "--model", model,
-               "--catalogue", work / f"{folder.name}.sqlite", "--threads", "2"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "showtell",
+        "photos",
+        "scan",
+        folder,
+        "--model",
+        model,
+        "--catalogue",
+        work / f"{folder.name}.sqlite",
+        "--threads",
+        "2",
+    ]
     done = subprocess.run(
         [sys.executable, "-S", "-c", script, *command], check=True, capture_output=True, text=True
     )
@@ -208,19 +229,25 @@ def main() -> None:
         parts = arguments.parts.split(",")
         if "rescan" in parts:
             seconds = rescanning(links(photos, work / "many", 50_000), 50_000, work)
-            print(f"rescan of 50,000 unchanged photos: {min(seconds):.2f} s at best,"
-                  f" {statistics.median(seconds):.2f} s in the middle (goal: 10)")  # fmt: skip
+            print(
+                f"rescan of 50,000 unchanged photos: {min(seconds):.2f} s at best,"
+                f" {statistics.median(seconds):.2f} s in the middle (goal: 10)"
+            )
         if "search" in parts:
             with filled(work / "filled.sqlite", 100_000) as catalogue:
                 for query, (taken, own) in searching(catalogue).items():
-                    print(f"search over 100,000 captions, {query!r}: {taken:.1f} ms,"
-                          f" {own:.1f} of processor (goal: 50)")  # fmt: skip
+                    print(
+                        f"search over 100,000 captions, {query!r}: {taken:.1f} ms,"
+                        f" {own:.1f} of processor (goal: 50)"
+                    )
                 print(f"search --like over 100,000 photos: {likening(catalogue):.0f} ms")
         if "scan" in parts:
             chosen = photos[: arguments.count]
             clock, processor = scanning(Captioner.load(), chosen, work, arguments.turns)
-            print(f"scan, of the captioner's own rate: {clock:.0%} by the clock,"
-                  f" {processor:.0%} by processor time (goal: 90%)")  # fmt: skip
+            print(
+                f"scan, of the captioner's own rate: {clock:.0%} by the clock,"
+                f" {processor:.0%} by processor time (goal: 90%)"
+            )
         if "memory" in parts:
             for size in map(int, arguments.sizes.split(",")):
                 folder = distinct(photos, work / f"distinct{size}", size)

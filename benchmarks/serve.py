@@ -234,8 +234,9 @@ def service(options: Sequence[str]) -> Iterator[tuple[str, int]]:
     """Run the service; yields its address and process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "showtell", "serve", "--port", "0", *options],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         line = next((line for line in process.stderr or [] if line.startswith("Listening")), "")
         yield line.split()[-1], process.pid

@@ -45,8 +45,31 @@ from showtell.vocabulary import PAD, Vocabulary
 REGIONS, CHANNELS = 49, 1280  # MobileNetV2's map of a photo of 224 pixels
 # Flickr8k's training captions by their number of words, 1 to 24 and longer, in thousandths
 LENGTHS = (
-    0, 0, 4, 12, 29, 65, 85, 98, 111, 111, 104, 93, 77, 62, 44, 33, 22, 17, 12, 7, 5, 4, 2, 5,
-)  # fmt: skip
+    0,
+    0,
+    4,
+    12,
+    29,
+    65,
+    85,
+    98,
+    111,
+    111,
+    104,
+    93,
+    77,
+    62,
+    44,
+    33,
+    22,
+    17,
+    12,
+    7,
+    5,
+    4,
+    2,
+    5,
+)
 STAGE = Stage(epochs=1, flip=False)
 
 
@@ -67,10 +90,13 @@ def padded_loss(decoder: AttentionDecoder, batch: Batch) -> Tensor:
         logits = decoder.word(decoder.speak(decoder.drop(torch.cat([h2, context], -1))))
         losses.append(
             functional.cross_entropy(
-                logits.float(), batch.targets[:, step], ignore_index=PAD, label_smoothing=0.1,
+                logits.float(),
+                batch.targets[:, step],
+                ignore_index=PAD,
+                label_smoothing=0.1,
                 reduction="sum",
             )
-        )  # fmt: skip
+        )
     return torch.stack(losses).sum() / sum(batch.packing.sizes)
 
 
@@ -120,11 +146,12 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Recipe, DecoderSettings]
     size = arguments.hidden
     return (
         Recipe(
-            batch_photos=arguments.batch_photos, captions_per_photo=arguments.captions,
+            batch_photos=arguments.batch_photos,
+            captions_per_photo=arguments.captions,
             min_count=1 if arguments.data is None else 5,
         ),
         DecoderSettings(embedding=size, hidden=size),
-    )  # fmt: skip
+    )
 
 
 @contextlib.contextmanager
@@ -336,19 +363,25 @@ def main() -> None:
     parser.add_argument("--memory-steps", type=int, default=40)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
-        "--precisions", nargs="+", default=["float32", "bfloat16"],
+        "--precisions",
+        nargs="+",
+        default=["float32", "bfloat16"],
         choices=["float32", "bfloat16"],
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--parts", nargs="+", default=["decoder", "features", "memory"],
+        "--parts",
+        nargs="+",
+        default=["decoder", "features", "memory"],
         choices=["decoder", "features", "memory"],
-    )  # fmt: skip
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(f"torch {torch.__version__}, {arguments.threads} threads")
     parts = {
-        "decoder": decoder_training, "features": feature_extraction, "memory": peak_memory,
-    }  # fmt: skip
+        "decoder": decoder_training,
+        "features": feature_extraction,
+        "memory": peak_memory,
+    }
     for name in arguments.parts:
         parts[name](arguments)
 

@@ -27,9 +27,11 @@ PHOTOS = [
 OWN_COLOURS = 48
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1120, "height": 1090}}
 PHONE: dict[str, Any] = {
-    "viewport": {"width": 360, "height": 780}, "device_scale_factor": 1.5, "is_mobile": True,
+    "viewport": {"width": 360, "height": 780},
+    "device_scale_factor": 1.5,
+    "is_mobile": True,
     "has_touch": True,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

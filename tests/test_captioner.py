@@ -127,10 +127,18 @@ def test_nbest_widens_a_beam_that_was_not_asked_for(captioner: Captioner) -> Non
 @pytest.mark.parametrize(
     "options",
     [
-        {"strategy": "guess"}, {"beam": 0}, {"nbest": 0}, {"max_length": 0}, {"top_p": 2.0},
-        {"temperature": 0.0}, {"batch_size": 0}, {"groups": 2}, {"seed": -1}, {"top_k": -1},
+        {"strategy": "guess"},
+        {"beam": 0},
+        {"nbest": 0},
+        {"max_length": 0},
+        {"top_p": 2.0},
+        {"temperature": 0.0},
+        {"batch_size": 0},
+        {"groups": 2},
+        {"seed": -1},
+        {"top_k": -1},
     ],
-)  # fmt: skip
+)
 def test_wrong_options_are_refused_before_a_photo_is_read(
     captioner: Captioner, options: dict[str, object]
 ) -> None:

@@ -81,9 +81,13 @@ def run_block(block: Block, folder: Path, weights: Path | None = None) -> None:
         command = ["bash", "-euo", "pipefail", "-c", text]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=1500,
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=1500,
         env=os.environ | {"PATH": path},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
 
 
@@ -177,10 +181,22 @@ def test_extras_that_pages_tell_to_install_exist() -> None:
 def test_the_site_is_built_without_warnings(tmp_path: Path) -> None:
     site = tmp_path / "site"
     done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", tmp_path / "trees",
-         DOCS, site],
-        capture_output=True, text=True, timeout=500,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "sphinx",
+            "-W",
+            "--keep-going",
+            "-q",
+            "-d",
+            tmp_path / "trees",
+            DOCS,
+            site,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     commands = (site / "commands.html").read_text("utf-8")
     for name in showtell.list_commands(click.Context(showtell)):

@@ -26,7 +26,7 @@ from support.odd_photos import (
     with_orientation,
     write_broken,
     write_odd,
-)  # fmt: skip
+)
 
 
 def assert_corners(image: Image.Image, tolerance: int = 0) -> None:
@@ -90,11 +90,13 @@ Image.init()  # registers what this Pillow can write
         ("TIFF", {"compression": "tiff_lzw"}, 0),
         ("MPO", {"quality": 95}, 12),
         pytest.param(
-            "AVIF", {"quality": 95}, 12,
+            "AVIF",
+            {"quality": 95},
+            12,
             marks=pytest.mark.skipif("AVIF" not in Image.SAVE, reason="Pillow has no AVIF"),
         ),
     ],
-)  # fmt: skip
+)
 def test_formats_are_read(kind: str, options: dict[str, object], tolerance: int) -> None:
     assert_corners(open_photo(encoded(corners(), kind, **options)), tolerance)
 
@@ -321,10 +323,7 @@ def test_huge_photo_is_refused_where_pillow_has_no_limit(monkeypatch: pytest.Mon
         open_photo(png_of_size(50_000, 50_000))
 
 
-PIECES = [
-    encoded(corners(), kind)
-    for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-]  # fmt: skip
+PIECES = [encoded(corners(), kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")]
 
 
 @settings(max_examples=150, deadline=None)

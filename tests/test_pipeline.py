@@ -26,9 +26,12 @@ def test_every_item_comes_once_and_in_order(count: int, batch_size: int, threads
         return batch
 
     found = pipeline(
-        range(100, 100 + count), open_item=lambda place, item: (place, item), finish=finish,
-        batch_size=batch_size, threads=threads,
-    )  # fmt: skip
+        range(100, 100 + count),
+        open_item=lambda place, item: (place, item),
+        finish=finish,
+        batch_size=batch_size,
+        threads=threads,
+    )
     assert list(found) == [(place, 100 + place) for place in range(count)]
     assert sum(sizes) == count
     assert max(sizes, default=0) <= batch_size
@@ -39,10 +42,13 @@ def test_few_items_are_shared_out_among_the_threads() -> None:
     sizes: list[int] = []
     list(
         pipeline(
-            range(6), open_item=lambda place, item: item,
-            finish=lambda batch: (sizes.append(len(batch)), batch)[1], batch_size=16, threads=3,
+            range(6),
+            open_item=lambda place, item: item,
+            finish=lambda batch: (sizes.append(len(batch)), batch)[1],
+            batch_size=16,
+            threads=3,
         )
-    )  # fmt: skip
+    )
     assert sizes == [2, 2, 2]
 
 
@@ -75,8 +81,9 @@ def test_unexpected_error_reaches_the_caller_and_ends_the_threads(broken: str) -
         range(100),
         open_item=fail if broken == "open" else lambda place, item: item,
         finish=fail if broken == "finish" else list,  # type: ignore[arg-type]
-        batch_size=4, threads=2,
-    )  # fmt: skip
+        batch_size=4,
+        threads=2,
+    )
     with pytest.raises(ZeroDivisionError):
         list(found)
     assert not named_threads()

@@ -67,9 +67,12 @@ def test_pad_keeps_the_shape_and_fills_with_the_mean(size: tuple[int, int]) -> N
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.integers(1, 700), st.integers(1, 700), st.sampled_from(["squash", "crop", "pad"]),
-    st.sampled_from(["bilinear", "bicubic", "nearest", "lanczos"]), st.floats(0.5, 1),
-)  # fmt: skip
+    st.integers(1, 700),
+    st.integers(1, 700),
+    st.sampled_from(["squash", "crop", "pad"]),
+    st.sampled_from(["bilinear", "bicubic", "nearest", "lanczos"]),
+    st.floats(0.5, 1),
+)
 def test_any_shape_of_photo_is_prepared(
     width: int, height: int, resize: str, interpolation: str, crop_fraction: float
 ) -> None:

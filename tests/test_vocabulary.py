@@ -86,9 +86,15 @@ def test_a_caption_cannot_name_a_special_word():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"rule": 1, "min_count": 1, "words": ["a"]}',
-     '{"rule": 1, "min_count": 1, "words": ["<pad>", "<start>", "<end>", "<unknown>", "a", "a"]}'],
-)  # fmt: skip
+    [
+        "",
+        "[]",
+        "{}",
+        '{"rule": 1, "min_count": 1, "words": ["a"]}',
+        '{"rule": 1, "min_count": 1,'
+        ' "words": ["<pad>", "<start>", "<end>", "<unknown>", "a", "a"]}',
+    ],
+)
 def test_a_damaged_vocabulary_is_one_clear_error(text):
     with pytest.raises(BundleError, match="vocabulary"):
         Vocabulary.from_json(text)

@@ -71,9 +71,12 @@ class Captioner:
 
     @classmethod
     def load(
-        cls, model: str | Path | None = None, *, threads: int | None = None,
+        cls,
+        model: str | Path | None = None,
+        *,
+        threads: int | None = None,
         max_pixels: int = MAX_PIXELS,
-    ) -> Captioner:  # fmt: skip
+    ) -> Captioner:
         """Load a model: the shipped one (None), one by name, a bundle folder, or a training run.
 
         `threads` is how many the networks use, by default one for each physical core. A photo of
@@ -86,21 +89,43 @@ class Captioner:
 
     @overload
     def caption(  # type: ignore[overload-overlap]
-        self, photos: Photo, *, strategy: Strategy = ..., beam: int | None = ..., nbest: int = ...,
-        length_penalty: float | None = ..., max_length: int | None = ...,
-        no_repeat_ngram: int | None = ..., groups: int | None = ..., diversity: float = ...,
-        seed: int = ..., temperature: float = ..., top_k: int = ..., top_p: float = ...,
+        self,
+        photos: Photo,
+        *,
+        strategy: Strategy = ...,
+        beam: int | None = ...,
+        nbest: int = ...,
+        length_penalty: float | None = ...,
+        max_length: int | None = ...,
+        no_repeat_ngram: int | None = ...,
+        groups: int | None = ...,
+        diversity: float = ...,
+        seed: int = ...,
+        temperature: float = ...,
+        top_k: int = ...,
+        top_p: float = ...,
         batch_size: int = ...,
-    ) -> Caption: ...  # fmt: skip
+    ) -> Caption: ...
 
     @overload
     def caption(
-        self, photos: Iterable[Photo], *, strategy: Strategy = ..., beam: int | None = ...,
-        nbest: int = ..., length_penalty: float | None = ..., max_length: int | None = ...,
-        no_repeat_ngram: int | None = ..., groups: int | None = ..., diversity: float = ...,
-        seed: int = ..., temperature: float = ..., top_k: int = ..., top_p: float = ...,
+        self,
+        photos: Iterable[Photo],
+        *,
+        strategy: Strategy = ...,
+        beam: int | None = ...,
+        nbest: int = ...,
+        length_penalty: float | None = ...,
+        max_length: int | None = ...,
+        no_repeat_ngram: int | None = ...,
+        groups: int | None = ...,
+        diversity: float = ...,
+        seed: int = ...,
+        temperature: float = ...,
+        top_k: int = ...,
+        top_p: float = ...,
         batch_size: int = ...,
-    ) -> Iterator[Caption]: ...  # fmt: skip
+    ) -> Iterator[Caption]: ...
 
     def caption(
         self,
@@ -139,11 +164,20 @@ class Captioner:
         Raises ValueError where an option is out of range.
         """
         decoding = Decoding.of(
-            self.bundle.manifest.decoding, strategy=strategy, beam=beam, nbest=nbest,
-            length_penalty=length_penalty, max_length=max_length, no_repeat_ngram=no_repeat_ngram,
-            groups=groups, diversity=diversity, seed=seed, temperature=temperature, top_k=top_k,
+            self.bundle.manifest.decoding,
+            strategy=strategy,
+            beam=beam,
+            nbest=nbest,
+            length_penalty=length_penalty,
+            max_length=max_length,
+            no_repeat_ngram=no_repeat_ngram,
+            groups=groups,
+            diversity=diversity,
+            seed=seed,
+            temperature=temperature,
+            top_k=top_k,
             top_p=top_p,
-        )  # fmt: skip
+        )
 
         def run(model: OnnxModel, photos: list[_Prepared], pixels: Floats) -> list[Caption]:
             indices = [photo.index for photo in photos]
@@ -198,12 +232,14 @@ class Captioner:
         features = model.encode(pixels)
         found = decoding.run(model, features, list(range(len(paths))))
         return [
-            (self._caption_of(_Prepared(place, path, name_of(path), None, None), own, decoding),
-             pooled)
+            (
+                self._caption_of(_Prepared(place, path, name_of(path), None, None), own, decoding),
+                pooled,
+            )
             for place, (path, own, pooled) in enumerate(
                 zip(paths, found, features["pooled"], strict=True)
             )
-        ]  # fmt: skip
+        ]
 
     @property
     def threads(self) -> int:

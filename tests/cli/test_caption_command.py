@@ -37,8 +37,11 @@ def showtell(
 ) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(  # type: ignore[call-overload, no-any-return]
         [sys.executable, "-m", "showtell", "caption", *map(os.fspath, arguments)],  # type: ignore[arg-type]
-        input=stdin, capture_output=True, timeout=60, **options,
-    )  # fmt: skip
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        **options,
+    )
 
 
 def records(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, object]]:
@@ -86,8 +89,9 @@ def test_photo_without_utf8_name_is_captioned_by_name(tmp_path: Path, model: str
     name = os.fsencode(tmp_path) + b"/no-utf8-\xff\xfe.jpg"
     done = subprocess.run(
         [sys.executable, "-m", "showtell", "caption", name, "-m", model, "--format", "jsonl"],
-        capture_output=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        check=True,
+    )
     assert b"no-utf8-\\udcff\\udcfe.jpg" in done.stdout
 
 
@@ -228,8 +232,10 @@ def test_terminal_gets_a_progress_bar(photos: Path, model: str, terminal: tuple[
     ours, theirs = terminal
     done = subprocess.run(
         [sys.executable, "-m", "showtell", "caption", photos, "-m", model],
-        stdout=subprocess.PIPE, stderr=theirs, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        stdin=subprocess.DEVNULL,
+    )
     assert done.returncode == 0
     assert done.stdout.count(b"\n") == 2
     assert b"2/2" in os.read(ours, 10_000)

@@ -15,9 +15,13 @@ from showtell.cli.caption_output import header, line, whole_file
 from showtell.errors import ShowtellError
 
 GOOD = Caption(
-    Path("a/dog.jpg"), "a dog runs", -3.25, 0.75, (Alternative("a cat", -4.5),),
+    Path("a/dog.jpg"),
+    "a dog runs",
+    -3.25,
+    0.75,
+    (Alternative("a cat", -4.5),),
     (Word("a", -0.5), Word("dog", -1.25)),
-)  # fmt: skip
+)
 BAD = Caption(Path("bad.jpg"), error="bad.jpg: empty: the file holds no bytes")
 
 
@@ -34,15 +38,26 @@ def test_text_is_path_and_caption_on_one_line() -> None:
 def test_jsonl_holds_the_documented_fields() -> None:
     record = json.loads(line(GOOD, "jsonl"))
     assert record == {
-        "path": "a/dog.jpg", "text": "a dog runs", "log_probability": -3.25, "confidence": 0.75,
-        "alternatives": [{"text": "a cat", "log_probability": -4.5}], "error": None,
-    }  # fmt: skip
+        "path": "a/dog.jpg",
+        "text": "a dog runs",
+        "log_probability": -3.25,
+        "confidence": 0.75,
+        "alternatives": [{"text": "a cat", "log_probability": -4.5}],
+        "error": None,
+    }
     assert list(record) == [
-        "path", "text", "log_probability", "confidence", "alternatives", "error"
-    ]  # fmt: skip
+        "path",
+        "text",
+        "log_probability",
+        "confidence",
+        "alternatives",
+        "error",
+    ]
     assert json.loads(line(GOOD, "jsonl", words=True))["words"][0] == {
-        "word": "a", "log_probability": -0.5, "attention": None
-    }  # fmt: skip
+        "word": "a",
+        "log_probability": -0.5,
+        "attention": None,
+    }
     assert json.loads(line(BAD, "jsonl"))["error"] == BAD.error
     assert json.loads(line(BAD, "jsonl"))["text"] is None
 
@@ -61,9 +76,14 @@ def test_csv_has_a_column_for_each_alternative() -> None:
     text = header("csv", nbest=3) + line(GOOD, "csv", nbest=3) + line(BAD, "csv", nbest=3)
     first, second = csv.DictReader(io.StringIO(text))
     assert first == {
-        "path": "a/dog.jpg", "text": "a dog runs", "log_probability": "-3.25",
-        "confidence": "0.75", "alternative_1": "a cat", "alternative_2": "", "error": "",
-    }  # fmt: skip
+        "path": "a/dog.jpg",
+        "text": "a dog runs",
+        "log_probability": "-3.25",
+        "confidence": "0.75",
+        "alternative_1": "a cat",
+        "alternative_2": "",
+        "error": "",
+    }
     assert second["error"] == BAD.error
 
 

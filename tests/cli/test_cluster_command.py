@@ -35,9 +35,14 @@ def test_a_cluster_that_is_not_there_is_one_line(
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
         code, error = run(
-            capsys, write_folder(tmp_path / "photos", 3), tmp_path / "out", "--model", tiny,
-            "--address", address,
-        )  # fmt: skip
+            capsys,
+            write_folder(tmp_path / "photos", 3),
+            tmp_path / "out",
+            "--model",
+            tiny,
+            "--address",
+            address,
+        )
     assert code == 1
     assert f"no Ray cluster at '{address}' (" in error
     assert "start one with ray start --head, or give --address local" in error
@@ -65,9 +70,13 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_options_that_do_not_fit_are_refused(
-    tmp_path: Path, tiny: str, capsys: pytest.CaptureFixture[str],
-    options: list[str], code: int, said: str,
-) -> None:  # fmt: skip
+    tmp_path: Path,
+    tiny: str,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    code: int,
+    said: str,
+) -> None:
     photos = write_folder(tmp_path / "photos", 3)
     given = [] if "--model" in options else ["--model", tiny]
     got, error = run(capsys, photos, tmp_path / "out", *given, *options)
@@ -99,10 +108,15 @@ def test_output_inside_a_folder_of_parquet_is_refused(tmp_path: Path, tiny: str)
 @pytest.mark.parametrize(
     "options",
     [
-        {"concurrency": 0}, {"batch_size": 0}, {"part_size": 0}, {"limit": 0}, {"sample": 1.5},
-        {"price_per_core_hour": -1.0}, {"decoding": {"strategy": "sample"}},
+        {"concurrency": 0},
+        {"batch_size": 0},
+        {"part_size": 0},
+        {"limit": 0},
+        {"sample": 1.5},
+        {"price_per_core_hour": -1.0},
+        {"decoding": {"strategy": "sample"}},
     ],
-)  # fmt: skip
+)
 def test_options_out_of_range_are_named(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(options)).replace("decoding", "strategy")):
         JobOptions(**options)  # type: ignore[arg-type]

@@ -36,8 +36,12 @@ def test_packs_and_says_what_came_of_it(
     dev = tmp_path / "dev"
     assert run("data", "shards", loose, dev, "--split", "dev", "--split", "test") == 0
     assert sorted(path.name for path in dev.iterdir()) == [
-        "dev-000000.jsonl", "dev-000000.tar", "index.json", "test-000000.jsonl", "test-000000.tar",
-    ]  # fmt: skip
+        "dev-000000.jsonl",
+        "dev-000000.tar",
+        "index.json",
+        "test-000000.jsonl",
+        "test-000000.tar",
+    ]
 
 
 def test_wrong_use_is_one_line(

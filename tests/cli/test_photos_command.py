@@ -62,8 +62,12 @@ def run(tmp_path: Path) -> Commands:
 def whole_command(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # type: ignore[call-overload, no-any-return]
         [sys.executable, "-m", "showtell", "photos", *map(str, arguments)],
-        capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL, **options,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=300,
+        stdin=subprocess.DEVNULL,
+        **options,
+    )
 
 
 def test_scan_search_write_undo_edit_export_import(
@@ -123,8 +127,9 @@ def test_search_takes_words_to_leave_out_whatever_their_letters(
         (("scan", "/no/such/folder"), "does not exist"),
     ],
 )
-def test_wrong_usage_is_said_and_is_code_2(run: Commands, arguments: tuple[str, ...], reason: str,
-                                           lib: Path, model: str) -> None:  # fmt: skip
+def test_wrong_usage_is_said_and_is_code_2(
+    run: Commands, arguments: tuple[str, ...], reason: str, lib: Path, model: str
+) -> None:
     Catalogue(run.catalogue, create=True).close()
     assert reason in run(*arguments, code=2).stderr
 
@@ -178,10 +183,17 @@ def test_shells_complete_commands_and_options() -> None:
         ("showtell photos write --ov", "over"),
     ):
         done = subprocess.run(
-            [sys.executable, "-m", "showtell"], capture_output=True, text=True, timeout=120,
-            env={**os.environ, "_SHOWTELL_COMPLETE": "bash_complete", "COMP_WORDS": words,
-                 "COMP_CWORD": str(words.count(" "))},
-        )  # fmt: skip
+            [sys.executable, "-m", "showtell"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={
+                **os.environ,
+                "_SHOWTELL_COMPLETE": "bash_complete",
+                "COMP_WORDS": words,
+                "COMP_CWORD": str(words.count(" ")),
+            },
+        )
         assert expected in done.stdout
 
 
@@ -198,9 +210,12 @@ for words in (["scan", {os.fspath(lib)!r}, "-m", {model!r}], ["search", "a"], ["
         assert not end.code, words
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300,
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=300,
         env={**os.environ, "PATH": "/nowhere"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert "5 files brought back" in done.stdout
 
@@ -211,10 +226,24 @@ def test_interrupted_scan_keeps_what_it_has(
     for place in range(300):
         (lib / f"more{place}.png").write_bytes(encoded(corners(50 + place, 40), "PNG"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "showtell", "photos", "scan", lib, "-m", model, "--batch-size", "2",
-         "--catalogue", run.catalogue],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "showtell",
+            "photos",
+            "scan",
+            lib,
+            "-m",
+            model,
+            "--batch-size",
+            "2",
+            "--catalogue",
+            run.catalogue,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 240
     saved = 0
     while not saved and time.monotonic() < deadline and process.poll() is None:
@@ -262,8 +291,11 @@ def on_terminal(answer: str, *arguments: object) -> tuple[int, str]:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     process = subprocess.Popen(
         [sys.executable, "-m", "showtell", "photos", *map(str, arguments)],
-        stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True,
-    )  # fmt: skip
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        close_fds=True,
+    )
     os.close(theirs)
     os.write(ours, answer.encode())
     shown = b""

@@ -20,8 +20,11 @@ from support.tiny_bundles import write_bundle
 def run(*options: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "showtell", "serve", *options],
-        capture_output=True, text=True, timeout=120, env={**os.environ, **environment},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+    )
 
 
 def refusal(done: subprocess.CompletedProcess[str], status: int) -> str:

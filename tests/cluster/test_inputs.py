@@ -240,8 +240,14 @@ def test_a_limit_counts_shards_that_have_no_index(tmp_path: Path) -> None:
         write_tar(tmp_path / f"{shard}.tar", [(f"{shard}-{n}.png", photo(n)) for n in range(4)])
     found, storage = look(tmp_path, tmp_path)
     parts = first_photos(found, found.parts(1), 6)
-    assert names(found, storage, parts) == ["0-0.png", "0-1.png", "0-2.png", "0-3.png",
-                                            "1-0.png", "1-1.png"]  # fmt: skip
+    assert names(found, storage, parts) == [
+        "0-0.png",
+        "0-1.png",
+        "0-2.png",
+        "0-3.png",
+        "1-0.png",
+        "1-1.png",
+    ]
 
 
 def test_parts_are_many_enough_for_all_workers_and_not_too_large() -> None:

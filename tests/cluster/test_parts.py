@@ -30,10 +30,20 @@ from support.photo_collections import (
 )
 
 JOB = Job(
-    input="in", kind="folder", columns=None, root="", digest="d", batch_size=16,
-    part_size=5, parts=3, limit=None,
-    sample=None, model="m", model_sha256="s", decoding={"beam": 3, "nbest": 1},
-)  # fmt: skip
+    input="in",
+    kind="folder",
+    columns=None,
+    root="",
+    digest="d",
+    batch_size=16,
+    part_size=5,
+    parts=3,
+    limit=None,
+    sample=None,
+    model="m",
+    model_sha256="s",
+    decoding={"beam": 3, "nbest": 1},
+)
 
 
 def worker(found: Input, storage: Storage, model: str, **options: Any) -> CaptionParts:
@@ -90,8 +100,11 @@ def test_a_part_says_which_photos_it_holds(tmp_path: Path, tiny: str) -> None:
         pq.read_metadata(tmp_path / "out" / "part-000001.parquet").metadata[b"showtell"]
     )
     assert (kept["job"], kept["source"], kept["start"], kept["captioned"]) == (
-        JOB.id, str(table), 4, 4,
-    )  # fmt: skip
+        JOB.id,
+        str(table),
+        4,
+        4,
+    )
 
 
 def test_a_path_that_is_no_utf_8_is_spelt_out(tmp_path: Path, tiny: str) -> None:
@@ -165,8 +178,14 @@ def test_a_part_that_ends_every_worker_ends_the_job(tmp_path: Path) -> None:
 
 
 def written(storage: Storage, number: int, job: str = JOB.id) -> None:
-    record = {"path": "a", "text": "b", "error": None, "log_probability": -1.0,
-              "confidence": None, "alternatives": []}  # fmt: skip
+    record = {
+        "path": "a",
+        "text": "b",
+        "error": None,
+        "log_probability": -1.0,
+        "confidence": None,
+        "alternatives": [],
+    }
     result = PartResult(number, "a", 0, 1)
     storage.write(f"part-{number:06d}.parquet", part_bytes([record], job, result))
 

@@ -33,9 +33,12 @@ def photos(tmp_path: Path) -> list[CaptionedPhoto]:
 def extract(tmp_path: Path) -> Callable[..., Features]:
     def run(photos: Sequence[CaptionedPhoto], encode: Any, **other: Any) -> Features:
         given: dict[str, Any] = {
-            "encoder": "abc", "shapes": SHAPES, "preprocessing": SIZE, "cache": tmp_path / "cache",
+            "encoder": "abc",
+            "shapes": SHAPES,
+            "preprocessing": SIZE,
+            "cache": tmp_path / "cache",
             "batch_size": 4,
-        }  # fmt: skip
+        }
         return extract_features(photos, encode, **(given | other))
 
     return run
@@ -126,9 +129,11 @@ def test_a_changed_missing_added_or_moved_photo_is_computed_anew(
 
 
 def test_an_interrupted_extraction_goes_on_at_its_last_mark(
-    photos: list[CaptionedPhoto], extract: Callable[..., Features], tmp_path: Path,
+    photos: list[CaptionedPhoto],
+    extract: Callable[..., Features],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(features_module, "SAVE_EVERY", 2)
     whole = extract(photos, Encode(), cache=tmp_path / "other", batch_size=2)
     with pytest.raises(RuntimeError, match="interrupted"):
@@ -271,8 +276,10 @@ def test_a_file_that_may_not_grow_is_a_clear_error(
     here = Path(__file__).parents[1]
     run = subprocess.run(
         [sys.executable, "-c", FULL, tmp_path / "photos", tmp_path / "cache", "500000", here],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     said_of_full_disk(run.stdout)
 
 
@@ -289,10 +296,22 @@ def test_a_full_disk_is_a_clear_error_before_the_work_begins(
         ' && find "$1" -name "*.npy" -size +0 | wc -l'
     )
     run = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, "sh", tmp_path / "mount", sys.executable, FULL,
-         tmp_path / "photos", here],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            "unshare",
+            "-rm",
+            "sh",
+            "-c",
+            script,
+            "sh",
+            tmp_path / "mount",
+            sys.executable,
+            FULL,
+            tmp_path / "photos",
+            here,
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 0, run.stderr  # no SIGBUS
     said, left = run.stdout.strip().rsplit("\n", 1)
     said_of_full_disk(said)
@@ -313,9 +332,11 @@ def test_a_damaged_cache_is_named(
 
 
 def test_two_processes_fill_a_cache_once(
-    photos: list[CaptionedPhoto], extract: Callable[..., Features], tmp_path: Path,
+    photos: list[CaptionedPhoto],
+    extract: Callable[..., Features],
+    tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     import fcntl
     import threading
 

@@ -33,9 +33,11 @@ def filling(photos: list[CaptionedPhoto], tmp_path: Path) -> Iterator[FileLock]:
 
 
 def test_a_process_that_stands_still_is_an_error_that_names_the_cache(
-    photos: list[CaptionedPhoto], filling: FileLock, tmp_path: Path,
+    photos: list[CaptionedPhoto],
+    filling: FileLock,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(features_module, "STILL", -1.0)
     with pytest.raises(DatasetError, match=r"has not moved for .* feature_cache=DIR") as caught:
         extract_features(photos, Encode(), "abc", SHAPES, SIZE, tmp_path / "cache")
@@ -43,9 +45,11 @@ def test_a_process_that_stands_still_is_an_error_that_names_the_cache(
 
 
 def test_one_that_moves_is_waited_for_and_its_progress_told(
-    photos: list[CaptionedPhoto], filling: FileLock, tmp_path: Path,
+    photos: list[CaptionedPhoto],
+    filling: FileLock,
+    tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     told: list[int] = []
 
     def progress(done: int) -> None:
@@ -55,9 +59,16 @@ def test_one_that_moves_is_waited_for_and_its_progress_told(
     caplog.set_level(logging.INFO)
     encode = Encode()
     extract_features(
-        photos, encode, "abc", SHAPES, SIZE, tmp_path / "cache", batch_size=4, threads=3,
+        photos,
+        encode,
+        "abc",
+        SHAPES,
+        SIZE,
+        tmp_path / "cache",
+        batch_size=4,
+        threads=3,
         progress=progress,
-    )  # fmt: skip
+    )
     assert told[0] == 4
     assert told[-1] == 10
     assert caplog.messages.count("waiting for another process that computes the same features") == 1

@@ -60,9 +60,13 @@ def test_wide_beam_finds_what_trying_every_caption_finds(
 
 @settings(max_examples=20, deadline=None)
 @given(
-    seeds, st.lists(st.integers(0, 50), min_size=2, max_size=9), st.integers(1, 4),
-    st.floats(-2, 4), st.booleans(), st.sampled_from([0, 2]),
-)  # fmt: skip
+    seeds,
+    st.lists(st.integers(0, 50), min_size=2, max_size=9),
+    st.integers(1, 4),
+    st.floats(-2, 4),
+    st.booleans(),
+    st.sampled_from([0, 2]),
+)
 def test_photo_alone_and_in_a_batch_get_the_same_captions(
     seed: int, numbers: list[int], beam: int, end: float, diverse: bool, no_repeat: int
 ) -> None:

@@ -30,10 +30,12 @@ def test_features_are_those_of_the_best_hypothesis() -> None:
     values = features_of(hypotheses(-0.5, -2.0, -0.4, margin=0.25))
     assert dict(zip(FEATURES, values, strict=True)) == pytest.approx(
         {
-            "mean_log_probability": -0.75, "least_word_log_probability": -2.0,
-            "words": 3, "margin": 0.25,
+            "mean_log_probability": -0.75,
+            "least_word_log_probability": -2.0,
+            "words": 3,
+            "margin": 0.25,
         }
-    )  # fmt: skip
+    )
 
 
 def test_lone_hypothesis_has_no_margin() -> None:
@@ -103,7 +105,9 @@ def test_calibration_of_a_newer_version_gives_no_confidence() -> None:
 def test_reliability_counts_every_caption_once() -> None:
     found = reliability([0.05, 0.15, 0.18, 1.0], [False, True, False, True])
     assert [(b.count, round(b.low, 1), b.good) for b in found] == [
-        (1, 0.0, 0.0), (2, 0.1, 0.5), (1, 0.9, 1.0)
-    ]  # fmt: skip
+        (1, 0.0, 0.0),
+        (2, 0.1, 0.5),
+        (1, 0.9, 1.0),
+    ]
     error = expected_calibration_error([0.05, 0.15, 0.18, 1.0], [False, True, False, True])
     assert error == pytest.approx((0.05 + 2 * (0.5 - 0.165) + 0) / 4)

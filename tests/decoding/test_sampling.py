@@ -15,17 +15,25 @@ seeds = st.integers(0, 10_000)
 
 @settings(max_examples=40, deadline=None)
 @given(
-    seeds, st.lists(st.integers(0, 50), min_size=2, max_size=7), st.integers(1, 4),
-    st.floats(0.3, 2), st.sampled_from([0, 3]), st.sampled_from([0.6, 1.0]),
-)  # fmt: skip
+    seeds,
+    st.lists(st.integers(0, 50), min_size=2, max_size=7),
+    st.integers(1, 4),
+    st.floats(0.3, 2),
+    st.sampled_from([0, 3]),
+    st.sampled_from([0.6, 1.0]),
+)
 def test_photo_alone_and_in_a_batch_draws_the_same_captions(
     seed: int, numbers: list[int], samples: int, temperature: float, top_k: int, top_p: float
 ) -> None:
     decoder = SeededDecoder(30, seed=seed, end=1.0, regions=3)
     options = {
-        "samples": samples, "temperature": temperature, "top_k": top_k, "top_p": top_p,
-        "seed": seed, "max_length": 8,
-    }  # fmt: skip
+        "samples": samples,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "seed": seed,
+        "max_length": 8,
+    }
     together = sample(decoder, photos(*numbers), **options)
     for index, number in enumerate(numbers):
         [alone] = sample(decoder, photos(number), indices=[index], **options)

@@ -59,9 +59,13 @@ LEARN_WORDS = [{"epochs": 2, "objective": "words", "learning_rate": 0.01}]
 
 
 def trained_run(
-    folder: Path, shapes: Path, kind: str, members: int = 1, evidence: float = 0.0,
+    folder: Path,
+    shapes: Path,
+    kind: str,
+    members: int = 1,
+    evidence: float = 0.0,
     evidence_from: str = "pooled",
-) -> Path:  # fmt: skip
+) -> Path:
     recipe = recipe_from_dict(
         {
             "encoder": "test_efficientnet",
@@ -310,8 +314,10 @@ def test_the_command_exports_and_the_captioner_takes_a_run(run, shapes, tmp_path
     target = tmp_path / "bundle"
     done = subprocess.run(
         [sys.executable, "-m", "showtell", "export", str(run), "--output", str(target)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "captions the same" in done.stdout
     photo = photos_of(shapes, 1)[0]

@@ -112,11 +112,18 @@ class Network(nn.Module):
 
 
 ODD = [
-    "output is also added", "output is also sliced", "output is also returned",
-    "read by two norms", "changed in place", "a norm for two convolutions",
-    "a convolution for two norms", "a convolution used twice, normed once", "standardised",
-    "parametrised", "no statistics",
-]  # fmt: skip
+    "output is also added",
+    "output is also sliced",
+    "output is also returned",
+    "read by two norms",
+    "changed in place",
+    "a norm for two convolutions",
+    "a convolution for two norms",
+    "a convolution used twice, normed once",
+    "standardised",
+    "parametrised",
+    "no statistics",
+]
 
 
 @pytest.mark.parametrize("how", ODD)

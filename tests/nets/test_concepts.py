@@ -28,9 +28,16 @@ def decoder_of(
 ) -> EvidenceDecoder:
     torch.manual_seed(0)
     settings = DecoderSettings(
-        kind=kind, embedding=10, hidden=16, heads=4, members=members, dropout=0, input_dropout=0,
-        evidence=0.7, evidence_from=where,
-    )  # fmt: skip
+        kind=kind,
+        embedding=10,
+        hidden=16,
+        heads=4,
+        members=members,
+        dropout=0,
+        input_dropout=0,
+        evidence=0.7,
+        evidence_from=where,
+    )
     decoder = build_decoder(settings, CHANNELS, WORDS)
     assert isinstance(decoder, EvidenceDecoder)
     for parameter in decoder.parameters() if trained else ():

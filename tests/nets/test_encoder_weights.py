@@ -34,9 +34,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]
 
 
 def written(
-    folder: Path, weights: dict[str, torch.Tensor], metadata: dict[str, str] | None = None,
+    folder: Path,
+    weights: dict[str, torch.Tensor],
+    metadata: dict[str, str] | None = None,
     name: str = "weights.safetensors",
-) -> str:  # fmt: skip
+) -> str:
     save_file({k: v.contiguous() for k, v in weights.items()}, folder / name, metadata)
     return str(folder / name)
 
@@ -307,11 +309,19 @@ def test_an_unreachable_hub_is_one_line_on_the_command_line(tmp_path: Path) -> N
     draw_shapes(tmp_path / "shapes", 3, size=32)
     run = subprocess.run(
         [
-            sys.executable, "-m", "showtell", "train", "flickr8k", "--data", tmp_path / "shapes",
-            "--output", tmp_path / "run",
+            sys.executable,
+            "-m",
+            "showtell",
+            "train",
+            "flickr8k",
+            "--data",
+            tmp_path / "shapes",
+            "--output",
+            tmp_path / "run",
         ],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 1
     assert run.stderr.splitlines()[-1].startswith("showtell: encoder 'mobilenetv2'")
     assert "Traceback" not in run.stderr

@@ -39,8 +39,11 @@ def test_persons_words_hold_over_the_models_are_found_and_can_be_taken_back(
     corrections.edit(catalogue, lib[0], "  Two otters\r\non the ice\0 ")
     record = record_of(catalogue, lib[0])
     assert (record.caption, record.source, record.confidence, record.model) == (
-        "Two otters\non the ice", "person", None, None,
-    )  # fmt: skip
+        "Two otters\non the ice",
+        "person",
+        None,
+        None,
+    )
     assert [item.path for item in search(catalogue, "otter")] == [lib[0]]
     scanned(catalogue, tmp_path / "lib", captioner, again=True)
     assert record_of(catalogue, lib[0]) == record
@@ -88,8 +91,11 @@ def test_what_is_exported_can_be_trained_on(
     lib[-2].unlink()  # and a caption file's paths hold no line breaks
     shown = {os.fspath(path) for path in lib[:-2]}
     target = tmp_path / f"words.{form}"
-    lines = [corrections.line(item, form) for item in records(catalogue)  # type: ignore[arg-type]
-             if os.fspath(item.path) in shown]  # fmt: skip
+    lines = [
+        corrections.line(item, form)
+        for item in records(catalogue)  # type: ignore[arg-type]
+        if os.fspath(item.path) in shown
+    ]
     target.write_text(corrections.header(form) + "".join(lines), "utf-8")  # type: ignore[arg-type]
     dataset = open_dataset(target)
     assert {os.fspath(item.path) for item in dataset.photos} == shown
@@ -123,11 +129,12 @@ def test_import_by_a_persons_spreadsheet_with_relative_paths(
         ("a.csv", "picture,words\na,b\n", "must name the columns image and caption"),
         ("a.csv", 'image,caption\na.jpg,"open\n', "broken CSV"),
         ("a.csv", "image,caption\na.jpg,b,c\n", "3 fields under 2 columns"),
-        ("a.jsonl", "{oops", "not JSON"), ("a.jsonl", "[1]", "not of the form"),
+        ("a.jsonl", "{oops", "not JSON"),
+        ("a.jsonl", "[1]", "not of the form"),
         ("a.jsonl", '{"image": 3, "caption": "x"}', "no 'image' that is text"),
         ("a.jsonl", '{"image": "a.jpg"}', "no 'caption' that is text"),
     ],
-)  # fmt: skip
+)
 def test_broken_import_changes_nothing_and_names_the_line(
     catalogue: Catalogue, lib: list[Path], tmp_path: Path, name: str, text: str, reason: str
 ) -> None:

@@ -40,8 +40,10 @@ def test_page_is_whole_in_itself_and_nothing_in_it_is_markup_of_others(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b'/lib/"><b>#?%41\n\xff'))
-    paths = [photo(folder / f"{name}.jpg", seed)
-             for seed, name in enumerate(["a", "<script>alert(3)<", "'onclick='x"])]  # fmt: skip
+    paths = [
+        photo(folder / f"{name}.jpg", seed)
+        for seed, name in enumerate(["a", "<script>alert(3)<", "'onclick='x"])
+    ]
     scanned(catalogue, tmp_path / "lib", captioner)
     for path in paths:
         edit(catalogue, path, EVIL)
@@ -50,9 +52,22 @@ def test_page_is_whole_in_itself_and_nothing_in_it_is_markup_of_others(
     assert not page.named("script")
     assert not page.named("b")
     assert {tag for tag, _ in page.elements} == {
-        "html", "head", "meta", "title", "style", "body", "h1", "main", "figure", "a", "img",
-        "span", "figcaption", "small", "p",
-    }  # fmt: skip
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "h1",
+        "main",
+        "figure",
+        "a",
+        "img",
+        "span",
+        "figcaption",
+        "small",
+        "p",
+    }
     assert all(not name.startswith("on") for _, own in page.elements for name in own)
     links = [unquote_to_bytes(str(own["href"]).removeprefix("file://")) for own in page.named("a")]
     assert sorted(links) == sorted(os.fsencode(path) for path in paths)

@@ -172,5 +172,6 @@ def report(seen: set[tuple[bool, int]], kills: int, what: str) -> None:
     left = any(temporary for temporary, _ in seen)
     counts = sorted({count for _, count in seen})
     fate = "were left, and removed by the next run" if left else "were never left"
-    print(f"\n{kills} kills of {what}: temporary files {fate};"  # noqa: T201
-          f" files written when killed: {counts}")  # fmt: skip
+    print(  # noqa: T201
+        f"\n{kills} kills of {what}: temporary files {fate}; files written when killed: {counts}"
+    )

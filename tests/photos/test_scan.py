@@ -220,9 +220,12 @@ def test_two_scans_at_once_share_the_work_and_agree(
     def one() -> None:
         with Catalogue(catalogue.path) as own:
             *_, counts = scan(
-                own, [tmp_path / "lib"], captioner=lambda: captioner, report=pytest.fail,
+                own,
+                [tmp_path / "lib"],
+                captioner=lambda: captioner,
+                report=pytest.fail,
                 batch_size=4,
-            )  # fmt: skip
+            )
             read.append(counts.read)
 
     threads = [threading.Thread(target=one) for _ in range(2)]

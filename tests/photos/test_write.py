@@ -27,7 +27,7 @@ from support.photo_library import (
     scanned,
     settle,
     written,
-)  # fmt: skip
+)
 
 WORDS = "Zwölf Otter am 東京湾 – „naß“ & <froh>"
 TAGS = ("-XMP-dc:Description", "-XMP-iptcCore:AltTextAccessibility", "-IPTC:Caption-Abstract")
@@ -79,8 +79,14 @@ def test_embedded_words_read_back_pixels_dates_and_rights_stay_and_undo_is_exact
     photo(lib / "a.cr2", 21)
     photo(lib / "b.tif", 22)
     shutil.copy(photos[0], lib / "big.jpg")
-    exiftool("-overwrite_original", "-IPTC:City=Zürich", "-Artist=Ansel", "-charset", "iptc=Latin",
-             lib / "big.jpg")  # fmt: skip
+    exiftool(
+        "-overwrite_original",
+        "-IPTC:City=Zürich",
+        "-Artist=Ansel",
+        "-charset",
+        "iptc=Latin",
+        lib / "big.jpg",
+    )
     scanned(catalogue, lib, captioner)
     for place, path in enumerate([*photos, lib / "big.jpg"]):
         os.utime(path, ns=(10**18 + place, 10**18 + 7 * place))
@@ -127,8 +133,9 @@ def test_words_of_a_person_stay_unless_told_otherwise(
         assert words["alt"] == {DEFAULT: text}
         assert words.get("description", {DEFAULT: "by hand"}) == {DEFAULT: "by hand"}
     assert read_words(sidecar_of(alt).read_bytes()) == {
-        "alt": {DEFAULT: "by hand"}, "description": {DEFAULT: record_of(catalogue, alt).caption},
-    }  # fmt: skip
+        "alt": {DEFAULT: "by hand"},
+        "description": {DEFAULT: record_of(catalogue, alt).caption},
+    }
     assert written(catalogue).same + written(catalogue).person >= 4
     assert written(catalogue, Writing(overwrite=True)).sidecars == 4
     for path in (inside, beside, alt, german):
@@ -233,11 +240,15 @@ def test_missing_exiftool_is_said_before_anything_is_written(
         ("echo 'Error: Not a valid JPG (looks odd) - 0.jpeg' >&2", "looks odd"),
         ("exit 0", "changed nothing"),
     ],
-)  # fmt: skip
+)
 def test_exiftool_that_fails_or_lies_harms_nothing(
-    tmp_path: Path, catalogue: Catalogue, captioner: Captioner, monkeypatch: pytest.MonkeyPatch,
-    script: str, reason: str,
-) -> None:  # fmt: skip
+    tmp_path: Path,
+    catalogue: Catalogue,
+    captioner: Captioner,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+    reason: str,
+) -> None:
     library(tmp_path / "lib", 1)
     scanned(catalogue, tmp_path / "lib", captioner)
     before = contents(tmp_path / "lib")

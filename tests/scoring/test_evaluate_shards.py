@@ -30,8 +30,16 @@ def test_evaluate_scores_shards_as_it_scores_the_photos(
     found, pages = [], []
     for data in (loose, shards):
         out = tmp_path / data.name
-        code = run("evaluate", tmp_path / "tiny", "--data", data, "--json", f"{out}.json",
-                   "--report", f"{out}.html")  # fmt: skip
+        code = run(
+            "evaluate",
+            tmp_path / "tiny",
+            "--data",
+            data,
+            "--json",
+            f"{out}.json",
+            "--report",
+            f"{out}.html",
+        )
         assert code == 0, capsys.readouterr().err
         found.append(json.loads(Path(f"{out}.json").read_text()))
         pages.append(Path(f"{out}.html").read_text())

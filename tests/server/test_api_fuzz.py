@@ -39,13 +39,19 @@ def _fuzz(service: RunningService, examples: int) -> None:
     Schemathesis' command: its plugin reaches into pytest, and not every pytest lets it.
     """
     command = [
-        "schemathesis", "run", f"{service.url}/openapi.json", "--no-color", "--seed=1",
-        f"--max-examples={examples}", f"--request-timeout={LONGEST:g}", "--continue-on-failure",
+        "schemathesis",
+        "run",
+        f"{service.url}/openapi.json",
+        "--no-color",
+        "--seed=1",
+        f"--max-examples={examples}",
+        f"--request-timeout={LONGEST:g}",
+        "--continue-on-failure",
         # any bytes are a valid body by the description, and most are no photo
         "--exclude-checks=positive_data_acceptance",
         # with the key, so that it is also tried without and with a wrong one
         f"--header=Authorization: Bearer {service.key}",
-    ]  # fmt: skip
+    ]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with tempfile.TemporaryDirectory() as folder:  # it reads settings from the folder it is in
         done = subprocess.run(

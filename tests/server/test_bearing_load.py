@@ -90,9 +90,17 @@ def test_past_the_queue_every_request_is_refused_at_once_and_none_is_lost(
     tiny_model: Path,
 ) -> None:
     with running_service(
-        "--model", tiny_model, "--workers", "1", "--batch-size", "1", "--queue-size", "2",
-        "--max-photos", "2",
-    ) as service:  # fmt: skip
+        "--model",
+        tiny_model,
+        "--workers",
+        "1",
+        "--batch-size",
+        "1",
+        "--queue-size",
+        "2",
+        "--max-photos",
+        "2",
+    ) as service:
         with ThreadPoolExecutor(24) as pool:
             answers = list(pool.map(lambda _: post(service, "?beam=16&nbest=16"), range(200)))
         statuses = Counter(answer.status_code for answer in answers)
@@ -106,9 +114,17 @@ def test_past_the_queue_every_request_is_refused_at_once_and_none_is_lost(
 
 def test_a_request_waits_no_longer_than_it_was_told(tiny_model: Path) -> None:
     with running_service(
-        "--model", tiny_model, "--workers", "1", "--batch-size", "1", "--queue-wait", "0.01",
-        "--queue-size", "64",
-    ) as service:  # fmt: skip
+        "--model",
+        tiny_model,
+        "--workers",
+        "1",
+        "--batch-size",
+        "1",
+        "--queue-wait",
+        "0.01",
+        "--queue-size",
+        "64",
+    ) as service:
         with ThreadPoolExecutor(24) as pool:
             answers = list(pool.map(lambda _: post(service, "?beam=16&nbest=16"), range(100)))
         assert {answer.status_code for answer in answers} == {200, 503}

@@ -32,9 +32,13 @@ needs_systemd = pytest.mark.skipif(
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, timeout=120,
+        command,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
         env=os.environ | {"PATH": path},
-    )  # fmt: skip
+    )
 
 
 def instructions(stage: int | None = None) -> list[tuple[str, str]]:
@@ -72,9 +76,10 @@ def test_image_runs_as_nobody_of_consequence_and_says_how_it_is() -> None:
 
 def test_image_is_built_of_files_that_the_repository_tracks() -> None:
     copied = [
-        shlex.split(rest)[:-1] for word, rest in instructions() if word == "COPY"
-        and "--from" not in rest
-    ]  # fmt: skip
+        shlex.split(rest)[:-1]
+        for word, rest in instructions()
+        if word == "COPY" and "--from" not in rest
+    ]
     sources = {source for sources in copied for source in sources}
     ignore = (DEPLOY / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
     assert "*" in ignore
@@ -160,9 +165,13 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
 @needs_systemd
 def test_systemd_finds_the_unit_well_locked() -> None:
     done = run(
-        "systemd-analyze", "security", "--offline=true", "--no-pager",
-        f"--threshold={EXPOSURE}", UNIT,
-    )  # fmt: skip
+        "systemd-analyze",
+        "security",
+        "--offline=true",
+        "--no-pager",
+        f"--threshold={EXPOSURE}",
+        UNIT,
+    )
     if "unrecognized option" in done.stderr:
         pytest.skip("this systemd cannot judge a unit that is not installed")
     assert done.returncode == 0, done.stdout

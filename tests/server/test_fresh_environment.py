@@ -31,25 +31,42 @@ def test_environment_with_only_the_extra_serve_serves_a_photo(tmp_path: Path) ->
     _copy_what_the_image_is_built_of(source)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     subprocess.run(
-        [sys.executable, "-m", "pip", "--python", environment, "install", "--quiet",
-         "--disable-pip-version-check", f"{source}[serve]"],
-        check=True, timeout=1200,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            environment,
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            f"{source}[serve]",
+        ],
+        check=True,
+        timeout=1200,
+    )
     programs = environment / ("Scripts" if os.name == "nt" else "bin")
     outside = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home")}
     with subprocess.Popen(
-        [programs / "showtell", "serve", "--port", "0"], cwd=tmp_path, env=outside,
-        stderr=subprocess.PIPE, text=True,
-    ) as service:  # fmt: skip
+        [programs / "showtell", "serve", "--port", "0"],
+        cwd=tmp_path,
+        env=outside,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as service:
         try:
             assert service.stderr is not None
             line = service.stderr.readline()
             assert line.startswith("Listening on http://"), line + service.stderr.read()
             url = line.removeprefix("Listening on ").strip()
             done = subprocess.run(
-                [programs / "python", "-c", ASK, url, EXAMPLE], cwd=tmp_path, env=outside,
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
+                [programs / "python", "-c", ASK, url, EXAMPLE],
+                cwd=tmp_path,
+                env=outside,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
         finally:
             service.terminate()
     assert done.returncode == 0, done.stderr

@@ -25,10 +25,22 @@ PHOTO = examples()[0].read_bytes()
 def strict(tiny_model: Path) -> Iterator[RunningService]:
     """A service with a key and low limits."""
     with running_service(
-        "--model", tiny_model, "--workers", "1", "--max-body", "1", "--max-photos", "3",
-        "--max-pixels", "1000000", "--upload-timeout", "2", "--allowed-host", "photos.example.org",
+        "--model",
+        tiny_model,
+        "--workers",
+        "1",
+        "--max-body",
+        "1",
+        "--max-photos",
+        "3",
+        "--max-pixels",
+        "1000000",
+        "--upload-timeout",
+        "2",
+        "--allowed-host",
+        "photos.example.org",
         SHOWTELL_API_KEY="open-sesame",
-    ) as service:  # fmt: skip
+    ) as service:
         yield service
 
 
@@ -103,9 +115,12 @@ def test_without_the_key_only_health_and_page_are_open(strict: RunningService) -
         assert httpx.get(strict.url + path).status_code == 200
     for method, path in (("GET", "/v1/models"), ("GET", "/metrics"), ("POST", "/v1/captions")):
         for headers in (
-            {}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic b3Blbi1zZXNhbWU="},
-            {"Authorization": "Bearer"}, {"Authorization": "Bearer \xe9\xe9\xe9"},
-        ):  # fmt: skip
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": "Basic b3Blbi1zZXNhbWU="},
+            {"Authorization": "Bearer"},
+            {"Authorization": "Bearer \xe9\xe9\xe9"},
+        ):
             encoded = {name: value.encode("latin-1") for name, value in headers.items()}
             answer = httpx.request(method, strict.url + path, headers=encoded)
             assert "Authorization: Bearer" in problem(answer, 401)["detail"]
@@ -239,8 +254,10 @@ def test_wrong_options_are_named(strict: RunningService) -> None:
     answer = ask(strict, "POST", "/v1/captions?beam=0&beem=3&strategy=best", content=PHOTO)
     errors = problem(answer, 422)["errors"]
     assert {error["parameter"] for error in errors} == {
-        "query.beam", "query.beem", "query.strategy",
-    }  # fmt: skip
+        "query.beam",
+        "query.beem",
+        "query.strategy",
+    }
     answer = ask(strict, "POST", "/v1/captions?beam=2&nbest=3", content=PHOTO)
     assert problem(answer, 422)["errors"] == [
         {"parameter": "query.nbest", "detail": "3 is more than beam=2 can find"}
@@ -265,11 +282,13 @@ def test_an_option_changes_the_caption_as_it_does_on_the_command_line(
 
 def test_every_answer_carries_the_safe_headers(strict: RunningService) -> None:
     answers = [
-        httpx.get(strict.url + "/"), httpx.get(strict.url + "/health"),
-        httpx.get(strict.url + "/nothing"), httpx.get(strict.url + "/v1/models"),
+        httpx.get(strict.url + "/"),
+        httpx.get(strict.url + "/health"),
+        httpx.get(strict.url + "/nothing"),
+        httpx.get(strict.url + "/v1/models"),
         httpx.get(strict.url + "/health", headers={"Host": "evil.example"}),
         ask(strict, "POST", "/v1/captions", content=PHOTO),
-    ]  # fmt: skip
+    ]
     for answer in answers:
         for name, value in HEADERS.items():
             assert answer.headers[name] == value
@@ -308,5 +327,8 @@ def test_models_tells_what_captions_and_what_a_request_may_hold(strict: RunningS
     [model] = found["models"]
     assert (model["name"], model["grid"], model["attention"]) == ("tiny", [4, 4], True)
     assert found["limits"] == {
-        "max_body": 1_000_000, "max_photos": 3, "max_pixels": 1_000_000, "requests_a_minute": None,
-    }  # fmt: skip
+        "max_body": 1_000_000,
+        "max_photos": 3,
+        "max_pixels": 1_000_000,
+        "requests_a_minute": None,
+    }

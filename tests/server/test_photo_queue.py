@@ -53,9 +53,12 @@ def test_only_photos_of_equal_options_share_a_batch_and_none_loses_its_place() -
     async def run() -> None:
         queue = PhotoQueue(size=9, wait=60, workers=1)
         await waiting(
-            queue, request("a", beam=3), request("b", beam=5), request("c", beam=3),
+            queue,
+            request("a", beam=3),
+            request("b", beam=5),
+            request("c", beam=3),
             request("d", beam=3, seed=0),
-        )  # fmt: skip
+        )
         batches = [photos_of(await queue.take(8)) for _ in range(3)]
         assert batches == [["a", "c"], ["b"], ["d"]]
 

@@ -18,10 +18,24 @@ def test_a_raw_photo_gets_the_caption_that_the_command_line_prints(service: Runn
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
     done = subprocess.run(
-        [sys.executable, "-m", "showtell", "caption", photo, "--format", "jsonl", "--nbest", "2",
-         "--words", "--threads", "1"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "showtell",
+            "caption",
+            photo,
+            "--format",
+            "jsonl",
+            "--nbest",
+            "2",
+            "--words",
+            "--threads",
+            "1",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     expected = json.loads(done.stdout)
     found = answer.json()
     assert found.pop("path") is None

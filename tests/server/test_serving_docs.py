@@ -41,9 +41,13 @@ def run(block: Block, url: str, folder: Path, **environment: str) -> str:
     if block.language == "sh":
         command = ["bash", "-euo", "pipefail", "-c", text]
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=300,
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
         env=os.environ | environment,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -123,9 +127,11 @@ def test_addresses_and_errors_of_the_page_are_those_of_the_api(service: RunningS
 
 def test_options_of_the_page_have_the_defaults_it_says() -> None:
     options = {
-        name: option for option in serve.params if isinstance(option, click.Option)
+        name: option
+        for option in serve.params
+        if isinstance(option, click.Option)
         for name in option.opts
-    }  # fmt: skip
+    }
     rows = table("## Options")
     assert len(rows) > 8
     for cell, (default, _) in rows.items():
@@ -150,10 +156,16 @@ def test_unit_is_as_well_locked_as_the_page_says() -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
     done = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--no-pager",
-         ROOT / "deploy" / "showtell.service"],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            "systemd-analyze",
+            "security",
+            "--offline=true",
+            "--no-pager",
+            ROOT / "deploy" / "showtell.service",
+        ],
+        capture_output=True,
+        text=True,
+    )
     found = re.search(r"exposure level for \S+: ([\d.]+)", done.stdout)
     if found is None:
         pytest.skip("this systemd cannot judge a unit that is not installed")

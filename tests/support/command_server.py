@@ -25,9 +25,11 @@ def child(job: dict[str, Any], rank: int) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if job["ranks"] > 1:
         os.environ |= {
-            "RANK": str(rank), "WORLD_SIZE": str(job["ranks"]), "MASTER_ADDR": "127.0.0.1",
+            "RANK": str(rank),
+            "WORLD_SIZE": str(job["ranks"]),
+            "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(job["port"]),
-        }  # fmt: skip
+        }
     if job["without_dropout"]:
         import without_dropout  # noqa: F401
     if "step" in job and rank == job["hit"]:

@@ -16,9 +16,16 @@ KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 LONGEST_SIDE = 240  # damage is in the bytes, not in the pixels, and small photos are more of it
 # what a decoder reads as a length, a count or a size, at its most tempting
 NUMBERS = (
-    b"\xff\xff\xff\xff", b"\x00\x00\x00\x00", b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00",
-    b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80", b"\xff\xff", b"\x00\x00", b"\x00\x01\x00\x00",
-)  # fmt: skip
+    b"\xff\xff\xff\xff",
+    b"\x00\x00\x00\x00",
+    b"\x7f\xff\xff\xff",
+    b"\x80\x00\x00\x00",
+    b"\xff\xff\xff\x7f",
+    b"\x00\x00\x00\x80",
+    b"\xff\xff",
+    b"\x00\x00",
+    b"\x00\x01\x00\x00",
+)
 
 
 @functools.cache
@@ -103,9 +110,16 @@ def _keep_the_magic_only(data: bytearray, draw: random.Random) -> bytearray:
 
 
 DAMAGES: tuple[Callable[[bytearray, random.Random], bytearray], ...] = (
-    _flip_bits, _damage_the_head, _plant_a_number, _cut_off, _cut_out, _repeat_a_piece,
-    _blank_a_piece, _join_with_another, _keep_the_magic_only,
-)  # fmt: skip
+    _flip_bits,
+    _damage_the_head,
+    _plant_a_number,
+    _cut_off,
+    _cut_out,
+    _repeat_a_piece,
+    _blank_a_piece,
+    _join_with_another,
+    _keep_the_magic_only,
+)
 
 
 def damaged_photo(number: int) -> bytes:

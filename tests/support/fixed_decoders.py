@@ -18,9 +18,14 @@ class SeededDecoder:
     """
 
     def __init__(
-        self, words: int = 7, *, seed: int = 0, end: float = 0.0, regions: int | None = None,
+        self,
+        words: int = 7,
+        *,
+        seed: int = 0,
+        end: float = 0.0,
+        regions: int | None = None,
         spread: float = 1.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.words, self.seed, self.end, self.regions = words, seed, end, regions
         self.spread = spread
         self.rows: list[int] = []  # rows of each step, to see what was dropped
@@ -56,9 +61,11 @@ class SeededDecoder:
         attention = None
         if self.regions is not None:
             attention = np.stack([self.attention(*row) for row in rows])
-        return np.stack([self.log_probabilities(*row) for row in rows]), attention, {
-            "prefix": prefixes
-        }  # fmt: skip
+        return (
+            np.stack([self.log_probabilities(*row) for row in rows]),
+            attention,
+            {"prefix": prefixes},
+        )
 
 
 class FixedDecoder:

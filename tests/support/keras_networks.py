@@ -73,13 +73,9 @@ class Application:
 
 
 APPLICATIONS = (
-    Application(
-        "Xception", "xception", "xception", "legacy_xception", 299, "block14_sepconv2_act"
-    ),
-    Application(
-        "MobileNetV2", "mobilenet_v2", "mobilenetv2", "mobilenetv2_100", 224, "out_relu"
-    ),
-)  # fmt: skip
+    Application("Xception", "xception", "xception", "legacy_xception", 299, "block14_sepconv2_act"),
+    Application("MobileNetV2", "mobilenet_v2", "mobilenetv2", "mobilenetv2_100", 224, "out_relu"),
+)
 
 
 def save_legacy(layers: Sequence[Any], path: Path, names: dict[str, str] | None = None) -> Path:

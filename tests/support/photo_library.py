@@ -62,21 +62,31 @@ def settle(found: list[PhotoError], errors: list[PhotoError] | None) -> None:
         errors += found
 
 
-def scanned(catalogue: Catalogue, folder: Path | Sequence[Path], captioner: Captioner,
-            errors: list[PhotoError] | None = None, **options: bool) -> Scanned:  # fmt: skip
+def scanned(
+    catalogue: Catalogue,
+    folder: Path | Sequence[Path],
+    captioner: Captioner,
+    errors: list[PhotoError] | None = None,
+    **options: bool,
+) -> Scanned:
     """Scan folders to the end; errors that no one asked for fail the test."""
     found: list[PhotoError] = []
     folders = [folder] if isinstance(folder, Path) else folder
     *_, counts = scan(
-        catalogue, folders, captioner=lambda: captioner, report=found.append, batch_size=4,
+        catalogue,
+        folders,
+        captioner=lambda: captioner,
+        report=found.append,
+        batch_size=4,
         **options,
-    )  # fmt: skip
+    )
     settle(found, errors)
     return counts
 
 
-def written(catalogue: Catalogue, writing: Writing | None = None,
-            errors: list[PhotoError] | None = None) -> Written:  # fmt: skip
+def written(
+    catalogue: Catalogue, writing: Writing | None = None, errors: list[PhotoError] | None = None
+) -> Written:
     """Write to the end; errors that no one asked for fail the test."""
     found: list[PhotoError] = []
     *_, counts = write(catalogue, writing or Writing(), report=found.append)

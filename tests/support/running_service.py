@@ -49,9 +49,11 @@ def running_service(
     with tempfile.TemporaryDirectory() as folder:  # nothing of the project is in its own folder
         process = subprocess.Popen(
             [sys.executable, "-m", "showtell", "serve", "--port", "0", *options],
-            cwd=folder, stderr=subprocess.PIPE, text=True,
+            cwd=folder,
+            stderr=subprocess.PIPE,
+            text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        )  # fmt: skip
+        )
         service = RunningService("", process, environment.get("SHOWTELL_API_KEY"))
         listening = threading.Event()
         reading = threading.Thread(target=_read, args=(process.stderr, service, listening))

@@ -11,9 +11,13 @@ from typing import Any
 from support.local_server import QuietHandler, listening
 
 CAPTION = {
-    "path": None, "text": "a dog runs", "log_probability": -3.25, "confidence": 0.75,
-    "alternatives": [], "error": None,
-}  # fmt: skip
+    "path": None,
+    "text": "a dog runs",
+    "log_probability": -3.25,
+    "confidence": 0.75,
+    "alternatives": [],
+    "error": None,
+}
 
 
 @dataclass

@@ -19,7 +19,7 @@ from showtell.bundle import (
     DecodingDefaults,
     Manifest,
     save_bundle,
-)  # fmt: skip
+)
 from showtell.decoding.confidence import FEATURES
 from showtell.image import Preprocessing
 from showtell.vocabulary import END, SPECIAL_WORDS, Vocabulary
@@ -32,16 +32,26 @@ WORDS = SPOKEN.split()
 SIZE, GRID, CHANNELS, HIDDEN = 32, (4, 4), 3, 16
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 CALIBRATION = {
-    "measure": "for tests", "features": list(FEATURES), "mean": [0.0] * 4, "scale": [1.0] * 4,
-    "weights": [1.0, 0.5, 0.0, 0.1], "intercept": 1.0,
-}  # fmt: skip
+    "measure": "for tests",
+    "features": list(FEATURES),
+    "mean": [0.0] * 4,
+    "scale": [1.0] * 4,
+    "weights": [1.0, 0.5, 0.0, 0.1],
+    "intercept": 1.0,
+}
 
 
 def write_bundle(
-    folder: Path, *, attention: bool = True, seed: int = 0, name: str = "tiny",
-    preprocessing: Preprocessing | None = None, ends: bool = True,
-    confidence: dict[str, Any] | None = None, max_length: int = 12,
-) -> Bundle:  # fmt: skip
+    folder: Path,
+    *,
+    attention: bool = True,
+    seed: int = 0,
+    name: str = "tiny",
+    preprocessing: Preprocessing | None = None,
+    ends: bool = True,
+    confidence: dict[str, Any] | None = None,
+    max_length: int = 12,
+) -> Bundle:
     """Write a bundle whose captions depend on the photo's colours; `ends=False` never ends."""
     vocabulary = Vocabulary((*SPECIAL_WORDS, *WORDS))
     kind = "attention" if attention else "merge"
@@ -49,14 +59,16 @@ def write_bundle(
         name=name,
         encoder={"network": "average", "grid": list(GRID), "channels": CHANNELS},
         decoder={
-            "kind": kind, "memory": ["looked_at", "unused"], "state": ["hidden", "count"],
+            "kind": kind,
+            "memory": ["looked_at", "unused"],
+            "state": ["hidden", "count"],
             "attention": attention,
         },
         preprocessing=preprocessing or Preprocessing(height=SIZE, width=SIZE),
         decoding=DecodingDefaults(max_length=max_length),
         confidence=confidence,
         terms="For tests only.",
-    )  # fmt: skip
+    )
     begin, step = _decoder(len(vocabulary), attention, seed, ends)
     return save_bundle(
         folder,
@@ -80,7 +92,7 @@ def _encoder() -> onnx.ModelProto:
         helper.make_node("Reshape", ["map", "flat"], ["columns"]),
         helper.make_node("Transpose", ["columns"], ["regions"], perm=[0, 2, 1]),
         helper.make_node("ReduceMean", ["columns"], ["pooled"], axes=[2], keepdims=0),
-    ]  # fmt: skip
+    ]
     return _model(
         nodes,
         [_value("pixels", FLOAT, ["batch", 3, SIZE, SIZE])],
@@ -117,18 +129,24 @@ def _decoder(
         ],
         [_value(source, FLOAT, shape)],
         [
-            _value("looked_at", FLOAT, shape), _value("unused", FLOAT, shape),
-            _value("hidden", FLOAT, ["batch", HIDDEN]), _value("count", FLOAT, ["batch", 1]),
+            _value("looked_at", FLOAT, shape),
+            _value("unused", FLOAT, shape),
+            _value("hidden", FLOAT, ["batch", HIDDEN]),
+            _value("count", FLOAT, ["batch", 1]),
         ],
         {"enter": weights(CHANNELS, HIDDEN, scale=2), "axis": np.int64([1]), "zero": np.float32(0)},
-    )  # fmt: skip
+    )
     end = np.zeros(words, np.float32)
     end[END] = 1 if ends else -50
     parameters = {
-        "embedding": weights(words, HIDDEN), "recur": weights(HIDDEN, HIDDEN, scale=0.4),
-        "leave": weights(HIDDEN, words), "see": weights(CHANNELS, words), "end": end,
-        "one": np.float32(1), "rows": np.int64([-1, words]),
-    }  # fmt: skip
+        "embedding": weights(words, HIDDEN),
+        "recur": weights(HIDDEN, HIDDEN, scale=0.4),
+        "leave": weights(HIDDEN, words),
+        "see": weights(CHANNELS, words),
+        "end": end,
+        "one": np.float32(1),
+        "rows": np.int64([-1, words]),
+    }
     nodes = [
         helper.make_node("Gather", ["embedding", "tokens"], ["embedded"]),
         helper.make_node("MatMul", ["hidden", "recur"], ["kept"]),
@@ -167,12 +185,15 @@ def _decoder(
         helper.make_node("LogSoftmax", ["logits"], ["log_probabilities"], axis=1),
     ]
     outputs += [
-        _value("next_hidden", FLOAT, ["rows", HIDDEN]), _value("next_count", FLOAT, ["rows", 1]),
-    ]  # fmt: skip
+        _value("next_hidden", FLOAT, ["rows", HIDDEN]),
+        _value("next_count", FLOAT, ["rows", 1]),
+    ]
     inputs = [
-        _value("tokens", INT64, ["rows"]), _value("looked_at", FLOAT, ["photos", *shape[1:]]),
-        _value("hidden", FLOAT, ["rows", HIDDEN]), _value("count", FLOAT, ["rows", 1]),
-    ]  # fmt: skip
+        _value("tokens", INT64, ["rows"]),
+        _value("looked_at", FLOAT, ["photos", *shape[1:]]),
+        _value("hidden", FLOAT, ["rows", HIDDEN]),
+        _value("count", FLOAT, ["rows", 1]),
+    ]
     return begin, _model(nodes, inputs, outputs, parameters)
 
 
@@ -181,9 +202,11 @@ def _value(name: str, kind: int, shape: list[Any]) -> onnx.ValueInfoProto:
 
 
 def _model(
-    nodes: list[onnx.NodeProto], inputs: list[onnx.ValueInfoProto],
-    outputs: list[onnx.ValueInfoProto], parameters: dict[str, Any],
-) -> onnx.ModelProto:  # fmt: skip
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    parameters: dict[str, Any],
+) -> onnx.ModelProto:
     stored = [numpy_helper.from_array(np.asarray(value), key) for key, value in parameters.items()]
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, stored)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

@@ -34,8 +34,12 @@ TINY: dict[str, Any] = {
     ],
 }
 TIMES = (
-    "captions_per_second", "photos_per_second", "share_waited", "seconds", "peak_memory_gib",
-)  # fmt: skip
+    "captions_per_second",
+    "photos_per_second",
+    "share_waited",
+    "seconds",
+    "peak_memory_gib",
+)
 STEPS = 4  # an epoch: 20 training photos of 24, six a step
 
 
@@ -58,21 +62,34 @@ class Commands:
         server = Path(__file__).with_name("command_server.py")
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         self.server = subprocess.Popen(
-            [sys.executable, server], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, server],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
             env=environment,
-        )  # fmt: skip
+        )
 
     def __call__(
-        self, *arguments: Any, number: int = signal.SIGKILL, ranks: int = 1, hit: int = 0,
-        without_dropout: bool = False, **when: Any,
-    ) -> Ended:  # fmt: skip
+        self,
+        *arguments: Any,
+        number: int = signal.SIGKILL,
+        ranks: int = 1,
+        hit: int = 0,
+        without_dropout: bool = False,
+        **when: Any,
+    ) -> Ended:
         """Run a command; `when` is step=N, change=N with folder=DIR, or seconds=S."""
         out, err = self.folder / "stdout", self.folder / "stderr"
         job = {
-            "arguments": [os.fspath(a) for a in arguments], "stdout": str(out), "stderr": str(err),
-            "signal": int(number), "ranks": ranks, "hit": hit, "without_dropout": without_dropout,
+            "arguments": [os.fspath(a) for a in arguments],
+            "stdout": str(out),
+            "stderr": str(err),
+            "signal": int(number),
+            "ranks": ranks,
+            "hit": hit,
+            "without_dropout": without_dropout,
             **{k: str(v) if k == "folder" else v for k, v in when.items()},
-        }  # fmt: skip
+        }
         assert self.server.stdin
         assert self.server.stdout
         self.server.stdin.write(json.dumps(job) + "\n")
@@ -94,16 +111,28 @@ class Training:
     folder: Path
 
     def __call__(
-        self, output: Path, *overrides: str, resume: bool = False, data: Path | None = None,
-        recipe: dict[str, Any] | None = None, **when: Any,
-    ) -> Ended:  # fmt: skip
+        self,
+        output: Path,
+        *overrides: str,
+        resume: bool = False,
+        data: Path | None = None,
+        recipe: dict[str, Any] | None = None,
+        **when: Any,
+    ) -> Ended:
         path = self.folder / "tiny.yaml"
         path.write_text(yaml.safe_dump(TINY | (recipe or {})))
         more: Sequence[str] = ["--resume", "auto"] if resume else []
         return self.commands(
-            "train", path, *overrides, "--data", data or self.shapes, "--output", output, *more,
+            "train",
+            path,
+            *overrides,
+            "--data",
+            data or self.shapes,
+            "--output",
+            output,
+            *more,
             **({"folder": output} | when if "change" in when else when),
-        )  # fmt: skip
+        )
 
 
 def log_of(run: Path) -> list[dict[str, Any]]:

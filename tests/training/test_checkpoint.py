@@ -112,8 +112,10 @@ def test_a_save_that_fails_midway_leaves_the_one_before_whole(tmp_path: Path, li
     checkpoints.save("last", "0-0-1", Progress(step=1), a=tensors(1), b=tensors(1))
     run = subprocess.run(
         [sys.executable, "-c", SAVE_LARGE, str(tmp_path), str(limit)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     check_the_first_is_whole(checkpoints, run.stdout)
 
 
@@ -130,10 +132,22 @@ def test_a_disk_that_is_really_full_leaves_the_one_before_whole(tmp_path: Path) 
         ' code=$?; cp -r "$1" "$5"; exit $code'
     )
     run = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, "sh", mount, tmp_path / "first", sys.executable,
-         SAVE_LARGE, seen],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            "unshare",
+            "-rm",
+            "sh",
+            "-c",
+            script,
+            "sh",
+            mount,
+            tmp_path / "first",
+            sys.executable,
+            SAVE_LARGE,
+            seen,
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 0, run.stderr
     check_the_first_is_whole(Checkpoints(seen), run.stdout)
 

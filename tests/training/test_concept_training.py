@@ -22,10 +22,19 @@ from showtell.vocabulary import Vocabulary
 from support.training_runs import TINY, Training, assert_same_run, log_of
 
 WORDS_THEN_CAPTIONS = [
-    {"epochs": 2, "objective": "words", "train_encoder": "all", "encoder_step": "relative",
-     "encoder_learning_rate": 0.01, "learning_rate": 0.01, "crop": 0.7, "color": 0.2, "clip": 5.0},
+    {
+        "epochs": 2,
+        "objective": "words",
+        "train_encoder": "all",
+        "encoder_step": "relative",
+        "encoder_learning_rate": 0.01,
+        "learning_rate": 0.01,
+        "crop": 0.7,
+        "color": 0.2,
+        "clip": 5.0,
+    },
     {"epochs": 1, "average": 0.9},
-]  # fmt: skip
+]
 
 
 def test_shares_count_captions_that_hold_a_word_not_how_often_they_do() -> None:
@@ -102,9 +111,11 @@ def test_a_stage_of_words_on_a_frozen_encoder_trains_the_head_alone(
 ) -> None:
     fit = {"epochs": 2, "objective": "words", "learning_rate": 0.01}
     recipe = {
-        **TINY, "decoder": {**TINY["decoder"], "evidence": 0.5, "evidence_from": where},
-        "views": ["plain", "flip"], "stages": [*WORDS_THEN_CAPTIONS, fit],
-    }  # fmt: skip
+        **TINY,
+        "decoder": {**TINY["decoder"], "evidence": 0.5, "evidence_from": where},
+        "views": ["plain", "flip"],
+        "stages": [*WORDS_THEN_CAPTIONS, fit],
+    }
     assert train(tmp_path / "one", recipe={**recipe, "stages": WORDS_THEN_CAPTIONS}).code == 0
     before = trained_tensors(open_run(tmp_path / "one").model)
     assert train(tmp_path / "one", recipe=recipe, resume=True).code == 0

@@ -39,15 +39,22 @@ EVERYTHING: dict[str, Any] = {
         {"epochs": 1, "objective": "words", "train_encoder": "all"},
         {"epochs": 1, "train_encoder": "all", "crop": 0.7, "color": 0.2},
         {
-            "epochs": 1, "objective": "self_critical", "samples": 2, "learning_rate": 1e-4,
-            "cross_entropy": 0.2, "bleu": 0.5,
+            "epochs": 1,
+            "objective": "self_critical",
+            "samples": 2,
+            "learning_rate": 1e-4,
+            "cross_entropy": 0.2,
+            "bleu": 0.5,
         },
         {
-            "epochs": 1, "objective": "self_critical", "samples": 3, "learning_rate": 1e-4,
+            "epochs": 1,
+            "objective": "self_critical",
+            "samples": 3,
+            "learning_rate": 1e-4,
             "train_encoder": "last",
         },
     ],
-}  # fmt: skip
+}
 FROZEN = {"batch_photos": 7, "save_steps": 0, "stages": [{"epochs": 2, "average": 0.9}]}
 
 
@@ -86,9 +93,12 @@ def test_two_ranks_make_the_steps_of_one_process(train: Training, tmp_path: Path
 def test_accumulated_parts_make_the_steps_of_whole_batches(train: Training, tmp_path: Path) -> None:
     for name, ranks, parts in (("one", 1, 1), ("parts", 1, 3), ("both", 2, 2)):
         ended = train(
-            tmp_path / name, f"accumulate={parts}", recipe=FROZEN, ranks=ranks,
+            tmp_path / name,
+            f"accumulate={parts}",
+            recipe=FROZEN,
+            ranks=ranks,
             without_dropout=True,
-        )  # fmt: skip
+        )
         assert set(ended.codes) == {0}, ended.stderr
     assert_about_the_same(tmp_path / "one", tmp_path / "parts")
     assert_about_the_same(tmp_path / "one", tmp_path / "both")
@@ -107,9 +117,13 @@ def test_three_ranks_over_four_unequal_shards_train_as_one_on_loose_photos(
     ended = train(tmp_path / "one", recipe=recipe, without_dropout=True)
     assert ended.code == 0, ended.stderr
     ended = train(
-        tmp_path / "three", "workers=1", recipe=recipe, ranks=3, without_dropout=True,
+        tmp_path / "three",
+        "workers=1",
+        recipe=recipe,
+        ranks=3,
+        without_dropout=True,
         data=tmp_path / "shards",
-    )  # fmt: skip
+    )
     assert ended.codes == (0, 0, 0), ended.stderr
     assert_about_the_same(tmp_path / "one", tmp_path / "three")
     dev = [photo.name for photo in open_dataset(shapes).split("dev")]
@@ -137,8 +151,10 @@ def test_a_lost_rank_ends_the_others_and_two_go_on_exactly(
     assert ended.code == 0, ended.stderr
     assert "going on at stage" in ended.stderr
     assert Checkpoints(tmp_path / "alone").progress("last").stage == 1
-    places = [[(x["stage"], x["epoch"], x.get("step")) for x in log_of(r)] for r in
-              (two_ranks, tmp_path / "alone")]  # fmt: skip
+    places = [
+        [(x["stage"], x["epoch"], x.get("step")) for x in log_of(r)]
+        for r in (two_ranks, tmp_path / "alone")
+    ]
     assert places[0] == places[1]
 
 

@@ -68,9 +68,19 @@ def test_adams_second_moment_decays_as_the_stage_says(model: CaptionModel) -> No
     for value in (0.98, 0.999):
         stage = Stage(epochs=1, second_moment=value)
         loop = StageLoop(
-            Recipe(), stage, 0, model, unused, unused, unused, unused, unused, unused,
-            torch.device("cpu"), unused,
-        )  # fmt: skip
+            Recipe(),
+            stage,
+            0,
+            model,
+            unused,
+            unused,
+            unused,
+            unused,
+            unused,
+            unused,
+            torch.device("cpu"),
+            unused,
+        )
         assert [group["betas"] for group in loop.optimizer.param_groups] == [(0.9, value)] * len(
             loop.groups
         )
@@ -200,8 +210,12 @@ def test_a_resumed_log_drops_what_is_made_again_and_a_torn_line(tmp_path: Path) 
     TrainingLog(tmp_path, (0, 1, 25)).close()
     kept = [(line["event"], line["epoch"], line.get("step")) for line in lines_of(tmp_path)]
     assert kept == [
-        ("step", 0, 1), ("step", 0, 20), ("step", 0, 40), ("epoch", 0, None),
-        ("step", 1, 1), ("step", 1, 20),
-    ]  # fmt: skip
+        ("step", 0, 1),
+        ("step", 0, 20),
+        ("step", 0, 40),
+        ("epoch", 0, None),
+        ("step", 1, 1),
+        ("step", 1, 20),
+    ]
     TrainingLog(tmp_path, None).close()
     assert lines_of(tmp_path) == []

@@ -17,9 +17,12 @@ def capacity(**environment: str) -> str:
     code += f"print(os.environ['{VARIABLE}'])"
     clean = {name: value for name, value in os.environ.items() if name != VARIABLE}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=clean | environment, capture_output=True, text=True,
+        [sys.executable, "-c", code],
+        env=clean | environment,
+        capture_output=True,
+        text=True,
         check=True,
-    )  # fmt: skip
+    )
     return done.stdout.strip()
 
 

@@ -16,10 +16,18 @@ from support.training_runs import Commands
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ("flickr30k", "coco")
 SMALL = [
-    "encoder=test_efficientnet", "encoder_weights=none", "image_size=32", "decoder.embedding=16",
-    "decoder.hidden=16", "decoder.heads=2", "min_count=1", "precision=float32", "batch_photos=8",
-    "stages.0.epochs=1", "stages.1.epochs=1",
-]  # fmt: skip
+    "encoder=test_efficientnet",
+    "encoder_weights=none",
+    "image_size=32",
+    "decoder.embedding=16",
+    "decoder.hidden=16",
+    "decoder.heads=2",
+    "min_count=1",
+    "precision=float32",
+    "batch_photos=8",
+    "stages.0.epochs=1",
+    "stages.1.epochs=1",
+]
 
 
 def text_of(name: str) -> str:

@@ -122,11 +122,17 @@ def test_overrides_reach_into_others_and_into_lists() -> None:
     recipe = load_recipe(
         "flickr8k",
         [
-            "batch_photos=16", "decoder.hidden=256", "stages.1.epochs=0", "decoder.kind=merge",
-            "stages.0.learning_rate=8e-5", "views=[plain]", "encoder_weights=none",
-            "stages.0.flip=no", "feature_cache=",
+            "batch_photos=16",
+            "decoder.hidden=256",
+            "stages.1.epochs=0",
+            "decoder.kind=merge",
+            "stages.0.learning_rate=8e-5",
+            "views=[plain]",
+            "encoder_weights=none",
+            "stages.0.flip=no",
+            "feature_cache=",
         ],
-    )  # fmt: skip
+    )
     assert (recipe.batch_photos, recipe.decoder.hidden, recipe.stages[1].epochs) == (16, 256, 0)
     assert recipe.stages[0].learning_rate == 8e-5
     assert recipe.stages[0].average == 0.999  # what was not named stays
@@ -191,7 +197,7 @@ WRONG = [
     (["encoder.name=x"], "encoder.name: 'encoder' holds no keys"),
     (["batch_photos"], "'batch_photos': write key=value, such as batch_photos=16"),
     (["=3"], "'=3': write key=value, such as batch_photos=16"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("overrides", "message"), WRONG, ids=[" ".join(o) for o, _ in WRONG])
@@ -261,9 +267,21 @@ def test_unknown_recipes_and_files_are_told_what_there_is(tmp_path: Path) -> Non
 
 def test_a_wrong_key_on_the_command_line_is_one_line_and_exit_code_one(tmp_path: Path) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "showtell", "train", "flickr8k", "batch_foto=3", "--data", tmp_path,
-         "--output", tmp_path / "run"],
-        capture_output=True, text=True, env=os.environ,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "showtell",
+            "train",
+            "flickr8k",
+            "batch_foto=3",
+            "--data",
+            tmp_path,
+            "--output",
+            tmp_path / "run",
+        ],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+    )
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr == "showtell: batch_foto: no such key: did you mean 'batch_photos'?\n"

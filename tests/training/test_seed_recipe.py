@@ -26,16 +26,24 @@ from showtell.training.run_folder import TrainedRun, open_run
 from showtell.training.trainer import train
 
 # Xception at random on tiny photos, trained with the decoder
-TINY = ("encoder_weights=none", "image_size=64", "batch_photos=5", "stages.0.epochs=1",
-        "stages.0.train_encoder=all", "stages.0.encoder_learning_rate=1e-3")  # fmt: skip
+TINY = (
+    "encoder_weights=none",
+    "image_size=64",
+    "batch_photos=5",
+    "stages.0.epochs=1",
+    "stages.0.train_encoder=all",
+    "stages.0.encoder_learning_rate=1e-3",
+)
 
 
 def test_the_seed_recipe_is_the_notebooks_and_nothing_of_ours() -> None:
     recipe = load_recipe("seed")
     assert (recipe.encoder, recipe.min_count, recipe.batch_photos) == ("xception", 1, 1)
     assert (recipe.decoder.kind, recipe.decoder.hidden, recipe.decoder.embedding) == (
-        "merge", 256, 256,
-    )  # fmt: skip
+        "merge",
+        256,
+        256,
+    )
     assert (recipe.decoding.beam, recipe.decoding.length_penalty) == (1, 0)
     assert recipe.views == ("plain",)
     (stage,) = recipe.stages
@@ -94,8 +102,10 @@ def greedy(trained: TrainedRun, photo: Path) -> str:
     found = beam_search(
         TorchDecoder(trained.model.decoder),
         {name: np.asarray(values) for name, values in features.items()},
-        beam=1, length_penalty=0.0, max_length=trained.recipe.decoding.max_length,
-    )  # fmt: skip
+        beam=1,
+        length_penalty=0.0,
+        max_length=trained.recipe.decoding.max_length,
+    )
     return trained.vocabulary.decode(found[0][0].tokens)
 
 

@@ -43,12 +43,24 @@ def torchrun(
     path.write_text(yaml.safe_dump(TINY | recipe))
     with subprocess.Popen(
         [
-            Path(sys.executable).with_name("torchrun"), "--standalone", "--nproc-per-node", "2",
-            f"--max-restarts={restarts}", "-m", "showtell", "train", path,
-            "--data", data, "--output", run,
+            Path(sys.executable).with_name("torchrun"),
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            f"--max-restarts={restarts}",
+            "-m",
+            "showtell",
+            "train",
+            path,
+            "--data",
+            data,
+            "--output",
+            run,
         ],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
-    ) as started:  # fmt: skip
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as started:
         try:
             yield started
         finally:
@@ -143,15 +155,20 @@ def test_ranks_that_start_anew_do_not_look_for_those_that_were_killed(tmp_path: 
         ranks = [
             subprocess.Popen(
                 [sys.executable, "-c", JOIN, tmp_path / str(start), "late" if late else "quick"],
-                env=os.environ | {
-                    "RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-                    "MASTER_PORT": str(agent.port), "TORCHELASTIC_USE_AGENT_STORE": "True",
+                env=os.environ
+                | {
+                    "RANK": str(rank),
+                    "WORLD_SIZE": "2",
+                    "MASTER_ADDR": "127.0.0.1",
+                    "MASTER_PORT": str(agent.port),
+                    "TORCHELASTIC_USE_AGENT_STORE": "True",
                     "TORCHELASTIC_RESTART_COUNT": "0",  # each machine of several counts its own
                 },
-                stdout=subprocess.PIPE, text=True,
+                stdout=subprocess.PIPE,
+                text=True,
             )
             for rank, late in enumerate([start == 1, start == 2])
-        ]  # fmt: skip
+        ]
         try:
             assert [rank.communicate(timeout=60)[0] for rank in ranks] == ["0 1\n", "0 1\n"]
         finally:

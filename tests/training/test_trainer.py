@@ -144,9 +144,13 @@ def test_ctrl_c_while_features_are_computed_is_one_line_too(
 ) -> None:
     cache = tmp_path / "features"
     ended = train(
-        tmp_path / "run", f"feature_cache={cache}", recipe=SHORT, change=4, folder=cache,
+        tmp_path / "run",
+        f"feature_cache={cache}",
+        recipe=SHORT,
+        change=4,
+        folder=cache,
         number=signal.SIGINT,
-    )  # fmt: skip
+    )
     assert ended.code == 1
     assert said(ended.stderr) == "stopped: go on with --resume auto"
     assert train(tmp_path / "run", f"feature_cache={cache}", recipe=SHORT, resume=True).code == 0
@@ -166,9 +170,13 @@ def test_resume_auto_begins_where_there_is_nothing_yet(train: Training, tmp_path
 
 @pytest.mark.parametrize(
     ("override", "key"),
-    [("batch_photos=5", "batch_photos"), ("stages.0.learning_rate=1e-5", "stages"),
-     ("decoder.hidden=8", "decoder"), ("seed=7", "seed")],
-)  # fmt: skip
+    [
+        ("batch_photos=5", "batch_photos"),
+        ("stages.0.learning_rate=1e-5", "stages"),
+        ("decoder.hidden=8", "decoder"),
+        ("seed=7", "seed"),
+    ],
+)
 def test_resume_with_another_recipe_is_refused_by_the_key(
     override: str, key: str, train: Training, finished: Path
 ) -> None:

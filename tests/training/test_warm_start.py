@@ -31,9 +31,13 @@ from showtell.vocabulary import START, Vocabulary
 from support.training_runs import TINY, Training, assert_same_run
 
 TUNE = [
-    "init_from={model}", "stages=[{{epochs: 1}}]", "min_count=1", "batch_photos=8",
-    "decoding.max_length=8", "precision=float32",
-]  # fmt: skip
+    "init_from={model}",
+    "stages=[{{epochs: 1}}]",
+    "min_count=1",
+    "batch_photos=8",
+    "decoding.max_length=8",
+    "precision=float32",
+]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,7 @@ def old_run(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
         "decoder": TINY["decoder"] | {"evidence": 0.3, "evidence_from": "regions"},
         "views": ["plain"],
         "stages": [learn, learn | {"objective": "words", "learning_rate": 0.01}],
-    }  # fmt: skip
+    }
     return train(recipe_from_dict(recipe), shapes, tmp_path_factory.mktemp("old") / "run")
 
 
@@ -176,9 +180,14 @@ def test_a_killed_and_resumed_run_equals_one_that_never_was(
     train: Training, old_run: Path, shapes: Path, mine: Path, tmp_path: Path
 ) -> None:
     recipe = {
-        "init_from": str(old_run), "mix": str(shapes), "mix_share": 0.4, "batch_photos": 3,
-        "views": ["plain"], "save_steps": 2, "stages": [{"epochs": 2}],
-    }  # fmt: skip
+        "init_from": str(old_run),
+        "mix": str(shapes),
+        "mix_share": 0.4,
+        "batch_photos": 3,
+        "views": ["plain"],
+        "save_steps": 2,
+        "stages": [{"epochs": 2}],
+    }
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert train(whole, data=mine, recipe=recipe).code == 0
     assert train(killed, data=mine, recipe=recipe, step=3).code != 0

@@ -86,9 +86,14 @@ def _scores(scores: list[dict[str, Any]]) -> list[str]:
     if not scores:
         return []
     keys = {
-        "bleu_1": "BLEU-1", "bleu_2": "BLEU-2", "bleu_3": "BLEU-3", "bleu_4": "BLEU-4",
-        "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr",
-    }  # fmt: skip
+        "bleu_1": "BLEU-1",
+        "bleu_2": "BLEU-2",
+        "bleu_3": "BLEU-3",
+        "bleu_4": "BLEU-4",
+        "meteor": "METEOR",
+        "rouge_l": "ROUGE-L",
+        "cider": "CIDEr",
+    }
     first = scores[0]
     lines = [
         "## Scores",

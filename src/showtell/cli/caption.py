@@ -189,9 +189,11 @@ def _found(paths: tuple[str, ...], recursive: bool, screen: _Screen) -> Iterable
 
 
 def _captions(
-    photos: Iterable[Path | BinaryIO], model: str | None, threads: int | None,
+    photos: Iterable[Path | BinaryIO],
+    model: str | None,
+    threads: int | None,
     options: dict[str, Any],
-) -> Iterator[Caption]:  # fmt: skip
+) -> Iterator[Caption]:
     from showtell.captioner import Captioner
 
     try:

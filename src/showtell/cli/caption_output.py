@@ -48,11 +48,14 @@ def line(caption: Caption, form: Format, *, nbest: int = 1, words: bool = False)
         others += [""] * (nbest - 1 - len(others))
         return csv_row(
             [
-                harmless(path), harmless(caption.text), _number(caption.log_probability),
-                _number(caption.confidence), *map(harmless, others),
+                harmless(path),
+                harmless(caption.text),
+                _number(caption.log_probability),
+                _number(caption.confidence),
+                *map(harmless, others),
                 harmless(caption.error or ""),
             ]
-        )  # fmt: skip
+        )
     if caption.error is not None:
         return ""
     lines = [f"{printable(path)}: {caption.text}"]

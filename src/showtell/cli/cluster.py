@@ -33,34 +33,42 @@ def cluster() -> None:
 @click.argument("input", metavar="INPUT", type=ADDRESS)
 @click.argument("output", metavar="OUTPUT", type=ADDRESS)
 @click.option(
-    "--kind", type=click.Choice(["folder", "shards", "parquet"]),
+    "--kind",
+    type=click.Choice(["folder", "shards", "parquet"]),
     help="What INPUT is.  [default: by the files in it]",
-)  # fmt: skip
+)
 @click.option("--column", metavar="NAME", help="Parquet's column of paths or of bytes.")
 @click.option("--name-column", metavar="NAME", help="What photos in a column of bytes are called.")
 @click.option(
     "--root", type=ADDRESS, help="Where relative paths in Parquet begin.  [default: its folder]"
 )
 @click.option(
-    "--address", metavar="local|auto|ADDRESS",
+    "--address",
+    metavar="local|auto|ADDRESS",
     help="auto: the Ray cluster that runs.  [default: $RAY_ADDRESS, or this machine alone]",
-)  # fmt: skip
+)
 @click.option(
-    "--concurrency", type=click.IntRange(1), metavar="N",
+    "--concurrency",
+    type=click.IntRange(1),
+    metavar="N",
     help="Workers, one core each.  [default: one for each core]",
-)  # fmt: skip
+)
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
 @click.option(
-    "--part-size", type=click.IntRange(1), metavar="N",
+    "--part-size",
+    type=click.IntRange(1),
+    metavar="N",
     help="Photos of a file of OUTPUT.  [default: up to 4,096; a shard is one]",
-)  # fmt: skip
+)
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", help="Rehearse on the first N photos."
 )
 @click.option(
-    "--sample", type=click.FloatRange(0, 1, min_open=True), metavar="FRACTION",
+    "--sample",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="FRACTION",
     help="Rehearse on photos from all over INPUT.",
-)  # fmt: skip
+)
 @click.option("--price-per-core-hour", type=click.FloatRange(0), metavar="X", help="For the cost.")
 @click.option(
     "-m", "--model", help="A model's name, a bundle or a run.  [default: the shipped one]"

@@ -66,13 +66,19 @@ def shapes(directory: Path, count: int, seed: int, size: int) -> None:
 @click.argument("dataset", metavar="DATASET", type=ADDRESS)
 @click.argument("output", metavar="OUTPUT", type=ADDRESS)
 @click.option(
-    "--photos-per-shard", type=click.IntRange(1), default=1000, show_default=True,
+    "--photos-per-shard",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
     help="The last of a split holds fewer.",
-)  # fmt: skip
+)
 @click.option(
-    "--split", "splits", type=click.Choice(SPLITS), multiple=True,
+    "--split",
+    "splits",
+    type=click.Choice(SPLITS),
+    multiple=True,
     help="Only this one; may be given again.  [default: all photos]",
-)  # fmt: skip
+)
 @click.option("--workers", type=click.IntRange(1), help="Shards at a time.  [default: one a core]")
 def shards(
     dataset: Path | str,
@@ -100,9 +106,13 @@ def shards(
     wanted = sum(not splits or photo.split in splits for photo in opened.photos)
     with tqdm(total=wanted, desc="packing", unit="photo", leave=False, disable=None) as bar:
         index = write_shards(
-            opened, output, photos_per_shard=photos_per_shard, splits=splits or None,
-            workers=workers, progress=bar.update,
-        )  # fmt: skip
+            opened,
+            output,
+            photos_per_shard=photos_per_shard,
+            splits=splits or None,
+            workers=workers,
+            progress=bar.update,
+        )
     photos = sum(shard.photos for shard in index.shards)
     size = sum(shard.bytes for shard in index.shards)
     click.echo(
@@ -116,9 +126,12 @@ def shards(
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option("--yes", is_flag=True, help="Do not ask: size and terms are agreed to.")
 @click.option(
-    "--from", "given", metavar="FILE|URL", multiple=True,
+    "--from",
+    "given",
+    metavar="FILE|URL",
+    multiple=True,
     help="An archive that you have, or the address that you were sent for it.",
-)  # fmt: skip
+)
 @click.option("--mirror", metavar="URL", help="Where the archives lie too: asked first.")
 @click.pass_context
 def download(

@@ -14,14 +14,20 @@ def search_options(*strategies: str) -> Callable[[F], F]:
     """Give a command the options of a search by one of these `strategies`."""
     options: Sequence[Callable[[F], F]] = (
         click.option(
-            "--strategy", type=click.Choice(strategies), default="beam", show_default=True,
+            "--strategy",
+            type=click.Choice(strategies),
+            default="beam",
+            show_default=True,
             help="mbr: of ten, the one that agrees most with the others.",
         ),
         click.option(
             "--beam", type=click.IntRange(1), help="Width of the search.  [default: the model's, 3]"
         ),
         click.option(
-            "--nbest", type=click.IntRange(1), default=1, show_default=True,
+            "--nbest",
+            type=click.IntRange(1),
+            default=1,
+            show_default=True,
             help="Captions for each photo: the best and its alternatives.",
         ),
         click.option(
@@ -31,16 +37,20 @@ def search_options(*strategies: str) -> Callable[[F], F]:
             "--max-length", type=click.IntRange(1), help="Most words.  [default: the model's, 24]"
         ),
         click.option(
-            "--no-repeat-ngram", type=click.IntRange(0),
+            "--no-repeat-ngram",
+            type=click.IntRange(0),
             help="No sequence of so many words occurs twice, no word after itself."
             "  [default: the model's]",
         ),
         click.option("--groups", type=click.IntRange(1), help="Groups of --strategy diverse."),
         click.option(
-            "--diversity", type=click.FloatRange(0), default=0.5, show_default=True,
+            "--diversity",
+            type=click.FloatRange(0),
+            default=0.5,
+            show_default=True,
             help="What repeating another group's word costs.",
         ),
-    )  # fmt: skip
+    )
 
     def decorate(command: F) -> F:
         for option in reversed(options):

@@ -27,8 +27,10 @@ class _PrecisionType(click.ParamType[Any]):
             return value if len(both) == 1 else both
         self.fail(
             f"'{value}' is none of auto, {', '.join(_PRECISIONS)}, nor two of these as"
-            " ENCODER/DECODER", param, ctx,
-        )  # fmt: skip
+            " ENCODER/DECODER",
+            param,
+            ctx,
+        )
 
 
 @click.command()
@@ -36,20 +38,27 @@ class _PrecisionType(click.ParamType[Any]):
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Bundle to write.")
 @click.option("--data", type=ADDRESS, help="Dataset to check and score on (dev).")
 @click.option(
-    "--precision", type=_PrecisionType(), default="float32", show_default=True,
+    "--precision",
+    type=_PrecisionType(),
+    default="float32",
+    show_default=True,
     metavar="float32|float16|int8|ENCODER/DECODER|auto",
     help="auto: the smallest that stays as good on dev.",
-)  # fmt: skip
+)
 @click.option("--name", help="The model's name; the bundle folder's by default.")
 @click.option("--dev-photos", type=click.IntRange(0), default=0, help="Measure on that many only.")
 @click.option(
     "--notes", type=click.Path(path_type=Path), help="Markdown for the model's card: its limits."
 )
 def export(
-    run: Path, output: Path, data: Path | str | None,
-    precision: Precision | tuple[Precision, Precision] | Literal["auto"], name: str | None,
-    dev_photos: int, notes: Path | None,
-) -> None:  # fmt: skip
+    run: Path,
+    output: Path,
+    data: Path | str | None,
+    precision: Precision | tuple[Precision, Precision] | Literal["auto"],
+    name: str | None,
+    dev_photos: int,
+    notes: Path | None,
+) -> None:
     """Export the best checkpoint of RUN as ONNX, checked against PyTorch and scored on dev."""
     try:
         from showtell.export.run_to_bundle import export as run_export

@@ -64,17 +64,26 @@ def photos() -> None:
 
 
 @photos.command()
-@click.argument("folders", metavar="DIR...", nargs=-1, required=True,
-                type=click.Path(exists=True, file_okay=False, path_type=Path))  # fmt: skip
+@click.argument(
+    "folders",
+    metavar="DIR...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
 @_catalogue
 @_model
 @click.option("--again", is_flag=True, help="Caption anew what another model has captioned.")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="[default: one for each core]")
 def scan(
-    folders: tuple[Path, ...], catalogue: Path | None, model: str | None, again: bool,
-    batch_size: int, threads: int | None,
-) -> None:  # fmt: skip
+    folders: tuple[Path, ...],
+    catalogue: Path | None,
+    model: str | None,
+    again: bool,
+    batch_size: int,
+    threads: int | None,
+) -> None:
     """Caption the photos in DIR and all folders below, and enter them into the catalogue.
 
     Photos that have not changed are not opened again. Photos that were moved, copied or
@@ -93,9 +102,13 @@ def scan(
     counts = Scanned()
     with opened_catalogue(catalogue, create=True) as opened, Progress() as progress:
         for counts in run(
-            opened, folders, captioner=loader(model, threads), again=again,
-            batch_size=batch_size, report=progress.report,
-        ):  # fmt: skip
+            opened,
+            folders,
+            captioner=loader(model, threads),
+            again=again,
+            batch_size=batch_size,
+            report=progress.report,
+        ):
             progress.show(counts.read, counts.to_read, f"{counts.found:,} photos found")
     click.echo(scanned_line(counts))
     end_with(progress.failures)
@@ -106,27 +119,60 @@ def scan(
     context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]}
 )
 @click.argument("query", metavar="[QUERY]...", nargs=-1, type=click.UNPROCESSED)
-@click.option("--like", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              metavar="PHOTO", help="Photos that look like PHOTO.")  # fmt: skip
+@click.option(
+    "--like",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="PHOTO",
+    help="Photos that look like PHOTO.",
+)
 @click.option("--any", "any_word", is_flag=True, help="One of the words is enough.")
-@click.option("--in", "folders", multiple=True, type=_place, metavar="DIR",
-              help="Only photos in DIR and below; can be given several times.")  # fmt: skip
+@click.option(
+    "--in",
+    "folders",
+    multiple=True,
+    type=_place,
+    metavar="DIR",
+    help="Only photos in DIR and below; can be given several times.",
+)
 @click.option("--after", metavar="DATE", help="Taken on DATE or later: 2024, 2024-05, 2024-05-31.")
 @click.option("--before", metavar="DATE", help="Taken before DATE.")
 @_confidence
-@click.option("--limit", type=click.IntRange(1), metavar="N",
-              help=f"[default: {TEXT_LIMIT} as text, {PAGE_LIMIT} as html, else all]")  # fmt: skip
-@click.option("--format", "form", type=click.Choice(["text", "jsonl", "csv", "html"]),
-              default="text", show_default=True, help="html: a page of thumbnails.")  # fmt: skip
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE",
-              help="Write to FILE, whole or not at all.  [default: standard output]")  # fmt: skip
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    help=f"[default: {TEXT_LIMIT} as text, {PAGE_LIMIT} as html, else all]",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "jsonl", "csv", "html"]),
+    default="text",
+    show_default=True,
+    help="html: a page of thumbnails.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write to FILE, whole or not at all.  [default: standard output]",
+)
 @_catalogue
 @click.option("--model", help="The model for --like, where PHOTO is not in the catalogue.")
 def search(
-    query: tuple[str, ...], like: Path | None, any_word: bool, folders: tuple[Path, ...],
-    after: str | None, before: str | None, min_confidence: float | None, limit: int | None,
-    form: str, output: Path | None, catalogue: Path | None, model: str | None,
-) -> None:  # fmt: skip
+    query: tuple[str, ...],
+    like: Path | None,
+    any_word: bool,
+    folders: tuple[Path, ...],
+    after: str | None,
+    before: str | None,
+    min_confidence: float | None,
+    limit: int | None,
+    form: str,
+    output: Path | None,
+    catalogue: Path | None,
+    model: str | None,
+) -> None:
     """Find photos by the words of their captions, best first.
 
     All words must be there, in any order and form (run finds running); run* finds what begins
@@ -168,20 +214,35 @@ def search(
 
 @photos.command()
 @click.argument("places", metavar="[DIR]...", nargs=-1, type=_place)
-@click.option("--to", type=click.Choice(["sidecar", "embed"]), default="sidecar",
-              show_default=True, help="embed: into JPEG, PNG and WebP, by exiftool.")  # fmt: skip
-@click.option("--fields", default="description,alt,iptc", show_default=True,
-              help="Of description (dc:description), alt (AltTextAccessibility), iptc"
-              " (Caption-Abstract, in JPEG only).")  # fmt: skip
+@click.option(
+    "--to",
+    type=click.Choice(["sidecar", "embed"]),
+    default="sidecar",
+    show_default=True,
+    help="embed: into JPEG, PNG and WebP, by exiftool.",
+)
+@click.option(
+    "--fields",
+    default="description,alt,iptc",
+    show_default=True,
+    help="Of description (dc:description), alt (AltTextAccessibility), iptc"
+    " (Caption-Abstract, in JPEG only).",
+)
 @_confidence
 @click.option("--overwrite", is_flag=True, help="Over words that a person wrote, too.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @_yes
 @_catalogue
 def write(
-    places: tuple[Path, ...], to: str, fields: str, min_confidence: float | None,
-    overwrite: bool, dry_run: bool, yes: bool, catalogue: Path | None,
-) -> None:  # fmt: skip
+    places: tuple[Path, ...],
+    to: str,
+    fields: str,
+    min_confidence: float | None,
+    overwrite: bool,
+    dry_run: bool,
+    yes: bool,
+    catalogue: Path | None,
+) -> None:
     """Write captions where photographers' programs read them: beside the photos or into them.
 
     Of the whole catalogue, or of the photos in DIR. XMP sidecars by default, which leave photos
@@ -291,16 +352,21 @@ def edit(photo: Path, words: tuple[str, ...], clear: bool, catalogue: Path | Non
 
 @photos.command()
 @click.argument("places", metavar="[DIR]...", nargs=-1, type=_place)
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv",
-              show_default=True)  # fmt: skip
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True
+)
 @click.option("--source", type=click.Choice(["person", "model"]), help="Only whose words.")
 @_confidence
 @_output
 @_catalogue
 def export(
-    places: tuple[Path, ...], form: str, source: str | None, min_confidence: float | None,
-    output: Path | None, catalogue: Path | None,
-) -> None:  # fmt: skip
+    places: tuple[Path, ...],
+    form: str,
+    source: str | None,
+    min_confidence: float | None,
+    output: Path | None,
+    catalogue: Path | None,
+) -> None:
     """Export photos and their words: to correct them, or to train on them.
 
     Of the whole catalogue, or of the photos in DIR.

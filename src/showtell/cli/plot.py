@@ -13,13 +13,21 @@ from showtell.errors import MissingExtraError
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("plot"), show_default=True,
-    metavar="FILE", help="Picture to write: .png, .svg or .pdf; without an end PNG and SVG.",
-)  # fmt: skip
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("plot"),
+    show_default=True,
+    metavar="FILE",
+    help="Picture to write: .png, .svg or .pdf; without an end PNG and SVG.",
+)
 @click.option(
-    "--by", type=click.Choice(["epochs", "minutes"]), default="epochs", show_default=True,
+    "--by",
+    type=click.Choice(["epochs", "minutes"]),
+    default="epochs",
+    show_default=True,
     help="What the curves run over.",
-)  # fmt: skip
+)
 def plot(runs: tuple[Path, ...], output: Path, by: Literal["epochs", "minutes"]) -> None:
     """Draw training runs, several in one picture, fit for a paper.
 

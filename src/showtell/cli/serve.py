@@ -13,84 +13,134 @@ from showtell.errors import MissingExtraError, ShowtellError
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
     help="0: any that is free.",
-)  # fmt: skip
+)
 @click.option(
     "-m", "--model", help="A model's name, a bundle or a run.  [default: the shipped one]"
 )
 @click.option("--workers", type=click.IntRange(1), help="[default: one for each core]")
 @click.option(
-    "--threads", type=click.IntRange(1), default=1, show_default=True,
+    "--threads",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
     help="Of each worker's networks.",
-)  # fmt: skip
+)
 @click.option(
-    "--batch-size", type=click.IntRange(1), default=8, show_default=True,
+    "--batch-size",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
     help="Photos that a worker captions at once.",
-)  # fmt: skip
+)
 @click.option(
-    "--batch-delay", type=click.FloatRange(0), default=0.0, show_default=True,
+    "--batch-delay",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
     help="Seconds that a free worker waits for a batch to fill.",
-)  # fmt: skip
+)
 @click.option(
-    "--queue-size", type=click.IntRange(1), default=64, show_default=True,
+    "--queue-size",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
     help="Photos that may wait; past it the answer is 503.",
-)  # fmt: skip
+)
 @click.option(
-    "--queue-wait", type=click.FloatRange(0.01), default=1.0, show_default=True,
+    "--queue-wait",
+    type=click.FloatRange(0.01),
+    default=1.0,
+    show_default=True,
     help="Seconds until a request that waits is answered 503.",
-)  # fmt: skip
+)
 @click.option(
-    "--photo-timeout", type=click.FloatRange(0.1), default=20.0, show_default=True,
+    "--photo-timeout",
+    type=click.FloatRange(0.1),
+    default=20.0,
+    show_default=True,
     help="Seconds until a worker that is still at a photo is stopped.",
-)  # fmt: skip
+)
 @click.option(
-    "--upload-timeout", type=click.FloatRange(0.1), default=60.0, show_default=True,
+    "--upload-timeout",
+    type=click.FloatRange(0.1),
+    default=60.0,
+    show_default=True,
     help="Seconds in which a body must arrive, and an answer be taken.",
-)  # fmt: skip
+)
 @click.option(
-    "--shutdown-timeout", type=click.FloatRange(0), default=30.0, show_default=True,
+    "--shutdown-timeout",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
     help="Seconds that accepted requests have to end after SIGTERM.",
-)  # fmt: skip
+)
 @click.option(
-    "--max-body", type=click.IntRange(1), default=32, show_default=True, metavar="MB",
+    "--max-body",
+    type=click.IntRange(1),
+    default=32,
+    show_default=True,
+    metavar="MB",
     help="Of a request; past it the answer is 413.",
-)  # fmt: skip
+)
 @click.option(
-    "--max-uploads", type=click.IntRange(1), default=512, show_default=True, metavar="MB",
+    "--max-uploads",
+    type=click.IntRange(1),
+    default=512,
+    show_default=True,
+    metavar="MB",
     help="Of all requests together.",
-)  # fmt: skip
+)
 @click.option(
     "--max-photos", type=click.IntRange(1), default=32, show_default=True, help="Of a request."
 )
 @click.option(
-    "--max-pixels", type=click.IntRange(1), default=50_000_000, show_default=True,
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=50_000_000,
+    show_default=True,
     help="Of a photo.",
-)  # fmt: skip
+)
 @click.option(
-    "--rate", type=click.IntRange(0), metavar="REQUESTS",
+    "--rate",
+    type=click.IntRange(0),
+    metavar="REQUESTS",
     help="A minute, of one client; 0: any number.  [default: 600, on a loopback address 0]",
-)  # fmt: skip
+)
 @click.option(
-    "--api-key", envvar="SHOWTELL_API_KEY", metavar="KEY",
+    "--api-key",
+    envvar="SHOWTELL_API_KEY",
+    metavar="KEY",
     help="What clients must send. Better in $SHOWTELL_API_KEY: others on this machine see what"
     " commands are given.",
-)  # fmt: skip
+)
 @click.option(
-    "--api-key-file", type=click.Path(path_type=Path), metavar="FILE",
+    "--api-key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Holds the key, on its first line.",
-)  # fmt: skip
+)
 @click.option(
     "--no-api-key", is_flag=True, help="Listen where other machines reach it without a key."
 )
 @click.option(
-    "--allowed-host", "allowed_hosts", multiple=True, metavar="NAME",
+    "--allowed-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
     help="A name that clients call it by; * for any. May be given again.",
-)  # fmt: skip
+)
 @click.option(
-    "--trusted-proxy", "trusted_proxies", multiple=True, metavar="ADDRESS",
+    "--trusted-proxy",
+    "trusted_proxies",
+    multiple=True,
+    metavar="ADDRESS",
     help="Whose X-Forwarded-For is believed. May be given again.",
-)  # fmt: skip
+)
 @click.option("--access-log", is_flag=True, help="Log a line for each request.")
 def serve(api_key_file: Path | None, **options: Any) -> None:
     """Serve a web page and a REST API that caption photos, on this machine only unless told so.

@@ -39,8 +39,13 @@ except ImportError:
     raise MissingExtraError("the client of the service", "serve") from None
 
 __all__ = [
-    "Client", "Limits", "Options", "PhotoRefusedError", "ServedModel", "ServiceError",
-]  # fmt: skip
+    "Client",
+    "Limits",
+    "Options",
+    "PhotoRefusedError",
+    "ServedModel",
+    "ServiceError",
+]
 
 Photo: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 
@@ -126,9 +131,11 @@ class Client:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -145,9 +152,13 @@ class Client:
         if upload.error is not None:
             raise PhotoError(upload.error)
         answer = self._call(
-            "POST", "/v1/captions", params=_params(options), content=upload.data, about=upload.name,
+            "POST",
+            "/v1/captions",
+            params=_params(options),
+            content=upload.data,
+            about=upload.name,
             headers={"Content-Type": "application/octet-stream"},
-        )  # fmt: skip
+        )
         return caption_of(answer, upload.path)
 
     def caption_many(
@@ -212,12 +223,15 @@ class Client:
         """Caption photos by one request, or by two where the service finds it too large."""
         try:
             answer = self._call(
-                "POST", "/v1/captions", params=params, about=batch[0].name,
+                "POST",
+                "/v1/captions",
+                params=params,
+                about=batch[0].name,
                 files=[
                     ("photos", (upload.name, upload.data, "application/octet-stream"))
                     for upload in batch
                 ],
-            )  # fmt: skip
+            )
         except PhotoRefusedError as error:
             if len(batch) == 1:
                 return [Caption(batch[0].path, error=str(error))]

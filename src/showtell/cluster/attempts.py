@@ -65,6 +65,8 @@ class Tries:
 
     def _note(self) -> None:
         noted = {
-            "tries": self._count, "ended_at": list(self._ended_at.elements()), "at": self._at,
-        }  # fmt: skip
+            "tries": self._count,
+            "ended_at": list(self._ended_at.elements()),
+            "at": self._at,
+        }
         self._storage.write(self._name, json.dumps(noted).encode())

@@ -157,10 +157,15 @@ def is_kept(place: int, keep: float) -> bool:
 
 
 def find_input(
-    address: Path | str, *, kind: Kind | None = None, column: str | None = None,
-    name_column: str | None = None, root: Path | str | None = None,
-    listing: Storage, write_listing: bool,
-) -> Input:  # fmt: skip
+    address: Path | str,
+    *,
+    kind: Kind | None = None,
+    column: str | None = None,
+    name_column: str | None = None,
+    root: Path | str | None = None,
+    listing: Storage,
+    write_listing: bool,
+) -> Input:
     """Look at an input: which kind it is, its files, how many photos, and a digest of all that.
 
     A folder's photos are listed into `listing` where `write_listing` says so.

@@ -109,9 +109,11 @@ class CaptionActor(CaptionParts):
 
 
 def caption_all(
-    input: Path | str, output: Path | str, options: JobOptions,
+    input: Path | str,
+    output: Path | str,
+    options: JobOptions,
     report: Callable[[int, int], None] | None = None,
-) -> Summary:  # fmt: skip
+) -> Summary:
     """Caption the photos of `input` into Parquet files in the folder `output`, or go on with it.
 
     `report` is told how many parts of how many are done. Returns what `_summary.json` says.
@@ -125,10 +127,14 @@ def caption_all(
     local = _address(options) == LOCAL
     kept = kept_job(storage)
     found = find_input(
-        input if local else absolute(input), kind=options.kind, column=options.column,
-        name_column=options.name_column, root=options.root,
-        listing=storage, write_listing=kept is None,
-    )  # fmt: skip
+        input if local else absolute(input),
+        kind=options.kind,
+        column=options.column,
+        name_column=options.name_column,
+        root=options.root,
+        listing=storage,
+        write_listing=kept is None,
+    )
     if found.kind == "parquet" and f"{storage.address}/".startswith(f"{absolute(input)}/"):
         raise ShowtellError(f"{storage.address}: lies in INPUT, which it would become a part of")
     make = _JobMaker(found, options, bundle, decoding)
@@ -147,9 +153,13 @@ def caption_all(
                 job.keep(storage)
             sweep(storage)
             work = Work(
-                job.id, replace(found, sources=()), storage, options.decoding, options.batch_size,
+                job.id,
+                replace(found, sources=()),
+                storage,
+                options.decoding,
+                options.batch_size,
                 str(Path.cwd()) if local else None,
-            )  # fmt: skip
+            )
             left = [part for part in parts if part.number not in done]
             run = _run(work, bundle, left, workers, done, report or (lambda *_: None), began)
     if len(done) < len(parts):
@@ -157,10 +167,14 @@ def caption_all(
             f"Ray lost {len(parts) - len(done)} of {len(parts)} parts: the same again captions them"
         )
     summary = summarise(
-        done.values(), run, input=found.address, output=storage.address,
-        model=bundle.manifest.name, price=options.price_per_core_hour,
+        done.values(),
+        run,
+        input=found.address,
+        output=storage.address,
+        model=bundle.manifest.name,
+        price=options.price_per_core_hour,
         whole=total_photos(found) if options.is_rehearsal else None,
-    )  # fmt: skip
+    )
     storage.write(SUMMARY, summary.to_json().encode())
     return summary
 
@@ -182,13 +196,20 @@ class _JobMaker:
         if options.sample is not None:
             parts = spread_sample(parts, options.sample)
         job = Job(
-            input=found.address, kind=found.kind,
+            input=found.address,
+            kind=found.kind,
             columns=None if found.columns is None else asdict(found.columns),
-            root=found.root, digest=found.digest, batch_size=options.batch_size,
-            part_size=size, parts=len(parts),
-            limit=options.limit, sample=options.sample, model=self.bundle.manifest.name,
-            model_sha256=sha256(self.bundle.file(MANIFEST)), decoding=asdict(self.decoding),
-        )  # fmt: skip
+            root=found.root,
+            digest=found.digest,
+            batch_size=options.batch_size,
+            part_size=size,
+            parts=len(parts),
+            limit=options.limit,
+            sample=options.sample,
+            model=self.bundle.manifest.name,
+            model_sha256=sha256(self.bundle.file(MANIFEST)),
+            decoding=asdict(self.decoding),
+        )
         return job, parts
 
     def wanted(self) -> int | None:
@@ -200,9 +221,14 @@ class _JobMaker:
 
 
 def _run(
-    work: Work, bundle: Bundle, parts: Sequence[Part], workers: int,
-    done: dict[int, PartResult], report: Callable[[int, int], None], began: float,
-) -> Run:  # fmt: skip
+    work: Work,
+    bundle: Bundle,
+    parts: Sequence[Part],
+    workers: int,
+    done: dict[int, PartResult],
+    report: Callable[[int, int], None],
+    began: float,
+) -> Run:
     """Caption parts on a pool of actors, and put their results into `done`."""
     files = {name: bundle.file(name).read_bytes() for name in [*bundle.manifest.files, MANIFEST]}
     total = len(done) + len(parts)

@@ -62,12 +62,15 @@ def part_bytes(records: Sequence[dict[str, Any]], job: str, result: PartResult) 
     alternative = pa.struct([("text", pa.string()), ("log_probability", pa.float64())])
     schema = pa.schema(
         [
-            ("path", pa.string()), ("text", pa.string()), ("log_probability", pa.float64()),
-            ("confidence", pa.float64()), ("alternatives", pa.list_(alternative)),
+            ("path", pa.string()),
+            ("text", pa.string()),
+            ("log_probability", pa.float64()),
+            ("confidence", pa.float64()),
+            ("alternatives", pa.list_(alternative)),
             ("error", pa.string()),
         ],
         metadata={_KEY: json.dumps({"job": job, **asdict(result)}).encode()},
-    )  # fmt: skip
+    )
     table = pa.Table.from_pylist([_writable(record) for record in records], schema=schema)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")

@@ -15,9 +15,23 @@ from showtell.files.photo_files import printable
 BYTES_AT_ONCE, PATHS_AT_ONCE = 16, 1024  # rows
 # what archives call a photo's path or name, likeliest first
 NAMES = (
-    "path", "file_path", "filepath", "image_path", "photo_path", "file_name", "filename", "file",
-    "uri", "url", "key", "__key__", "image", "photo", "name", "id",
-)  # fmt: skip
+    "path",
+    "file_path",
+    "filepath",
+    "image_path",
+    "photo_path",
+    "file_name",
+    "filename",
+    "file",
+    "uri",
+    "url",
+    "key",
+    "__key__",
+    "image",
+    "photo",
+    "name",
+    "id",
+)
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,15 @@ class Run:
 
 
 def summarise(
-    results: Iterable[PartResult], run: Run, *, input: str, output: str, model: str,
-    price: float | None, whole: tuple[int, bool] | None = None,
-) -> Summary:  # fmt: skip
+    results: Iterable[PartResult],
+    run: Run,
+    *,
+    input: str,
+    output: str,
+    model: str,
+    price: float | None,
+    whole: tuple[int, bool] | None = None,
+) -> Summary:
     """Put together what a job's parts and its last run say.
 
     `whole` is how many photos a rehearsal's whole input has, and whether they were counted. Where
@@ -118,19 +124,35 @@ def summarise(
         photos, counted = whole
         core_hours = hours * photos / _MILLION
         estimate = Estimate(
-            photos, counted, photos / rate, core_hours,
+            photos,
+            counted,
+            photos / rate,
+            core_hours,
             None if price is None else price * core_hours,
-        )  # fmt: skip
+        )
     return Summary(
-        input=input, output=output, model=model, parts=len(results), photos=captioned + failed,
-        captioned=captioned, failed=failed, failed_by_reason=dict(by_reason.most_common()),
-        cores=run.cores, run_photos=run.photos, run_seconds=run.seconds, starting=run.starting,
-        photos_per_second=rate, core_hours_per_million=hours, price_per_core_hour=price,
-        cost_per_million=None if price is None else price * hours, busy_seconds=busy,
+        input=input,
+        output=output,
+        model=model,
+        parts=len(results),
+        photos=captioned + failed,
+        captioned=captioned,
+        failed=failed,
+        failed_by_reason=dict(by_reason.most_common()),
+        cores=run.cores,
+        run_photos=run.photos,
+        run_seconds=run.seconds,
+        starting=run.starting,
+        photos_per_second=rate,
+        core_hours_per_million=hours,
+        price_per_core_hour=price,
+        cost_per_million=None if price is None else price * hours,
+        busy_seconds=busy,
         cpu_seconds=sum(result.cpu for result in results),
         reading_seconds=sum(result.reading for result in results),
-        worker_memory=max((result.memory for result in results), default=0), estimate=estimate,
-    )  # fmt: skip
+        worker_memory=max((result.memory for result in results), default=0),
+        estimate=estimate,
+    )
 
 
 def duration(seconds: float) -> str:

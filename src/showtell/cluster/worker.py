@@ -71,11 +71,17 @@ class CaptionParts:
         records = list(self._one_by_one(reader, tries) if tries.one_by_one else self._all(reader))
         failed = reasons(records)
         result = PartResult(
-            part.number, part.source, part.start, len(records) - sum(failed.values()), failed,
-            seen=reader.seen, seconds=time.perf_counter() - start,
-            cpu=time.process_time() - cpu, reading=reader.seconds,
+            part.number,
+            part.source,
+            part.start,
+            len(records) - sum(failed.values()),
+            failed,
+            seen=reader.seen,
+            seconds=time.perf_counter() - start,
+            cpu=time.process_time() - cpu,
+            reading=reader.seconds,
             memory=_most_memory(),
-        )  # fmt: skip
+        )
         writing = time.perf_counter()
         data = part_bytes(records, self._work.job, result)
         self._work.storage.write(part.name, data)

@@ -59,9 +59,12 @@ def see(image: Image.Image, view: str) -> Image.Image:
 
 
 def cache_key(
-    photos: Sequence[CaptionedPhoto], encoder: str, preprocessing: Preprocessing, view: str,
+    photos: Sequence[CaptionedPhoto],
+    encoder: str,
+    preprocessing: Preprocessing,
+    view: str,
     names: Sequence[str],
-) -> str:  # fmt: skip
+) -> str:
     """Return the cache's name: a hash of all that the features depend on."""
     digest = hashlib.sha256()
     settings = [2, encoder, preprocessing.to_dict(), view, list(names)]

@@ -120,9 +120,16 @@ def diverse_beam_search(
     if not diversity >= 0:
         raise ValueError(f"diversity={diversity} is negative")
     return _Search(
-        decoder, features, beam, groups, diversity, length_penalty, max_length, nbest,
+        decoder,
+        features,
+        beam,
+        groups,
+        diversity,
+        length_penalty,
+        max_length,
+        nbest,
         no_repeat_ngram,
-    ).run()  # fmt: skip
+    ).run()
 
 
 def take_rows(arrays: Arrays, rows: Integers) -> dict[str, NDArray[Any]]:
@@ -142,9 +149,17 @@ class _Search:
     """
 
     def __init__(
-        self, decoder: Decoder, features: Arrays, beam: int, groups: int, diversity: float,
-        length_penalty: float, max_length: int, nbest: int, no_repeat_ngram: int,
-    ) -> None:  # fmt: skip
+        self,
+        decoder: Decoder,
+        features: Arrays,
+        beam: int,
+        groups: int,
+        diversity: float,
+        length_penalty: float,
+        max_length: int,
+        nbest: int,
+        no_repeat_ngram: int,
+    ) -> None:
         if beam < 1 or max_length < 1 or no_repeat_ngram < 0:
             raise ValueError("beam and max_length start at 1, no_repeat_ngram at 0")
         if not 1 <= nbest <= beam:
@@ -233,9 +248,15 @@ class _Search:
         return parents, chosen + FIRST_WORD, gained, total
 
     def _end(
-        self, step: int, alive: Integers, live: NDArray[np.float64], ends: Floats,
-        scores: NDArray[np.float64], parents: Integers, group: int,
-    ) -> None:  # fmt: skip
+        self,
+        step: int,
+        alive: Integers,
+        live: NDArray[np.float64],
+        ends: Floats,
+        scores: NDArray[np.float64],
+        parents: Integers,
+        group: int,
+    ) -> None:
         """Note hypotheses whose END is among the best candidates of their group."""
         totals = live + ends
         if not (totals >= scores[:, -1:]).any():  # most steps: no END among the best
@@ -259,9 +280,15 @@ class _Search:
             self.ended[photo, group] += 1
 
     def _remember(
-        self, step: int, alive: Integers, parents: Integers, tokens: Integers, chosen: Floats,
-        attention: Floats | None, rows: Integers,
-    ) -> None:  # fmt: skip
+        self,
+        step: int,
+        alive: Integers,
+        parents: Integers,
+        tokens: Integers,
+        chosen: Floats,
+        attention: Floats | None,
+        rows: Integers,
+    ) -> None:
         self.parents[step, alive] = parents
         self.words[step, alive] = tokens
         self.word_log_probabilities[step, alive] = chosen
@@ -298,12 +325,16 @@ class _Search:
             step, live = self.last[photo]
             rest = [
                 self._trace(
-                    photo, step, slot, total, total / (step + 1) ** self.length_penalty,
+                    photo,
+                    step,
+                    slot,
+                    total,
+                    total / (step + 1) ** self.length_penalty,
                     finished=False,
                 )
                 for slot, total in enumerate(live.tolist())
                 if total > _NEVER
-            ]  # fmt: skip
+            ]
             rest.sort(key=lambda item: (-item.score, item.tokens))
             known = {item.tokens for item in found}
             found += [item for item in rest if item.tokens not in known]

@@ -49,9 +49,13 @@ def features_of(
 
 
 def fit(
-    features: ArrayLike, good: ArrayLike, *, measure: str, ridge: float = 1.0,
+    features: ArrayLike,
+    good: ArrayLike,
+    *,
+    measure: str,
+    ridge: float = 1.0,
     names: Sequence[str] = tuple(FEATURES),
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Fit the chance that a caption is good to `features` [photos, features] and `good` [photos].
 
     `measure` says what good means. Returns plain data for `predict`. Features are standardised,
@@ -134,12 +138,15 @@ def reliability(confidences: ArrayLike, good: ArrayLike, bins: int = 10) -> list
     place = np.minimum((values * bins).astype(int), bins - 1)
     return [
         ReliabilityBin(
-            index / bins, (index + 1) / bins, int(own.sum()),
-            float(values[own].mean()), float(labels[own].mean()),
+            index / bins,
+            (index + 1) / bins,
+            int(own.sum()),
+            float(values[own].mean()),
+            float(labels[own].mean()),
         )
         for index in range(bins)
         if (own := place == index).any()
-    ]  # fmt: skip
+    ]
 
 
 def expected_calibration_error(confidences: ArrayLike, good: ArrayLike, bins: int = 10) -> float:
@@ -157,9 +164,11 @@ def _logistic(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _loss(
-    weights: NDArray[np.float64], inputs: NDArray[np.float64], targets: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    inputs: NDArray[np.float64],
+    targets: NDArray[np.float64],
     penalty: NDArray[np.float64],
-) -> float:  # fmt: skip
+) -> float:
     scores = inputs @ weights
     # log(1 + exp(s)) - t s, without overflow
     return float(

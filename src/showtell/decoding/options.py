@@ -59,11 +59,22 @@ class Decoding:
 
     @classmethod
     def of(
-        cls, defaults: DecodingDefaults, *, strategy: Strategy = "beam", beam: int | None = None,
-        nbest: int = 1, length_penalty: float | None = None, max_length: int | None = None,
-        no_repeat_ngram: int | None = None, groups: int | None = None, diversity: float = 0.5,
-        seed: int = 0, temperature: float = 0.5, top_k: int = 0, top_p: float = 1.0,
-    ) -> Decoding:  # fmt: skip
+        cls,
+        defaults: DecodingDefaults,
+        *,
+        strategy: Strategy = "beam",
+        beam: int | None = None,
+        nbest: int = 1,
+        length_penalty: float | None = None,
+        max_length: int | None = None,
+        no_repeat_ngram: int | None = None,
+        groups: int | None = None,
+        diversity: float = 0.5,
+        seed: int = 0,
+        temperature: float = 0.5,
+        top_k: int = 0,
+        top_p: float = 1.0,
+    ) -> Decoding:
         """Return the options of `Captioner.caption`, those not given as the model has them.
 
         Raises ValueError where one is out of range.
@@ -77,9 +88,13 @@ class Decoding:
             no_repeat_ngram=(
                 defaults.no_repeat_ngram if no_repeat_ngram is None else no_repeat_ngram
             ),
-            groups=groups, diversity=diversity, seed=seed, temperature=temperature,
-            top_k=top_k, top_p=top_p,
-        )  # fmt: skip
+            groups=groups,
+            diversity=diversity,
+            seed=seed,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+        )
 
     def run(self, model: Decoder, features: Arrays, indices: list[int]) -> list[list[Hypothesis]]:
         """Find each photo's captions, best first, at least `nbest` where there are so many."""
@@ -87,10 +102,17 @@ class Decoding:
             from showtell.decoding.sampling import sample
 
             return sample(
-                model, features, samples=self.nbest, temperature=self.temperature,
-                top_k=self.top_k, top_p=self.top_p, seed=self.seed, indices=indices,
-                length_penalty=self.length_penalty, max_length=self.max_length,
-            )  # fmt: skip
+                model,
+                features,
+                samples=self.nbest,
+                temperature=self.temperature,
+                top_k=self.top_k,
+                top_p=self.top_p,
+                seed=self.seed,
+                indices=indices,
+                length_penalty=self.length_penalty,
+                max_length=self.max_length,
+            )
         consensus = self.strategy == "mbr"
         beam = max(self.beam, self.nbest, CANDIDATES) if consensus else self.beam
         shared: dict[str, Any] = {

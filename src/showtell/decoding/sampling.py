@@ -98,13 +98,15 @@ def sample(
     found = [
         [
             _hypothesis(
-                words[photo, n], gains[photo, n],
-                None if attention is None else attention[photo, n], length_penalty,
+                words[photo, n],
+                gains[photo, n],
+                None if attention is None else attention[photo, n],
+                length_penalty,
             )
             for n in range(samples)
         ]
         for photo in range(photos)
-    ]  # fmt: skip
+    ]
     return [[hypothesis for hypothesis in own if hypothesis.tokens] for own in found]
 
 

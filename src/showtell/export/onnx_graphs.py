@@ -91,9 +91,11 @@ def decoder_graphs(model: CaptionModel) -> tuple[onnx.ModelProto, onnx.ModelProt
     arrays += [state[name].repeat_interleave(width, 0) for name in state_names]
     seen = ["attention"] if decoder.has_attention else []
     step = _export(
-        _Step(decoder), (tokens, *arrays), ["tokens", *memory_names, *state_names],
+        _Step(decoder),
+        (tokens, *arrays),
+        ["tokens", *memory_names, *state_names],
         ["log_probabilities", *seen, *(f"next_{name}" for name in state_names)],
-    )  # fmt: skip
+    )
     return begin, step
 
 
@@ -110,9 +112,14 @@ def _export(
         shapes = (flat[0],)
     with _quiet():
         program = torch.onnx.export(
-            module.eval(), inputs, input_names=input_names, output_names=output_names,
-            dynamic_shapes=shapes, dynamo=True, verbose=False,
-        )  # fmt: skip
+            module.eval(),
+            inputs,
+            input_names=input_names,
+            output_names=output_names,
+            dynamic_shapes=shapes,
+            dynamo=True,
+            verbose=False,
+        )
         assert program is not None
         graph: onnx.ModelProto = program.model_proto
     _name_weights(graph, module)
@@ -253,9 +260,12 @@ def _quantized(graph: onnx.ModelProto) -> bytes:
         root.setLevel(logging.ERROR)
         try:
             quantize_dynamic(
-                source, target, per_channel=True, weight_type=QuantType.QInt8,
+                source,
+                target,
+                per_channel=True,
+                weight_type=QuantType.QInt8,
                 op_types_to_quantize=list(_QUANTIZED),
-            )  # fmt: skip
+            )
         finally:
             root.setLevel(level)
         quantized = onnx.load(target)
@@ -272,9 +282,11 @@ def _row_by_row(graph: onnx.ModelProto) -> onnx.ModelProto:
     out.CopyFrom(graph)
     step, zero, least, axis = (f"row:{name}" for name in ("step", "zero", "least", "axis"))
     for name, value in (
-        (step, np.float32(1 / 127)), (zero, np.uint8(128)), (least, np.float32(1e-12)),
+        (step, np.float32(1 / 127)),
+        (zero, np.uint8(128)),
+        (least, np.float32(1e-12)),
         (axis, np.array([-1], np.int64)),
-    ):  # fmt: skip
+    ):
         out.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
     largest: dict[str, str] = {}  # the scale of a range over all rows -> each row's largest value
     zeros: set[str] = set()

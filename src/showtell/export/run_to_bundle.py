@@ -52,8 +52,11 @@ LOSE_BLEU, LOSE_CIDER = 0.3, 1.0  # what a smaller precision may cost on dev
 SAMPLE = 64  # dev photos of the parity check
 BATCH = 16
 TRIALS: tuple[tuple[str, Precision], ...] = (
-    ("decoder", "float16"), ("decoder", "int8"), ("encoder", "float16"), ("encoder", "int8"),
-)  # fmt: skip
+    ("decoder", "float16"),
+    ("decoder", "int8"),
+    ("encoder", "float16"),
+    ("encoder", "int8"),
+)
 
 
 class ExportError(ShowtellError):
@@ -306,9 +309,12 @@ def _pixels_of(
 
 
 def _difference(
-    ours: TorchDecoder, theirs: OnnxModel, features: Mapping[str, NDArray[Any]],
-    pixels: NDArray[np.float32], captions: Sequence[Hypothesis],
-) -> float:  # fmt: skip
+    ours: TorchDecoder,
+    theirs: OnnxModel,
+    features: Mapping[str, NDArray[Any]],
+    pixels: NDArray[np.float32],
+    captions: Sequence[Hypothesis],
+) -> float:
     """Return the largest difference of log-probabilities along `captions`."""
     steps = max(len(caption.tokens) for caption in captions) + 1
     tokens = np.full((len(captions), steps), END)
@@ -360,7 +366,11 @@ def _measured(
     evaluation = evaluate(Captioner(bundle), dataset)
     size = sum(bundle.file(name).stat().st_size for name in bundle.manifest.files)
     logger.info(
-        "encoder %s, decoder %s: %.1f MB, BLEU-4 %.1f, CIDEr %.1f", precision["encoder"],
-        precision["decoder"], size / 1e6, evaluation.scores.bleu_4, evaluation.scores.cider,
-    )  # fmt: skip
+        "encoder %s, decoder %s: %.1f MB, BLEU-4 %.1f, CIDEr %.1f",
+        precision["encoder"],
+        precision["decoder"],
+        size / 1e6,
+        evaluation.scores.bleu_4,
+        evaluation.scores.cider,
+    )
     return Candidate(precision["encoder"], precision["decoder"], size, evaluation)

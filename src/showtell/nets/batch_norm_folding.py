@@ -35,9 +35,14 @@ def fold_batch_norm(network: nn.Module, example: Tensor) -> int:
         assert norm.running_mean is not None
         assert norm.running_var is not None
         weight, bias = fuse_conv_bn_weights(
-            convolution.weight, convolution.bias, norm.running_mean, norm.running_var,
-            norm.eps, norm.weight, norm.bias,
-        )  # fmt: skip
+            convolution.weight,
+            convolution.bias,
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            norm.weight,
+            norm.bias,
+        )
         convolution.weight = nn.Parameter(weight.detach())
         convolution.bias = nn.Parameter(bias.detach())
         # timm's norm layers hold the activation that follows

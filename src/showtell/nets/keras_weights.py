@@ -97,8 +97,13 @@ def _mobilenet_v2() -> tuple[Layer, ...]:
 
     add("Conv1", "conv2d", "conv_stem", "bn_Conv1", "bn1")
     name, place = "expanded_conv", "blocks.0.0"
-    add(f"{name}_depthwise", "depthwise_conv2d", f"{place}.conv_dw", f"{name}_depthwise_BN",
-        f"{place}.bn1")  # fmt: skip
+    add(
+        f"{name}_depthwise",
+        "depthwise_conv2d",
+        f"{place}.conv_dw",
+        f"{name}_depthwise_BN",
+        f"{place}.bn1",
+    )
     add(f"{name}_project", "conv2d", f"{place}.conv_pw", f"{name}_project_BN", f"{place}.bn2")
     block = 0
     for stage, repeats in enumerate((2, 3, 4, 3, 3, 1), start=1):
@@ -110,8 +115,13 @@ def _mobilenet_v2() -> tuple[Layer, ...]:
                 ("depthwise", "depthwise_conv2d", "conv_dw", "bn2"),
                 ("project", "conv2d", "conv_pwl", "bn3"),
             ):
-                add(f"{name}_{part}", kind, f"{place}.{convolution}", f"{name}_{part}_BN",
-                    f"{place}.{norm}")  # fmt: skip
+                add(
+                    f"{name}_{part}",
+                    kind,
+                    f"{place}.{convolution}",
+                    f"{name}_{part}_BN",
+                    f"{place}.{norm}",
+                )
     add("Conv_1", "conv2d", "conv_head", "Conv_1_bn", "bn2")
     return tuple(layers)
 

@@ -59,9 +59,14 @@ class _PackedRecurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, weight: Tensor, h: Tensor, c: Tensor, sizes: tuple[int, ...],
+        ctx: Any,
+        inputs: Tensor,
+        weight: Tensor,
+        h: Tensor,
+        c: Tensor,
+        sizes: tuple[int, ...],
         dtype: torch.dtype,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         # inputs (tokens, 4d): word part of the gates; weight (4d, d); h, c (rows, d)
         # gates and cells are kept in float32 at least, whatever the products are made in
         wide = torch.promote_types(inputs.dtype, torch.float32)

@@ -26,9 +26,18 @@ from showtell.photos.walk import Report
 
 Format = Literal["csv", "jsonl"]
 COLUMNS = (
-    "image", "caption", "source", "confidence", "model", "taken", "latitude", "longitude",
-    "width", "height", "hash",
-)  # fmt: skip
+    "image",
+    "caption",
+    "source",
+    "confidence",
+    "model",
+    "taken",
+    "latitude",
+    "longitude",
+    "width",
+    "height",
+    "hash",
+)
 _IMAGE, _CAPTION = ("image", "path"), ("caption", "text")
 
 

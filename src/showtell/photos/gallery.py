@@ -56,9 +56,12 @@ def gallery(title: str, records: Iterable[PhotoRecord], *, threads: int = 2) -> 
     )
     count = 0
     figures = pipeline(
-        records, open_item=lambda _, record: _figure(record), finish=lambda batch: batch,
-        batch_size=8, threads=threads,
-    )  # fmt: skip
+        records,
+        open_item=lambda _, record: _figure(record),
+        finish=lambda batch: batch,
+        batch_size=8,
+        threads=threads,
+    )
     for figure in figures:
         count += 1
         yield figure

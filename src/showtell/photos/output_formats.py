@@ -11,9 +11,18 @@ from showtell.files.photo_files import printable
 from showtell.photos.catalogue.search import PhotoRecord
 
 COLUMNS = (
-    "path", "text", "confidence", "source", "model", "taken", "latitude", "longitude", "width",
-    "height", "likeness",
-)  # fmt: skip
+    "path",
+    "text",
+    "confidence",
+    "source",
+    "model",
+    "taken",
+    "latitude",
+    "longitude",
+    "width",
+    "height",
+    "likeness",
+)
 
 
 def header(form: str) -> str:

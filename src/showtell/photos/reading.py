@@ -88,9 +88,12 @@ def read_photo(
 
 
 def _understood(
-    path: Path, data: bytes, status: os.stat_result, preprocessing: Preprocessing,
+    path: Path,
+    data: bytes,
+    status: os.stat_result,
+    preprocessing: Preprocessing,
     wanted: Callable[[bytes], bool],
-) -> Reading:  # fmt: skip
+) -> Reading:
     if raw.is_raw(path.name):
         return _raw(path, data, status, preprocessing, wanted)
     image = None
@@ -109,9 +112,12 @@ def _understood(
 
 
 def _raw(
-    path: Path, data: bytes, status: os.stat_result, preprocessing: Preprocessing,
+    path: Path,
+    data: bytes,
+    status: os.stat_result,
+    preprocessing: Preprocessing,
     wanted: Callable[[bytes], bool],
-) -> Reading:  # fmt: skip
+) -> Reading:
     """Read a raw photo: known by all of its bytes, captioned from its preview."""
     found = image_hash(data, None)
     facts = read_facts(exif_of_tiff(data))
@@ -170,5 +176,8 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int]:
 
 
 def _why(error: OSError) -> str:
-    return "no such file" if isinstance(error, FileNotFoundError) else (
-        error.strerror or str(error)).lower()  # fmt: skip
+    return (
+        "no such file"
+        if isinstance(error, FileNotFoundError)
+        else (error.strerror or str(error)).lower()
+    )

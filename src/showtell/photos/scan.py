@@ -132,9 +132,15 @@ def _want_again(catalogue: Catalogue, folders: Sequence[Path], model: str) -> No
 
 
 def _read_all(
-    catalogue: Catalogue, folders: Sequence[Path], captioner: Captioner, again: bool,
-    batch_size: int, identity: int, counts: Scanned, report: Report,
-) -> Iterator[None]:  # fmt: skip
+    catalogue: Catalogue,
+    folders: Sequence[Path],
+    captioner: Captioner,
+    again: bool,
+    batch_size: int,
+    identity: int,
+    counts: Scanned,
+    report: Report,
+) -> Iterator[None]:
     """Read and caption what waits; yields after each batch that was saved."""
     model = ModelName.of(captioner.bundle)
     preprocessing = captioner.bundle.manifest.preprocessing
@@ -158,16 +164,22 @@ def _read_all(
             return _Read(waiting, error=f"{shown}: cannot be read ({error!r})")
 
     def finish(batch: list[_Read]) -> list[_Read]:
-        pixels = [item.reading.pixels for item in batch
-                  if item.reading is not None and item.reading.pixels is not None]  # fmt: skip
+        pixels = [
+            item.reading.pixels
+            for item in batch
+            if item.reading is not None and item.reading.pixels is not None
+        ]
         paths = [item.waiting.path for item in batch if _has_pixels(item)]
         found = iter(captioner.caption_pixels(np.stack(pixels), paths) if pixels else ())
         return [_captioned(item, *next(found)) if _has_pixels(item) else item for item in batch]
 
     results = pipeline(
         _claimed(catalogue, folders, identity, batch_size),
-        open_item=open_item, finish=finish, batch_size=batch_size, threads=captioner.threads,
-    )  # fmt: skip
+        open_item=open_item,
+        finish=finish,
+        batch_size=batch_size,
+        threads=captioner.threads,
+    )
     batch: list[_Read] = []
     try:
         for result in results:
@@ -278,8 +290,14 @@ def _place(catalogue: Catalogue, item: _Read, picture: int, *, is_new: bool) -> 
     folder, name, held = before
     left = None
     if not is_new and held is None:
-        left = next((other for other, path in _others(catalogue, picture, file)
-                     if not os.path.lexists(path)), None)  # fmt: skip
+        left = next(
+            (
+                other
+                for other, path in _others(catalogue, picture, file)
+                if not os.path.lexists(path)
+            ),
+            None,
+        )
     if left is None:
         catalogue.execute(renew, (*stamp, file))
         return False

@@ -135,9 +135,12 @@ def _target(row: tuple[Any, ...]) -> Path:
 
 
 def _restore(
-    target: Path, before_hash: bytes | None, after_hash: bytes, before: bytes | None,
+    target: Path,
+    before_hash: bytes | None,
+    after_hash: bytes,
+    before: bytes | None,
     temporary: Path,
-) -> None:  # fmt: skip
+) -> None:
     stamp = stamp_of(target)
     held = hash_of(target)
     if held == before_hash:

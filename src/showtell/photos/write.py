@@ -37,7 +37,7 @@ from showtell.photos.replace import (
     put_in_place,
     stamp_of,
     write_copy,
-)  # fmt: skip
+)
 from showtell.photos.walk import Report
 from showtell.photos.write_plan import Plan, Writing, plan_photo
 

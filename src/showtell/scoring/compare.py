@@ -113,8 +113,9 @@ def compare(
     columns, notes = _common_photos(evaluations, labels)
     measures = [_Measures(photos) for photos in columns]
     keys = [key for key in METRICS if all(key in measure.keys for measure in measures)]
-    if left_out := [METRICS[key] for key in METRICS if any(key in m.keys for m in measures)
-                    and key not in keys]:  # fmt: skip
+    if left_out := [
+        METRICS[key] for key in METRICS if any(key in m.keys for m in measures) and key not in keys
+    ]:
         notes.append(f"{', '.join(left_out)} left out: not every evaluation has it")
 
     observed = [measure.scores(np.ones((1, len(columns[0])))) for measure in measures]

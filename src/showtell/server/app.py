@@ -57,22 +57,33 @@ class Service:
         bundle = load_bundle(find_bundle(settings.model))
         metrics = Metrics()
         queue = photo_queue.PhotoQueue(
-            size=settings.queue_size, wait=settings.queue_wait, workers=settings.worker_count,
+            size=settings.queue_size,
+            wait=settings.queue_wait,
+            workers=settings.worker_count,
             observe_wait=metrics.queue_seconds.observe,
-        )  # fmt: skip
+        )
         workers = Workers(
-            Model(bundle.path.resolve(), settings.threads, settings.max_pixels), queue,
-            count=settings.worker_count, batch_size=settings.batch_size,
-            batch_delay=settings.batch_delay, photo_timeout=settings.photo_timeout,
-            observe_batch=metrics.batch, observe_death=metrics.worker_deaths.inc,
-        )  # fmt: skip
+            Model(bundle.path.resolve(), settings.threads, settings.max_pixels),
+            queue,
+            count=settings.worker_count,
+            batch_size=settings.batch_size,
+            batch_delay=settings.batch_delay,
+            photo_timeout=settings.photo_timeout,
+            observe_batch=metrics.batch,
+            observe_death=metrics.worker_deaths.inc,
+        )
         metrics.queue_photos.set_function(lambda: queue.waiting)
         metrics.queue_size.set(settings.queue_size)
         metrics.workers.set_function(lambda: workers.running)
         return cls(
-            settings, bundle, metrics, queue, workers, UploadRoom(settings, metrics),
+            settings,
+            bundle,
+            metrics,
+            queue,
+            workers,
+            UploadRoom(settings, metrics),
             RateLimit(settings.requests_a_minute),
-        )  # fmt: skip
+        )
 
     async def caption(
         self, request: Request, options: schemas.CaptionOptions
@@ -94,10 +105,11 @@ class Service:
         except photo_queue.QueueFullError as error:
             self.metrics.refused.inc()
             raise ProblemError(
-                HTTPStatus.SERVICE_UNAVAILABLE, "queue-full",
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "queue-full",
                 f"more is asked for than this machine can do: try again in {error.retry_after} s",
                 headers={"Retry-After": str(error.retry_after)},
-            ) from None  # fmt: skip
+            ) from None
 
 
 async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:
@@ -140,10 +152,15 @@ def create_app(settings: ServerSettings) -> FastAPI:
             await service.workers.stop()
 
     app = FastAPI(
-        title="showtell", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        title="showtell",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         description="Captions for photos. Errors are RFC 9457 problem documents.",
-        license_info={"name": "Apache-2.0"}, responses=_problems(403, 500),
-    )  # fmt: skip
+        license_info={"name": "Apache-2.0"},
+        responses=_problems(403, 500),
+    )
     add_problems(app)
 
     @app.exception_handler(ClientDisconnect)
@@ -253,16 +270,19 @@ def _model(bundle: Bundle) -> schemas.ModelOut:
         attention=bool(manifest.decoder["attention"]),
         grid=list(manifest.encoder["grid"]),
         input=schemas.InputOut(
-            width=seen.width, height=seen.height, resize=seen.resize,
+            width=seen.width,
+            height=seen.height,
+            resize=seen.resize,
             crop_fraction=seen.crop_fraction,
         ),
         decoding=schemas.DecodingOut(
-            beam=manifest.decoding.beam, length_penalty=manifest.decoding.length_penalty,
+            beam=manifest.decoding.beam,
+            length_penalty=manifest.decoding.length_penalty,
             max_length=manifest.decoding.max_length,
         ),
         confidence=manifest.confidence is not None,
         terms=manifest.terms,
-    )  # fmt: skip
+    )
 
 
 def _limits(settings: ServerSettings) -> schemas.LimitsOut:
@@ -276,9 +296,11 @@ def _limits(settings: ServerSettings) -> schemas.LimitsOut:
 
 def _not_ready(why: str, seconds: int) -> ProblemError:
     return ProblemError(
-        HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", f"{why}: try again in {seconds} s",
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "not-ready",
+        f"{why}: try again in {seconds} s",
         headers={"Retry-After": str(seconds)},
-    )  # fmt: skip
+    )
 
 
 def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:

@@ -96,15 +96,17 @@ class Guard:
         host = headers.get("host", "")
         if not self._is_own(host):
             return ProblemError(
-                HTTPStatus.FORBIDDEN, "wrong-host",
+                HTTPStatus.FORBIDDEN,
+                "wrong-host",
                 "this service is not called by that name: use its address, or start it with"
                 " --allowed-host NAME",
-            )  # fmt: skip
+            )
         if _is_foreign(headers, host, method):
             return ProblemError(
-                HTTPStatus.FORBIDDEN, "wrong-origin",
+                HTTPStatus.FORBIDDEN,
+                "wrong-origin",
                 "a page of another site may not use this service: open the service's own page",
-            )  # fmt: skip
+            )
         length = headers.get("content-length", "")
         if len(length) > _DIGITS or int(length or 0) > self.settings.max_body * MEGABYTE:
             return too_large(self.settings)
@@ -131,16 +133,19 @@ class Guard:
 
 def _failed() -> ProblemError:
     return ProblemError(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error",
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "internal-error",
         "the service failed: its log says how; try again, and report it if it stays",
-    )  # fmt: skip
+    )
 
 
 def _ending() -> ProblemError:
     return ProblemError(
-        HTTPStatus.SERVICE_UNAVAILABLE, "ending", "the service is being ended: try again later",
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "ending",
+        "the service is being ended: try again later",
         headers={"Retry-After": "10", "Connection": "close"},
-    )  # fmt: skip
+    )
 
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
@@ -149,10 +154,11 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
 def too_large(settings: ServerSettings) -> ProblemError:
     """Return the problem of a body that is too large."""
     return ProblemError(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "body-too-large",
         f"more than {settings.max_body} MB: send smaller photos, or fewer in a request",
         max_body=settings.max_body * MEGABYTE,
-    )  # fmt: skip
+    )
 
 
 class RateLimit:
@@ -176,10 +182,11 @@ class RateLimit:
         if left < 1:
             seconds = math.ceil((1 - left) / self.rate)
             raise ProblemError(
-                HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests",
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "too-many-requests",
                 f"more than {self.rate * 60:g} requests a minute: try again in {seconds} s",
                 headers={"Retry-After": str(seconds)},
-            )  # fmt: skip
+            )
 
 
 def check_key(given: str | None, key: str | None) -> None:
@@ -187,10 +194,11 @@ def check_key(given: str | None, key: str | None) -> None:
     if key is None or (given is not None and hmac.compare_digest(given.encode(), key.encode())):
         return
     raise ProblemError(
-        HTTPStatus.UNAUTHORIZED, "wrong-key" if given else "no-key",
+        HTTPStatus.UNAUTHORIZED,
+        "wrong-key" if given else "no-key",
         "send the service's API key in the header  Authorization: Bearer KEY",
         headers={"WWW-Authenticate": "Bearer"},
-    )  # fmt: skip
+    )
 
 
 def _hostname(host: str) -> str | None:

@@ -89,12 +89,18 @@ def listen(settings: ServerSettings, *, debug: bool = False) -> None:
             _Protocol, head_timeout=min(HEAD_TIMEOUT, settings.upload_timeout)
         )
         config = uvicorn.Config(
-            app, http=protocol, ws="none", log_config=None, access_log=settings.access_log,
+            app,
+            http=protocol,
+            ws="none",
+            log_config=None,
+            access_log=settings.access_log,
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=list(settings.trusted_proxies),
-            server_header=False, timeout_keep_alive=15, backlog=_BACKLOG,
+            server_header=False,
+            timeout_keep_alive=15,
+            backlog=_BACKLOG,
             timeout_graceful_shutdown=round(settings.shutdown_timeout),
-        )  # fmt: skip
+        )
         server = _Server(config)
         # What cannot be started is said in one line, below, not in uvicorn's fifty; and who ends
         # it a second time wants no explanation of what was given up.

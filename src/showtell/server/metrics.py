@@ -24,13 +24,18 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         self.requests = Counter(
-            "showtell_requests", "Requests answered.", ["method", "route", "status"],
+            "showtell_requests",
+            "Requests answered.",
+            ["method", "route", "status"],
             registry=registry,
-        )  # fmt: skip
+        )
         self.request_seconds = Histogram(
-            "showtell_request_seconds", "From a request's head to the end of its answer.",
-            ["route"], buckets=_SECONDS, registry=registry,
-        )  # fmt: skip
+            "showtell_request_seconds",
+            "From a request's head to the end of its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self.open_requests = Gauge(
             "showtell_open_requests", "Requests that are not answered yet.", registry=registry
         )
@@ -38,9 +43,10 @@ class Metrics:
             "showtell_photos", "Photos captioned or failed.", ["outcome"], registry=registry
         )
         self.refused = Counter(
-            "showtell_refused_requests", "Requests for which there was no room or no time.",
+            "showtell_refused_requests",
+            "Requests for which there was no room or no time.",
             registry=registry,
-        )  # fmt: skip
+        )
         self.queue_photos = Gauge(
             "showtell_queue_photos", "Photos that wait for a worker.", registry=registry
         )
@@ -48,22 +54,29 @@ class Metrics:
             "showtell_queue_size", "Photos that may wait for a worker.", registry=registry
         )
         self.queue_seconds = Histogram(
-            "showtell_queue_seconds", "How long a photo waited for a worker.", buckets=_SECONDS,
+            "showtell_queue_seconds",
+            "How long a photo waited for a worker.",
+            buckets=_SECONDS,
             registry=registry,
-        )  # fmt: skip
+        )
         self.batch_photos = Histogram(
-            "showtell_batch_photos", "Photos captioned together.", buckets=_BATCHES,
+            "showtell_batch_photos",
+            "Photos captioned together.",
+            buckets=_BATCHES,
             registry=registry,
-        )  # fmt: skip
+        )
         self.batch_seconds = Histogram(
-            "showtell_batch_seconds", "How long a worker took for a batch.", buckets=_SECONDS,
+            "showtell_batch_seconds",
+            "How long a worker took for a batch.",
+            buckets=_SECONDS,
             registry=registry,
-        )  # fmt: skip
+        )
         self.workers = Gauge("showtell_workers", "Workers that run.", registry=registry)
         self.worker_deaths = Counter(
-            "showtell_worker_deaths", "Workers that died or were stopped over a photo.",
+            "showtell_worker_deaths",
+            "Workers that died or were stopped over a photo.",
             registry=registry,
-        )  # fmt: skip
+        )
         self.upload_bytes = Gauge(
             "showtell_upload_bytes", "Bytes of uploads that are held.", registry=registry
         )

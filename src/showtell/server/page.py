@@ -67,9 +67,11 @@ async def static(name: str, request: Request) -> Response:
 @functools.cache
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("showtell.server"), autoescape=True, trim_blocks=True,
+        loader=jinja2.PackageLoader("showtell.server"),
+        autoescape=True,
+        trim_blocks=True,
         undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
+    )
     return environment.get_template("page.html")
 
 

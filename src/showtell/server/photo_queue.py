@@ -93,9 +93,13 @@ class PhotoQueue:
     """
 
     def __init__(
-        self, *, size: int, wait: float, workers: int,
+        self,
+        *,
+        size: int,
+        wait: float,
+        workers: int,
         observe_wait: Callable[[float], None] = lambda seconds: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.size = size
         self.wait = wait
         self.workers = workers

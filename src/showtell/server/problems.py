@@ -24,9 +24,14 @@ class ProblemError(Exception):
     """An answer that is an error: `kind` names it for programs, `detail` says what to do."""
 
     def __init__(
-        self, status: HTTPStatus, kind: str, detail: str, *,
-        headers: Mapping[str, str] | None = None, **members: Any,
-    ) -> None:  # fmt: skip
+        self,
+        status: HTTPStatus,
+        kind: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **members: Any,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.kind = kind

@@ -82,9 +82,11 @@ class ServerSettings:
                 f"max_body={self.max_body} is more than max_uploads={self.max_uploads}"
             )
         if self.api_key is not None and (
-            len(self.api_key) < 8 or not self.api_key.isascii() or not self.api_key.isprintable()
+            len(self.api_key) < 8
+            or not self.api_key.isascii()
+            or not self.api_key.isprintable()
             or " " in self.api_key
-        ):  # fmt: skip
+        ):
             raise ValueError("api_key: at least 8 letters, digits and signs of ASCII, no spaces")
         if not (self.api_key or self.no_api_key or self.is_local):
             raise ValueError(
@@ -111,10 +113,22 @@ class ServerSettings:
 
 
 _LEAST: dict[str, float] = {
-    "port": 0, "workers": 1, "threads": 1, "batch_size": 1, "batch_delay": 0, "queue_size": 1,
-    "queue_wait": 0.01, "photo_timeout": 0.1, "upload_timeout": 0.1, "shutdown_timeout": 0,
-    "max_body": 1, "max_uploads": 1, "max_photos": 1, "max_pixels": 1, "rate": 0,
-}  # fmt: skip
+    "port": 0,
+    "workers": 1,
+    "threads": 1,
+    "batch_size": 1,
+    "batch_delay": 0,
+    "queue_size": 1,
+    "queue_wait": 0.01,
+    "photo_timeout": 0.1,
+    "upload_timeout": 0.1,
+    "shutdown_timeout": 0,
+    "max_body": 1,
+    "max_uploads": 1,
+    "max_photos": 1,
+    "max_pixels": 1,
+    "rate": 0,
+}
 
 
 def is_loopback(host: str) -> bool:

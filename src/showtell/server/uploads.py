@@ -61,11 +61,12 @@ class UploadRoom:
                     uploaded = await self._read(request, account)
             except TimeoutError:
                 raise ProblemError(
-                    HTTPStatus.REQUEST_TIMEOUT, "body-too-slow",
+                    HTTPStatus.REQUEST_TIMEOUT,
+                    "body-too-slow",
                     f"the body did not arrive within {self.settings.upload_timeout:g} s:"
                     " send smaller photos, or fewer in a request",
                     headers={"Connection": "close"},
-                ) from None  # fmt: skip
+                ) from None
             yield uploaded
         finally:
             account.close()
@@ -77,10 +78,11 @@ class UploadRoom:
             return Uploaded([b"".join(pieces)], [None], many=False)
         if kind.lower() != b"multipart/form-data" or not options.get(b"boundary"):
             raise ProblemError(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "wrong-form",
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                "wrong-form",
                 "send one photo as the body itself, or a form (multipart/form-data with a"
                 f" boundary) with photos in its field '{PHOTOS}'",
-            )  # fmt: skip
+            )
         return await self._read_form(request, account)
 
     async def _read_form(self, request: Request, account: _Account) -> Uploaded:
@@ -103,19 +105,21 @@ class UploadRoom:
             for field, value in form.multi_items():
                 if field != PHOTOS or not isinstance(value, UploadFile):
                     raise ProblemError(
-                        HTTPStatus.UNPROCESSABLE_ENTITY, "wrong-field",
+                        HTTPStatus.UNPROCESSABLE_ENTITY,
+                        "wrong-field",
                         f"a form has files in its field '{PHOTOS}' and nothing else; options"
                         " stand in the address: ?beam=5",
-                    )  # fmt: skip
+                    )
                 photos.append(await value.read())
                 names.append(_base_name(value.filename))
         finally:
             await form.close()
         if not photos:
             raise ProblemError(
-                HTTPStatus.UNPROCESSABLE_ENTITY, "no-photos",
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                "no-photos",
                 f"the form has no photo in its field '{PHOTOS}'",
-            )  # fmt: skip
+            )
         if len(photos) > most:
             raise _too_many(most)
         return Uploaded(photos, names, many=True)
@@ -138,10 +142,11 @@ class _Account:
                     raise too_large(settings)
                 if self.room.held > settings.max_uploads * MEGABYTE:
                     raise ProblemError(
-                        HTTPStatus.SERVICE_UNAVAILABLE, "no-room",
+                        HTTPStatus.SERVICE_UNAVAILABLE,
+                        "no-room",
                         "more is being sent than this machine may hold: try again in 1 s",
                         headers={"Retry-After": "1"},
-                    )  # fmt: skip
+                    )
                 yield piece
 
     def close(self) -> None:
@@ -155,9 +160,11 @@ class _Account:
 
 def _too_many(most: int) -> ProblemError:
     return ProblemError(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-many-photos",
-        f"more than {most} photos: send them in several requests", max_photos=most,
-    )  # fmt: skip
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "too-many-photos",
+        f"more than {most} photos: send them in several requests",
+        max_photos=most,
+    )
 
 
 def _base_name(name: str | None) -> str | None:

@@ -93,11 +93,17 @@ class Workers:
     """
 
     def __init__(
-        self, model: Model, queue: PhotoQueue, *, count: int, batch_size: int, batch_delay: float,
+        self,
+        model: Model,
+        queue: PhotoQueue,
+        *,
+        count: int,
+        batch_size: int,
+        batch_delay: float,
         photo_timeout: float,
         observe_batch: Callable[[int, float], None] = lambda photos, seconds: None,
         observe_death: Callable[[], None] = lambda: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.model = model
         self.queue = queue
         self.count = count
@@ -255,10 +261,13 @@ class Workers:
         }
         self._processes.append(
             await asyncio.to_thread(
-                subprocess.Popen, command, pass_fds=(theirs.fileno(),), env=environment,
+                subprocess.Popen,
+                command,
+                pass_fds=(theirs.fileno(),),
+                env=environment,
                 stdin=subprocess.DEVNULL,
             )
-        )  # fmt: skip
+        )
         order: dict[str, Any] = {
             "bundle": os.fspath(self.model.bundle),
             "threads": self.model.threads,

@@ -42,9 +42,13 @@ class Upload(io.BytesIO):
 
 
 def caption_uploads(
-    captioner: Captioner, photos: Sequence[bytes], names: Sequence[str | None],
-    options: dict[str, Any], *, words: bool,
-) -> tuple[list[bool], list[bytes]]:  # fmt: skip
+    captioner: Captioner,
+    photos: Sequence[bytes],
+    names: Sequence[str | None],
+    options: dict[str, Any],
+    *,
+    words: bool,
+) -> tuple[list[bool], list[bytes]]:
     """Caption photos together: which of them failed, and of each the JSON that answers it."""
     uploads = [Upload(photo, name) for photo, name in zip(photos, names, strict=True)]
     failed, answers = [], []

@@ -126,9 +126,12 @@ class Pixels:
     """Photos as pixels, cropped, tinted and mirrored at random, for training the encoder."""
 
     def __init__(
-        self, photos: Sequence[CaptionedPhoto], preprocessing: Preprocessing, crop: float,
+        self,
+        photos: Sequence[CaptionedPhoto],
+        preprocessing: Preprocessing,
+        crop: float,
         color: float = 0.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.photos = photos
         self.preprocessing = preprocessing
         self.crop = crop
@@ -176,10 +179,17 @@ class CaptionBatches:
     """Training captions in shuffled batches; each depends on seed, stage, epoch and step alone."""
 
     def __init__(
-        self, photos: Sequence[CaptionedPhoto], usable: Sequence[int], vocabulary: Vocabulary,
-        recipe: Recipe, mixed: int = 0, *, ranks: Ranks = ALONE, workers: int = 0,
+        self,
+        photos: Sequence[CaptionedPhoto],
+        usable: Sequence[int],
+        vocabulary: Vocabulary,
+        recipe: Recipe,
+        mixed: int = 0,
+        *,
+        ranks: Ranks = ALONE,
+        workers: int = 0,
         pin: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Take photos, the last `mixed` of which are old: an epoch draws some of them.
 
         `workers` processes make batches ready, or without any a thread; `pin` them for a GPU.
@@ -285,9 +295,14 @@ class _Todo(Dataset[Batch]):
         turns = range(turn, parts, recipe.accumulate)
         now = sum(bounds[n + 1] - bounds[n] for n in turns)
         part = Part(
-            first, len(photos), tokens, (last - first) / len(photos), own / tokens,
-            now / len(photos), step_seed(*self.place, step),
-        )  # fmt: skip
+            first,
+            len(photos),
+            tokens,
+            (last - first) / len(photos),
+            own / tokens,
+            now / len(photos),
+            step_seed(*self.place, step),
+        )
         if first == last:  # more ranks than photos: one of them again, which counts nothing
             first, last = 0, 1
         photos, flips = photos[first:last], flips[first:last]

@@ -235,9 +235,12 @@ def _from_environment() -> Ranks:
         return ALONE
     rank, count = number("RANK", 0), number("WORLD_SIZE", 1)
     return Ranks(
-        rank, count, number("LOCAL_RANK", rank), number("LOCAL_WORLD_SIZE", count),
+        rank,
+        count,
+        number("LOCAL_RANK", rank),
+        number("LOCAL_WORLD_SIZE", count),
         number("TORCHELASTIC_RESTART_COUNT", 0),
-    )  # fmt: skip
+    )
 
 
 def _device(name: str, ranks: Ranks) -> torch.device:

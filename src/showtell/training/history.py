@@ -14,9 +14,17 @@ from showtell.training.dev_captions import Said, read_said
 LOG = "log.jsonl"
 # what a line of the log holds beside measured values
 _PLACE = (
-    "event", "stage", "epoch", "step", "seconds", "peak_memory_gib", "captions_per_second",
-    "photos_per_second", "share_waited", "gpu_use",
-)  # fmt: skip
+    "event",
+    "stage",
+    "epoch",
+    "step",
+    "seconds",
+    "peak_memory_gib",
+    "captions_per_second",
+    "photos_per_second",
+    "share_waited",
+    "gpu_use",
+)
 
 
 @dataclass

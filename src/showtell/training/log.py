@@ -61,15 +61,28 @@ class TrainingLog:
         """Return a progress bar over an epoch's steps, silent where nobody watches."""
         self.description = description
         self.progress = tqdm(
-            total=steps, initial=first, desc=description, unit="step", leave=False,
-            disable=not sys.stderr.isatty(), dynamic_ncols=True,
-        )  # fmt: skip
+            total=steps,
+            initial=first,
+            desc=description,
+            unit="step",
+            leave=False,
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        )
         return self.progress
 
     def step(
-        self, stage: int, epoch: int, step: int, total: int, *, captions: int, photos: int = 0,
-        waited: float = 0.0, **values: float,
-    ) -> None:  # fmt: skip
+        self,
+        stage: int,
+        epoch: int,
+        step: int,
+        total: int,
+        *,
+        captions: int,
+        photos: int = 0,
+        waited: float = 0.0,
+        **values: float,
+    ) -> None:
         """Note one step: to the bar always, to the log now and then.
 
         `captions` and `photos` are those of the step, `waited` the seconds it waited for them.

@@ -262,9 +262,11 @@ class StageLoop:
         torch.manual_seed(step_seed(*place, *([] if self.ranks.first else [self.ranks.rank])))
         self.model.train()
         scale = learning_rate_scale(
-            epoch * steps + progress.step, stage.epochs * steps, stage.warmup,
+            epoch * steps + progress.step,
+            stage.epochs * steps,
+            stage.warmup,
             stage.final_learning_rate,
-        )  # fmt: skip
+        )
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * scale * (_size(group["params"][0]) if group["relative"] else 1)
         value, measured = self._backward(parts)
@@ -284,11 +286,18 @@ class StageLoop:
         progress.loss_sum += value * tokens
         progress.tokens += tokens
         self.log.step(
-            self.number, epoch, progress.step, epoch * steps + progress.step,
-            loss=value, learning_rate=stage.learning_rate * scale, gradient_norm=norm,
-            captions=photos * self.recipe.captions_per_photo, photos=photos, waited=waited,
+            self.number,
+            epoch,
+            progress.step,
+            epoch * steps + progress.step,
+            loss=value,
+            learning_rate=stage.learning_rate * scale,
+            gradient_norm=norm,
+            captions=photos * self.recipe.captions_per_photo,
+            photos=photos,
+            waited=waited,
             **dict(zip(measured, seen, strict=True)),
-        )  # fmt: skip
+        )
         return bool(stop)
 
     def _backward(self, parts: Sequence[Batch]) -> tuple[float, dict[str, float]]:

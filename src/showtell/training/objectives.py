@@ -122,9 +122,13 @@ class SelfCritical:
         model.decoder.eval()
         with torch.no_grad():
             sampled = sample_captions(
-                model.decoder, features, self.samples, self.max_length, self.temperature,
+                model.decoder,
+                features,
+                self.samples,
+                self.max_length,
+                self.temperature,
                 _draw_of(batch.part, self.samples),
-            )  # fmt: skip
+            )
         rewards = torch.tensor(
             [
                 self.reward.score(batch.photos[row // self.samples], words)
@@ -191,9 +195,13 @@ def _draw_of(part: Part | None, samples: int) -> Draw:
 
 
 def sample_captions(
-    decoder: Decoder, features: dict[str, Tensor], samples: int, max_length: int,
-    temperature: float = 1.0, draw: Draw = _draw_once,
-) -> list[list[int]]:  # fmt: skip
+    decoder: Decoder,
+    features: dict[str, Tensor],
+    samples: int,
+    max_length: int,
+    temperature: float = 1.0,
+    draw: Draw = _draw_once,
+) -> list[list[int]]:
     """Sample captions word by word, `samples` a photo, grouped by photo; END included.
 
     A caption that does not end within `max_length` words has no END. None is empty. `draw` takes

@@ -162,10 +162,14 @@ def _scores(histories: Sequence[History], key: str, by: By) -> Draw:
             axes.plot(across, curve.values, marker="o", markersize=2.5, **_look(number))
             best = max(range(len(curve.values)), key=curve.values.__getitem__)
             axes.annotate(
-                f"{curve.values[best]:.1f}", (across[best], curve.values[best]), (0, 4),
-                textcoords="offset points", ha="center", fontsize=7,
+                f"{curve.values[best]:.1f}",
+                (across[best], curve.values[best]),
+                (0, 4),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
                 color=COLOURS[number % len(COLOURS)],
-            )  # fmt: skip
+            )
         axes.margins(y=0.15)
         _finish(axes, histories, by)
 
@@ -260,9 +264,13 @@ def _words(histories: Sequence[History]) -> Draw:
         axes.bar(places, [people[word] for word in shown], width=0.75, color="#D8D8D8")
         for number, shares in enumerate(runs):
             axes.plot(
-                places, [shares[word] for word in shown], linestyle="none",
-                marker="os^Dv<"[number % 6], markersize=3, color=COLOURS[number % len(COLOURS)],
-            )  # fmt: skip
+                places,
+                [shares[word] for word in shown],
+                linestyle="none",
+                marker="os^Dv<"[number % 6],
+                markersize=3,
+                color=COLOURS[number % len(COLOURS)],
+            )
         axes.set_xticks(places, shown, rotation=60, ha="right", rotation_mode="anchor")
         axes.tick_params(axis="x", length=0)
         axes.grid(visible=False, axis="x")

@@ -110,9 +110,10 @@ class Recipe:
         for number, stage in enumerate(self.stages):
             heard = stage.train_encoder != "none" or self.decoder.evidence or self.init_from
             _check(
-                stage.objective != "words" or bool(heard), f"stages.{number}.objective",
+                stage.objective != "words" or bool(heard),
+                f"stages.{number}.objective",
                 "words is for the encoder or for decoder.evidence: set train_encoder or that",
-            )  # fmt: skip
+            )
         _check(self.image_size >= 0, "image_size", "must not be negative")
         _check(0 < self.mix_share < 1, "mix_share", "must be between 0 and 1")
         _check(self.min_count >= 1, "min_count", "must be at least 1")

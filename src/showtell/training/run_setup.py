@@ -27,8 +27,14 @@ from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
 
 # keys that change how a run goes on but not what it computes
 FREE_KEYS = (
-    "save_minutes", "save_steps", "device", "feature_cache", "accumulate", "workers", "compile",
-)  # fmt: skip
+    "save_minutes",
+    "save_steps",
+    "device",
+    "feature_cache",
+    "accumulate",
+    "workers",
+    "compile",
+)
 
 
 @dataclass(frozen=True)

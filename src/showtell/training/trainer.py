@@ -46,9 +46,13 @@ logger = logging.getLogger(__name__)
 
 
 def train(
-    recipe: Recipe, data: Path | str, output: Path, *, resume: str | None = None,
+    recipe: Recipe,
+    data: Path | str,
+    output: Path,
+    *,
+    resume: str | None = None,
     on_broken: OnBroken = "fail",
-) -> Path:  # fmt: skip
+) -> Path:
     """Train a captioner by `recipe` on the dataset at `data` into the run folder `output`.
 
     `resume="auto"` goes on with what is in `output`, if anything is. Returns `output`. `data` may
@@ -71,9 +75,15 @@ class _Run:
     """Everything that the stages of one run share."""
 
     def __init__(
-        self, recipe: Recipe, dataset: Dataset, output: Path, resume: str | None,
-        stop: Callable[[], bool], ranks: Ranks, device: torch.device,
-    ) -> None:  # fmt: skip
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        output: Path,
+        resume: str | None,
+        stop: Callable[[], bool],
+        ranks: Ranks,
+        device: torch.device,
+    ) -> None:
         if resume not in (None, "auto"):
             raise RecipeError(f"resume: '{resume}' is not known; the one value is auto")
         if max(ranks.gather(ranks.restarts)):  # by torchrun, of a run that this command has begun
@@ -149,10 +159,20 @@ class _Run:
         if isinstance(objective, WordPresence) and not resumed:
             objective.start(self.model)
         loop = StageLoop(
-            self.recipe, stage, number, self.model, objective, self.batches,
-            self._source(number), self.checkpoints, self.log, self._score, self.device, self.stop,
+            self.recipe,
+            stage,
+            number,
+            self.model,
+            objective,
+            self.batches,
+            self._source(number),
+            self.checkpoints,
+            self.log,
+            self._score,
+            self.device,
+            self.stop,
             self.ranks,
-        )  # fmt: skip
+        )
         if resumed:
             loop.restore()
         return loop.run(progress)
@@ -193,9 +213,13 @@ class _Run:
         parts += [(stage.bleu, BleuReward(references))] if stage.bleu else []
         parts += [(stage.recall, RecallReward(references))] if stage.recall else []
         return SelfCritical(
-            MixedReward(parts), stage.samples, max_length=self.recipe.decoding.max_length,
-            temperature=stage.temperature, cross_entropy=stage.cross_entropy, ranks=self.ranks,
-        )  # fmt: skip
+            MixedReward(parts),
+            stage.samples,
+            max_length=self.recipe.decoding.max_length,
+            temperature=stage.temperature,
+            cross_entropy=stage.cross_entropy,
+            ranks=self.ranks,
+        )
 
     def _source(self, number: int) -> CachedFeatures | Pixels:
         """Return where a stage's photos come from; frozen encoders' features are cached.
@@ -225,9 +249,15 @@ class _Run:
         usable = [row for row in range(len(self.train_photos)) if row not in bad]
         mixed = len(self.mix.train) if self.mix else 0
         self.batches = CaptionBatches(
-            self.train_photos, usable, self.vocabulary, self.recipe, mixed, ranks=self.ranks,
-            workers=self._workers(), pin=self.device.type == "cuda",
-        )  # fmt: skip
+            self.train_photos,
+            usable,
+            self.vocabulary,
+            self.recipe,
+            mixed,
+            ranks=self.ranks,
+            workers=self._workers(),
+            pin=self.device.type == "cuda",
+        )
         if not len(self.batches):
             raise TrainingError(
                 f"{self.dataset.root}: no training photo that can be read has captions"
@@ -274,10 +304,16 @@ class _Run:
                     raise InterruptedTrainingError("stopped: go on with --resume auto")
 
             return extract_features(
-                photos, self._encode, encoder.fingerprint(),
-                {name: shapes[name] for name in needs}, encoder.spec.preprocessing, cache,
-                view=view, threads=max(2, self._workers()), progress=progress,
-            )  # fmt: skip
+                photos,
+                self._encode,
+                encoder.fingerprint(),
+                {name: shapes[name] for name in needs},
+                encoder.spec.preprocessing,
+                cache,
+                view=view,
+                threads=max(2, self._workers()),
+                progress=progress,
+            )
 
     def _encode(self, pixels: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         with torch.inference_mode():
@@ -288,9 +324,13 @@ class _Run:
         """Judge the present weights on dev; see `DevScores`."""
         self.model.eval()
         dev = DevScores(
-            self.model, self.vocabulary, self.dev_photos, self.dev_features, self._encode,
+            self.model,
+            self.vocabulary,
+            self.dev_photos,
+            self.dev_features,
+            self._encode,
             self.ranks,
-        )  # fmt: skip
+        )
         if self.recipe.stages[number].objective == "words":
             return dev.word_precision()
         captions = dev.captions(self.recipe.decoding)
@@ -320,6 +360,10 @@ def _bar(total: int, description: str) -> Any:
     from tqdm import tqdm
 
     return tqdm(
-        total=total, desc=description, unit="photo", leave=False, dynamic_ncols=True,
+        total=total,
+        desc=description,
+        unit="photo",
+        leave=False,
+        dynamic_ncols=True,
         disable=not sys.stderr.isatty(),
-    )  # fmt: skip
+    )

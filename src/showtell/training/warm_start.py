@@ -62,11 +62,15 @@ class Start:
         """Return the recipe with this model's networks in the place of its own."""
         spec = self.model.encoder.spec
         return with_networks(
-            recipe, replace(
-                recipe, encoder=spec.network, encoder_weights="init_from",
-                image_size=spec.preprocessing.height, decoder=self.model.settings,
+            recipe,
+            replace(
+                recipe,
+                encoder=spec.network,
+                encoder_weights="init_from",
+                image_size=spec.preprocessing.height,
+                decoder=self.model.settings,
             ),
-        )  # fmt: skip
+        )
 
     def grown_vocabulary(self, captions: Iterable[str], min_count: int) -> Vocabulary:
         """Return the model's words and, after them, those of `captions` that it lacks."""
@@ -84,9 +88,11 @@ class Start:
     def described(self) -> dict[str, Any]:
         """Return what a run's description keeps of it."""
         return {
-            "model": self.name, "dataset": self.dataset, "terms": self.terms,
+            "model": self.name,
+            "dataset": self.dataset,
+            "terms": self.terms,
             NAMES_KEY: self.names,
-        }  # fmt: skip
+        }
 
 
 def with_networks(recipe: Recipe, other: Recipe) -> Recipe:
@@ -94,9 +100,12 @@ def with_networks(recipe: Recipe, other: Recipe) -> Recipe:
     own = recipe.decoder
     decoder = replace(other.decoder, dropout=own.dropout, input_dropout=own.input_dropout)
     return replace(
-        recipe, encoder=other.encoder, encoder_weights=other.encoder_weights,
-        image_size=other.image_size, decoder=decoder,
-    )  # fmt: skip
+        recipe,
+        encoder=other.encoder,
+        encoder_weights=other.encoder_weights,
+        image_size=other.image_size,
+        decoder=decoder,
+    )
 
 
 def load_initial(run: Path, model: CaptionModel) -> None:
@@ -121,11 +130,13 @@ def _from_run(path: Path) -> Start:
     trained = open_run(path)
     data, began = trained.description["data"], trained.description.get("began", {})
     return Start(
-        path.resolve().name, trained.model, trained.vocabulary,
+        path.resolve().name,
+        trained.model,
+        trained.vocabulary,
         joined([began.get("dataset"), data["layout"]], ", then "),
         joined([began.get("terms"), terms_of(data["layout"])], " "),
         data[NAMES_KEY],
-    )  # fmt: skip
+    )
 
 
 def _from_bundle(bundle: Bundle) -> Start:
@@ -145,9 +156,13 @@ def _from_bundle(bundle: Bundle) -> Start:
         raise TrainingError(_unreadable(bundle, found))
     data = manifest.training
     return Start(
-        manifest.name, model, bundle.vocabulary, str(data.get("dataset", "unknown")),
-        manifest.terms, str(data.get(NAMES_KEY, "")),
-    )  # fmt: skip
+        manifest.name,
+        model,
+        bundle.vocabulary,
+        str(data.get("dataset", "unknown")),
+        manifest.terms,
+        str(data.get(NAMES_KEY, "")),
+    )
 
 
 def _unreadable(bundle: Bundle, why: str) -> str:

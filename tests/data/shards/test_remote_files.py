@@ -94,8 +94,11 @@ def test_a_dataset_at_an_address_is_checked_as_one_on_disk(
 ) -> None:
     far, loose = check_dataset(address), check_dataset(shapes[0].root)
     assert (far.photos, far.captions, far.splits, far.words) == (
-        loose.photos, loose.captions, loose.splits, loose.words,
-    )  # fmt: skip
+        loose.photos,
+        loose.captions,
+        loose.splits,
+        loose.words,
+    )
     assert far.ok
 
 

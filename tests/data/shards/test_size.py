@@ -29,8 +29,10 @@ def peak_of_streaming(folder: Path, size: int) -> float:
     write_shards(Dataset(folder, "drawn", photos), folder / f"of-{size}")
     done = subprocess.run(
         [sys.executable, BENCHMARK, "--resident", folder / f"of-{size}"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.startswith(f"{size:,} photos streamed")
     peak = re.search(r"at most (\d+);", done.stdout)
     assert peak

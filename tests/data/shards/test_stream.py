@@ -59,9 +59,10 @@ any_stream = {
     "shuffle": st.booleans(),
 }
 SETTINGS = settings(
-    max_examples=25, deadline=None,
+    max_examples=25,
+    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)  # fmt: skip
+)
 
 
 def stream_of(

@@ -31,13 +31,16 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_shards_of_ours_give_the_photos_names_and_bytes(shards: Path) -> None:
     listed = list_shards(shards)
     assert [path.name for path in listed] == [  # type: ignore[union-attr]
-        "train-000000.tar", "train-000001.tar", "none-000000.tar",
-    ]  # fmt: skip
+        "train-000000.tar",
+        "train-000001.tar",
+        "none-000000.tar",
+    ]
     found = [pair for shard in listed for pair in iterate_shard(shard)]
     loose = shards.parent / "loose"
     assert [name for name, _ in found] == [
-        *(f"train-{number}.jpg" for number in range(12)), *(f"None-{n}.jpg" for n in range(3)),
-    ]  # fmt: skip
+        *(f"train-{number}.jpg" for number in range(12)),
+        *(f"None-{n}.jpg" for n in range(3)),
+    ]
     assert all((loose / name).read_bytes() == data for name, data in found)
 
 
@@ -63,10 +66,14 @@ def test_shards_of_others_are_read_by_the_rules_of_webdataset(tmp_path: Path) ->
         listed = list_shards(address)
         assert [str(shard).rpartition("/")[2] for shard in listed] == ["a.tar", "b.tar"]
         assert [pair for shard in listed for pair in iterate_shard(shard)] == [
-            ("0.jpg", b"zero"), ("n01/0001.jpg", b"one"), ("n01/0002.left.jpeg", b"two"),
-            ("n01/0002.right.PNG", b"three"), ("n01/0003.webp", b"four"), ("n01/0004.jpg", b"five"),
+            ("0.jpg", b"zero"),
+            ("n01/0001.jpg", b"one"),
+            ("n01/0002.left.jpeg", b"two"),
+            ("n01/0002.right.PNG", b"three"),
+            ("n01/0003.webp", b"four"),
+            ("n01/0004.jpg", b"five"),
             ("its own.jpg", b"six"),
-        ]  # fmt: skip
+        ]
     assert list_shards(tmp_path / "b.tar") == [tmp_path / "b.tar"]
     assert list_shards("memory://x/b.tar") == ["memory://x/b.tar"]
 

@@ -44,8 +44,13 @@ def test_a_dataset_in_shards_is_the_dataset(tmp_path: Path) -> None:
     loose = made_dataset(tmp_path / "loose", COUNTS)
     index = write_shards(loose, tmp_path / "shards", photos_per_shard=10)
     assert [(shard.split, shard.photos) for shard in index.shards] == [
-        ("train", 10), ("train", 10), ("train", 3), ("dev", 5), ("test", 4), (None, 3),
-    ]  # fmt: skip
+        ("train", 10),
+        ("train", 10),
+        ("train", 3),
+        ("dev", 5),
+        ("test", 4),
+        (None, 3),
+    ]
     packed = open_dataset(tmp_path / "shards")
     assert packed.layout == "made"
     for split in COUNTS:
@@ -93,10 +98,12 @@ def test_shards_are_what_readers_of_webdataset_expect(shapes: Dataset, tmp_path:
             st.binary(max_size=1500),
             st.lists(st.text(max_size=20), min_size=1, max_size=3),
         ),
-        min_size=1, max_size=8, unique_by=lambda photo: photo[0],
+        min_size=1,
+        max_size=8,
+        unique_by=lambda photo: photo[0],
     ),
     per_shard=st.integers(1, 5),
-)  # fmt: skip
+)
 def test_any_name_caption_and_bytes_come_back(
     photos: list[tuple[str, bytes, list[str]]],
     per_shard: int,
@@ -126,14 +133,19 @@ def test_the_same_dataset_gives_the_same_bytes(tmp_path: Path) -> None:
     for path in (tmp_path / "b" / "elsewhere").iterdir():
         os.utime(path, (1, 1))
     moved = Dataset(
-        tmp_path, "made",
+        tmp_path,
+        "made",
         tuple(
             CaptionedPhoto(p.name, tmp_path / "b" / "elsewhere" / p.name, p.captions, p.split)
             for p in made_dataset(tmp_path / "a" / "loose", COUNTS).photos
         ),
-    )  # fmt: skip
-    write_shards(made_dataset(tmp_path / "a" / "loose", COUNTS), tmp_path / "one",
-                 photos_per_shard=4, workers=1)  # fmt: skip
+    )
+    write_shards(
+        made_dataset(tmp_path / "a" / "loose", COUNTS),
+        tmp_path / "one",
+        photos_per_shard=4,
+        workers=1,
+    )
     write_shards(moved, tmp_path / "two", photos_per_shard=4, workers=5)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
@@ -183,8 +195,9 @@ def test_a_killed_writer_is_gone_on_with_to_the_same_bytes(
     path = str(Path(__file__).parents[2])
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER, path, tmp_path / "loose", output, str(photos_read)],
-        stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path},
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": path},
+    )
     assert writer.stdout
     assert writer.stdout.readline() == b"hangs\n"
     writer.send_signal(signal.SIGKILL)
@@ -228,9 +241,10 @@ def test_shards_of_something_else_are_not_written_over(tmp_path: Path) -> None:
     write_shards(loose, tmp_path / "shards", photos_per_shard=10)
     first = loose.photos[0]
     other = Dataset(
-        loose.root, "made",
+        loose.root,
+        "made",
         (CaptionedPhoto(first.name, first.path, ("another",), first.split), *loose.photos[1:]),
-    )  # fmt: skip
+    )
     before = contents(tmp_path / "shards")
     for dataset, per_shard in ((other, 10), (loose, 11)):
         with pytest.raises(DatasetError, match="holds shards of other photos or captions"):
@@ -285,8 +299,11 @@ def test_a_full_disk_is_one_line_and_can_be_gone_on_with(tmp_path: Path) -> None
     path = str(Path(__file__).parents[2])
     done = subprocess.run(
         [sys.executable, "-c", script, path, tmp_path / "loose", tmp_path / "shards"],
-        capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": path},
+    )
     assert done.returncode == 1
     assert "shards cannot be written (File too large)" in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -15,10 +15,14 @@ from showtell.photos.corrections import edit
 from support.photo_library import dated, library, photo, record_of, scanned
 
 WORDS = [
-    "a dog runs on a sandy beach", "two dogs are running through snow",
-    "a girl in a red jacket stands in the snow", "a boy jumps into a swimming pool",
-    "Zwei Otter grüßen vom Eis", "東京タワーの夜景", "a man with a dog on a red sofa",
-]  # fmt: skip
+    "a dog runs on a sandy beach",
+    "two dogs are running through snow",
+    "a girl in a red jacket stands in the snow",
+    "a boy jumps into a swimming pool",
+    "Zwei Otter grüßen vom Eis",
+    "東京タワーの夜景",
+    "a man with a dog on a red sofa",
+]
 
 
 @pytest.fixture
@@ -38,14 +42,30 @@ def found(catalogue: Catalogue, query: str, **options: object) -> set[int]:
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ("dog", {0, 1, 6}), ("DOGS running", {0, 1}), ("dog on the beach", {0}),
-        ("swim*", {3}), ("jump pool", {3}), ("dog -snow", {0, 6}),
-        ("-dog -girl", {3, 4, 5}), ('"red jacket"', {2}), ('"jacket red"', set()),
-        ("red -\"red jacket\"", {6}), ("gruszen", set()), ("grüßen", {4}), ("otter EIS", {4}),
-        ("東京", {5}), ("タワー", {5}), ("京東", set()), ("the", {2}), ("unicorn", set()),
-        ("!!!", set()), ("", {0, 1, 2, 3, 4, 5, 6}), ("dog AND snow", {1}), ("dog*", {0, 1, 6}),
+        ("dog", {0, 1, 6}),
+        ("DOGS running", {0, 1}),
+        ("dog on the beach", {0}),
+        ("swim*", {3}),
+        ("jump pool", {3}),
+        ("dog -snow", {0, 6}),
+        ("-dog -girl", {3, 4, 5}),
+        ('"red jacket"', {2}),
+        ('"jacket red"', set()),
+        ('red -"red jacket"', {6}),
+        ("gruszen", set()),
+        ("grüßen", {4}),
+        ("otter EIS", {4}),
+        ("東京", {5}),
+        ("タワー", {5}),
+        ("京東", set()),
+        ("the", {2}),
+        ("unicorn", set()),
+        ("!!!", set()),
+        ("", {0, 1, 2, 3, 4, 5, 6}),
+        ("dog AND snow", {1}),
+        ("dog*", {0, 1, 6}),
     ],
-)  # fmt: skip
+)
 def test_query_finds(words: Catalogue, query: str, expected: set[int]) -> None:
     assert found(words, query) == expected
 
@@ -55,8 +75,27 @@ def test_one_word_of_several_is_enough_where_asked(words: Catalogue) -> None:
     assert found(words, "dog unicorn", any_word=True) == {0, 1, 6}
 
 
-PIECES = ['"', "-", "*", "(", ")", "AND", "NOT", "NEAR(", ":", "^", "'", "caption:", "dog", "\0",
-          " ", "+", "{", "\ud800", ";--"]  # fmt: skip
+PIECES = [
+    '"',
+    "-",
+    "*",
+    "(",
+    ")",
+    "AND",
+    "NOT",
+    "NEAR(",
+    ":",
+    "^",
+    "'",
+    "caption:",
+    "dog",
+    "\0",
+    " ",
+    "+",
+    "{",
+    "\ud800",
+    ";--",
+]
 
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
@@ -79,8 +118,12 @@ def test_filters_by_folder_file_date_and_confidence(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     lib = tmp_path / "lib"
-    dates = {"a/1.jpg": "2023:12:31 23:59:59", "a/2.jpg": "2024:05:31 10:00:00",
-             "ab/3.jpg": "2024:06:01 00:00:00", "a/sub/4.jpg": "2025:01:01 00:00:00"}  # fmt: skip
+    dates = {
+        "a/1.jpg": "2023:12:31 23:59:59",
+        "a/2.jpg": "2024:05:31 10:00:00",
+        "ab/3.jpg": "2024:06:01 00:00:00",
+        "a/sub/4.jpg": "2025:01:01 00:00:00",
+    }
     for seed, (name, date) in enumerate(dates.items()):
         dated(lib / name, seed, date)
     photo(lib / "a" / "5.jpg", 9)

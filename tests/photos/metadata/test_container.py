@@ -57,9 +57,13 @@ def test_identity_is_the_image_datas_alone(kind: str) -> None:
         bare = encoded(picture(1), kind, quality=80)
     hashes = {
         image_hash(data, read_layout(data))
-        for data in (bare, with_xmp(picture(1), kind, "one"), with_xmp(picture(1), kind, "three"),
-                     bare + b"what a phone puts behind")
-    }  # fmt: skip
+        for data in (
+            bare,
+            with_xmp(picture(1), kind, "one"),
+            with_xmp(picture(1), kind, "three"),
+            bare + b"what a phone puts behind",
+        )
+    }
     assert len(hashes) == 1
     other = encoded(picture(2), kind)
     assert image_hash(other, read_layout(other)) not in hashes

@@ -71,18 +71,22 @@ def test_sidecars_in_other_encodings_are_understood() -> None:
     ):
         changed = put_words(data, {"description": "Grüße, 東京"})
         assert read_words(changed)["description"] == {
-            DEFAULT: "Grüße, 東京", "de": "Otter auf Eis",
-        }  # fmt: skip
+            DEFAULT: "Grüße, 東京",
+            "de": "Otter auf Eis",
+        }
 
 
 @pytest.mark.parametrize(
     "packet",
     [
-        b"", b"no xml", b"<x/>", LIGHTROOM.encode()[:-200],
+        b"",
+        b"no xml",
+        b"<x/>",
+        LIGHTROOM.encode()[:-200],
         b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><x>&b;</x>',
         b"\xff\xfe\x00",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_xmp_is_refused(packet: bytes) -> None:
     with pytest.raises(MetadataError):
         put_words(packet, {"description": "words"})
@@ -115,8 +119,13 @@ def test_exiftool_reads_and_validates_what_is_written(tmp_path: Path) -> None:
     changed.write_bytes(put_words(LIGHTROOM.encode(), words))
     for path in (made, changed):
         shown = exiftool(
-            "-s3", "-charset", "utf8", "-XMP-dc:Description", "-XMP-iptcCore:AltTextAccessibility",
-            "-validate", path,
-        )  # fmt: skip
+            "-s3",
+            "-charset",
+            "utf8",
+            "-XMP-dc:Description",
+            "-XMP-iptcCore:AltTextAccessibility",
+            "-validate",
+            path,
+        )
         assert shown.splitlines() == [*words.values(), "OK"]
     assert exiftool("-s3", "-XMP-crs:all", changed).splitlines() == ["+0.35", "two.lines > one"]

@@ -13,9 +13,11 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from support.page_driver import Answers, caption, choose, done, photo, text_of, working
 
 PHONE: dict[str, Any] = {
-    "viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True,
+    "viewport": {"width": 360, "height": 740},
+    "is_mobile": True,
+    "has_touch": True,
     "device_scale_factor": 2,
-}  # fmt: skip
+}
 SETTINGS = {"light": {}, "dark": {"color_scheme": "dark"}, "phone": PHONE}
 # what axe-core knows beyond its default
 OPTIONS = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
@@ -39,11 +41,13 @@ def test_axe_finds_nothing_in_any_state(open_page: Callable[..., Page], setting:
     expect(working(page)).to_have_count(4)
     check(page, "working")
     answers.next = [
-        caption(confidence=0.8), caption("a dog", confidence=0.45, chance=0.01),
-        caption(confidence=0.1), caption(looks=False),
+        caption(confidence=0.8),
+        caption("a dog", confidence=0.45, chance=0.01),
+        caption(confidence=0.1),
+        caption(looks=False),
         {**caption(), "text": None, "error": "4.png: not a photo in a format that showtell reads"},
         (500, {}, "the service failed"),
-    ]  # fmt: skip
+    ]
     answers.wait_for(4)
     answers.release()
     cards = done(page, 6)
@@ -208,8 +212,16 @@ def test_a_card_reads_as_its_name_its_caption_and_what_can_be_done(
     answers.next = [caption("a dog runs")]
     choose(page, "dog.png")
     tree = done(page, 1).aria_snapshot()
-    parts = ['heading "dog.png"', 'img "a dog runs"', "toolbar", "Fairly sure", "Other suggestions",
-             "Copy as HTML with alt text", 'button "Edit"', 'button "Remove dog.png"']  # fmt: skip
+    parts = [
+        'heading "dog.png"',
+        'img "a dog runs"',
+        "toolbar",
+        "Fairly sure",
+        "Other suggestions",
+        "Copy as HTML with alt text",
+        'button "Edit"',
+        'button "Remove dog.png"',
+    ]
     places = [tree.find(part) for part in parts]
     assert min(places) >= 0, tree
     assert places == sorted(places), tree

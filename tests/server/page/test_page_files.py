@@ -22,9 +22,12 @@ def downloaded(page: Page, label: str) -> tuple[str, bytes]:
 
 def unchanged(path: str, text: str, confidence: float) -> Caption:
     return Caption(
-        Path(path), text, -7.25, confidence,
+        Path(path),
+        text,
+        -7.25,
+        confidence,
         (Alternative("a brown dog runs", -8.5), Alternative("a dog jumps", -9.5)),
-    )  # fmt: skip
+    )
 
 
 def test_csv_is_what_the_command_line_writes(page: Page, answers: Answers) -> None:
@@ -71,11 +74,14 @@ def test_files_hold_what_the_person_made_of_the_captions(page: Page, answers: An
         None,
     )
     assert (chosen["text"], chosen["confidence"], chosen["log_probability"]) == (
-        "a dog jumps", None, -9.5,
-    )  # fmt: skip
+        "a dog jumps",
+        None,
+        -9.5,
+    )
     assert [other["text"] for other in chosen["alternatives"]] == [
-        "a dog runs on the grass", "a brown dog runs",
-    ]  # fmt: skip
+        "a dog runs on the grass",
+        "a brown dog runs",
+    ]
     _, content = downloaded(page, "Download CSV")
     rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
     assert [row["text"] for row in rows] == ["Bella", "a dog jumps"]

@@ -195,21 +195,30 @@ def _write(output: Path, planned: _Planned) -> Shard:
                 data = _read(photo)
                 key, digest = f"{number:09d}", hashlib.sha256(data).hexdigest()
                 about = {
-                    "name": photo.name, "captions": photo.captions, "split": photo.split,
+                    "name": photo.name,
+                    "captions": photo.captions,
+                    "split": photo.split,
                     "sha256": digest,
-                }  # fmt: skip
+                }
                 start = _add(tar, f"{key}{_suffix(photo.name)}", data)
                 _add(tar, f"{key}.json", json.dumps(about).encode("ascii"))
                 row = {
-                    "name": photo.name, "captions": photo.captions, "offset": start,
-                    "size": len(data), "sha256": digest,
-                }  # fmt: skip
+                    "name": photo.name,
+                    "captions": photo.captions,
+                    "offset": start,
+                    "size": len(data),
+                    "sha256": digest,
+                }
                 rows.append(json.dumps(row))
                 captions += len(photo.captions)
     about_shard: dict[str, Any] = {
-        "name": planned.name, "split": planned.split, "photos": len(rows), "captions": captions,
-        "bytes": hashed.place, "sha256": hashed.digest.hexdigest(),
-    }  # fmt: skip
+        "name": planned.name,
+        "split": planned.split,
+        "photos": len(rows),
+        "captions": captions,
+        "bytes": hashed.place,
+        "sha256": hashed.digest.hexdigest(),
+    }
     table = "".join(f"{line}\n" for line in [json.dumps(about_shard), *rows]).encode("ascii")
     with _whole(output, f"{Path(planned.name).stem}.jsonl") as file:
         file.write(table)

@@ -176,9 +176,14 @@ def recover(catalogue: Catalogue) -> int:
 
 
 def _settle_open(
-    catalogue: Catalogue, number: int, file: int, target: Path, state: str,
-    before: bytes | None, after: bytes | None,
-) -> None:  # fmt: skip
+    catalogue: Catalogue,
+    number: int,
+    file: int,
+    target: Path,
+    state: str,
+    before: bytes | None,
+    after: bytes | None,
+) -> None:
     if state == "begun":
         catalogue.execute("DELETE FROM writes WHERE id = ?", (number,))
         return

@@ -22,8 +22,10 @@ from showtell.photos.metadata.exif import Facts
 from showtell.photos.metadata.image_hash import file_hash
 
 # scripts that write no spaces: each letter is a word of its own, in the index and in a query
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
-                       "\uf900-\ufaff\U00020000-\U0003134f]")  # fmt: skip
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+    "\uf900-\ufaff\U00020000-\U0003134f]"
+)
 _CONTROL = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]")
 _REFRESH = """
     UPDATE pictures SET (caption, confidence, source, model) = (
@@ -138,7 +140,7 @@ def store_caption(
     catalogue.execute(
         "INSERT OR REPLACE INTO captions VALUES (?, ?, ?, ?, ?, ?)",
         (picture, model.caption, caption.text, caption.confidence, caption.log_probability, now()),
-    )  # fmt: skip
+    )
     catalogue.execute(
         "INSERT OR REPLACE INTO features VALUES (?, ?, ?)",
         (picture, model.encoder, packed(pooled)),

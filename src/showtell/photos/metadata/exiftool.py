@@ -85,9 +85,14 @@ def _call(program: str, folder: Path, seconds: int) -> tuple[str, dict[int, str]
     command = [program, "-config", "", "-@", "arguments"]
     try:
         done = subprocess.run(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, timeout=seconds, check=False,
-        )  # fmt: skip
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=seconds,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return f"exiftool did not finish in {seconds} seconds", {}
     except OSError as error:

@@ -68,10 +68,13 @@ def put_words(packet: bytes | None, words: dict[str, str]) -> bytes:
     if new:
         about = escape(found.about, {'"': "&quot;"})
         changes.append(
-            (found.rdf_end, found.rdf_end,
-             f' <rdf:Description xmlns:rdf="{RDF}" rdf:about="{about}">\n{new}'
-             "  </rdf:Description>\n ")
-        )  # fmt: skip
+            (
+                found.rdf_end,
+                found.rdf_end,
+                f' <rdf:Description xmlns:rdf="{RDF}" rdf:about="{about}">\n{new}'
+                "  </rdf:Description>\n ",
+            )
+        )
     result = plain
     for start, end, text in sorted(changes, reverse=True):
         result = result[:start] + _encoded(text, found.encoding) + result[end:]
@@ -113,9 +116,10 @@ class _Parsed:
 def _plain(packet: bytes) -> bytes:
     """Return a packet in an encoding that has ASCII in it, without padding."""
     for mark, encoding in (
-        (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
         (codecs.BOM_UTF16_BE, "utf-16-be"),
-    ):  # fmt: skip
+    ):
         if packet.startswith(mark):
             try:
                 text = packet[len(mark) :].decode(encoding)
