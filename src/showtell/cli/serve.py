@@ -153,7 +153,7 @@ def serve(api_key_file: Path | None, **options: Any) -> None:
     curl --data-binary @dog.jpg http://127.0.0.1:8000/v1/captions
     """
     try:
-        from showtell.server.listener import listen
+        from showtell.server.run_server import listen
         from showtell.server.settings import ServerSettings
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("showtell"):

@@ -19,10 +19,10 @@ from showtell.bundle import Bundle, load_bundle
 from showtell.bundle.registry import find_bundle
 from showtell.decoding.options import Decoding
 from showtell.errors import ShowtellError
-from showtell.server import page, photo_queue, schemas
-from showtell.server.guard import Guard, RateLimit, check_key
+from showtell.server import photo_queue, schemas, web_page
 from showtell.server.metrics import Metrics
-from showtell.server.problems import (
+from showtell.server.middleware import Guard, RateLimit, check_key
+from showtell.server.problem_details import (
     MEDIA_TYPE,
     PROBLEM_SCHEMA,
     ProblemError,
@@ -169,7 +169,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
 
     app.include_router(_open_routes(service))
     app.include_router(_keyed_routes(service))
-    app.include_router(page.router)
+    app.include_router(web_page.router)
     app.add_middleware(Guard, settings=settings, metrics=service.metrics)
     app.state.service = service
     app.state.failure = None

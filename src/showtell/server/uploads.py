@@ -14,9 +14,9 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from showtell.server.guard import too_large
 from showtell.server.metrics import Metrics
-from showtell.server.problems import ProblemError
+from showtell.server.middleware import too_large
+from showtell.server.problem_details import ProblemError
 from showtell.server.settings import MEGABYTE, ServerSettings
 
 PHOTOS = "photos"  # the form's field

@@ -20,7 +20,7 @@ from typing import Any
 from showtell.caption import Caption
 from showtell.errors import ShowtellError
 from showtell.files.photo_files import printable
-from showtell.server import worker_messages
+from showtell.server import worker_protocol
 from showtell.server.photo_queue import Answer, Job, PhotoQueue
 
 START_TIMEOUT = 120.0  # seconds that loading a model may take
@@ -61,9 +61,9 @@ class Worker:
             "options": request.options,
             "words": request.words,
         }
-        self.writer.writelines(worker_messages.pack(order, [job.photo for job in batch]))
+        self.writer.writelines(worker_protocol.pack(order, [job.photo for job in batch]))
         await self.writer.drain()
-        header, answers = await worker_messages.receive(self.reader)
+        header, answers = await worker_protocol.receive(self.reader)
         return [
             Answer(bool(failed), answer)
             for _, failed, answer in zip(batch, header["failed"], answers, strict=True)
@@ -273,7 +273,7 @@ class Workers:
             "threads": self.model.threads,
             "max_pixels": self.model.max_pixels,
         }
-        for piece in worker_messages.pack(order):
+        for piece in worker_protocol.pack(order):
             ours.sendall(piece)
 
 
@@ -281,7 +281,7 @@ async def _ready(reader: asyncio.StreamReader) -> int:
     """Wait until a new process says that it has loaded the model; return its number."""
     try:
         async with asyncio.timeout(START_TIMEOUT):
-            header, _ = await worker_messages.receive(reader)
+            header, _ = await worker_protocol.receive(reader)
     except (TimeoutError, EOFError, OSError) as error:
         raise WorkerError("a worker ended, or hung, before it had loaded the model") from error
     if not header["ready"]:

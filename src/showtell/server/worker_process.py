@@ -28,7 +28,7 @@ from PIL import Image
 
 from showtell.captioner import Captioner
 from showtell.errors import ShowtellError
-from showtell.server.worker_messages import pack, read
+from showtell.server.worker_protocol import pack, read
 
 FIRST_TO_GO = "800"  # of 1000: where memory runs out, the kernel takes a worker, not the service
 

@@ -4,12 +4,12 @@ import { Failure, Service } from "./api.js";
 import { Card } from "./card.js";
 import { download } from "./clipboard.js";
 import { confidenceInWords } from "./confidence.js";
-import { asCsv, asJson } from "./formats.js";
-import { listen } from "./intake.js";
-import { Key } from "./key.js";
-import { dismiss, say, show } from "./notice.js";
+import { asCsv, asJson } from "./caption_formats.js";
+import { listen } from "./photo_input.js";
+import { Key } from "./api_key.js";
+import { dismiss, say, show } from "./notifications.js";
 import { Photo } from "./photo.js";
-import { Queue } from "./queue.js";
+import { Queue } from "./work_queue.js";
 
 const AT_ONCE = 4; // requests: the service puts what waits together into one batch
 const FEW = 3; // so many new captions are read out one by one

@@ -2,8 +2,8 @@
 
 import { confidenceInWords } from "./confidence.js";
 import { copy } from "./clipboard.js";
-import { asHtml, asMarkdown } from "./formats.js";
-import { Words, overlay } from "./words.js";
+import { asHtml, asMarkdown } from "./caption_formats.js";
+import { Words, overlay } from "./caption_words.js";
 
 const COPIED = 1600; // milliseconds for which a button says so
 const FORMS = { text: (_, text) => text, html: asHtml, markdown: asMarkdown };

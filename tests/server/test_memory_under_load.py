@@ -1,6 +1,7 @@
 """An hour of load, and the curve of the memory that the service takes meanwhile.
 
-SHOWTELL_LOAD_SECONDS=300 SHOWTELL_LOAD_OUTPUT=load pytest --slow -s tests/server/test_long_load.py
+    SHOWTELL_LOAD_SECONDS=300 SHOWTELL_LOAD_OUTPUT=load \\
+        pytest --slow -s tests/server/test_memory_under_load.py
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from showtell.server.metrics import Metrics
-from showtell.server.problems import ProblemError
+from showtell.server.problem_details import ProblemError
 from showtell.server.settings import MEGABYTE, ServerSettings, is_loopback
 
 logger = logging.getLogger(__name__)

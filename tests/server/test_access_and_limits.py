@@ -14,8 +14,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from showtell.server.guard import HEADERS, RateLimit
-from showtell.server.problems import ProblemError
+from showtell.server.middleware import HEADERS, RateLimit
+from showtell.server.problem_details import ProblemError
 from support.running_service import RunningService, examples, running_service
 
 PHOTO = examples()[0].read_bytes()

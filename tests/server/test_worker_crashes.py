@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.deadly_photos import CRASH, HANG, MEMORY, NONSENSE, deadly
+from support.crashing_photos import CRASH, HANG, MEMORY, NONSENSE, deadly
 from support.running_service import RunningService, examples, processes_of, running_service
 
 
