@@ -25,7 +25,7 @@ import numpy as np
 
 from showtell import Captioner
 from showtell.photos.catalogue.database import Catalogue, now
-from showtell.photos.catalogue.records import spaced
+from showtell.photos.catalogue.pictures import spaced
 from showtell.photos.catalogue.search import like, search
 from showtell.photos.folder_changes import compare
 from showtell.photos.scan import scan

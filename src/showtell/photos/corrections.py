@@ -19,7 +19,7 @@ from showtell.cli.caption_output import csv_row
 from showtell.errors import CatalogueError, PhotoError
 from showtell.files.photo_files import printable
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.catalogue.records import clean_words, store_edit
+from showtell.photos.catalogue.pictures import clean_words, store_edit
 from showtell.photos.catalogue.search import PhotoRecord, find_file
 from showtell.photos.output_formats import cells
 from showtell.photos.walk import Report

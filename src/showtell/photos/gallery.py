@@ -15,7 +15,7 @@ from showtell.errors import ShowtellError
 from showtell.files.photo_files import printable
 from showtell.image import Preprocessing, open_photo
 from showtell.photos.catalogue.search import PhotoRecord
-from showtell.photos.metadata import raw
+from showtell.photos.metadata import raw_preview
 from showtell.photos.metadata.exif import exif_of_tiff, read_facts
 from showtell.photos.reading import raw_image, read_whole
 from showtell.pipeline import pipeline
@@ -96,7 +96,7 @@ def _figure(record: PhotoRecord) -> str:
 def _thumbnail(path: Path) -> str | None:
     try:
         data, _ = read_whole(path)
-        if raw.is_raw(path.name):
+        if raw_preview.is_raw(path.name):
             image = raw_image(data, read_facts(exif_of_tiff(data)).orientation)
         else:
             image = open_photo(data, preprocessing=Preprocessing(height=SIDE, width=SIDE))

@@ -14,7 +14,7 @@ from showtell.decoding.beam_search import Floats
 from showtell.errors import PhotoError, ShowtellError
 from showtell.files.photo_files import printable
 from showtell.image import Preprocessing, open_photo, prepare
-from showtell.photos.metadata import raw
+from showtell.photos.metadata import raw_preview
 from showtell.photos.metadata.container import Layout, read_layout
 from showtell.photos.metadata.exif import Facts, exif_of_tiff, read_facts
 from showtell.photos.metadata.image_hash import image_hash
@@ -94,7 +94,7 @@ def _understood(
     preprocessing: Preprocessing,
     wanted: Callable[[bytes], bool],
 ) -> Reading:
-    if raw.is_raw(path.name):
+    if raw_preview.is_raw(path.name):
         return _raw(path, data, status, preprocessing, wanted)
     image = None
     layout = _layout(data)
@@ -136,14 +136,14 @@ def raw_image(data: bytes, orientation: int = 1) -> Image.Image:
     Raises PhotoError where it has none.
     """
     try:
-        image = open_photo(raw.preview(data))
+        image = open_photo(raw_preview.preview(data))
     except PhotoError:
         if exif_of_tiff(data) is None:
             raise
         try:
             return open_photo(data)
         except PhotoError:
-            raise PhotoError(raw.NO_PREVIEW) from None
+            raise PhotoError(raw_preview.NO_PREVIEW) from None
     image.getexif()[_ORIENTATION] = orientation
     return ImageOps.exif_transpose(image)
 

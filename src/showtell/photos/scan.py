@@ -17,9 +17,9 @@ from showtell.caption import Caption
 from showtell.decoding.beam_search import Floats
 from showtell.errors import PhotoError
 from showtell.files.photo_files import printable
-from showtell.photos.catalogue import records
+from showtell.photos.catalogue import pictures
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.catalogue.records import ModelName, path_of, within
+from showtell.photos.catalogue.pictures import ModelName, path_of, within
 from showtell.photos.folder_changes import Compared, compare
 from showtell.photos.reading import Reading, read_photo
 from showtell.photos.walk import Report
@@ -150,8 +150,8 @@ def _read_all(
 
     def wanted(image_hash: bytes) -> bool:
         with asking:
-            picture = records.picture_of(asked, image_hash)
-            return picture is None or not records.has_caption(asked, picture, needed)
+            picture = pictures.picture_of(asked, image_hash)
+            return picture is None or not pictures.has_caption(asked, picture, needed)
 
     def open_item(_: int, waiting: _Waiting) -> _Read:
         try:
@@ -250,12 +250,12 @@ def _save(
                     (item.error, item.waiting.file),
                 )
                 continue
-            is_new = records.picture_of(catalogue, item.reading.hash) is None
-            picture = records.store_picture(
+            is_new = pictures.picture_of(catalogue, item.reading.hash) is None
+            picture = pictures.store_picture(
                 catalogue, item.reading.hash, item.reading.facts, item.reading.size
             )
             if item.caption is not None and item.pooled is not None:
-                records.store_caption(catalogue, picture, item.caption, item.pooled, model)
+                pictures.store_caption(catalogue, picture, item.caption, item.pooled, model)
             followed = _place(catalogue, item, picture, is_new=is_new)
             moved += followed
             if item.error is not None:

@@ -13,7 +13,7 @@ from showtell.errors import MetadataError, PhotoError, ShowtellError
 from showtell.photos.binary_patch import apply_patch
 from showtell.photos.catalogue.database import Catalogue, now
 from showtell.photos.catalogue.journal import hash_of, recover, renew_stamp, temporary_of
-from showtell.photos.catalogue.records import path_of
+from showtell.photos.catalogue.pictures import path_of
 from showtell.photos.catalogue.writer_lock import only_writer
 from showtell.photos.metadata.current_metadata import SUFFIX, sidecar_of
 from showtell.photos.metadata.image_hash import file_hash

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from showtell.errors import PhotoError
 from showtell.files.photo_files import SUFFIXES, printable
-from showtell.photos.metadata import raw
+from showtell.photos.metadata import raw_preview
 
 _NOT_PHOTOS = {b"@eaDir", b"#recycle", b"$RECYCLE.BIN"}  # thumbnails and rubbish of storages
 Report = Callable[[PhotoError], None]
@@ -58,7 +58,7 @@ def walk(root: bytes, report: Report) -> Iterator[tuple[bytes, list[Found] | Non
 def is_photo_name(name: bytes) -> bool:
     """Tell by its suffix whether a file is a photo, raw ones among them."""
     suffix = os.fsdecode(os.path.splitext(name)[1]).lower()  # noqa: PTH122
-    return suffix in SUFFIXES or suffix in raw.SUFFIXES
+    return suffix in SUFFIXES or suffix in raw_preview.SUFFIXES
 
 
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:

@@ -12,7 +12,7 @@ from typing import Literal
 from showtell.errors import MetadataError, PhotoError
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.search import Filter, PhotoRecord, records
-from showtell.photos.metadata import raw
+from showtell.photos.metadata import raw_preview
 from showtell.photos.metadata.container import Layout
 from showtell.photos.metadata.current_metadata import (
     Held,
@@ -94,7 +94,7 @@ def plan_photo(catalogue: Catalogue, photo: PhotoRecord, writing: Writing) -> Pl
 
 def can_embed(photo: Path, layout: Layout | None) -> bool:
     """Tell whether words may go into a photo: JPEG, PNG and WebP, never a raw photo."""
-    return layout is not None and not raw.is_raw(photo.name)
+    return layout is not None and not raw_preview.is_raw(photo.name)
 
 
 def _wanted(text: str, fields: tuple[str, ...], layout: Layout | None) -> dict[str, str]:

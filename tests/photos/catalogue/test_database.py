@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from showtell.errors import CatalogueError
-from showtell.photos import catalogue as module
+from showtell.photos.catalogue import database as module
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.schema import APPLICATION_ID, MIGRATIONS
 

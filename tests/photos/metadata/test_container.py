@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from showtell.errors import PhotoError
 from showtell.photos.binary_patch import apply_patch, make_patch
-from showtell.photos.metadata import raw
+from showtell.photos.metadata import raw_preview
 from showtell.photos.metadata.container import read_layout
 from showtell.photos.metadata.exif import read_facts
 from showtell.photos.metadata.image_hash import file_hash, image_hash
@@ -133,11 +133,11 @@ def test_raw_photo_is_known_by_its_suffix_and_captioned_from_its_largest_preview
     small, large = (encoded(picture(7, size), "JPEG") for size in ((200, 150), (320, 240)))
     sensor = b"\xff\xd8\xff\xc3" + bytes(range(256)) * 40
     data = b"II*\0" + os.urandom(999) + small + sensor + large + os.urandom(999) + small
-    assert raw.preview(data) == large
-    assert raw.is_raw("IMG_1.CR2")
-    assert not raw.is_raw("IMG_1.jpg")
+    assert raw_preview.preview(data) == large
+    assert raw_preview.is_raw("IMG_1.CR2")
+    assert not raw_preview.is_raw("IMG_1.jpg")
     with pytest.raises(PhotoError, match="without a preview"):
-        raw.preview(b"II*\0" + sensor)
+        raw_preview.preview(b"II*\0" + sensor)
 
 
 def test_caption_fits_into_iptc_in_whole_words() -> None:

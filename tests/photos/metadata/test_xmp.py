@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from showtell.errors import MetadataError
-from showtell.photos.catalogue.records import clean_words
+from showtell.photos.catalogue.pictures import clean_words
 from showtell.photos.metadata.xmp import DEFAULT, find_packet, put_words, read_words
 from support.photo_library import exiftool
 

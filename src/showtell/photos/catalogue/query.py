@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from showtell.photos.catalogue.records import clean_words, spaced
+from showtell.photos.catalogue.pictures import clean_words, spaced
 
 # They are in nearly every caption, so they would cost much and tell little.
 STOP_WORDS = frozenset(

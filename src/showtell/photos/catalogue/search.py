@@ -16,8 +16,7 @@ from showtell.decoding.beam_search import Floats
 from showtell.errors import CatalogueError, ShowtellError
 from showtell.files.photo_files import printable
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.catalogue.query import parse
-from showtell.photos.catalogue.records import (
+from showtell.photos.catalogue.pictures import (
     ModelName,
     packed,
     path_of,
@@ -25,6 +24,7 @@ from showtell.photos.catalogue.records import (
     real_place,
     within,
 )
+from showtell.photos.catalogue.query import parse
 from showtell.photos.reading import read_photo
 
 if TYPE_CHECKING:

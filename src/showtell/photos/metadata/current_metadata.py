@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from showtell.errors import MetadataError, PhotoError
 from showtell.files.photo_files import printable
-from showtell.photos.metadata import raw
+from showtell.photos.metadata import raw_preview
 from showtell.photos.metadata.container import Layout, read_layout
 from showtell.photos.metadata.iptc import Iptc, read_iptc
 from showtell.photos.metadata.xmp import DEFAULT, Languages, find_packet, read_words
@@ -70,10 +70,10 @@ def held_in_file(path: Path) -> tuple[Held, Layout | None]:
             data = file.read(_HEAD)
             if not data.startswith(b"\xff\xd8"):  # elsewhere words may stand behind the pixels
                 size = os.fstat(file.fileno()).st_size
-                if size > 4 * _HEAD and raw.is_raw(path.name):
+                if size > 4 * _HEAD and raw_preview.is_raw(path.name):
                     file.seek(-_HEAD, os.SEEK_END)
                 data += file.read()
-            layout = None if raw.is_raw(path.name) else _layout(data, file)
+            layout = None if raw_preview.is_raw(path.name) else _layout(data, file)
         return held_in_photo(data, layout), layout
     except OSError as error:
         raise PhotoError(f"{shown}: cannot be read ({_why(error)})") from None
@@ -120,7 +120,7 @@ def sidecar_of(photo: Path) -> Path:
     short = photo.with_suffix(SUFFIX)
     if os.path.lexists(full):
         return full
-    if raw.is_raw(photo.name) or len(os.fsencode(full.name)) > _LONGEST_NAME:
+    if raw_preview.is_raw(photo.name) or len(os.fsencode(full.name)) > _LONGEST_NAME:
         return short
     if os.path.lexists(short) and not _shared(photo):
         return short
