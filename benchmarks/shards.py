@@ -1,15 +1,17 @@
-"""How fast shards are read beside loose files, and in how much memory.
+"""How fast photos are read from shards and from loose files, and in how much memory.
 
     python benchmarks/shards.py --data DIR [--photos 6000] [--rounds 5] [--sizes 1000,10000,100000]
 
-Photos per second of one epoch in shuffled order, in alternating rounds of one run: loose files,
-read and nothing else, beside a stream of shards, which compares each photo's checksum and brings
-its captions. Cold: the files were put out of the system's memory before, as is a set that is
-larger than memory. Checked: loose files' checksums are compared too. Prepared: decoded to a
-model's input besides, as training does it.
+Photos per second over one epoch in shuffled order, in alternating rounds of one run. Shards compare
+each photo's checksum.
 
-Memory: resident, of a fresh process for each size of set, after some thousand photos, and at its
-peak; the shards are of drawn photos, the same few again and again.
+- read, cold: the files are dropped from the page cache first, as for a set larger than memory.
+- read, warm: the files are in the page cache.
+- checked, warm: the checksums of loose files are compared too.
+- prepared, warm: photos are also decoded to model input, as in training.
+
+Memory: resident size of a fresh process for each set size, after the table is read and after all
+photos are read. These shards repeat a few drawn photos.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -32,21 +34,20 @@ import numpy as np
 
 from showtell.data import open_dataset
 from showtell.data.dataset import Dataset
-from showtell.data.shards.index import ShardIndex, open_index
-from showtell.data.shards.stream import ShardStream
+from showtell.data.shards.index import ShardIndex
 from showtell.data.shards.write import write_shards
 from showtell.data.synthetic.shapes import draw_shapes
 from showtell.image import Preprocessing, open_photo, prepare
 
 PREPROCESSING = Preprocessing()
-Epoch = Callable[[int], Iterator[object]]
+Epoch = Callable[[int], Iterator[bytes]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="dataset with real photos; drawn without it")
+    parser.add_argument("--data", type=Path, help="dataset with real photos; default: drawn photos")
     parser.add_argument("--photos", type=int, default=6000)
-    parser.add_argument("--prepared", type=int, default=500, help="photos that are decoded too")
+    parser.add_argument("--prepared", type=int, default=500, help="number of photos to decode")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sizes", default="1000,10000,100000")
     parser.add_argument("--resident", type=Path, help=argparse.SUPPRESS)
@@ -59,58 +60,73 @@ def main() -> None:
     return None
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """One line of the comparison: how loose files are read, and what is done with each photo."""
+
+    name: str
+    photos: int
+    read_loose: Callable[[Dataset, int], Iterator[bytes]]
+    cold: bool = False
+    work: Callable[[bytes], None] | None = None
+
+
 def compare_speed(options: argparse.Namespace, folder: Path) -> None:
     source = options.data or folder / "drawn"
     dataset = open_dataset(source) if options.data else draw_shapes(source, options.photos)
     photos = tuple(replace(photo, split="train") for photo in dataset.photos[: options.photos])
-    dataset = Dataset(dataset.root, dataset.layout, photos)
+    loose = Dataset(dataset.root, dataset.layout, photos)
     start = time.perf_counter()
-    index = write_shards(dataset, folder / "shards")
+    index = write_shards(loose, folder / "shards")
     seconds = time.perf_counter() - start
-    size = sum(shard.bytes for shard in index.shards)
-    each = size / len(photos) / 1000
-    print(f"{len(photos):,} photos, {each:.0f} kB each, packed in {seconds:.1f} s")
-    files = [[Path(str(photo.path)) for photo in photos], shard_files(index)]
-    some = min(options.prepared, len(photos))
-    for name, cold, count, plain, work in (
-        ("read, cold", True, len(photos), loose, None),
-        ("read, warm", False, len(photos), loose, None),
-        ("checked, warm", False, len(photos), checked, None),
-        ("prepared, warm", False, some, loose, prepared),
+    kilobytes = sum(shard.bytes for shard in index.shards) / len(photos) / 1000
+    print(f"{len(photos):,} photos, {kilobytes:.0f} kB each, packed in {seconds:.1f} s")
+    count = len(photos)
+    for measurement in (
+        Measurement("read, cold", count, read_photos, cold=True),
+        Measurement("read, warm", count, read_photos),
+        Measurement("checked, warm", count, read_and_hash),
+        Measurement("prepared, warm", min(options.prepared, count), read_photos, work=prepared),
     ):
-        ways: list[Epoch] = [partial(plain, dataset), partial(stream, index)]
-        rates: list[list[float]] = [[], []]
-        for epoch in range(options.rounds):
-            for way, own, found in zip(ways, files, rates, strict=True):
-                if cold:
-                    forget(own)
-                start = time.perf_counter()
-                for _, data in zip(range(count), way(epoch), strict=False):
-                    if work:
-                        work(data)
-                found.append(count / (time.perf_counter() - start))
-        one, two = map(statistics.median, rates)
-        ratio = statistics.median(b / a for a, b in zip(*rates, strict=True))
-        print(f"{name}: loose {one:,.0f} photos/s, shards {two:,.0f} photos/s: {ratio:.2f} x")
+        compare_epochs(measurement, loose, index, options.rounds)
 
 
-def loose(dataset: Dataset, epoch: int) -> Iterator[bytes]:
+def compare_epochs(
+    measurement: Measurement, loose: Dataset, index: ShardIndex, rounds: int
+) -> None:
+    packed = open_dataset(index.address)
+    readers: list[Epoch] = [partial(measurement.read_loose, loose), partial(read_photos, packed)]
+    files = [[Path(str(photo.path)) for photo in loose.photos], shard_files(index)]
+    rates: list[list[float]] = [[], []]
+    for epoch in range(rounds):
+        for reader, own_files, own_rates in zip(readers, files, rates, strict=True):
+            if measurement.cold:
+                drop_from_page_cache(own_files)
+            start = time.perf_counter()
+            for _, data in zip(range(measurement.photos), reader(epoch), strict=False):
+                if measurement.work:
+                    measurement.work(data)
+            own_rates.append(measurement.photos / (time.perf_counter() - start))
+    loose_rate, shard_rate = map(statistics.median, rates)
+    ratio = statistics.median(shards / files for files, shards in zip(*rates, strict=True))
+    print(
+        f"{measurement.name}: loose {loose_rate:,.0f} photos/s,"
+        f" shards {shard_rate:,.0f} photos/s: {ratio:.2f} x"
+    )
+
+
+def read_photos(dataset: Dataset, epoch: int) -> Iterator[bytes]:
     for row in np.random.default_rng(epoch).permutation(len(dataset.photos)):
         yield dataset.photos[row].path.read_bytes()
 
 
-def checked(dataset: Dataset, epoch: int) -> Iterator[bytes]:
-    for data in loose(dataset, epoch):
+def read_and_hash(dataset: Dataset, epoch: int) -> Iterator[bytes]:
+    for data in read_photos(dataset, epoch):
         assert hashlib.sha256(data).hexdigest()
         yield data
 
 
-def stream(index: ShardIndex, epoch: int) -> Iterator[bytes]:
-    return (sample.data for sample in ShardStream(index, "train", epoch=epoch))
-
-
-def prepared(data: object) -> None:
-    assert isinstance(data, bytes)
+def prepared(data: bytes) -> None:
     prepare(open_photo(data, preprocessing=PREPROCESSING), PREPROCESSING)
 
 
@@ -119,8 +135,7 @@ def shard_files(index: ShardIndex) -> list[Path]:
     return [folder / name for shard in index.shards for name in (shard.name, shard.table)]
 
 
-def forget(files: list[Path]) -> None:
-    """Ask the system to put files out of its memory."""
+def drop_from_page_cache(files: list[Path]) -> None:
     for path in files:
         handle = os.open(path, os.O_RDONLY)
         os.fsync(handle)
@@ -129,11 +144,11 @@ def forget(files: list[Path]) -> None:
 
 
 def compare_memory(sizes: list[int], folder: Path) -> None:
-    few = draw_shapes(folder / "few", 16, size=64).photos
+    drawn = draw_shapes(folder / "drawn-few", 16, size=64).photos
     for size in sizes:
-        shards = folder / f"of-{size}"
+        shards = folder / f"shards-{size}"
         photos = tuple(
-            replace(few[number % 16], name=f"{number:07}.png", split="train")
+            replace(drawn[number % 16], name=f"{number:07}.png", split="train")
             for number in range(size)
         )
         write_shards(Dataset(folder, "drawn", photos), shards)
@@ -141,22 +156,17 @@ def compare_memory(sizes: list[int], folder: Path) -> None:
 
 
 def print_resident(shards: Path) -> None:
-    """Stream one epoch; print what this process holds on its way, and then for the whole table."""
-    index = open_index(shards)
-    total = index.photos("train")
-    before = resident()
-    points = {total * share // 4 for share in range(1, 5)}
-    on_the_way = [
-        resident() for place, _ in enumerate(ShardStream(index, "train"), 1) if place in points
-    ]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    held = resident()
+    """Print this process's memory before and after it reads the table, and after all photos."""
+    start = resident()
     dataset = open_dataset(shards)
-    table = (resident() - held) * 1024 / len(dataset.photos)
+    with_table = resident()
+    for _ in read_photos(dataset, epoch=0):
+        pass
+    count = len(dataset.photos)
     print(
-        f"{total:,} photos streamed: {before:.0f} MiB at the start, then at each quarter"
-        f" {', '.join(f'{size:.0f}' for size in on_the_way)}, at most {peak:.0f};"
-        f" as a table {table:.1f} KiB more a photo"
+        f"{count:,} photos: {start:.0f} MiB at the start, {with_table:.0f} MiB with the table"
+        f" ({(with_table - start) * 1024 / count:.1f} KiB per photo),"
+        f" {resident() - with_table:.1f} MiB more after reading every photo"
     )
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
 
 from showtell.data.dataset import CaptionedPhoto, Dataset
-from showtell.data.shards.index import ShardIndex, open_index
-from showtell.data.shards.write import write_shards
 from support.file_server import FileServer, serve
 
 
@@ -27,27 +24,6 @@ def made_dataset(folder: Path, counts: dict[str | None, int]) -> Dataset:
             captions = tuple(f"caption {n} of {number}" for n in range(1 + number % 3))
             photos.append(CaptionedPhoto(path.name, path, captions, split))
     return Dataset(folder, "made", tuple(photos))
-
-
-def uneven_shards(folder: Path, counts: Sequence[int]) -> ShardIndex:
-    """Shards of train with so many photos each, as several hands may have put them together."""
-    dataset = made_dataset(folder / "loose", {"train": sum(counts)})
-    shards, first = [], 0
-    (folder / "shards").mkdir()
-    for place, count in enumerate(counts):
-        own = Dataset(dataset.root, dataset.layout, dataset.photos[first : first + count])
-        first += count
-        index = write_shards(own, folder / "parts" / str(place), photos_per_shard=count, workers=1)
-        for suffix in ("tar", "jsonl"):
-            source = folder / "parts" / str(place) / f"train-000000.{suffix}"
-            source.rename(folder / "shards" / f"train-{place:06d}.{suffix}")
-        text = (folder / "parts" / str(place) / "index.json").read_text()
-        [shard] = json.loads(text)["shards"]
-        shards.append(shard | {"name": f"train-{place:06d}.tar"})
-        assert index.photos("train") == count
-    kept = json.loads(text) | {"shards": shards}
-    (folder / "shards" / "index.json").write_text(json.dumps(kept))
-    return open_index(folder / "shards")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +16,13 @@ from showtell.data.check import check_dataset
 from showtell.data.dataset import Dataset
 from showtell.data.feature_cache import extract_features
 from showtell.data.shards import remote_files
-from showtell.data.shards.index import ShardError, open_index
+from showtell.data.shards.index import ShardError
 from showtell.data.shards.order import STRETCH, WINDOW, local_order
 from showtell.data.shards.remote_files import UnreadableFileError, parse_address
-from showtell.data.shards.stream import ShardStream
 from showtell.data.shards.webdataset import iterate_shard, list_shards
 from showtell.data.shards.write import write_shards
 from showtell.data.synthetic.shapes import draw_shapes
-from showtell.errors import DatasetError, MissingExtraError
+from showtell.errors import DatasetError, MissingExtraError, PhotoError
 from showtell.image import Preprocessing, open_photo
 from support.file_server import FileServer
 from support.shard_folders import in_memory, made_dataset, over_http
@@ -79,16 +77,6 @@ def test_a_dataset_at_an_address_is_the_one_on_disk(
     assert open_dataset(f"{address}/index.json").root == open_dataset(f"{address}/").root == address
 
 
-def test_a_stream_from_an_address_is_the_one_from_disk(
-    address: str, shapes: tuple[Dataset, Path]
-) -> None:
-    for rank in range(3):
-        here = ShardStream(open_index(shapes[1]), "train", rank=rank, ranks=3, buffer=8)
-        far = ShardStream(open_index(address), "train", rank=rank, ranks=3, buffer=8)
-        assert list(far) == list(here)
-        assert list(far.samples(4)) == list(here)[4:]
-
-
 def test_a_dataset_at_an_address_is_checked_as_one_on_disk(
     address: str, shapes: tuple[Dataset, Path]
 ) -> None:
@@ -137,11 +125,11 @@ def test_features_from_shards_are_those_of_the_photos_and_are_found_again(
 
 def test_a_shard_that_breaks_off_on_its_way_is_named(server: FileServer) -> None:
     address = f"{server.url}/set"
-    index = open_index(address)
-    [name] = {shard.name for shard in index.of("dev")}
+    name = "dev-000000.tar"
+    last = open_dataset(address).split("dev")[-1].path
     server.files[f"/set/{name}"] = server.files[f"/set/{name}"][:3000]
-    with pytest.raises(ShardError, match=rf"{name}: cut off: it ends before byte"):
-        list(ShardStream(index, "dev"))
+    with pytest.raises(PhotoError, match=r"^cut off: it ends before byte"):
+        last.read_bytes()
     with pytest.raises(ShardError, match=rf"{name}: cut off: 3,000 bytes, not 10,240"):
         open_dataset(address)
     left = open_dataset(address, on_broken="skip")
@@ -150,39 +138,36 @@ def test_a_shard_that_breaks_off_on_its_way_is_named(server: FileServer) -> None
 
 
 def test_a_connection_that_breaks_in_a_shard_is_named(server: FileServer) -> None:
-    index = open_index(f"{server.url}/set")
-    [name] = {shard.name for shard in index.of("dev")}
-    server.faults[f"/set/{name}"] = [("cut", 3000)] * 2  # HEAD, then GET
-    with pytest.raises(ShardError, match=rf"{name}: (cannot be read|cut off)"):
-        list(ShardStream(index, "dev"))
+    name = "dev-000000.tar"
     server.faults[f"/set/{name}"] = [("cut", 3000)] * 2  # HEAD, then GET
     with pytest.raises(ShardError, match=rf"{name}: "):
         list(iterate_shard(f"{server.url}/set/{name}"))
     server.faults.clear()
-    assert len(list(ShardStream(index, "dev"))) == 4  # it was the connection
+    # Only the connection was at fault.
+    assert len(list(iterate_shard(f"{server.url}/set/{name}"))) == 4
 
 
-def test_large_shards_come_as_a_stream_from_a_server_that_knows_no_ranges(tmp_path: Path) -> None:
+def test_large_photos_are_read_from_a_server_without_range_requests(tmp_path: Path) -> None:
     dataset = made_dataset(tmp_path / "loose", {"dev": 4})
     for photo in dataset.photos:
         with photo.path.open("r+b") as file:
             file.truncate(2_500_000)
-    index = write_shards(dataset, tmp_path / "shards")
+    write_shards(dataset, tmp_path / "shards")
     with over_http(tmp_path / "shards") as server:
         server.ignores_range = True
-        far = open_index(f"{server.url}/set")
-        for rank in range(2):
-            here = ShardStream(index, "dev", rank=rank, ranks=2)
-            assert list(replace(here, index=far)) == list(here)
-        assert check_dataset(far.address).findings[0].kind == "unreadable"  # they are no pictures
+        remote = open_dataset(f"{server.url}/set").photos
+        for photo, original in zip(remote, dataset.photos, strict=True):
+            assert photo.path.read_bytes() == original.path.read_bytes()
+        report = check_dataset(f"{server.url}/set")
+    assert report.findings[0].kind == "unreadable"  # the bytes are not images
 
 
 def test_a_shard_that_is_gone_from_its_server_is_named(server: FileServer) -> None:
-    index = open_index(f"{server.url}/set")
-    name = index.of("train")[0].name
+    name = "train-000000.tar"
+    first = open_dataset(f"{server.url}/set").split("train")[0].path
     del server.files[f"/set/{name}"]
-    with pytest.raises(ShardError, match=rf"{name}: gone: there is no such file"):
-        list(ShardStream(index, "train"))
+    with pytest.raises(PhotoError, match=r"^gone: there is no such file"):
+        first.read_bytes()
     with pytest.raises(ShardError, match=rf"{name}: gone: there is no such file"):
         list(iterate_shard(f"{server.url}/set/{name}"))
     with pytest.raises(ShardError, match=rf"{name}: gone"):
@@ -227,14 +212,15 @@ def test_without_fsspec_addresses_name_the_extra_and_the_disk_is_read(
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(MissingExtraError, match=r"the extra 'train': pip install"):
         open_dataset("s3://bucket/set")
-    assert len(list(ShardStream(open_index(shapes[1]), "train"))) == 32
-    assert open_photo(open_dataset(shapes[1]).photos[0].path).size == (32, 32)
+    on_disk = open_dataset(shapes[1])
+    assert len(on_disk.split("train")) == 32
+    assert open_photo(on_disk.photos[0].path).size == (32, 32)
 
 
 def test_reading_shards_on_disk_imports_nothing_that_the_light_install_lacks() -> None:
     script = (
-        "import sys; import showtell.data, showtell.data.shards.stream,"
-        " showtell.data.shards.webdataset, showtell.data.shards.write\n"
+        "import sys; import showtell.data, showtell.data.shards.webdataset,"
+        " showtell.data.shards.write\n"
         "print({'torch', 'fsspec', 'aiohttp'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -308,7 +308,8 @@ def test_a_full_disk_is_one_line_and_can_be_gone_on_with(tmp_path: Path) -> None
     assert "shards cannot be written (File too large)" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     loose = made_dataset(tmp_path / "loose", {"train": 100})
-    assert write_shards(loose, tmp_path / "shards").photos("train") == 100
+    [shard] = write_shards(loose, tmp_path / "shards").shards
+    assert shard.photos == 100
 
 
 def test_two_writers_do_not_share_a_folder(tmp_path: Path) -> None:
@@ -319,4 +320,5 @@ def test_two_writers_do_not_share_a_folder(tmp_path: Path) -> None:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(DatasetError, match="another process is writing"):
             write_shards(loose, tmp_path / "shards")
-    assert write_shards(loose, tmp_path / "shards").photos("train") == 3
+    [shard] = write_shards(loose, tmp_path / "shards").shards
+    assert shard.photos == 3

@@ -101,13 +101,9 @@ class ShardPhoto:
             data = read_range(self.shard, self.offset, self.size)
         except UnreadableFileError as error:
             raise PhotoError(str(error).removeprefix(f"{self.shard}: ")) from error
-        if not self.is_whole(data):
+        if hashlib.sha256(data).hexdigest() != self.sha256:
             raise PhotoError(DAMAGED)
         return data
-
-    def is_whole(self, data: bytes) -> bool:
-        """Say whether bytes that were read for this photo are those that were packed."""
-        return hashlib.sha256(data).hexdigest() == self.sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +125,6 @@ class ShardIndex:
     layout: str
     made_of: str
     shards: tuple[Shard, ...]
-
-    def of(self, split: str | None) -> tuple[Shard, ...]:
-        """Return the shards of one split, in the order of the split's list."""
-        return tuple(shard for shard in self.shards if shard.split == split)
-
-    def photos(self, split: str | None) -> int:
-        """Return how many photos a split has."""
-        return sum(shard.photos for shard in self.of(split))
 
     def rows(self, shard: Shard) -> list[ShardRow]:
         """Read a shard's table: its photos in their order, without their bytes.
@@ -252,7 +240,7 @@ def read_shards(address: Address | str, on_broken: OnBroken = "fail") -> Dataset
     cut off or has another table is named; it raises ShardError (`fail`), or is left out (`skip`).
     """
     index = open_index(address)
-    photos = read_tables(index, lambda _, fault: leave_out(fault, on_broken))
+    photos = read_tables(index, lambda _, fault: _leave_out(fault, on_broken))
     if not photos:
         raise DatasetError(f"{index.address}: no photo is left in its {len(index.shards)} shards")
     return Dataset(index.address, index.layout, tuple(photos))
@@ -290,7 +278,7 @@ def read_tables(
     return photos
 
 
-def leave_out(fault: str, on_broken: OnBroken) -> None:
+def _leave_out(fault: str, on_broken: OnBroken) -> None:
     """Raise what is wrong with a shard, or warn of it, as asked."""
     if on_broken == "fail":
         raise ShardError(f"{fault}: repair it, or leave it out with on_broken=skip")

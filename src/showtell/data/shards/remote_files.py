@@ -25,7 +25,7 @@ INDEX = "index.json"
 BLOCK = 4 << 20  # bytes of an address that are fetched at a time by `read_range`
 PAUSES = (0.5, 2.0, 5.0)  # seconds before a part of an address is asked for once more
 _BLOCKS = 32  # that each process keeps
-_AHEAD = 1 << 20  # bytes that are read at a time, or over rather than sought past
+_AHEAD = 1 << 20  # bytes that `sha256_of` reads at a time
 
 
 class UnreadableFileError(DatasetError):
@@ -122,50 +122,6 @@ def opened(address: Address) -> Iterator[BinaryIO]:
             file = system.open(path, "rb", **more)
     with file:
         yield cast(BinaryIO, file)
-
-
-class Forward:
-    """A file read front to back, a megabyte at a time: many small photos of one read."""
-
-    def __init__(self, address: Address, file: BinaryIO) -> None:
-        self.address, self.file = address, file
-        self.start, self.held = 0, b""  # what was read last, and where in the file it begins
-
-    def read(self, start: int, size: int) -> bytes:
-        """Return `size` bytes from `start` on, which lies not before the end of the last.
-
-        Raises UnreadableFileError, also where the file ends before.
-        """
-        place = start - self.start
-        if place + size > len(self.held):
-            with reading(self.address):
-                self._go_on(start, size)
-            place = 0
-        return self.held[place : place + size]
-
-    def _go_on(self, start: int, size: int) -> None:
-        end = self.start + len(self.held)
-        parts = [self.held[start - self.start :]] if start < end else []
-        gap = start - end
-        if gap > _AHEAD and self._sought(start):
-            gap = 0
-        while gap > 0 and (passed := len(self.file.read(min(gap, _AHEAD)))):
-            gap -= passed
-        missing = size - sum(map(len, parts))
-        while missing > 0:
-            part = self.file.read(max(missing, _AHEAD))
-            if not part:
-                raise _cut_off(self.address, start + size)
-            parts.append(part)
-            missing -= len(part)
-        self.start, self.held = start, b"".join(parts)
-
-    def _sought(self, start: int) -> bool:
-        try:
-            self.file.seek(start)
-        except (OSError, ValueError):  # a server that knows no ranges
-            return False
-        return True
 
 
 @functools.lru_cache(maxsize=_BLOCKS)
