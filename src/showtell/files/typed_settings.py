@@ -1,0 +1,345 @@
+"""Plain data from JSON or YAML becomes a checked dataclass; the one loader of settings.
+
+`load_settings` reads recipes, manifests, preprocessing, decoding defaults and encoder settings.
+Types come from the dataclass. The metadata of a field adds what a type cannot say:
+
+- `ge`, `gt`, `le`, `lt`: bounds of a number, or of every number in a tuple, list or dict
+- `old_names`: names that the key had in earlier versions
+- `old_values`: earlier names of a text value, mapped to the current ones
+
+    beam: int = field(default=3, metadata={"ge": 1, "le": 100})
+
+Old names and values are read with a warning that gives the new one. Checks that involve several
+fields belong to the dataclass's `__post_init__`: it raises a ShowtellError or a ValueError whose
+text starts with the field's name, and the loader puts the file and the parent keys in front.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import operator
+import types
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from showtell.errors import ShowtellError
+
+__all__ = ["check_limits", "load_settings", "parse_json", "parse_yaml"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Error = type[ShowtellError]
+_LIMITS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
+    "ge": (operator.ge, "at least"),
+    "gt": (operator.gt, "above"),
+    "le": (operator.le, "at most"),
+    "lt": (operator.lt, "below"),
+}
+_TYPE_NAMES = {
+    type(None): "null",
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    tuple: "a list",
+    dict: "keys with values",
+}
+_LONGEST_VALUE = 60  # characters of a wrong value that a message shows
+_NOTHING: Mapping[str, Any] = {}
+
+
+def load_settings(
+    kind: type[T],
+    data: object,
+    *,
+    error: Error,
+    source: str | Path = "",
+    from_yaml: bool = False,
+    ignore_unknown: bool = False,
+) -> T:
+    """Build the dataclass `kind` from plain data, with every key and value checked.
+
+    A field may be a bool, int, float (which takes an int), str, Literal, tuple, list,
+    dict[str, ...], another dataclass, one of these or None, or Any. Numbers must be finite.
+
+    `source` is the file that messages name. `from_yaml` also reads numbers from text, because
+    YAML takes 8e-4 for text, and text from numbers. `ignore_unknown` skips unknown keys, for files
+    of a newer version.
+
+    Raises `error`, naming the file and the dotted key, for a missing or unknown key and for a
+    value of the wrong type or out of range.
+    """
+    loader = _Loader(error, str(source), from_yaml, ignore_unknown)
+    return loader.dataclass(kind, data, "")
+
+
+def check_limits(settings: object, error: Error) -> None:
+    """Check the bounds in the field metadata of a dataclass that was built in Python.
+
+    Meant for `__post_init__`. Raises `error`, naming the field.
+    """
+    for field in _fields(type(settings)):
+        value = getattr(settings, field.name)
+        for key, number in _numbers(value, field.name):
+            complaint = _out_of_range(number, field.metadata)
+            if complaint:
+                raise error(f"{key}: {complaint}")
+
+
+def parse_json(text: str | bytes, *, error: Error, source: str | Path) -> Any:
+    """Parse JSON text; raises `error`, naming the source, where it is not valid JSON.
+
+    NaN and Infinity, which JSON does not have, are refused, and so is a key that occurs twice.
+    """
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
+    except UnicodeDecodeError as problem:
+        raise error(f"{source}: not UTF-8 text (byte {problem.start})") from None
+    except RecursionError:
+        raise error(f"{source}: nested too deeply") from None
+    except ValueError as problem:
+        raise error(f"{source}: not valid JSON ({problem})") from None
+
+
+def parse_yaml(text: str, *, error: Error, source: str | Path) -> Any:
+    """Parse YAML text; raises `error`, naming the source, where it is not valid YAML."""
+    import yaml  # only the extra `train` installs it
+
+    try:
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise error(f"{source}: nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as problem:
+        raise error(f"{source}: not valid YAML ({' '.join(str(problem).split())})") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loader:
+    """Checks one file; `where` is the dotted key of the value at hand, empty for the file."""
+
+    error: Error
+    source: str
+    from_yaml: bool
+    ignore_unknown: bool
+
+    def fail(self, where: str, text: str) -> ShowtellError:
+        return self.error(": ".join(part for part in (self.source, where, text) if part))
+
+    def dataclass(self, kind: type[T], data: object, where: str) -> T:
+        if not isinstance(data, dict):
+            raise self.fail(where, f"must be keys with values, not {_shown(data)}")
+        fields = {field.name: field for field in _fields(kind)}
+        types_of = get_type_hints(kind)
+        values = {}
+        for name, value in self.renamed(fields, data, where).items():
+            if name in fields:
+                key = _join(where, name)
+                values[name] = self.value(types_of[name], value, key, fields[name].metadata)
+            elif not self.ignore_unknown:
+                raise self.fail(_join(where, str(name)), f"unknown key{_hint(name, fields)}")
+        for name, field in fields.items():
+            if name not in values and _is_required(field):
+                raise self.fail(_join(where, name), "missing")
+        try:
+            return kind(**values)
+        except (ShowtellError, ValueError) as problem:
+            text = str(problem)
+            starts_with_field = text.partition(":")[0].partition(".")[0] in fields
+            prefix = f"{where}." if where and starts_with_field else ""
+            raise self.fail("" if prefix else where, prefix + text) from None
+
+    def renamed(
+        self, fields: Mapping[str, dataclasses.Field[Any]], data: dict[Any, Any], where: str
+    ) -> dict[Any, Any]:
+        """Return `data` with the current names of keys; warns of each old name."""
+        current = {
+            old: name for name, f in fields.items() for old in f.metadata.get("old_names", ())
+        }
+        result = {}
+        for key, value in data.items():
+            name = current.get(key, key) if isinstance(key, str) else key
+            if name != key:
+                if name in data:
+                    raise self.fail(_join(where, key), f"the old name of '{name}': remove one")
+                self.warn(f"'{_join(where, key)}' is now called '{name}'")
+            result[name] = value
+        return result
+
+    def warn(self, text: str) -> None:
+        logger.warning("%s", f"{self.source}: {text}" if self.source else text)
+
+    def value(self, kind: Any, value: Any, where: str, metadata: Mapping[str, Any]) -> Any:
+        origin, arguments = get_origin(kind), get_args(kind)
+        if kind is Any:
+            return value
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            return self.dataclass(kind, value, where)
+        if origin in (Union, types.UnionType):
+            return self.optional(arguments, value, where, metadata)
+        if origin is Literal:
+            return self.choice(arguments, value, where, metadata)
+        if origin in (tuple, list):
+            return self.sequence(origin, arguments, value, where, metadata)
+        if origin is dict:
+            return self.mapping(arguments[1], value, where, metadata)
+        return self.scalar(kind, value, where, metadata)
+
+    def optional(
+        self, kinds: tuple[Any, ...], value: Any, where: str, metadata: Mapping[str, Any]
+    ) -> Any:
+        if value is None and type(None) in kinds:
+            return None
+        [kind] = [kind for kind in kinds if kind is not type(None)]
+        return self.value(kind, value, where, metadata)
+
+    def choice(
+        self, choices: tuple[Any, ...], value: Any, where: str, metadata: Mapping[str, Any]
+    ) -> Any:
+        renamed = metadata.get("old_values", _NOTHING)
+        if isinstance(value, str) and value in renamed:
+            self.warn(f"{where}: '{value}' is now called '{renamed[value]}'")
+            value = renamed[value]
+        if not any(value == choice and type(value) is type(choice) for choice in choices):
+            listed = ", ".join(map(str, choices))
+            raise self.fail(where, f"must be one of {listed}, not {_shown(value)}")
+        return value
+
+    def sequence(
+        self,
+        container: type,
+        kinds: tuple[Any, ...],
+        value: Any,
+        where: str,
+        metadata: Mapping[str, Any],
+    ) -> Any:
+        if not isinstance(value, list | tuple):
+            raise self.fail(where, f"must be a list, not {_shown(value)}")
+        if container is list or kinds[1:] == (...,):
+            kinds = kinds[:1] * len(value)
+        elif len(value) != len(kinds):
+            raise self.fail(where, f"must hold {len(kinds)} values, not {len(value)}")
+        return container(
+            self.value(kind, item, _join(where, str(index)), metadata)
+            for index, (kind, item) in enumerate(zip(kinds, value, strict=True))
+        )
+
+    def mapping(self, kind: Any, value: Any, where: str, metadata: Mapping[str, Any]) -> Any:
+        if not isinstance(value, dict):
+            raise self.fail(where, f"must be keys with values, not {_shown(value)}")
+        for key in value:
+            if not isinstance(key, str):
+                raise self.fail(where, f"the key {_shown(key)} must be text")
+        return {
+            key: self.value(kind, item, _join(where, key), metadata) for key, item in value.items()
+        }
+
+    def scalar(self, kind: type, value: Any, where: str, metadata: Mapping[str, Any]) -> Any:
+        if self.from_yaml:
+            value = _from_yaml(kind, value)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = _as_float(value)
+        if type(value) is not kind:
+            raise self.fail(where, f"must be {_TYPE_NAMES[kind]}, not {_shown(value)}")
+        for _, number in _numbers(value, where):
+            complaint = _out_of_range(number, metadata)
+            if complaint:
+                raise self.fail(where, complaint)
+        return value
+
+
+def _fields(kind: type) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(kind) if field.init]
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    missing = dataclasses.MISSING
+    return field.default is missing and field.default_factory is missing
+
+
+def _from_yaml(kind: type, value: Any) -> Any:
+    """Return a YAML scalar as `kind` where it is merely written another way, or unchanged."""
+    if isinstance(value, bool):
+        return value
+    if kind is str and isinstance(value, int | float):
+        return str(value)
+    if kind in (int, float) and isinstance(value, str | float):
+        try:
+            number = float(value)
+        except ValueError:
+            return value
+        return int(number) if kind is int and number.is_integer() else number
+    return value
+
+
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _numbers(value: Any, key: str) -> Iterator[tuple[str, int | float]]:
+    """Yield the numbers in a value, which may be a sequence or dict of them, each with its key."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        yield key, value
+    elif isinstance(value, tuple | list):
+        for index, item in enumerate(value):
+            yield from _numbers(item, _join(key, str(index)))
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _numbers(item, _join(key, str(name)))
+
+
+def _out_of_range(number: int | float, metadata: Mapping[str, Any]) -> str:
+    """Return what is wrong with a number, or nothing."""
+    if isinstance(number, float) and not math.isfinite(number):
+        return f"must be a finite number, not {number}"
+    limits = [name for name in _LIMITS if name in metadata]
+    if all(_LIMITS[name][0](number, metadata[name]) for name in limits):
+        return ""
+    bounds = " and ".join(f"{_LIMITS[name][1]} {metadata[name]}" for name in limits)
+    return f"must be {bounds}, not {_shown(number)}"
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _shown(value: Any) -> str:
+    """Return a wrong value as a message shows it: short, on one line."""
+    if isinstance(value, dict | list | tuple | None):
+        return _TYPE_NAMES[type(value)]
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        text = "a number of thousands of digits"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+
+
+def _hint(word: object, known: Mapping[str, object]) -> str:
+    """Return the nearest known key, or all of them, to go after "unknown key"."""
+    import difflib
+
+    near = difflib.get_close_matches(str(word), known, 1, 0.4)
+    return f": did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(known)}"
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key '{twice}' occurs twice")
+    return data
