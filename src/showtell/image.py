@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from showtell.errors import MissingExtraError, PhotoError
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 
 Resize = Literal["squash", "crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic", "nearest", "lanczos"]

@@ -4,11 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from showtell.errors import PhotoError
-from showtell.files.photo_files import find_photos, printable
+from showtell.files.photo_files import find_photos
 
 
 def found(*paths: Path, recursive: bool = False) -> tuple[list[str], list[str]]:
@@ -71,21 +69,3 @@ def test_folder_that_cannot_be_listed_is_reported(
     photos, [error] = found(tmp_path)
     assert photos == []
     assert error == f"{tmp_path}: the folder cannot be listed (permission denied)"
-
-
-def test_printable_keeps_ordinary_names() -> None:
-    for name in ("dog.jpg", "été 2024/Ōsaka 犬.jpg", "back\\slash.jpg"):
-        assert printable(name) == name
-
-
-def test_printable_escapes_what_would_break_a_line_or_a_terminal() -> None:
-    assert printable(b"a\nb\xff\x1b[0m\x00.jpg") == r"a\nb\xff\x1b[0m\x00.jpg"
-    assert printable("\u202ereversed") == r"\u202ereversed"
-
-
-@settings(deadline=None)
-@given(st.binary(max_size=30))
-def test_printable_is_one_line_that_utf8_can_write(name: bytes) -> None:
-    text = printable(name)
-    assert text.isprintable()
-    text.encode("utf-8")

@@ -166,7 +166,8 @@ class _Screen:
 
 def _found(paths: tuple[str, ...], recursive: bool, screen: _Screen) -> Iterable[Path | BinaryIO]:
     """Find photos one by one; refuse paths that hold none before a model is loaded."""
-    from showtell.files.photo_files import SUFFIXES, find_photos, printable
+    from showtell.files.photo_files import SUFFIXES, find_photos
+    from showtell.files.printable_names import printable
 
     def each() -> Iterator[Path | BinaryIO]:
         for path in paths:

@@ -14,7 +14,7 @@ from typing import IO, Any, Literal
 
 from showtell.caption import Caption
 from showtell.errors import ShowtellError
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 
 Format = Literal["text", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = ("text", "jsonl", "csv")

@@ -11,7 +11,7 @@ import click
 
 from showtell.cli.address import ADDRESS
 from showtell.data.dataset import SPLITS
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 
 if TYPE_CHECKING:
     from showtell.data.check import DatasetReport

@@ -52,7 +52,7 @@ def evaluate(
     tokenizer need Java; without it the rest is scored and the scorer is named accordingly. Exit
     code 1 where photos could not be read: they are named, and left out of the scores.
     """
-    from showtell.files.photo_files import printable
+    from showtell.files.printable_names import printable
     from showtell.scoring.evaluate import evaluate as run
     from showtell.scoring.evaluation import write_whole
     from showtell.scoring.report import write_report

@@ -156,7 +156,7 @@ def planned_line(planned: dict[Verdict, int]) -> str:
 
 def show_plan(opened: Catalogue, writing: Writing) -> int:
     """Say what would be written, line by line; returns how many photos fail."""
-    from showtell.files.photo_files import printable
+    from showtell.files.printable_names import printable
     from showtell.photos.write_plan import plan
 
     planned: Counter[Verdict] = Counter()

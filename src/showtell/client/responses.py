@@ -13,7 +13,7 @@ import numpy as np
 
 from showtell.caption import Alternative, Caption, Word
 from showtell.errors import PhotoError, ShowtellError
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 
 if TYPE_CHECKING:
     import httpx

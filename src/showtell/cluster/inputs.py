@@ -21,7 +21,8 @@ from typing import Any, Literal
 from showtell.cluster.parquet_input import Columns, count_rows, cuts, find_columns
 from showtell.cluster.storage import Storage, is_remote, open_system, readable
 from showtell.errors import DatasetError, PhotoError
-from showtell.files.photo_files import SUFFIXES, find_photos, printable
+from showtell.files.photo_files import SUFFIXES, find_photos
+from showtell.files.printable_names import printable
 
 logger = logging.getLogger(__name__)
 

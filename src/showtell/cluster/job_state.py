@@ -18,7 +18,7 @@ from showtell.cluster.inputs import Part
 from showtell.cluster.output import PartResult, read_result
 from showtell.cluster.storage import TEMPORARY, Storage
 from showtell.errors import DatasetError
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 
 JOB = "_job.json"
 _FORMAT = 1

@@ -94,7 +94,7 @@ def read_result(storage: Storage, name: str, job: str) -> PartResult | None:
 
 def reason_of_failure(record: dict[str, Any]) -> str:
     """Return an error without the photo's name and its particulars, to count it with its like."""
-    from showtell.files.photo_files import printable
+    from showtell.files.printable_names import printable
 
     reason = str(record["error"]).removeprefix(f"{printable(record['path'])}: ")
     return re.sub(r"\d[\d,]*", "N", reason.partition(" (")[0].partition(": ")[0])

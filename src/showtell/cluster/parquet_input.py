@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from showtell.cluster.storage import open_system, readable
 from showtell.errors import DatasetError
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 
 BYTES_AT_ONCE, PATHS_AT_ONCE = 16, 1024  # rows
 # what archives call a photo's path or name, likeliest first

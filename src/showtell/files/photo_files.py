@@ -1,4 +1,4 @@
-"""Find photos in files and folders, and write their names so that any terminal can show them."""
+"""Find photos in files and folders."""
 
 from __future__ import annotations
 
@@ -7,26 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from showtell.errors import PhotoError
+from showtell.files.printable_names import printable
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"}
     | {".tif", ".tiff", ".avif", ".heic", ".heif"}
 )
-
-
-def printable(name: str | bytes) -> str:
-    r"""Return a name on one line in plain characters: a newline as \n, a stray byte as \xff."""
-    text = os.fsdecode(name)
-    if text.isprintable():
-        return text
-    return "".join(
-        letter
-        if letter.isprintable()
-        else f"\\x{ord(letter) - 0xDC00:02x}"
-        if "\udc80" <= letter <= "\udcff"
-        else letter.encode("unicode_escape").decode("ascii")
-        for letter in text
-    )
 
 
 def find_photos(

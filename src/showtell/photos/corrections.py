@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from showtell.cli.caption_output import csv_row
 from showtell.errors import CatalogueError, PhotoError
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.pictures import clean_words, store_edit
 from showtell.photos.catalogue.search import PhotoRecord, find_file

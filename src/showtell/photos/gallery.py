@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from showtell.errors import ShowtellError
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 from showtell.image import Preprocessing, open_photo
 from showtell.photos.catalogue.search import PhotoRecord
 from showtell.photos.metadata import raw_preview

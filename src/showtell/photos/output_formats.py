@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from showtell.cli.caption_output import csv_row, harmless
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 from showtell.photos.catalogue.search import PhotoRecord
 
 COLUMNS = (

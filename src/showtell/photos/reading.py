@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from showtell.decoding.beam_search import Floats
 from showtell.errors import PhotoError, ShowtellError
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 from showtell.image import Preprocessing, open_photo, prepare
 from showtell.photos.metadata import raw_preview
 from showtell.photos.metadata.container import Layout, read_layout

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from showtell.errors import MetadataError
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 
 Stamp = tuple[int, int, int]
 

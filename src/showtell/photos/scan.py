@@ -16,7 +16,7 @@ import numpy as np
 from showtell.caption import Caption
 from showtell.decoding.beam_search import Floats
 from showtell.errors import PhotoError
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 from showtell.photos.catalogue import pictures
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.pictures import ModelName, path_of, within

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from showtell.errors import PhotoError
-from showtell.files.photo_files import SUFFIXES, printable
+from showtell.files.photo_files import SUFFIXES
+from showtell.files.printable_names import printable
 from showtell.photos.metadata import raw_preview
 
 _NOT_PHOTOS = {b"@eaDir", b"#recycle", b"$RECYCLE.BIN"}  # thumbnails and rubbish of storages

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 from showtell.errors import MetadataError, PhotoError, ShowtellError
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 from showtell.photos.binary_patch import apply_patch, make_patch
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.journal import WORK_PREFIX, Change, Entry, Run, recover

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from showtell.data.shards.index import photo_at
 from showtell.errors import PhotoError
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 from showtell.image import Preprocessing, open_photo
 from showtell.scoring.evaluation import DATA_ID, EvaluatedPhoto, Evaluation, write_whole
 from showtell.scoring.metrics import METRICS, Scores

@@ -19,7 +19,7 @@ from typing import Any
 
 from showtell.caption import Caption
 from showtell.errors import ShowtellError
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 from showtell.server import worker_protocol
 from showtell.server.photo_queue import Answer, Job, PhotoQueue
 

@@ -23,7 +23,7 @@ from showtell.data.readers.listing import Layout, Listing
 from showtell.data.shards.index import OnBroken, is_shards, read_shards
 from showtell.data.shards.remote_files import parse_address
 from showtell.errors import DatasetError
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 
 logger = logging.getLogger(__name__)
 

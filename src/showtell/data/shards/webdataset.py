@@ -22,7 +22,8 @@ from showtell.data.shards.remote_files import (
     reading,
 )
 from showtell.errors import DatasetError
-from showtell.files.photo_files import SUFFIXES, printable
+from showtell.files.photo_files import SUFFIXES
+from showtell.files.printable_names import printable
 
 _LARGEST = 1 << 29  # bytes of one member: each is held in memory
 _BLOCK = 1 << 20

@@ -32,7 +32,8 @@ from showtell.data.shards.index import (
 from showtell.data.shards.remote_files import INDEX
 from showtell.errors import DatasetError, PhotoError
 from showtell.files.locks import only_process
-from showtell.files.photo_files import SUFFIXES, printable
+from showtell.files.photo_files import SUFFIXES
+from showtell.files.printable_names import printable
 
 WORK = ".writing"
 PHOTOS_PER_SHARD = 1000

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import CatalogueError
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 from showtell.photos.catalogue.schema import APPLICATION_ID, MIGRATIONS
 
 WAIT = 30.0  # seconds for another process to finish its transaction

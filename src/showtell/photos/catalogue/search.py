@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from showtell.decoding.beam_search import Floats
 from showtell.errors import CatalogueError, ShowtellError
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.pictures import (
     ModelName,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from showtell.errors import CatalogueError
 from showtell.files.locks import only_process
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 
 
 def only_writer(catalogue: Path) -> contextlib.AbstractContextManager[None]:

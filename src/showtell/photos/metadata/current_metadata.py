@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from showtell.errors import MetadataError, PhotoError
-from showtell.files.photo_files import printable
+from showtell.files.printable_names import printable
 from showtell.photos.metadata import raw_preview
 from showtell.photos.metadata.container import Layout, read_layout
 from showtell.photos.metadata.iptc import Iptc, read_iptc
