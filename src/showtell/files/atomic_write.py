@@ -1,0 +1,141 @@
+"""Write files and folders whole or not at all, and safely against a power cut."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextlib.contextmanager
+def atomic_write(
+    path: Path, *, binary: bool = False, errors: str = "strict", temporary: Path | None = None
+) -> Iterator[IO[Any]]:
+    r"""Open a file for writing that replaces `path` when the block ends without an error.
+
+    Text is UTF-8 with `\n` line ends; `errors` is that of `open`. The content is first written to
+    `temporary`, by default a hidden file with a random name in the same folder, and is on the
+    disk before it gets its name. If the block fails, `path` keeps its old content and the
+    temporary file is removed. An existing file keeps its permissions; a new one gets those that
+    the umask allows. A symbolic link stays, and the file that it points to is replaced. A device
+    or pipe is written to directly.
+
+    Raises OSError if the file cannot be written.
+    """
+    path = path.resolve()
+    kwargs: dict[str, Any] = {"mode": "wb"}
+    if not binary:
+        kwargs = {"mode": "w", "encoding": "utf-8", "errors": errors, "newline": "\n"}
+    if path.exists() and not path.is_file():
+        with path.open(**kwargs) as device:  # raises IsADirectoryError for a folder
+            yield device
+        return
+    mode = path.stat().st_mode & 0o777 if path.exists() else None
+    if temporary is None:
+        temporary = _temporary_name(path)
+    try:
+        with open(temporary, opener=_opener(mode), **kwargs) as file:
+            yield file
+            sync_file(file)
+        if mode is not None:
+            temporary.chmod(mode)
+        move_into_place(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def atomic_write_text(path: Path, text: str, *, errors: str = "strict") -> None:
+    """Write a text file as `atomic_write` does."""
+    with atomic_write(path, errors=errors) as file:
+        file.write(text)
+
+
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    """Write a binary file as `atomic_write` does."""
+    with atomic_write(path, binary=True) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path, *, temporary: Path | None = None) -> Iterator[Path]:
+    """Create a folder that replaces the folder `path` when the block ends without an error.
+
+    The block fills the yielded temporary folder, by default a hidden one beside `path`. Its files
+    are on the disk before the folder gets its name. If the block fails, the temporary folder is
+    removed and `path` stays as it was.
+
+    Raises OSError if the folder cannot be created or replaced.
+    """
+    if temporary is None:
+        temporary = _temporary_name(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                with file.open("r+b") as opened:
+                    os.fsync(opened.fileno())
+        sync_folder(temporary)
+        _swap_folder(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def move_into_place(temporary: Path, target: Path) -> None:
+    """Give the finished file `temporary` the name `target`, replacing an older file."""
+    temporary.replace(target)
+    sync_folder(target.parent)
+
+
+def sync_file(file: IO[Any]) -> None:
+    """Wait until the content of an open file is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system supports that."""
+    with contextlib.suppress(OSError):  # Windows cannot open folders
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _swap_folder(finished: Path, target: Path) -> None:
+    """Replace the folder `target` by `finished`; if that fails, `target` is restored."""
+    old: Path | None = None
+    if target.exists():
+        old = finished.with_name(finished.name + ".old")
+        target.replace(old)
+    try:
+        finished.replace(target)
+    except OSError:
+        if old is not None:
+            with contextlib.suppress(OSError):
+                old.replace(target)
+        raise
+    sync_folder(target.parent)
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.tmp")
+
+
+def _opener(mode: int | None) -> Any:
+    """Return an opener that creates files with `mode`, or with what the umask allows."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags, 0o666 if mode is None else mode)
+
+    return opener
