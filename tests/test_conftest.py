@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from showtell.files.folders import cache_dir
+from support.paths import TESTS
 
 
 def test_a_connection_that_leaves_this_machine_is_refused() -> None:
@@ -45,15 +47,18 @@ def test_slow_tests_run_when_asked_for_and_shared_ones_where_it_is(
     tmp_path: Path, options: list[str], shared: bool, ran: set[str]
 ) -> None:
     tests = tmp_path / "project" / "tests"
-    tests.mkdir(parents=True)
-    (tests / "conftest.py").write_text((Path(__file__).parent / "conftest.py").read_text())
+    (tests / "support").mkdir(parents=True)
+    for name in ("conftest.py", "support/__init__.py", "support/paths.py"):
+        shutil.copy(TESTS / name, tests / name)
     (tests / "test_it.py").write_text(
         "import pytest\n"
         "def test_quick(): print('ran quick')\n"
         "@pytest.mark.slow\ndef test_long(): print('ran takes_long')\n"
         "@pytest.mark.shared\ndef test_shared(shared_dir): print('ran needs_shared', shared_dir)\n"
     )
-    (tests.parent / "pytest.ini").write_text("[pytest]\nmarkers =\n    slow: x\n    shared: x\n")
+    (tests.parent / "pytest.ini").write_text(
+        "[pytest]\npythonpath = tests\nmarkers =\n    slow: x\n    shared: x\n"
+    )
     folder = tmp_path / "shared"
     if shared:
         folder.mkdir()

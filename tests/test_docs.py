@@ -9,50 +9,25 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import pytest
 
 from showtell.cli import showtell
+from support.documentation import Block, blocks_of
+from support.paths import DOCS, EXAMPLES, ROOT, TESTS
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCS = ROOT / "docs"
 RENDERED = ("notebook.md",)  # by docs/render_notebook.py, from a notebook that has a test
-BLOCK = re.compile(
-    r"(?:^<!-- test: (?P<mark>[^\n]*) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$",
-    re.MULTILINE | re.DOTALL,
-)
 SMALL = {"train": 12, "dev": 4}  # photos of Flickr8k that marked blocks are run on
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: `run` says when, `more` is what its `showtell train` is also given."""
-
-    language: str
-    text: str
-    run: str  # always, shared, parse
-    more: str
-
-
-def blocks_of(page: Path) -> list[Block]:
-    found = []
-    for match in BLOCK.finditer(page.read_text("utf-8")):
-        if match["language"] not in ("sh", "python"):
-            continue
-        run, _, more = (match["mark"] or "always").partition(", train with ")
-        found.append(Block(match["language"], match["text"], run, more))
-    return found
 
 
 PAGES = sorted(page for page in DOCS.glob("*.md") if page.name not in RENDERED)
 WITH_BLOCKS = [page for page in PAGES if blocks_of(page)]
-TESTS = [path for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__)]
-TESTED_ELSEWHERE = re.findall(
-    r'"docs" / "([\w-]+\.md)"', "".join(path.read_text("utf-8") for path in TESTS)
-)
+TESTED_ELSEWHERE = {
+    "data.md": TESTS / "data" / "test_data_docs.py",
+    "serving.md": TESTS / "server" / "test_serving_docs.py",
+}
 RUN_HERE = [page.name for page in WITH_BLOCKS if page.name not in TESTED_ELSEWHERE]
 
 
@@ -75,8 +50,8 @@ def run_block(block: Block, folder: Path, weights: Path | None = None) -> None:
         command = [sys.executable, "-c", block.text]
     else:
         text = re.sub(r"^pip install .*$", "true", block.text, flags=re.MULTILINE)
-        if block.more:
-            more = block.more.replace("WEIGHTS", str(weights))
+        if block.train_options:
+            more = block.train_options.replace("WEIGHTS", str(weights))
             text = re.sub(r"^(showtell train [^#\n]*)", rf"\1 {more} ", text, flags=re.MULTILINE)
         command = ["bash", "-euo", "pipefail", "-c", text]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -93,14 +68,19 @@ def run_block(block: Block, folder: Path, weights: Path | None = None) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
     return tmp_path
+
+
+@pytest.mark.parametrize("page", TESTED_ELSEWHERE)
+def test_a_page_that_is_not_run_here_is_run_by_another_test(page: str) -> None:
+    assert f'DOCS / "{page}"' in TESTED_ELSEWHERE[page].read_text("utf-8")
 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", RUN_HERE)
 def test_each_block_of_the_page_runs(page: str, folder: Path) -> None:
-    blocks = [block for block in blocks_of(DOCS / page) if block.run == "always"]
+    blocks = [block for block in blocks_of(DOCS / page) if block.condition == "always"]
     for block in blocks:
         run_block(block, folder)
 
@@ -110,7 +90,7 @@ def test_each_block_of_the_page_runs(page: str, folder: Path) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "page",
-    [page for page in RUN_HERE if any(b.run == "shared" for b in blocks_of(DOCS / page))],
+    [page for page in RUN_HERE if any(b.condition == "shared" for b in blocks_of(DOCS / page))],
 )
 def test_blocks_that_need_flickr8k_run_on_a_part_of_it(
     page: str, folder: Path, shared_dir: Path
@@ -118,8 +98,8 @@ def test_blocks_that_need_flickr8k_run_on_a_part_of_it(
     part_of_flickr8k(shared_dir / "flickr8k", folder / "flickr8k")
     blocks = blocks_of(DOCS / page)
     weights = shared_dir / "weights" / "mobilenetv2_100.safetensors"
-    makes_data = [b for b in blocks if b.run == "always" and "captions.csv" in b.text]
-    for block in [*makes_data[:1], *(block for block in blocks if block.run == "shared")]:
+    makes_data = [b for b in blocks if b.condition == "always" and "captions.csv" in b.text]
+    for block in [*makes_data[:1], *(block for block in blocks if block.condition == "shared")]:
         run_block(block, folder, weights)
 
 
@@ -141,7 +121,7 @@ def part_of_flickr8k(whole: Path, part: Path) -> None:
 @pytest.mark.parametrize("page", [page.name for page in WITH_BLOCKS])
 def test_commands_and_options_of_the_page_exist(page: str) -> None:
     for block in blocks_of(DOCS / page):
-        assert block.run in ("always", "shared", "parse"), block.run
+        assert block.condition in ("always", "shared", "parse"), block.condition
         for arguments in commands_of(block.text) if block.language == "sh" else []:
             command: click.Command = showtell
             while isinstance(command, click.Group):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
 
-from support.paths import ROOT, SOURCE
+from support.paths import ROOT, SOURCE, TESTS
 
 ROOT_MODULES = {
     "caption",
@@ -108,6 +109,14 @@ for module in {modules!r}:
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_test_modules_import_nothing_from_each_other() -> None:
+    names = {path.stem for path in TESTS.rglob("test_*.py")} | {"conftest"}
+    for path in TESTS.rglob("*.py"):
+        text = path.read_text("utf-8")
+        imported = re.findall(r"^\s*(?:from|import) ([\w.]+)", text, re.MULTILINE)
+        assert not {part for name in imported for part in name.split(".")} & names, path
 
 
 def test_a_public_name_is_defined_in_one_module() -> None:

@@ -10,7 +10,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-ROOT = Path(__file__).resolve().parents[1]
+from support.paths import DOCS, ROOT
+
 NOTEBOOK = ROOT / "notebooks" / "image_trainer.ipynb"
 MINUTES = 5
 
@@ -69,8 +70,8 @@ def test_it_is_kept_without_outputs(notebook: nbformat.NotebookNode) -> None:
 
 
 def test_the_rendered_copy_is_of_this_notebook(notebook: nbformat.NotebookNode) -> None:
-    page = (ROOT / "docs" / "notebook.md").read_text("utf-8")
+    page = (DOCS / "notebook.md").read_text("utf-8")
     for cell in notebook.cells:
         assert cell.source in page, cell.source[:80]
     for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page):
-        assert (ROOT / "docs" / picture).is_file()
+        assert (DOCS / picture).is_file()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+from support.paths import EXAMPLES
 
 
 def test_captioning_leaves_nothing_in_the_home_folder(tmp_path: Path) -> None:

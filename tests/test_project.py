@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from showtell.image import open_photo
+from support.paths import EXAMPLES, ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
-PHOTOS = sorted((ROOT / "examples").glob("*.jpg"))
+PHOTOS = sorted(EXAMPLES.glob("*.jpg"))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +47,7 @@ def test_readme_is_short_and_its_links_lead_somewhere() -> None:
 
 
 def test_every_example_photo_is_credited_with_licence_and_source() -> None:
-    text = (ROOT / "examples" / "README.md").read_text("utf-8")
+    text = (EXAMPLES / "README.md").read_text("utf-8")
     rows = {row[1]: row[0] for row in re.finditer(r"^\| `(\S+\.jpg)` \|.*$", text, re.MULTILINE)}
     assert set(rows) == {photo.name for photo in PHOTOS}
     for row in rows.values():

@@ -23,9 +23,9 @@ from support.dataset_downloads import (
     pointed_at,
 )
 from support.file_server import serve
+from support.paths import DOCS, EXAMPLES, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-TEXT = (ROOT / "docs" / "data.md").read_text("utf-8")
+TEXT = (DOCS / "data.md").read_text("utf-8")
 BLOCKS = [block.splitlines() for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)]
 CHECK, ALBUM, DOWNLOAD, TRAIN = BLOCKS
 
@@ -34,7 +34,7 @@ CHECK, ALBUM, DOWNLOAD, TRAIN = BLOCKS
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "examples").symlink_to(EXAMPLES)
     return tmp_path
 
 

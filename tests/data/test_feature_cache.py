@@ -22,6 +22,7 @@ from showtell.errors import DatasetError
 from showtell.image import open_photo, prepare
 from support.feature_encoders import SHAPES, SIZE, Encode, photos_in
 from support.odd_photos import corners
+from support.paths import TESTS
 
 
 @pytest.fixture
@@ -173,8 +174,7 @@ extract_features(photos, Kill(), "abc", SHAPES, SIZE, Path(sys.argv[2]), batch_s
 def test_a_killed_extraction_goes_on_and_gives_the_same_numbers(
     after: int, photos: list[CaptionedPhoto], extract: Callable[..., Features], tmp_path: Path
 ) -> None:
-    here = Path(__file__).parents[1]
-    arguments = [tmp_path / "photos", tmp_path / "cache", str(after), here]
+    arguments = [tmp_path / "photos", tmp_path / "cache", str(after), TESTS]
     run = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True)
     assert run.returncode == -9, run.stderr
     encode = Encode()
@@ -273,9 +273,8 @@ def said_of_full_disk(output: str) -> None:
 def test_a_file_that_may_not_grow_is_a_clear_error(
     photos: list[CaptionedPhoto], tmp_path: Path
 ) -> None:
-    here = Path(__file__).parents[1]
     run = subprocess.run(
-        [sys.executable, "-c", FULL, tmp_path / "photos", tmp_path / "cache", "500000", here],
+        [sys.executable, "-c", FULL, tmp_path / "photos", tmp_path / "cache", "500000", TESTS],
         capture_output=True,
         text=True,
         check=True,
@@ -290,7 +289,6 @@ def test_a_full_disk_is_a_clear_error_before_the_work_begins(
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("may not mount a file system here")
     (tmp_path / "mount").mkdir()
-    here = Path(__file__).parents[1]
     script = (
         'mount -t tmpfs -o size=1m none "$1" && "$2" -c "$3" "$4" "$1/cache" 0 "$5"'
         ' && find "$1" -name "*.npy" -size +0 | wc -l'
@@ -307,7 +305,7 @@ def test_a_full_disk_is_a_clear_error_before_the_work_begins(
             sys.executable,
             FULL,
             tmp_path / "photos",
-            here,
+            TESTS,
         ],
         capture_output=True,
         text=True,

@@ -20,8 +20,7 @@ from showtell.nets.encoder import (
     encoder_from_spec,
 )
 from showtell.nets.model import CaptionModel
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+from support.paths import EXAMPLES
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_mambaout"])

@@ -23,7 +23,6 @@ from showtell.nets.encoder import (
     encoder_from_spec,
 )
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PLAIN = {"mean": "0.5,0.5,0.5", "std": "0.5,0.5,0.5", "input_size": "3,64,64"}
 
 

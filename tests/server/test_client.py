@@ -16,10 +16,10 @@ import pytest
 from showtell import Captioner
 from showtell.client.client import Client, PhotoRefusedError, ServiceError
 from showtell.errors import PhotoError
+from support.paths import EXAMPLES
 from support.running_service import RunningService, running_service
 from support.scripted_server import CAPTION, Answer, scripted
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 HORSES = EXAMPLES / "horses.jpg"
 TIGER = EXAMPLES / "tiger-in-snow.jpg"
 BUSY = {"type": "about:blank", "title": "Busy", "status": 503, "detail": "the queue is full"}

@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from showtell.cli.serve import serve
+from support.paths import ROOT
 from support.running_service import RunningService
 
-ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = DEPLOY / "Dockerfile"
 COMPOSE = DEPLOY / "compose.yaml"

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / "examples" / "horses.jpg"
+from support.paths import EXAMPLES, ROOT
+
+EXAMPLE = EXAMPLES / "horses.jpg"
 ASK = """
 import importlib.util, json, sys
 from showtell.client.client import Client

@@ -15,11 +15,11 @@ import httpx
 import pytest
 
 from showtell.cli.serve import serve
+from support.documentation import Block, blocks_of
+from support.paths import DOCS, EXAMPLES, ROOT
 from support.running_service import RunningService
-from test_docs import Block, blocks_of
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "serving.md"
+PAGE = DOCS / "serving.md"
 TEXT = PAGE.read_text("utf-8")
 ADDRESS = "http://127.0.0.1:8000"
 CURL = [block for block in blocks_of(PAGE) if block.language == "sh" and "curl" in block.text]
@@ -30,7 +30,7 @@ needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
     return tmp_path
 
 

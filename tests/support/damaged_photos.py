@@ -6,12 +6,12 @@ import functools
 import io
 import random
 from collections.abc import Callable
-from pathlib import Path
 
 from PIL import Image
 from pillow_heif import register_heif_opener
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+from support.paths import EXAMPLES
+
 KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 LONGEST_SIDE = 240  # damage is in the bytes, not in the pixels, and small photos are more of it
 # what a decoder reads as a length, a count or a size, at its most tempting

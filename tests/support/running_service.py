@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from support.paths import EXAMPLES
+
 START_TIMEOUT = 120
 
 
@@ -87,7 +89,7 @@ def _read(stream: IO[str], service: RunningService, listening: threading.Event) 
 
 def examples() -> list[Path]:
     """The example photos of the project."""
-    return sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.jpg"))
+    return sorted(EXAMPLES.glob("*.jpg"))
 
 
 def processes_of(pid: int) -> list[int]:

@@ -11,9 +11,9 @@ import pytest
 
 from showtell.data import open_dataset
 from showtell.training.recipe import load_recipe
+from support.paths import ROOT
 from support.training_runs import Commands
 
-ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ("flickr30k", "coco")
 SMALL = [
     "encoder=test_efficientnet",

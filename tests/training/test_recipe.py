@@ -25,8 +25,7 @@ from showtell.training.recipe import (
     recipe_from_dict,
     shipped_recipes,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
+from support.paths import ROOT
 
 
 def test_shipped_recipes_go_by_name() -> None:

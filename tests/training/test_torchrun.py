@@ -23,9 +23,9 @@ from torch.distributed.run import get_args_parser
 from showtell.cli.train import train as train_command
 from showtell.training.checkpoint import Checkpoints
 from showtell.training.recipe import load_recipe
+from support.paths import DOCS
 from support.training_runs import STEPS, TINY, Training, assert_same_run, log_of
 
-DOCS = Path(__file__).parents[2] / "docs"
 LONG: dict[str, Any] = {
     "stages": [
         {"epochs": 8, "average": 0.9},

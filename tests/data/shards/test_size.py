@@ -15,8 +15,9 @@ from showtell.data.check import check_dataset
 from showtell.data.dataset import Dataset
 from showtell.data.shards.write import write_shards
 from showtell.data.synthetic.shapes import draw_shapes
+from support.paths import ROOT
 
-BENCHMARK = Path(__file__).resolve().parents[3] / "benchmarks" / "shards.py"
+BENCHMARK = ROOT / "benchmarks" / "shards.py"
 
 
 def growth_while_reading(folder: Path, size: int) -> float:

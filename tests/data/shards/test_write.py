@@ -22,6 +22,7 @@ from showtell.data.shards.index import open_index
 from showtell.data.shards.write import write_shards
 from showtell.data.synthetic.shapes import draw_shapes
 from showtell.errors import DatasetError
+from support.paths import TESTS
 from support.shard_folders import change, contents, made_dataset
 
 COUNTS = {"train": 23, "dev": 5, "test": 4, None: 3}
@@ -192,7 +193,7 @@ def test_a_killed_writer_is_gone_on_with_to_the_same_bytes(
 ) -> None:
     loose = made_dataset(tmp_path / "loose", {"train": 120, "dev": 20})
     output = tmp_path / "shards"
-    path = str(Path(__file__).parents[2])
+    path = str(TESTS)
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER, path, tmp_path / "loose", output, str(photos_read)],
         stdout=subprocess.PIPE,
@@ -296,7 +297,7 @@ def test_a_full_disk_is_one_line_and_can_be_gone_on_with(tmp_path: Path) -> None
         "try: write_shards(loose, Path(sys.argv[3]))\n"
         "except DatasetError as error: sys.exit(str(error))\n"
     )
-    path = str(Path(__file__).parents[2])
+    path = str(TESTS)
     done = subprocess.run(
         [sys.executable, "-c", script, path, tmp_path / "loose", tmp_path / "shards"],
         capture_output=True,
