@@ -120,7 +120,7 @@ def test_nbest_widens_a_beam_that_was_not_asked_for(captioner: Captioner) -> Non
     caption = captioner.caption(noise(1), nbest=6)
     assert len(caption.alternatives) == 5
     assert len({caption.text, *(item.text for item in caption.alternatives)}) == 6
-    with pytest.raises(ValueError, match="nbest=6 is more than beam=2"):
+    with pytest.raises(ValueError, match="nbest: 6 is more than beam=2"):
         captioner.caption(noise(1), nbest=6, beam=2)
 
 

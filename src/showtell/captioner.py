@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast, overload
+from typing import TypeVar, Unpack, cast, overload
 
 import numpy as np
 from PIL import Image
@@ -21,7 +21,7 @@ from showtell.bundle.onnx_runtime import OnnxModel
 from showtell.caption import Alternative, Caption, Word
 from showtell.decoding.beam_search import Floats, Hypothesis
 from showtell.decoding.confidence import predict
-from showtell.decoding.options import Decoding, Strategy
+from showtell.decoding.options import CaptionOptions, Decoding, Strategy
 from showtell.errors import PhotoError
 from showtell.image import MAX_PIXELS, Photo, name_of, open_photo, prepare
 from showtell.pipeline import pipeline
@@ -89,42 +89,12 @@ class Captioner:
 
     @overload
     def caption(  # type: ignore[overload-overlap]
-        self,
-        photos: Photo,
-        *,
-        strategy: Strategy = ...,
-        beam: int | None = ...,
-        nbest: int = ...,
-        length_penalty: float | None = ...,
-        max_length: int | None = ...,
-        no_repeat_ngram: int | None = ...,
-        groups: int | None = ...,
-        diversity: float = ...,
-        seed: int = ...,
-        temperature: float = ...,
-        top_k: int = ...,
-        top_p: float = ...,
-        batch_size: int = ...,
+        self, photos: Photo, *, batch_size: int = ..., **options: Unpack[CaptionOptions]
     ) -> Caption: ...
 
     @overload
     def caption(
-        self,
-        photos: Iterable[Photo],
-        *,
-        strategy: Strategy = ...,
-        beam: int | None = ...,
-        nbest: int = ...,
-        length_penalty: float | None = ...,
-        max_length: int | None = ...,
-        no_repeat_ngram: int | None = ...,
-        groups: int | None = ...,
-        diversity: float = ...,
-        seed: int = ...,
-        temperature: float = ...,
-        top_k: int = ...,
-        top_p: float = ...,
-        batch_size: int = ...,
+        self, photos: Iterable[Photo], *, batch_size: int = ..., **options: Unpack[CaptionOptions]
     ) -> Iterator[Caption]: ...
 
     def caption(

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import io
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -80,13 +80,13 @@ class Preprocessing:
     mean. `mean` and `std` are per channel, RGB, for values in 0 to 1.
     """
 
-    height: int = 224
-    width: int = 224
+    height: int = field(default=224, metadata={"ge": 1, "le": 4096})
+    width: int = field(default=224, metadata={"ge": 1, "le": 4096})
     resize: Resize = "squash"
-    crop_fraction: float = 1.0
+    crop_fraction: float = field(default=1.0, metadata={"gt": 0, "le": 1})
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = field(default=(0.5, 0.5, 0.5), metadata={"gt": 0})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON data."""

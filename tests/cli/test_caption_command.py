@@ -183,8 +183,8 @@ def test_failed_run_leaves_the_older_output_alone(tmp_path: Path, model: str) ->
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--nbest", "4", "--beam", "2"], b"nbest=4"),
-        (["--groups", "2", "--strategy", "diverse"], b"groups=2"),
+        (["--nbest", "4", "--beam", "2"], b"nbest: 4"),
+        (["--groups", "2", "--strategy", "diverse"], b"groups: 2"),
         (["--beam", "0"], b"--beam"),
         (["--words", "--format", "csv"], b"--words"),
         (["--format", "xml"], b"--format"),

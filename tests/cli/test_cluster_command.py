@@ -61,7 +61,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     ("options", "code", "said"),
     [
         (["--limit", "5", "--sample", "0.1"], 2, "two ways to rehearse: give one"),
-        (["--beam", "2", "--nbest", "3"], 2, "nbest=3 is more than beam=2 can find"),
+        (["--beam", "2", "--nbest", "3"], 2, "nbest: 3 is more than beam=2 can find"),
         (["--strategy", "sample"], 2, "is not one of"),
         (["--price-per-core-hour", "-1"], 2, "is not in the range"),
         (["--model", "nowhere"], 1, "no model named 'nowhere'"),

@@ -16,11 +16,11 @@ from showtell.bundle import (
     ENCODER,
     VOCABULARY,
     Bundle,
-    DecodingDefaults,
     Manifest,
     save_bundle,
 )
 from showtell.decoding.confidence import FEATURES
+from showtell.decoding.options import DecodingDefaults
 from showtell.image import Preprocessing
 from showtell.vocabulary import END, SPECIAL_WORDS, Vocabulary
 

@@ -16,7 +16,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from showtell.decoding.options import DecodingDefaults
 from showtell.errors import BundleError
+from showtell.files.typed_settings import load_settings
 from showtell.image import Preprocessing
 from showtell.vocabulary import Vocabulary
 
@@ -28,16 +30,6 @@ ENCODER = "encoder.onnx"  # pixels -> regions, pooled
 DECODER_BEGIN = "decoder_begin.onnx"  # features -> memory, state
 DECODER_STEP = "decoder_step.onnx"  # tokens, memory, state -> log-probabilities, attention, state
 REQUIRED = (VOCABULARY, ENCODER, DECODER_BEGIN, DECODER_STEP, CARD)
-
-
-@dataclass
-class DecodingDefaults:
-    """How a bundle decodes unless told otherwise."""
-
-    beam: int = 3
-    length_penalty: float = 1.0
-    max_length: int = 24
-    no_repeat_ngram: int = 0
 
 
 @dataclass
@@ -89,7 +81,9 @@ class Manifest:
         known = {item.name for item in fields(cls)}
         try:
             data = {key: value for key, value in data.items() if key in known}
-            data["preprocessing"] = Preprocessing.from_dict(data["preprocessing"])
+            data["preprocessing"] = load_settings(
+                Preprocessing, data["preprocessing"], error=BundleError, source=source
+            )
             data["decoding"] = DecodingDefaults(**data["decoding"])
             manifest = cls(**data)
         except (KeyError, TypeError, ValueError) as error:

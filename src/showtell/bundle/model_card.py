@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from showtell.bundle import DecodingDefaults, Manifest
+from showtell.bundle import Manifest
+from showtell.decoding.options import DecodingDefaults
 from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
 
 TERMS = {

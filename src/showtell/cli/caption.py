@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
-from showtell.cli.decoding_options import search_options
+from showtell.cli.decoding_options import decoding_options
 from showtell.errors import ShowtellError
 
 if TYPE_CHECKING:
@@ -48,33 +48,7 @@ STDIN = "-"
     metavar="FILE",
     help="Write to FILE, whole or not at all.  [default: standard output]",
 )
-@search_options("beam", "diverse", "sample", "mbr")
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="The same draws the same (sample).",
-)
-@click.option(
-    "--temperature",
-    type=click.FloatRange(0, min_open=True),
-    default=0.5,
-    show_default=True,
-    help="Below 1: likelier words (sample).",
-)
-@click.option(
-    "--top-k",
-    type=click.IntRange(0),
-    default=0,
-    help="Draw from the K likeliest words only (sample).",
-)
-@click.option(
-    "--top-p",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=1.0,
-    help="Draw from the likeliest words that hold P of the probability (sample).",
-)
+@decoding_options("beam", "diverse", "sample", "mbr")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="[default: one for each core]")
 def caption(

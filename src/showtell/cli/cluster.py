@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from showtell.cli.address import ADDRESS
-from showtell.cli.decoding_options import search_options
+from showtell.cli.decoding_options import decoding_options
 from showtell.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def cluster() -> None:
 @click.option(
     "-m", "--model", help="A model's name, a bundle or a run.  [default: the shipped one]"
 )
-@search_options("beam", "diverse", "mbr")
+@decoding_options("beam", "diverse", "mbr")
 def caption(input: Path | str, output: Path | str, **options: Any) -> None:
     """Caption the photos of INPUT into Parquet files in the folder OUTPUT.
 

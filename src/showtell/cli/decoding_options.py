@@ -1,60 +1,66 @@
-"""The options that say how captions are searched for, the same for every command that captions."""
+"""Command line options for decoding, made from the fields of `Decoding`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import click
 
+from showtell.decoding.options import Decoding, DecodingDefaults, Strategy
+
 F = TypeVar("F", bound=Callable[..., Any])
 
+SAMPLING = ("seed", "temperature", "top_k", "top_p")  # only for the strategy `sample`
 
-def search_options(*strategies: str) -> Callable[[F], F]:
-    """Give a command the options of a search by one of these `strategies`."""
-    options: Sequence[Callable[[F], F]] = (
-        click.option(
-            "--strategy",
-            type=click.Choice(strategies),
-            default="beam",
-            show_default=True,
-            help="mbr: of ten, the one that agrees most with the others.",
-        ),
-        click.option(
-            "--beam", type=click.IntRange(1), help="Width of the search.  [default: the model's, 3]"
-        ),
-        click.option(
-            "--nbest",
-            type=click.IntRange(1),
-            default=1,
-            show_default=True,
-            help="Captions for each photo: the best and its alternatives.",
-        ),
-        click.option(
-            "--length-penalty", type=click.FloatRange(0), help="[default: the model's, 1]"
-        ),
-        click.option(
-            "--max-length", type=click.IntRange(1), help="Most words.  [default: the model's, 24]"
-        ),
-        click.option(
-            "--no-repeat-ngram",
-            type=click.IntRange(0),
-            help="No sequence of so many words occurs twice, no word after itself."
-            "  [default: the model's]",
-        ),
-        click.option("--groups", type=click.IntRange(1), help="Groups of --strategy diverse."),
-        click.option(
-            "--diversity",
-            type=click.FloatRange(0),
-            default=0.5,
-            show_default=True,
-            help="What repeating another group's word costs.",
-        ),
-    )
+
+def decoding_options(*strategies: Strategy) -> Callable[[F], F]:
+    """Give a command the decoding options for these strategies, the first being the default."""
+    names = [
+        field.name
+        for field in dataclasses.fields(Decoding)
+        if field.name not in SAMPLING or "sample" in strategies
+    ]
 
     def decorate(command: F) -> F:
-        for option in reversed(options):
-            command = option(command)
+        for name in reversed(names):
+            command = decoding_option(name, strategies)(command)
         return command
 
     return decorate
+
+
+def decoding_option(name: str, strategies: tuple[Strategy, ...] = ()) -> Callable[[F], F]:
+    """Give a command one decoding option, with the bounds and help of the field of `Decoding`."""
+    [field] = [field for field in dataclasses.fields(Decoding) if field.name == name]
+    help_text: str = field.metadata["help"]
+    if name in _MODEL_DEFAULTS:
+        return click.option(
+            _flag(name), type=_click_type(name), help=f"{help_text}  [default: the model's own]"
+        )
+    return click.option(
+        _flag(name),
+        type=click.Choice(strategies) if name == "strategy" else _click_type(name),
+        default=field.default,
+        show_default=field.default is not None,
+        help=help_text,
+    )
+
+
+_MODEL_DEFAULTS = {field.name for field in dataclasses.fields(DecodingDefaults)}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _click_type(name: str) -> click.ParamType[Any]:
+    kind = get_type_hints(Decoding)[name]
+    [field] = [field for field in dataclasses.fields(Decoding) if field.name == name]
+    limits = field.metadata
+    least = limits.get("ge", limits.get("gt"))
+    most = limits.get("le")
+    if float in (kind, *get_args(kind)):
+        return click.FloatRange(least, most, min_open="gt" in limits)
+    return click.IntRange(least, most)

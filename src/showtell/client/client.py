@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self, TypeAlias, TypedDict, Unpack
+from typing import Any, BinaryIO, Self, TypeAlias, Unpack
 from urllib.parse import urlsplit
 
 from showtell import __version__
@@ -29,6 +29,7 @@ from showtell.client.responses import (
     reason,
     retry_after,
 )
+from showtell.decoding.options import CaptionOptions
 from showtell.errors import MissingExtraError, PhotoError
 from showtell.image import name_of
 from showtell.pipeline import pipeline
@@ -55,21 +56,9 @@ _BUSY = (429, 503)
 _PAUSE = 0.5  # seconds before the second attempt where the service does not say; doubled each time
 
 
-class Options(TypedDict, total=False):
-    """How captions are found, as `Captioner.caption` has it; `words` asks for words as well."""
+class Options(CaptionOptions, total=False):
+    """The options of `Captioner.caption`; with `words`, captions come with their words."""
 
-    strategy: Literal["beam", "diverse", "sample", "mbr"]
-    beam: int
-    nbest: int
-    length_penalty: float
-    max_length: int
-    no_repeat_ngram: int
-    groups: int
-    diversity: float
-    seed: int
-    temperature: float
-    top_k: int
-    top_p: float
     words: bool
 
 

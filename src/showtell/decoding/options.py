@@ -1,11 +1,16 @@
-"""How captions are found: the options of `Captioner.caption`, checked, and the search they mean."""
+"""The options of decoding, defined once, and the search that they select.
+
+The fields of `Decoding` are the options of `Captioner.caption`, of the command line, of the REST
+API and of its client. Their metadata holds the bounds (`ge`, `gt`, `le`; see
+`showtell.files.typed_settings`) and the help text. tests/test_decoding_options.py holds the other
+places where the options are written out equal to this definition.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
-from showtell.bundle import DecodingDefaults
 from showtell.decoding.beam_search import (
     Arrays,
     Decoder,
@@ -13,91 +18,125 @@ from showtell.decoding.beam_search import (
     beam_search,
     diverse_beam_search,
 )
+from showtell.files.typed_settings import check_limits
 
 Strategy = Literal["beam", "diverse", "sample", "mbr"]
-STRATEGIES: tuple[Strategy, ...] = ("beam", "diverse", "sample", "mbr")
-CANDIDATES = 10  # captions that minimum-Bayes-risk choice looks at, from a beam as wide
-# how much their probability counts; found on Flickr8k's dev photos with an earlier model, where
-# anything from 0.2 to 0.3 beat both plain probability and none
-SHARPNESS = 0.25
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+MBR_CANDIDATES = 10  # captions among which `mbr` chooses: the n best of a beam of that width
+# Weight of the candidates' probability in `mbr`. Chosen on Flickr8k's dev photos with an earlier
+# model: 0.2 to 0.3 was better than 0 (agreement only) and better than probability only.
+MBR_SHARPNESS = 0.25
 
 
 @dataclass(frozen=True)
-class Decoding:
-    """How captions are found; checked before the first photo is read."""
+class DecodingDefaults:
+    """The decoding options that belong to a model: what it uses where a caller gives none."""
 
-    strategy: Strategy
-    beam: int
-    nbest: int
-    length_penalty: float
-    max_length: int
-    no_repeat_ngram: int
-    groups: int | None
-    diversity: float
-    seed: int
-    temperature: float
-    top_k: int
-    top_p: float
+    beam: int = field(default=3, metadata={"ge": 1, "le": 1000, "help": "Width of the beam."})
+    length_penalty: float = field(
+        default=1.0,
+        metadata={
+            "ge": 0,
+            "le": 100,
+            "help": "0 favours short captions, 1 does not: divides a caption's log-probability by"
+            " its length to this power.",
+        },
+    )
+    max_length: int = field(
+        default=24, metadata={"ge": 1, "le": 1000, "help": "Largest number of words."}
+    )
+    no_repeat_ngram: int = field(
+        default=0,
+        metadata={
+            "ge": 0,
+            "le": 1000,
+            "help": "No sequence of N words occurs twice, and no word follows itself; 0: no limit.",
+        },
+    )
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+
+
+@dataclass(frozen=True)
+class Decoding(DecodingDefaults):
+    """All options of decoding, checked: `Decoding.of` fills in a model's defaults.
+
+    Raises ValueError, naming the option, where one is out of range or does not fit another.
+    """
+
+    strategy: Strategy = field(
+        default="beam",
+        metadata={
+            "help": "beam: beam search. diverse: groups of a beam that avoid each other's words."
+            " sample: random draws. mbr: of the ten best of a beam, the caption that agrees most"
+            " with the others (minimum Bayes risk)."
+        },
+    )
+    nbest: int = field(
+        default=1,
+        metadata={"ge": 1, "help": "Captions for each photo: the best one and alternatives."},
+    )
+    groups: int | None = field(
+        default=None,
+        metadata={"ge": 1, "help": "Groups of the beam, for diverse; by default one per beam."},
+    )
+    diversity: float = field(
+        default=0.5,
+        metadata={"ge": 0, "help": "Penalty for a word that another group uses, for diverse."},
+    )
+    seed: int = field(
+        default=0, metadata={"ge": 0, "help": "The same seed draws the same captions, for sample."}
+    )
+    temperature: float = field(
+        default=0.5,
+        metadata={
+            "gt": 0,
+            "help": "Below 1 favours likely words, 1 is the model's distribution, for sample.",
+        },
+    )
+    top_k: int = field(
+        default=0,
+        metadata={"ge": 0, "help": "Draw only from the K likeliest words, for sample; 0: all."},
+    )
+    top_p: float = field(
+        default=1.0,
+        metadata={
+            "gt": 0,
+            "le": 1,
+            "help": "Draw only from the likeliest words that together have probability P,"
+            " for sample.",
+        },
+    )
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
-            raise ValueError(f"strategy={self.strategy!r} is none of {', '.join(STRATEGIES)}")
-        for name in ("beam", "nbest", "max_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} is less than 1")
+            raise ValueError(f"strategy: {self.strategy!r} is not one of {', '.join(STRATEGIES)}")
+        check_limits(self)
         if self.strategy in ("beam", "diverse") and self.nbest > self.beam:
-            raise ValueError(f"nbest={self.nbest} is more than beam={self.beam} can find")
-        if self.groups is not None and (self.groups < 1 or self.beam % self.groups):
-            raise ValueError(f"groups={self.groups} does not divide beam={self.beam}")
-        for name in ("length_penalty", "no_repeat_ngram", "diversity", "top_k", "seed"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}={getattr(self, name)} is negative")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature={self.temperature} is not above 0")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p={self.top_p} is not above 0 and at most 1")
+            raise ValueError(f"nbest: {self.nbest} is more than beam={self.beam} can find")
+        if self.groups is not None and self.beam % self.groups:
+            raise ValueError(f"groups: {self.groups} does not divide beam={self.beam}")
 
     @classmethod
-    def of(
-        cls,
-        defaults: DecodingDefaults,
-        *,
-        strategy: Strategy = "beam",
-        beam: int | None = None,
-        nbest: int = 1,
-        length_penalty: float | None = None,
-        max_length: int | None = None,
-        no_repeat_ngram: int | None = None,
-        groups: int | None = None,
-        diversity: float = 0.5,
-        seed: int = 0,
-        temperature: float = 0.5,
-        top_k: int = 0,
-        top_p: float = 1.0,
-    ) -> Decoding:
-        """Return the options of `Captioner.caption`, those not given as the model has them.
+    def of(cls, defaults: DecodingDefaults, **options: Unpack[CaptionOptions]) -> Decoding:
+        """Return the options of one call: those given, and a model's defaults for the others.
 
-        Raises ValueError where one is out of range.
+        A beam that is not given is at least `nbest` wide. Raises ValueError where an option is
+        out of range.
         """
-        return cls(
-            strategy=strategy,
-            beam=max(defaults.beam, nbest) if beam is None else beam,
-            nbest=nbest,
-            length_penalty=defaults.length_penalty if length_penalty is None else length_penalty,
-            max_length=defaults.max_length if max_length is None else max_length,
-            no_repeat_ngram=(
-                defaults.no_repeat_ngram if no_repeat_ngram is None else no_repeat_ngram
-            ),
-            groups=groups,
-            diversity=diversity,
-            seed=seed,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-        )
+        values: dict[str, Any] = {**options}
+        given = {name: value for name, value in values.items() if value is not None}
+        beam = max(defaults.beam, given.get("nbest", 1))
+        return cls(**{**asdict(defaults), "beam": beam, **given})
 
     def run(self, model: Decoder, features: Arrays, indices: list[int]) -> list[list[Hypothesis]]:
-        """Find each photo's captions, best first, at least `nbest` where there are so many."""
+        """Return each photo's captions, best first.
+
+        `features` are arrays with one row per photo (see `Decoder`); `indices` are the photos'
+        positions in the input, which seed the draws of `sample`. A photo has `nbest` hypotheses
+        or more, fewer only where the model gives no others any probability.
+        """
         if self.strategy == "sample":
             from showtell.decoding.sampling import sample
 
@@ -113,12 +152,24 @@ class Decoding:
                 length_penalty=self.length_penalty,
                 max_length=self.max_length,
             )
-        consensus = self.strategy == "mbr"
-        beam = max(self.beam, self.nbest, CANDIDATES) if consensus else self.beam
+        if self.strategy == "mbr":
+            from showtell.decoding.minimum_bayes_risk import minimum_bayes_risk
+
+            beam = max(self.beam, self.nbest, MBR_CANDIDATES)
+            return [
+                minimum_bayes_risk(candidates, sharpness=MBR_SHARPNESS)
+                for candidates in self._beam_search(model, features, beam=beam, nbest=beam)
+            ]
+        # The score of the second best enters the confidence of the best, at next to no cost.
+        nbest = max(self.nbest, min(2, self.beam))
+        return self._beam_search(model, features, beam=self.beam, nbest=nbest)
+
+    def _beam_search(
+        self, model: Decoder, features: Arrays, *, beam: int, nbest: int
+    ) -> list[list[Hypothesis]]:
         shared: dict[str, Any] = {
             "beam": beam,
-            # the second best says how sure the first is, and costs next to nothing
-            "nbest": beam if consensus else max(self.nbest, min(2, beam)),
+            "nbest": nbest,
             "length_penalty": self.length_penalty,
             "max_length": self.max_length,
             "no_repeat_ngram": self.no_repeat_ngram,
@@ -127,9 +178,21 @@ class Decoding:
             return diverse_beam_search(
                 model, features, groups=self.groups, diversity=self.diversity, **shared
             )
-        found = beam_search(model, features, **shared)
-        if consensus:
-            from showtell.decoding.minimum_bayes_risk import minimum_bayes_risk
+        return beam_search(model, features, **shared)
 
-            return [minimum_bayes_risk(own, sharpness=SHARPNESS) for own in found]
-        return found
+
+class CaptionOptions(TypedDict, total=False):
+    """The fields of `Decoding` as keyword arguments; None stands for the model's default."""
+
+    strategy: Strategy
+    beam: int | None
+    nbest: int
+    length_penalty: float | None
+    max_length: int | None
+    no_repeat_ngram: int | None
+    groups: int | None
+    diversity: float
+    seed: int
+    temperature: float
+    top_k: int
+    top_p: float

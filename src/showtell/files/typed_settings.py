@@ -20,6 +20,7 @@ import dataclasses
 import json
 import logging
 import math
+import numbers
 import operator
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -79,7 +80,7 @@ def load_settings(
     return loader.dataclass(kind, data, "")
 
 
-def check_limits(settings: object, error: Error) -> None:
+def check_limits(settings: object, error: type[Exception] = ValueError) -> None:
     """Check the bounds in the field metadata of a dataclass that was built in Python.
 
     Meant for `__post_init__`. Raises `error`, naming the field.
@@ -286,9 +287,11 @@ def _as_float(value: int) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def _numbers(value: Any, key: str) -> Iterator[tuple[str, int | float]]:
+def _numbers(value: Any, key: str) -> Iterator[tuple[str, Any]]:
     """Yield the numbers in a value, which may be a sequence or dict of them, each with its key."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        return
+    if isinstance(value, numbers.Real):  # NumPy's numbers too
         yield key, value
     elif isinstance(value, tuple | list):
         for index, item in enumerate(value):
@@ -298,9 +301,9 @@ def _numbers(value: Any, key: str) -> Iterator[tuple[str, int | float]]:
             yield from _numbers(item, _join(key, str(name)))
 
 
-def _out_of_range(number: int | float, metadata: Mapping[str, Any]) -> str:
+def _out_of_range(number: Any, metadata: Mapping[str, Any]) -> str:
     """Return what is wrong with a number, or nothing."""
-    if isinstance(number, float) and not math.isfinite(number):
+    if not isinstance(number, int) and not math.isfinite(number):
         return f"must be a finite number, not {number}"
     limits = [name for name in _LIMITS if name in metadata]
     if all(_LIMITS[name][0](number, metadata[name]) for name in limits):

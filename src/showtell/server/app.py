@@ -93,7 +93,7 @@ class Service:
         try:
             Decoding.of(self.bundle.manifest.decoding, **decoding)
         except ValueError as error:
-            name, _, what = str(error).partition("=")
+            name, _, what = str(error).partition(": ")
             raise invalid_request([{"parameter": f"query.{name}", "detail": what}]) from None
         try:
             self.queue.check_room()  # a body that nothing would come of is not read

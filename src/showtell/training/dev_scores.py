@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from showtell.bundle import DecodingDefaults
 from showtell.data.dataset import CaptionedPhoto
 from showtell.data.feature_cache import Features
 from showtell.decoding.beam_search import beam_search
+from showtell.decoding.options import DecodingDefaults
 from showtell.image import open_photo, prepare
 from showtell.nets.model import CaptionModel, TorchDecoder
 from showtell.training.concept_training import word_head, word_precision, word_shares

@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
-from showtell.bundle import DecodingDefaults
 from showtell.data.feature_cache import VIEWS
+from showtell.decoding.options import DecodingDefaults
 from showtell.errors import RecipeError
 from showtell.nets.decoder import DecoderSettings
 
@@ -233,7 +233,7 @@ def _build(kind: type[T], data: Any, where: str) -> T:
     values = {key: _value(types[key], value, f"{where}{key}") for key, value in data.items()}
     try:
         return kind(**values)
-    except RecipeError as error:
+    except (RecipeError, ValueError) as error:
         text = str(error)
         raise RecipeError(text if text.startswith(where) else f"{where}{text}") from None
     except TypeError:
