@@ -1,4 +1,4 @@
-"""`showtell serve` on the command line: what it refuses to start with, and how it says so."""
+"""`showtell serve` on the command line: its settings, and its errors at the start."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def run(*options: str | Path, **environment: str) -> subprocess.CompletedProcess
     )
 
 
-def refusal(done: subprocess.CompletedProcess[str], status: int) -> str:
-    assert done.returncode == status, done.stderr
-    last = done.stderr.strip().splitlines()[-1]
-    assert "Traceback" not in done.stderr
-    return last
+def last_error(process: subprocess.CompletedProcess[str], status: int) -> str:
+    """Check the exit status, and that there is no traceback; return the last line of stderr."""
+    assert process.returncode == status, process.stderr
+    assert "Traceback" not in process.stderr
+    return process.stderr.strip().splitlines()[-1]
 
 
 def test_every_option_is_a_setting_of_the_same_name_and_default() -> None:
@@ -42,17 +42,17 @@ def test_every_option_is_a_setting_of_the_same_name_and_default() -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
-def test_it_listens_to_other_machines_only_with_a_key_or_told_so(host: str) -> None:
-    assert "give an API key" in refusal(run("--host", host), 2)
+def test_other_machines_are_served_only_with_a_key_or_explicit_consent(host: str) -> None:
+    assert "set an API key" in last_error(run("--host", host), 2)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost", "[::1]"])
-def test_on_this_machine_it_needs_no_key(host: str) -> None:
+def test_loopback_addresses_need_no_key(host: str) -> None:
     assert ServerSettings(host=host).is_local
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--batch-delay", "-1"], "batch-delay"),
         (["--queue-size", "8"], "raise queue_size"),
@@ -63,34 +63,36 @@ def test_on_this_machine_it_needs_no_key(host: str) -> None:
         (["--port", "99999"], "port"),
     ],
 )
-def test_options_that_do_not_fit_are_wrong_usage(options: list[str], said: str) -> None:
-    assert said in refusal(run(*options), 2)
+def test_invalid_options_are_usage_errors(options: list[str], message: str) -> None:
+    assert message in last_error(run(*options), 2)
 
 
-def test_a_key_is_read_from_a_file_and_given_once(tmp_path: Path) -> None:
+def test_key_comes_from_a_file_or_the_environment_but_not_both(tmp_path: Path) -> None:
     key, empty = tmp_path / "key", tmp_path / "empty"
     key.write_text("tooshort"[:5] + "\n")
     empty.write_text("\n")
-    assert "at least 8" in refusal(run("--api-key-file", key), 2)
-    assert "empty" in refusal(run("--api-key-file", empty), 1)
-    assert "no API key" in refusal(run("--api-key-file", tmp_path / "none"), 1)
+    assert "at least 8" in last_error(run("--api-key-file", key), 2)
+    assert "empty" in last_error(run("--api-key-file", empty), 1)
+    assert "cannot read an API key" in last_error(run("--api-key-file", tmp_path / "none"), 1)
     twice = run("--api-key-file", key, SHOWTELL_API_KEY="long-enough-key")
-    assert "one of them" in refusal(twice, 2)
+    assert "not both" in last_error(twice, 2)
 
 
-def test_what_cannot_be_listened_on_or_loaded_is_one_line(tmp_path: Path) -> None:
+def test_unusable_address_or_model_gives_a_one_line_error(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "tiny").path
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert f"127.0.0.1:{port}: in use" in refusal(run("-m", bundle, "--port", port), 1)
-    elsewhere = run("-m", bundle, "--host", "203.0.113.9", "--no-api-key")
-    assert "no address of this machine" in refusal(elsewhere, 1)
-    assert "no model named 'nothing'" in refusal(run("-m", "nothing"), 1)
+        assert f"127.0.0.1:{port}: already in use" in last_error(
+            run("-m", bundle, "--port", port), 1
+        )
+    foreign_address = run("-m", bundle, "--host", "203.0.113.9", "--no-api-key")
+    assert "not an address of this machine" in last_error(foreign_address, 1)
+    assert "no model named 'nothing'" in last_error(run("-m", "nothing"), 1)
     (bundle / ENCODER).write_bytes(b"damaged")
-    assert "changed since it was written" in refusal(run("-m", bundle), 1)
+    assert "changed since it was written" in last_error(run("-m", bundle), 1)
 
 
-def test_a_model_that_workers_cannot_load_is_one_line(tmp_path: Path) -> None:
+def test_model_that_workers_cannot_load_gives_a_one_line_error(tmp_path: Path) -> None:
     from showtell.bundle import MANIFEST, Manifest, load_bundle, sha256
 
     bundle = write_bundle(tmp_path / "tiny").path
@@ -100,10 +102,10 @@ def test_a_model_that_workers_cannot_load_is_one_line(tmp_path: Path) -> None:
     manifest.files[ENCODER] = sha256(bundle / ENCODER)
     (bundle / MANIFEST).write_text(manifest.to_json(), "utf-8")
     assert load_bundle(bundle)
-    assert "ONNX Runtime cannot load it" in refusal(run("-m", bundle, "--port", "0"), 1)
+    assert "ONNX Runtime cannot load it" in last_error(run("-m", bundle, "--port", "0"), 1)
 
 
-def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
+def test_missing_extra_is_named(tmp_path: Path) -> None:
     (tmp_path / "fastapi.py").write_text("raise ModuleNotFoundError('no', name='fastapi')")
-    done = run(PYTHONPATH=str(tmp_path))
-    assert 'pip install "showtell[serve]"' in refusal(done, 1)
+    process = run(PYTHONPATH=str(tmp_path))
+    assert 'pip install "showtell[serve]"' in last_error(process, 1)

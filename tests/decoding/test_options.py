@@ -64,7 +64,7 @@ def test_command_line_has_the_options() -> None:
 
 def test_rest_api_has_the_options_within_their_bounds() -> None:
     schemas = pytest.importorskip("showtell.server.schemas")
-    served = schemas.CaptionOptions.model_fields
+    served = schemas.CaptionQuery.model_fields
     assert set(served) == {*FIELDS, "words"}
     for name, field in FIELDS.items():
         assert served[name].default == default_of(name), name

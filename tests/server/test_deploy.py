@@ -103,12 +103,12 @@ def test_command_of_the_image_is_one_that_serve_understands() -> None:
 
 
 def test_healthcheck_of_the_image_tells_a_live_service_from_none(
-    service: RunningService, no_service: str
+    service: RunningService, unused_url: str
 ) -> None:
     words = yaml.safe_load(dict(instructions(-1))["HEALTHCHECK"].partition("CMD ")[2])
     assert words[0] == "python"
     script = words[2]
-    for url, code in ((service.url, 0), (no_service, 1)):
+    for url, code in ((service.url, 0), (unused_url, 1)):
         done = run(sys.executable, "-c", script.replace("http://127.0.0.1:8000", url))
         assert done.returncode == code, done.stderr
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.running_service import RunningService, examples, processes_of, running_service
+from support.running_service import RunningService, child_processes, example_photos, running_service
 
-PHOTO = examples()[0].read_bytes()
+PHOTO = example_photos()[0].read_bytes()
 
 
 def figures(service: RunningService) -> dict[str, float]:
@@ -181,8 +181,8 @@ def test_a_signal_ends_it_once_what_was_accepted_is_answered(
     tiny_model: Path, number: signal.Signals
 ) -> None:
     with running_service("--model", tiny_model, "--workers", "1") as service:
-        [template] = processes_of(service.pid)
-        family = [template, *processes_of(template)]
+        [template] = child_processes(service.pid)
+        family = [template, *child_processes(template)]
         with (
             socket.create_connection(("127.0.0.1", service.port), timeout=60) as slow,
             socket.create_connection(("127.0.0.1", service.port), timeout=60),
@@ -237,7 +237,7 @@ def test_photos_are_on_no_disk_and_in_no_log(tiny_model: Path, tmp_path: Path) -
         def watch() -> None:
             while not stop.is_set():
                 seen.update(tmp_path.rglob("*"))
-                for pid in (service.pid, *processes_of(service.pid)):
+                for pid in (service.pid, *child_processes(service.pid)):
                     for link in Path(f"/proc/{pid}/fd").iterdir():
                         try:
                             target = link.readlink()

@@ -1,4 +1,4 @@
-"""The queue before the workers: batches of equal options, turns, bounds, and a second try."""
+"""The photo queue: batches, fairness, limits, timeouts and retries."""
 
 from __future__ import annotations
 
@@ -9,208 +9,216 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from showtell.server.photo_queue import Answer, Job, PhotoQueue, QueueFullError, Request
+from showtell.server.photo_queue import (
+    CaptionRequest,
+    PhotoQueue,
+    PhotoResult,
+    QueuedPhoto,
+    QueueFullError,
+)
 
 
-def request(*photos: str, **options: Any) -> Request:
-    return Request([photo.encode() for photo in photos], list(photos), options)
+def request(*photos: str, **options: Any) -> CaptionRequest:
+    return CaptionRequest([photo.encode() for photo in photos], list(photos), options)
 
 
-def photos_of(batch: list[Job]) -> list[str | None]:
-    return [job.name for job in batch]
+def names_of(batch: list[QueuedPhoto]) -> list[str | None]:
+    return [photo.name for photo in batch]
 
 
-def captioned(batch: list[Job]) -> list[Answer]:
-    return [Answer(False, job.photo.upper()) for job in batch]
+def results_of(batch: list[QueuedPhoto]) -> list[PhotoResult]:
+    return [PhotoResult(False, photo.data.upper()) for photo in batch]
 
 
-async def waiting(queue: PhotoQueue, *requests: Request) -> list[asyncio.Task[list[Answer]]]:
-    """Put requests into the queue, one after the other."""
+async def submit(
+    queue: PhotoQueue, *requests: CaptionRequest
+) -> list[asyncio.Task[list[PhotoResult]]]:
+    """Submit requests to the queue one after the other."""
     tasks = []
     for item in requests:
-        tasks.append(asyncio.create_task(queue.answer(item)))
+        tasks.append(asyncio.create_task(queue.submit(item)))
         await asyncio.sleep(0)
     return tasks
 
 
-def test_requests_take_turns_photo_by_photo_and_get_their_own_answers() -> None:
+def test_requests_take_turns_photo_by_photo_and_get_their_own_results() -> None:
     async def run() -> None:
         queue = PhotoQueue(size=9, wait=60, workers=1)
-        many, one, other = await waiting(queue, request(*"abc"), request("x"), request("y"))
-        first = await queue.take(3)
-        assert photos_of(first) == ["a", "x", "y"]
-        second = await queue.take(3)
-        assert photos_of(second) == ["b", "c"]
-        queue.finish(second, captioned(second), 0.1)
-        queue.finish(first, captioned(first), 0.1)
-        assert [answer.json for answer in await many] == [b"A", b"B", b"C"]
-        assert [answer.json for answer in [*await one, *await other]] == [b"X", b"Y"]
+        three, first, second = await submit(queue, request(*"abc"), request("x"), request("y"))
+        mixed_batch = await queue.take_batch(3)
+        assert names_of(mixed_batch) == ["a", "x", "y"]
+        rest = await queue.take_batch(3)
+        assert names_of(rest) == ["b", "c"]
+        queue.finish(rest, results_of(rest), 0.1)
+        queue.finish(mixed_batch, results_of(mixed_batch), 0.1)
+        assert [result.json for result in await three] == [b"A", b"B", b"C"]
+        assert [result.json for result in [*await first, *await second]] == [b"X", b"Y"]
 
     asyncio.run(run())
 
 
-def test_only_photos_of_equal_options_share_a_batch_and_none_loses_its_place() -> None:
+def test_only_photos_with_equal_options_share_a_batch_and_the_order_stays() -> None:
     async def run() -> None:
         queue = PhotoQueue(size=9, wait=60, workers=1)
-        await waiting(
+        await submit(
             queue,
             request("a", beam=3),
             request("b", beam=5),
             request("c", beam=3),
             request("d", beam=3, seed=0),
         )
-        batches = [photos_of(await queue.take(8)) for _ in range(3)]
+        batches = [names_of(await queue.take_batch(8)) for _ in range(3)]
         assert batches == [["a", "c"], ["b"], ["d"]]
 
     asyncio.run(run())
 
 
-def test_a_sample_is_drawn_alone_so_that_its_place_is_always_the_same() -> None:
+def test_each_sampled_photo_gets_a_batch_of_its_own() -> None:
     async def run() -> None:
         queue = PhotoQueue(size=9, wait=60, workers=1)
-        drawn = [request(name, strategy="sample", seed=1) for name in "ab"]
-        await waiting(queue, *drawn)
-        assert [photos_of(await queue.take(8)) for _ in range(2)] == [["a"], ["b"]]
+        sampled = [request(name, strategy="sample", seed=1) for name in "ab"]
+        await submit(queue, *sampled)
+        assert [names_of(await queue.take_batch(8)) for _ in range(2)] == [["a"], ["b"]]
 
     asyncio.run(run())
 
 
-def test_past_its_end_the_queue_refuses_and_says_when_to_come_again() -> None:
+def test_full_queue_refuses_a_request_and_says_when_to_retry() -> None:
     async def run() -> None:
         queue = PhotoQueue(size=3, wait=60, workers=2)
-        await waiting(queue, request(*"abc"))
-        queue.finish(batch := await queue.take(1), captioned(batch), 60.0)  # so slow is a photo
-        queue.check_room(1)
+        await submit(queue, request(*"abc"))
+        queue.finish(batch := await queue.take_batch(1), results_of(batch), 60.0)
+        queue.check_capacity(1)
         with pytest.raises(QueueFullError) as refused:
-            await queue.answer(request(*"xy"))
+            await queue.submit(request(*"xy"))
         assert 1 < refused.value.retry_after <= 60
         assert queue.waiting == 2
 
     asyncio.run(run())
 
 
-def test_a_request_whose_turn_does_not_come_is_refused_and_one_that_has_begun_is_not() -> None:
+def test_waiting_request_times_out_but_a_started_one_does_not() -> None:
     async def run() -> None:
         queue = PhotoQueue(size=9, wait=0.01, workers=1)
-        [begun] = await waiting(queue, request(*"ab"))
-        first = await queue.take(1)
-        [late] = await waiting(queue, request("x"))
+        [started] = await submit(queue, request(*"ab"))
+        first = await queue.take_batch(1)
+        [late] = await submit(queue, request("x"))
         with pytest.raises(QueueFullError):
             await late
-        queue.finish(first, captioned(first), 0.1)
-        second = await queue.take(8)
-        assert photos_of(second) == ["b"]
-        queue.finish(second, captioned(second), 0.1)
-        assert len(await begun) == 2
+        queue.finish(first, results_of(first), 0.1)
+        second = await queue.take_batch(8)
+        assert names_of(second) == ["b"]
+        queue.finish(second, results_of(second), 0.1)
+        assert len(await started) == 2
 
     asyncio.run(run())
 
 
-def test_who_leaves_frees_the_place_and_an_answer_that_comes_later_hurts_nobody() -> None:
+def test_cancelled_request_frees_its_room_and_its_late_result_is_ignored() -> None:
     async def run() -> None:
         queue = PhotoQueue(size=3, wait=60, workers=1)
-        gone, stays = await waiting(queue, request(*"ab"), request("x"))
-        first = await queue.take(1)
-        gone.cancel()
-        await asyncio.wait([gone])
+        cancelled, other = await submit(queue, request(*"ab"), request("x"))
+        first = await queue.take_batch(1)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
         assert queue.waiting == 1
-        queue.finish(first, captioned(first), 0.1)
-        second = await queue.take(8)
-        assert photos_of(second) == ["x"]
-        queue.finish(second, captioned(second), 0.1)
-        assert await stays == [Answer(False, b"X")]
+        queue.finish(first, results_of(first), 0.1)
+        second = await queue.take_batch(8)
+        assert names_of(second) == ["x"]
+        queue.finish(second, results_of(second), 0.1)
+        assert await other == [PhotoResult(False, b"X")]
 
     asyncio.run(run())
 
 
-def test_photos_of_a_batch_that_killed_its_worker_are_tried_singly_and_once() -> None:
+def test_photos_of_a_crashed_batch_are_retried_once_and_alone() -> None:
     async def run() -> None:
         queue = PhotoQueue(size=9, wait=60, workers=1)
-        [task] = await waiting(queue, request(*"abc"))
-        batch = await queue.take(8)
-        queue.put_back(batch, lambda job: Answer(True, b"never yet"))
+        [task] = await submit(queue, request(*"abc"))
+        batch = await queue.take_batch(8)
+        queue.retry(batch, lambda photo: PhotoResult(True, b"not yet"))
         for _ in range(3):
-            single = await queue.take(8)
+            single = await queue.take_batch(8)
             assert len(single) == 1
-            if photos_of(single) == ["b"]:
-                queue.put_back(single, lambda job: Answer(True, b"killed"))
+            if names_of(single) == ["b"]:
+                queue.retry(single, lambda photo: PhotoResult(True, b"killed"))
             else:
-                queue.finish(single, captioned(single), 0.1)
-        assert [answer.json for answer in await task] == [b"A", b"killed", b"C"]
+                queue.finish(single, results_of(single), 0.1)
+        assert [result.json for result in await task] == [b"A", b"killed", b"C"]
 
     asyncio.run(run())
 
 
-def test_a_photo_that_hung_alone_is_not_tried_again() -> None:
+def test_photo_that_hung_alone_is_not_retried() -> None:
     async def run() -> None:
         queue = PhotoQueue(size=9, wait=60, workers=1)
-        [task] = await waiting(queue, request("a"))
-        queue.put_back(await queue.take(8), lambda job: Answer(True, b"hung"), hung=True)
-        assert await task == [Answer(True, b"hung")]
+        [task] = await submit(queue, request("a"))
+        queue.retry(await queue.take_batch(8), lambda photo: PhotoResult(True, b"hung"), hung=True)
+        assert await task == [PhotoResult(True, b"hung")]
 
     asyncio.run(run())
 
 
-def test_batches_become_smaller_where_photos_take_long_and_larger_again() -> None:
+def test_batches_shrink_when_photos_are_slow_and_grow_again() -> None:
     async def run() -> None:
         queue = PhotoQueue(size=99, wait=60, workers=1)
-        await waiting(queue, request(*map(str, range(99))))
+        await submit(queue, request(*map(str, range(99))))
 
         async def size_after(seconds: float) -> int:
             for _ in range(30):
-                queue.finish(batch := await queue.take(1), captioned(batch), seconds)
-            return len(await queue.take(8))
+                queue.finish(batch := await queue.take_batch(1), results_of(batch), seconds)
+            return len(await queue.take_batch(8))
 
         assert [await size_after(seconds) for seconds in (0.2, 0.9, 0.001)] == [4, 1, 4]
 
     asyncio.run(run())
 
 
-def test_a_delay_lets_a_batch_fill() -> None:
+def test_delay_lets_a_batch_fill() -> None:
     async def run() -> None:
         queue = PhotoQueue(size=9, wait=60, workers=1)
-        taking = asyncio.create_task(queue.take(8, delay=0.2))
-        await waiting(queue, request("a"))
+        taking = asyncio.create_task(queue.take_batch(8, delay=0.2))
+        await submit(queue, request("a"))
         await asyncio.sleep(0.02)
-        await waiting(queue, request("b"))
-        assert photos_of(await taking) == ["a", "b"]
+        await submit(queue, request("b"))
+        assert names_of(await taking) == ["a", "b"]
 
     asyncio.run(run())
 
 
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
-def test_whatever_comes_each_request_is_answered_whole_refused_or_left(data: st.DataObject) -> None:
+def test_every_request_is_answered_completely_refused_or_cancelled(data: st.DataObject) -> None:
     sizes = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=12))
-    leaving = data.draw(st.sets(st.integers(0, 11)))
-    deaths = data.draw(st.lists(st.booleans(), max_size=10))
+    cancelled = data.draw(st.sets(st.integers(0, 11)))
+    crashes = data.draw(st.lists(st.booleans(), max_size=10))
 
     async def run() -> None:
         queue = PhotoQueue(size=12, wait=60, workers=2)
 
         async def work() -> None:
             while True:
-                batch = await queue.take(data.draw(st.integers(1, 4)))
+                batch = await queue.take_batch(data.draw(st.integers(1, 4)))
                 await asyncio.sleep(0)
-                if deaths and deaths.pop():
-                    queue.put_back(batch, lambda job: Answer(True, job.photo.upper()))
+                if crashes and crashes.pop():
+                    queue.retry(batch, lambda photo: PhotoResult(True, photo.data.upper()))
                 else:
-                    queue.finish(batch, captioned(batch), 0.1)
+                    queue.finish(batch, results_of(batch), 0.1)
 
         workers = [asyncio.create_task(work()) for _ in range(2)]
         tasks = []
         for number, size in enumerate(sizes):
-            item = request(*(f"{number}.{place}" for place in range(size)), beam=number % 3)
-            tasks += await waiting(queue, item)
-            if number in leaving:
+            item = request(*(f"{number}.{index}" for index in range(size)), beam=number % 3)
+            tasks += await submit(queue, item)
+            if number in cancelled:
                 tasks[-1].cancel()
-        found = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
-        for number, answers in enumerate(found):
-            if isinstance(answers, list):
-                expected = [f"{number}.{place}".encode() for place in range(sizes[number])]
-                assert [answer.json for answer in answers] == expected
+        outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
+        for number, results in enumerate(outcomes):
+            if isinstance(results, list):
+                expected = [f"{number}.{index}".encode() for index in range(sizes[number])]
+                assert [result.json for result in results] == expected
             else:
-                assert isinstance(answers, QueueFullError | asyncio.CancelledError)
+                assert isinstance(results, QueueFullError | asyncio.CancelledError)
         assert queue.waiting == 0
         for worker in workers:
             worker.cancel()

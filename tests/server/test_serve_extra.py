@@ -16,7 +16,7 @@ from support.paths import EXAMPLES, ROOT
 EXAMPLE = EXAMPLES / "horses.jpg"
 ASK = """
 import importlib.util, json, sys
-from showtell.client.client import Client
+from showtell.client import Client
 with Client(sys.argv[1]) as client:
     print(json.dumps({
         "text": client.caption(sys.argv[2]).text, "ready": client.ready(),

@@ -1,3 +1,5 @@
+"""Captions of the REST API for single photos and forms."""
+
 from __future__ import annotations
 
 import json
@@ -7,17 +9,17 @@ import sys
 import httpx
 import pytest
 
-from support.running_service import RunningService, examples
+from support.running_service import RunningService, example_photos
 
 
-def test_a_raw_photo_gets_the_caption_that_the_command_line_prints(service: RunningService) -> None:
-    photo = examples()[0]
-    answer = httpx.post(
+def test_raw_photo_gets_the_caption_that_the_command_line_prints(service: RunningService) -> None:
+    photo = example_photos()[0]
+    response = httpx.post(
         f"{service.url}/v1/captions?nbest=2&words=true", content=photo.read_bytes(), timeout=60
     )
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "application/json"
-    done = subprocess.run(
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    process = subprocess.run(
         [
             sys.executable,
             "-m",
@@ -36,27 +38,28 @@ def test_a_raw_photo_gets_the_caption_that_the_command_line_prints(service: Runn
         text=True,
         check=True,
     )
-    expected = json.loads(done.stdout)
-    found = answer.json()
-    assert found.pop("path") is None
+    expected = json.loads(process.stdout)
+    record = response.json()
+    assert record.pop("path") is None
     expected.pop("path")
-    assert found.keys() == expected.keys()
-    assert found["text"] == expected["text"]
-    assert found["log_probability"] == pytest.approx(expected["log_probability"], abs=1e-3)
-    assert [item["word"] for item in found["words"]] == found["text"].split()
+    assert record.keys() == expected.keys()
+    assert record["text"] == expected["text"]
+    assert record["log_probability"] == pytest.approx(expected["log_probability"], abs=1e-3)
+    assert [word["word"] for word in record["words"]] == record["text"].split()
 
 
-def test_a_form_gets_captions_in_order_and_an_error_for_what_is_no_photo(
+def test_form_gets_captions_in_order_and_an_error_for_other_files(
     service: RunningService,
 ) -> None:
     photos = [
-        ("photos", (f"C:\\holiday\\{path.name}", path.read_bytes())) for path in examples()[:3]
+        ("photos", (f"C:\\holiday\\{path.name}", path.read_bytes()))
+        for path in example_photos()[:3]
     ]
-    photos.insert(1, ("photos", ("notes.txt", b"no photo at all")))
-    answer = httpx.post(f"{service.url}/v1/captions", files=photos, timeout=60)
-    assert answer.status_code == 200
-    captions = answer.json()["captions"]
-    names = [path.name for path in examples()[:3]]
+    photos.insert(1, ("photos", ("notes.txt", b"not a photo at all")))
+    response = httpx.post(f"{service.url}/v1/captions", files=photos, timeout=60)
+    assert response.status_code == 200
+    captions = response.json()["captions"]
+    names = [path.name for path in example_photos()[:3]]
     assert [caption["path"] for caption in captions] == [names[0], "notes.txt", *names[1:]]
     assert [bool(caption["text"]) for caption in captions] == [True, False, True, True]
     assert captions[1]["error"].startswith("notes.txt: not a photo in a format")

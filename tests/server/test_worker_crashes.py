@@ -1,4 +1,4 @@
-"""Workers die of photos, of the kernel, of time: the service goes on, and so do other photos."""
+"""Photos that crash or hang workers, and workers that are killed: the service keeps working."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.crashing_photos import CRASH, HANG, MEMORY, NONSENSE, deadly
-from support.running_service import RunningService, examples, processes_of, running_service
+from support.crashing_photos import CRASH, GARBAGE, HANG, OUT_OF_MEMORY, crashing_environment
+from support.running_service import RunningService, child_processes, example_photos, running_service
 
 
 @pytest.fixture(scope="module")
-def harsh(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[RunningService]:
-    environment = deadly(tmp_path_factory.mktemp("start"))
+def crashing_service(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path
+) -> Iterator[RunningService]:
+    """A service whose workers crash or hang on the photos of `support.crashing_photos`."""
+    environment = crashing_environment(tmp_path_factory.mktemp("start"))
     with running_service(
         "--model", tiny_model, "--workers", "2", "--photo-timeout", "2", **environment
     ) as service:
@@ -27,74 +30,82 @@ def harsh(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterato
 
 
 def send(service: RunningService, *photos: bytes) -> httpx.Response:
-    form = [("photos", (f"{place}.jpg", photo)) for place, photo in enumerate(photos)]
+    form = [("photos", (f"{index}.jpg", photo)) for index, photo in enumerate(photos)]
     return httpx.post(f"{service.url}/v1/captions", files=form, timeout=60)
 
 
-def deaths(service: RunningService) -> float:
+def worker_deaths(service: RunningService) -> float:
     text = httpx.get(f"{service.url}/metrics").text
-    found = re.search(r"^showtell_worker_deaths_total (\S+)", text, re.MULTILINE)
-    assert found is not None
-    return float(found[1])
+    match = re.search(r"^showtell_worker_deaths_total (\S+)", text, re.MULTILINE)
+    assert match is not None
+    return float(match[1])
 
 
-@pytest.mark.parametrize("poison", [CRASH, MEMORY, NONSENSE])
-def test_a_photo_that_kills_its_worker_is_an_error_and_the_others_are_captioned(
-    harsh: RunningService, poison: bytes
+@pytest.mark.parametrize("photo", [CRASH, OUT_OF_MEMORY, GARBAGE])
+def test_photo_that_crashes_its_worker_gets_an_error_and_the_others_captions(
+    crashing_service: RunningService, photo: bytes
 ) -> None:
-    before = deaths(harsh)
-    good = [path.read_bytes() for path in examples()[:4]]
-    answer = send(harsh, *good[:2], poison, *good[2:])
-    assert answer.status_code == 200
-    captions = answer.json()["captions"]
+    before = worker_deaths(crashing_service)
+    good = [path.read_bytes() for path in example_photos()[:4]]
+    response = send(crashing_service, *good[:2], photo, *good[2:])
+    assert response.status_code == 200
+    captions = response.json()["captions"]
     assert [caption["error"] is None for caption in captions] == [True, True, False, True, True]
     assert captions[2]["path"] == "2.jpg"
-    assert captions[2]["error"].startswith("2.jpg: the process that read it died")
-    assert deaths(harsh) == before + 2  # with the batch, and alone
+    assert captions[2]["error"].startswith("2.jpg: the worker process crashed")
+    assert worker_deaths(crashing_service) == before + 2  # once in the batch, once alone
 
 
-def test_a_deadly_photo_alone_is_422_and_the_service_stays_ready(harsh: RunningService) -> None:
-    answer = httpx.post(f"{harsh.url}/v1/captions", content=CRASH, timeout=60)
-    assert answer.status_code == 422
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert "died" in answer.json()["detail"]
-    assert send(harsh, examples()[0].read_bytes()).json()["captions"][0]["text"]
-    assert httpx.get(f"{harsh.url}/ready").status_code == 200
+def test_single_crashing_photo_gets_422_and_the_service_stays_ready(
+    crashing_service: RunningService,
+) -> None:
+    response = httpx.post(f"{crashing_service.url}/v1/captions", content=CRASH, timeout=60)
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "crashed" in response.json()["detail"]
+    assert send(crashing_service, example_photos()[0].read_bytes()).json()["captions"][0]["text"]
+    assert httpx.get(f"{crashing_service.url}/ready").status_code == 200
 
 
-def test_a_photo_that_hangs_its_worker_is_an_error_after_its_time(harsh: RunningService) -> None:
-    answers: list[httpx.Response] = []
-    hanging = threading.Thread(target=lambda: answers.append(send(harsh, HANG)))
-    hanging.start()
-    assert send(harsh, examples()[0].read_bytes()).json()["captions"][0]["text"]
-    hanging.join()
-    [caption] = answers[0].json()["captions"]
-    assert caption["error"] == "0.jpg: it took more than 2 seconds"
+def test_photo_that_hangs_its_worker_gets_an_error_after_the_timeout(
+    crashing_service: RunningService,
+) -> None:
+    responses: list[httpx.Response] = []
+    request = threading.Thread(target=lambda: responses.append(send(crashing_service, HANG)))
+    request.start()
+    assert send(crashing_service, example_photos()[0].read_bytes()).json()["captions"][0]["text"]
+    request.join()
+    [caption] = responses[0].json()["captions"]
+    assert caption["error"] == "0.jpg: captioning took more than 2 seconds"
 
 
-def test_workers_and_their_template_killed_while_idle_are_replaced(harsh: RunningService) -> None:
-    [template] = processes_of(harsh.pid)
-    workers = processes_of(template)
+def test_workers_and_fork_server_killed_while_idle_are_replaced(
+    crashing_service: RunningService,
+) -> None:
+    [fork_server] = child_processes(crashing_service.pid)
+    workers = child_processes(fork_server)
     assert len(workers) == 2
-    for pid in (template, *workers):
+    for pid in (fork_server, *workers):
         os.kill(pid, signal.SIGKILL)
-    photo = examples()[0].read_bytes()
-    assert all(send(harsh, photo).json()["captions"][0]["text"] for _ in range(4))
-    [template] = processes_of(harsh.pid)
-    assert workers not in processes_of(template)
+    photo = example_photos()[0].read_bytes()
+    assert all(send(crashing_service, photo).json()["captions"][0]["text"] for _ in range(4))
+    [fork_server] = child_processes(crashing_service.pid)
+    assert not set(workers) & set(child_processes(fork_server))
 
 
-def test_workers_end_with_the_service_however_it_ends(tiny_model: Path) -> None:
+def test_workers_exit_when_the_service_is_killed(tiny_model: Path) -> None:
     with running_service("--model", tiny_model, "--workers", "2") as service:
-        [template] = processes_of(service.pid)
-        family = [template, *processes_of(template)]
-        assert len(family) == 3
+        [fork_server] = child_processes(service.pid)
+        processes = [fork_server, *child_processes(fork_server)]
+        assert len(processes) == 3
         service.process.kill()
         service.process.wait()
         deadline = time.monotonic() + 30
-        while (left := [pid for pid in family if is_running(pid)]) and time.monotonic() < deadline:
+        while (
+            survivors := [pid for pid in processes if is_running(pid)]
+        ) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert not left
+        assert not survivors
 
 
 def is_running(pid: int) -> bool:
@@ -104,10 +115,10 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_workers_with_threads_of_their_own_are_processes_of_their_own(tiny_model: Path) -> None:
+def test_multi_threaded_workers_are_separate_processes(tiny_model: Path) -> None:
     with running_service("--model", tiny_model, "--workers", "2", "--threads", "2") as service:
-        assert len(processes_of(service.pid)) == 2
-        photo = examples()[0].read_bytes()
-        for pid in processes_of(service.pid):
+        assert len(child_processes(service.pid)) == 2
+        photo = example_photos()[0].read_bytes()
+        for pid in child_processes(service.pid):
             os.kill(pid, signal.SIGKILL)
             assert send(service, photo).json()["captions"][0]["text"]

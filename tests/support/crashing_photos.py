@@ -1,37 +1,37 @@
-"""Photos that end the process that opens them, or hang it: as damaged ones do to C libraries.
-
-`deadly(folder)` gives the environment of a service whose workers meet them so.
-"""
+"""Photos that crash or hang the worker that decodes them, as damaged files do to C libraries."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-CRASH, HANG, MEMORY = b"GIF89a crash", b"GIF89a hang", b"GIF89a memory"
-NONSENSE = b"GIF89a nonsense"
-_AT_START = f"""
+CRASH, HANG, OUT_OF_MEMORY = b"GIF89a crash", b"GIF89a hang", b"GIF89a memory"
+GARBAGE = b"GIF89a garbage"
+_SITECUSTOMIZE = f"""
 import os, signal, sys, time
 if "showtell.server.worker_process" in " ".join(sys.orig_argv):
     import showtell.image as image
-    real = image._decode
-    def deadly(file, *rest):
+    decode = image._decode
+    def crashing_decode(file, *rest):
         data = file.getvalue()
         if data == {CRASH!r}:
             os.kill(os.getpid(), signal.SIGSEGV)
-        if data == {MEMORY!r}:
+        if data == {OUT_OF_MEMORY!r}:
             os.kill(os.getpid(), signal.SIGKILL)
         if data == {HANG!r}:
             time.sleep(3600)
-        if data == {NONSENSE!r}:
-            answer = lambda connection, *rest: connection.sendall(b"\\0\\0\\0\\2[]")
-            sys.modules["__main__"]._send = answer
-        return real(file, *rest)
-    image._decode = deadly
+        if data == {GARBAGE!r}:
+            send_garbage = lambda connection, *rest: connection.sendall(b"\\0\\0\\0\\2[]")
+            sys.modules["__main__"]._send = send_garbage
+        return decode(file, *rest)
+    image._decode = crashing_decode
 """
 
 
-def deadly(folder: Path) -> dict[str, str]:
-    """Write what a worker runs at its start, and return the variables that make it do so."""
-    (folder / "sitecustomize.py").write_text(_AT_START)
+def crashing_environment(folder: Path) -> dict[str, str]:
+    """Return the environment of a service whose workers crash on these photos.
+
+    Writes a module into `folder` that Python runs when a worker starts.
+    """
+    (folder / "sitecustomize.py").write_text(_SITECUSTOMIZE)
     return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}

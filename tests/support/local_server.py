@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine, for as long as a test needs it."""
+"""A real HTTP server on this machine, for the duration of a test."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class QuietHandler(BaseHTTPRequestHandler):
+    """A request handler that does not log."""
+
     def log_message(self, format: str, *args: object) -> None:
         pass
 
 
 @contextmanager
 def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Answer requests on a free port; yields the server's URL."""
+    """Serve requests on a free port until the block ends; yields the URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -1,4 +1,4 @@
-"""How much memory a service takes, its workers included."""
+"""The memory of a service, including its workers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import psutil
 
 
 def memory_of(pid: int) -> float:
-    """Return the megabytes of a process and all below it; pages that they share count once."""
+    """Return the megabytes of a process and its descendants; shared pages count once."""
     root = psutil.Process(pid)
     total = 0
     for process in [root, *root.children(recursive=True)]:
         with contextlib.suppress(psutil.NoSuchProcess):
             full = process.memory_full_info()
-            total += getattr(full, "pss", full.uss)  # what is shared, shared out: Linux only
+            total += getattr(full, "pss", full.uss)  # PSS divides shared pages, but only on Linux
     return total / 1e6

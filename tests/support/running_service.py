@@ -1,4 +1,4 @@
-"""Real services in processes of their own, on free ports, for tests."""
+"""Runs `showtell serve` in separate processes on free ports, for tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ START_TIMEOUT = 120
 
 @dataclass
 class RunningService:
-    """A service that listens at `url`; `log` holds the lines of its standard error so far."""
+    """A service that listens at `url`; `log` has the lines of its standard error so far."""
 
     url: str
     process: subprocess.Popen[str]
@@ -37,7 +37,7 @@ class RunningService:
         return int(self.url.rpartition(":")[2])
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 60) -> int:
-        """End it by a signal and return its exit status."""
+        """Send a signal to the service and return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(timeout)
@@ -48,7 +48,7 @@ def running_service(
     *options: str | os.PathLike[str], **environment: str
 ) -> Iterator[RunningService]:
     """Run `showtell serve` with these options on a free port, until the block ends."""
-    with tempfile.TemporaryDirectory() as folder:  # nothing of the project is in its own folder
+    with tempfile.TemporaryDirectory() as folder:  # so that it imports nothing from the project
         process = subprocess.Popen(
             [sys.executable, "-m", "showtell", "serve", "--port", "0", *options],
             cwd=folder,
@@ -58,8 +58,8 @@ def running_service(
         )
         service = RunningService("", process, environment.get("SHOWTELL_API_KEY"))
         listening = threading.Event()
-        reading = threading.Thread(target=_read, args=(process.stderr, service, listening))
-        reading.start()
+        reader = threading.Thread(target=_read_log, args=(process.stderr, service, listening))
+        reader.start()
         try:
             listening.wait(START_TIMEOUT)
             assert service.url, "".join(service.log)
@@ -74,10 +74,10 @@ def running_service(
                 process.wait()
                 raise
             finally:
-                reading.join(10)
+                reader.join(10)
 
 
-def _read(stream: IO[str], service: RunningService, listening: threading.Event) -> None:
+def _read_log(stream: IO[str], service: RunningService, listening: threading.Event) -> None:
     with stream:
         for line in stream:
             service.log.append(line)
@@ -87,19 +87,19 @@ def _read(stream: IO[str], service: RunningService, listening: threading.Event) 
     listening.set()
 
 
-def examples() -> list[Path]:
-    """The example photos of the project."""
+def example_photos() -> list[Path]:
+    """The paths of the project's example photos."""
     return sorted(EXAMPLES.glob("*.jpg"))
 
 
-def processes_of(pid: int) -> list[int]:
-    """The running processes that a process has started."""
-    found = []
+def child_processes(pid: int) -> list[int]:
+    """The running child processes of a process."""
+    children = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError):
             state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
             if int(parent) == pid and state != "Z":
-                found.append(int(entry.name))
-    return found
+                children.append(int(entry.name))
+    return children

@@ -1,4 +1,4 @@
-"""A real HTTP server that answers as a test tells it to, whatever it is asked."""
+"""A real HTTP server that sends the responses that a test prescribes, whatever the request."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ CAPTION = {
 
 
 @dataclass
-class Answer:
-    """One answer; without a status the connection is closed instead."""
+class ScriptedResponse:
+    """A response to send; with status None the server closes the connection instead."""
 
     status: int | None = 200
     body: Any = field(default_factory=lambda: CAPTION)
@@ -31,38 +31,43 @@ class Answer:
 
 @dataclass
 class ScriptedServer:
-    """`answers` are given one after the other, the last one for ever; requests are kept."""
+    """Sends `responses` one after the other and then repeats the last; records all requests.
 
-    answers: list[Answer]
+    A request is its path, headers (lower-case names) and body.
+    """
+
+    responses: list[ScriptedResponse]
     url: str = ""
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
 
 @contextmanager
-def scripted(*answers: Answer) -> Iterator[ScriptedServer]:
-    state = ScriptedServer(list(answers))
+def scripted_server(*responses: ScriptedResponse) -> Iterator[ScriptedServer]:
+    """Run a scripted server on a free port until the block ends."""
+    server = ScriptedServer(list(responses))
 
     class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
-        def answer(self) -> None:
+        def respond(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            state.requests.append((self.path, headers, self.rfile.read(length)))
-            answer = state.answers.pop(0) if len(state.answers) > 1 else state.answers[0]
-            if answer.status is None:
+            server.requests.append((self.path, headers, self.rfile.read(length)))
+            script = server.responses
+            response = script.pop(0) if len(script) > 1 else script[0]
+            if response.status is None:
                 self.close_connection = True
                 return
-            raw = isinstance(answer.body, bytes)
-            body = answer.body if raw else json.dumps(answer.body).encode()
-            self.send_response(answer.status)
-            for name, value in answer.headers.items():
+            is_raw = isinstance(response.body, bytes)
+            body = response.body if is_raw else json.dumps(response.body).encode()
+            self.send_response(response.status)
+            for name, value in response.headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = answer  # noqa: N815
+        do_GET = do_POST = respond  # noqa: N815
 
-    with listening(Handler) as state.url:
-        yield state
+    with listening(Handler) as server.url:
+        yield server

@@ -17,67 +17,65 @@ from showtell.errors import MissingExtraError, ShowtellError
     type=click.IntRange(0, 65535),
     default=8000,
     show_default=True,
-    help="0: any that is free.",
+    help="Port to listen on; 0 picks a free one.",
 )
-@click.option(
-    "-m", "--model", help="A model's name, a bundle or a run.  [default: the shipped one]"
-)
-@click.option("--workers", type=click.IntRange(1), help="[default: one for each core]")
+@click.option("-m", "--model", help="Model name, bundle or run.  [default: the shipped model]")
+@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one per core]")
 @click.option(
     "--threads",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Of each worker's networks.",
+    help="Threads per worker.",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
     default=8,
     show_default=True,
-    help="Photos that a worker captions at once.",
+    help="Most photos that a worker captions at once.",
 )
 @click.option(
     "--batch-delay",
     type=click.FloatRange(0),
     default=0.0,
     show_default=True,
-    help="Seconds that a free worker waits for a batch to fill.",
+    help="Seconds that an idle worker waits for a batch to fill.",
 )
 @click.option(
     "--queue-size",
     type=click.IntRange(1),
     default=64,
     show_default=True,
-    help="Photos that may wait; past it the answer is 503.",
+    help="Photos that may wait for a worker; beyond it requests get status 503.",
 )
 @click.option(
     "--queue-wait",
     type=click.FloatRange(0.01),
     default=1.0,
     show_default=True,
-    help="Seconds until a request that waits is answered 503.",
+    help="Seconds that a request may wait for a worker before it gets status 503.",
 )
 @click.option(
     "--photo-timeout",
     type=click.FloatRange(0.1),
     default=20.0,
     show_default=True,
-    help="Seconds until a worker that is still at a photo is stopped.",
+    help="Seconds after which a worker that has not finished a photo is stopped.",
 )
 @click.option(
     "--upload-timeout",
     type=click.FloatRange(0.1),
     default=60.0,
     show_default=True,
-    help="Seconds in which a body must arrive, and an answer be taken.",
+    help="Seconds in which a request's body must arrive, and its response must be read.",
 )
 @click.option(
     "--shutdown-timeout",
     type=click.FloatRange(0),
     default=30.0,
     show_default=True,
-    help="Seconds that accepted requests have to end after SIGTERM.",
+    help="Seconds that accepted requests have to finish after SIGTERM.",
 )
 @click.option(
     "--max-body",
@@ -85,7 +83,7 @@ from showtell.errors import MissingExtraError, ShowtellError
     default=32,
     show_default=True,
     metavar="MB",
-    help="Of a request; past it the answer is 413.",
+    help="Largest body of a request; a larger one gets status 413.",
 )
 @click.option(
     "--max-uploads",
@@ -93,67 +91,72 @@ from showtell.errors import MissingExtraError, ShowtellError
     default=512,
     show_default=True,
     metavar="MB",
-    help="Of all requests together.",
+    help="Most memory for the bodies of all requests together.",
 )
 @click.option(
-    "--max-photos", type=click.IntRange(1), default=32, show_default=True, help="Of a request."
+    "--max-photos",
+    type=click.IntRange(1),
+    default=32,
+    show_default=True,
+    help="Most photos per request.",
 )
 @click.option(
     "--max-pixels",
     type=click.IntRange(1),
     default=50_000_000,
     show_default=True,
-    help="Of a photo.",
+    help="Most pixels per photo.",
 )
 @click.option(
     "--rate",
     type=click.IntRange(0),
     metavar="REQUESTS",
-    help="A minute, of one client; 0: any number.  [default: 600, on a loopback address 0]",
+    help="Requests per minute of one client; 0: no limit.  [default: 600; 0 on loopback]",
 )
 @click.option(
     "--api-key",
     envvar="SHOWTELL_API_KEY",
     metavar="KEY",
-    help="What clients must send. Better in $SHOWTELL_API_KEY: others on this machine see what"
-    " commands are given.",
+    help="Key that clients must send. Prefer $SHOWTELL_API_KEY: other users of this machine can see"
+    " command lines.",
 )
 @click.option(
     "--api-key-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Holds the key, on its first line.",
+    help="File with the key on its first line.",
 )
 @click.option(
-    "--no-api-key", is_flag=True, help="Listen where other machines reach it without a key."
+    "--no-api-key", is_flag=True, help="Allow other machines to use the service without a key."
 )
 @click.option(
     "--allowed-host",
     "allowed_hosts",
     multiple=True,
     metavar="NAME",
-    help="A name that clients call it by; * for any. May be given again.",
+    help="Additional host name that clients may use; * allows any. Repeatable.",
 )
 @click.option(
     "--trusted-proxy",
     "trusted_proxies",
     multiple=True,
     metavar="ADDRESS",
-    help="Whose X-Forwarded-For is believed. May be given again.",
+    help="Proxy whose X-Forwarded-For header is trusted. Repeatable.",
 )
-@click.option("--access-log", is_flag=True, help="Log a line for each request.")
+@click.option("--access-log", is_flag=True, help="Log one line per request.")
 def serve(api_key_file: Path | None, **options: Any) -> None:
-    """Serve a web page and a REST API that caption photos, on this machine only unless told so.
+    """Serve a web page and a REST API that caption photos.
 
-    Photos are kept in memory while they are captioned, and nowhere else. Ctrl-C or SIGTERM ends
-    the service once what it has accepted is answered.
+    Only this machine can reach the service, unless --host says otherwise. Photos are kept in memory
+    while they are captioned, and nowhere else. Ctrl-C or SIGTERM stops the service after it has
+    answered all accepted requests.
 
     \b
     showtell serve
     curl --data-binary @dog.jpg http://127.0.0.1:8000/v1/captions
     """
     try:
-        from showtell.server.run_server import listen
+        from showtell.server.run_server import run_server
         from showtell.server.settings import ServerSettings
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("showtell"):
@@ -162,21 +165,21 @@ def serve(api_key_file: Path | None, **options: Any) -> None:
 
     if api_key_file is not None:
         if options["api_key"] is not None:
-            raise click.UsageError("--api-key and --api-key-file: give one of them")
+            raise click.UsageError("set either --api-key or --api-key-file, not both")
         options["api_key"] = _first_line(api_key_file)
     try:
         settings = ServerSettings(**options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    parent = click.get_current_context().obj
-    listen(settings, debug=bool(parent and parent["debug"]))
+    group = click.get_current_context().obj
+    run_server(settings, debug=bool(group and group["debug"]))
 
 
 def _first_line(path: Path) -> str:
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ShowtellError(f"{path}: no API key can be read from it ({error})") from None
+        raise ShowtellError(f"{path}: cannot read an API key from this file ({error})") from None
     if not lines or not lines[0].strip():
-        raise ShowtellError(f"{path}: empty: its first line is to be the API key")
+        raise ShowtellError(f"{path}: the first line is empty: it must be the API key")
     return lines[0].strip()

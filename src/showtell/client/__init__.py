@@ -1,4 +1,4 @@
-"""A client of the service (`showtell serve`): what the captioner answers, from another machine."""
+"""The Python client of the service that `showtell serve` runs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A client of the service (`showtell serve`): what the captioner answers, from another machine.
+"""The client of the service.
 
-It waits where the service says that it is busy and tries again, for a bounded time. Captions are
-those of `Captioner.caption`, so a program can change from one to the other.
+Its captions have the same type as those of `Captioner.caption`, so that a program can switch from
+one to the other.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from showtell.client.responses import (
     PhotoRefusedError,
     ServedModel,
     ServiceError,
-    caption_of,
-    content_of,
-    described,
-    reason,
+    dataclass_from_record,
+    error_text,
+    parse_caption,
+    parse_response,
     retry_after,
 )
 from showtell.decoding.options import CaptionOptions
@@ -39,21 +39,13 @@ try:
 except ImportError:
     raise MissingExtraError("the client of the service", "serve") from None
 
-__all__ = [
-    "Client",
-    "Limits",
-    "Options",
-    "PhotoRefusedError",
-    "ServedModel",
-    "ServiceError",
-]
-
 Photo: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 
-BATCH_SIZE = 8  # photos in one request; two requests are on their way at once
-_IN_FLIGHT = 2
-_BUSY = (429, 503)
-_PAUSE = 0.5  # seconds before the second attempt where the service does not say; doubled each time
+BATCH_SIZE = 8  # photos per request
+_PARALLEL_REQUESTS = 2
+_BUSY_STATUSES = (429, 503)
+_RETRY_DELAY = 0.5  # seconds, if the service does not send Retry-After; doubles with each attempt
+_MIN_COUNTED_DELAY = 0.05  # so that a service that always answers Retry-After: 0 ends the retries
 
 
 class Options(CaptionOptions, total=False):
@@ -64,7 +56,10 @@ class Options(CaptionOptions, total=False):
 
 @dataclass(frozen=True, slots=True)
 class _Upload:
-    """A photo on its way: `path` for the caption, `name` for the service, bytes or an error."""
+    """A photo to send, or the `error` why it cannot be read.
+
+    `path` goes into the caption, `name` to the service.
+    """
 
     path: Path | None
     name: str
@@ -73,9 +68,10 @@ class _Upload:
 
 
 class Client:
-    """Captions photos by a service; several threads may share one.
+    """Captions photos with a service; several threads may share a client.
 
-    It keeps connections open: close it, or use it in a `with` block.
+    If the service is busy, the client waits and tries again. It keeps connections open: close it,
+    or use it in a `with` block.
     """
 
     def __init__(
@@ -87,22 +83,22 @@ class Client:
         longest_wait: float = 60.0,
         verify: bool | str = True,
     ) -> None:
-        """Prepare for the service at `url`; the first call connects.
+        """Create a client of the service at `url`; the first call connects.
 
-        `timeout` is how many seconds the service may be silent. Where it is busy it says how long
-        to wait, and one call waits at most `longest_wait` seconds in all (0: never). `verify` is
-        False to trust any certificate, or the path of the certificates to trust.
+        `timeout` is how many seconds the service may take to respond. If the service is busy, one
+        call waits at most `longest_wait` seconds in total for new attempts (0: no new attempts).
+        `verify` is False to accept any TLS certificate, or the path of the certificates to trust.
 
-        Raises ValueError where `url` is no http or https address, or a number is out of range.
+        Raises ValueError if `url` is not an http or https URL, or a number is out of range.
         """
-        if not _is_address(url):
-            raise ValueError(f"{url}: not an http or https address")
+        if not _is_http_url(url):
+            raise ValueError(f"{url}: not an http or https URL")
         if not timeout > 0 or not longest_wait >= 0:
-            raise ValueError("timeout must be above 0 and longest_wait at least 0")
+            raise ValueError("timeout must be greater than 0 and longest_wait at least 0")
         headers = {"User-Agent": f"showtell/{__version__}", "Accept": "application/json"}
         if api_key:
             if not (api_key.isascii() and api_key.isprintable()):
-                raise ValueError("the API key holds characters that no header can carry")
+                raise ValueError("the API key may only have printable ASCII characters")
             headers["Authorization"] = f"Bearer {api_key}"
         self.url = url.rstrip("/")
         self.timeout, self.longest_wait = timeout, longest_wait
@@ -134,21 +130,21 @@ class Client:
     def caption(self, photo: Photo, **options: Unpack[Options]) -> Caption:
         """Caption one photo: a path, bytes or a binary file.
 
-        Raises PhotoError where the photo cannot be read, here or there (then it is a
-        PhotoRefusedError), and ServiceError for all else.
+        Raises PhotoError if the photo cannot be read, PhotoRefusedError (a PhotoError) if the
+        service cannot read it, and ServiceError for every other failure.
         """
-        upload = _read(photo)
+        upload = _read_photo(photo)
         if upload.error is not None:
             raise PhotoError(upload.error)
-        answer = self._call(
+        record = self._call(
             "POST",
             "/v1/captions",
-            params=_params(options),
+            photo_name=upload.name,
+            params=_query(options),
             content=upload.data,
-            about=upload.name,
             headers={"Content-Type": "application/octet-stream"},
         )
-        return caption_of(answer, upload.path)
+        return parse_caption(record, upload.path)
 
     def caption_many(
         self,
@@ -157,133 +153,131 @@ class Client:
         batch_size: int = BATCH_SIZE,
         **options: Unpack[Options],
     ) -> Iterator[Caption]:
-        """Caption any number of photos; an iterator of captions in the order of `photos`.
+        """Caption any number of photos; returns an iterator of captions in the order of `photos`.
 
-        A photo that cannot be read has an `error` in its caption, and the rest goes on.
-        `batch_size` photos go in one request, fewer where the service takes no more.
+        The caption of a photo that cannot be read has an `error`; the others are not affected.
+        A request has `batch_size` photos, or fewer if the service finds it too large.
 
-        Raises ServiceError, from the iterator, where the service itself refuses or fails.
+        The iterator raises ServiceError if the service fails.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} is less than 1")
-        params = _params(options)
+        query = _query(options)
         return pipeline(
             photos,
-            open_item=lambda _, photo: _read(photo),
-            finish=lambda batch: self._caption_batch(batch, params),
+            open_item=lambda _, photo: _read_photo(photo),
+            finish=lambda batch: self._caption_batch(batch, query),
             batch_size=batch_size,
-            threads=_IN_FLIGHT,
+            threads=_PARALLEL_REQUESTS,
         )
 
     def models(self) -> list[ServedModel]:
-        """Return the models that the service captions with."""
-        return [
-            described(ServedModel, model) for model in self._call("GET", "/v1/models")["models"]
-        ]
+        """Return the models of the service."""
+        records = self._call("GET", "/v1/models")["models"]
+        return [dataclass_from_record(ServedModel, record) for record in records]
 
     def limits(self) -> Limits:
-        """Return how much one request may hold."""
-        return described(Limits, self._call("GET", "/v1/models")["limits"])
+        """Return the limits of a request."""
+        return dataclass_from_record(Limits, self._call("GET", "/v1/models")["limits"])
 
     def health(self) -> str:
-        """Return `alive`; raises ServiceError where the service does not answer."""
+        """Return `alive`; raises ServiceError if the service does not respond."""
         return str(self._call("GET", "/health")["status"])
 
     def ready(self) -> bool:
-        """Tell whether the service takes photos now: its model is loaded and its queue has room.
+        """Return whether the service accepts photos now: it has workers and room in its queue.
 
-        Raises ServiceError where it does not answer.
+        Raises ServiceError if the service does not respond.
         """
-        response = self._request("GET", "/ready")
+        response = self._send("GET", "/ready")
         if response.status_code == 503:
             return False
-        content_of(response, self.url, None)
+        parse_response(response, self.url)
         return True
 
-    def _caption_batch(self, batch: list[_Upload], params: dict[str, str]) -> list[Caption]:
-        good = [upload for upload in batch if upload.error is None]
-        found = iter(self._caption_good(good, params) if good else [])
+    def _caption_batch(self, batch: list[_Upload], query: dict[str, str]) -> list[Caption]:
+        readable = [upload for upload in batch if upload.error is None]
+        captions = iter(self._caption_readable(readable, query) if readable else [])
         return [
-            next(found) if upload.error is None else Caption(upload.path, error=upload.error)
+            next(captions) if upload.error is None else Caption(upload.path, error=upload.error)
             for upload in batch
         ]
 
-    def _caption_good(self, batch: list[_Upload], params: dict[str, str]) -> list[Caption]:
-        """Caption photos by one request, or by two where the service finds it too large."""
+    def _caption_readable(self, batch: list[_Upload], query: dict[str, str]) -> list[Caption]:
+        """Caption photos in one request; in two if the service finds it too large."""
+        files = [
+            ("photos", (upload.name, upload.data, "application/octet-stream")) for upload in batch
+        ]
         try:
-            answer = self._call(
-                "POST",
-                "/v1/captions",
-                params=params,
-                about=batch[0].name,
-                files=[
-                    ("photos", (upload.name, upload.data, "application/octet-stream"))
-                    for upload in batch
-                ],
+            response = self._call(
+                "POST", "/v1/captions", photo_name=batch[0].name, params=query, files=files
             )
         except PhotoRefusedError as error:
             if len(batch) == 1:
                 return [Caption(batch[0].path, error=str(error))]
-            half = len(batch) // 2
+            middle = len(batch) // 2
             return [
-                *self._caption_good(batch[:half], params),
-                *self._caption_good(batch[half:], params),
+                *self._caption_readable(batch[:middle], query),
+                *self._caption_readable(batch[middle:], query),
             ]
         return [
-            caption_of(record, upload.path)
-            for record, upload in zip(answer["captions"], batch, strict=True)
+            parse_caption(record, upload.path)
+            for record, upload in zip(response["captions"], batch, strict=True)
         ]
 
     def _call(
-        self, method: str, path: str, *, about: str | None = None, **content: Any
+        self, method: str, path: str, *, photo_name: str | None = None, **content: Any
     ) -> dict[str, Any]:
-        """Ask until there is an answer other than busy, or no more time to wait."""
+        """Send a request, again if the service is busy, and return the JSON object it answers."""
         waited = 0.0
-        pause = _PAUSE
+        backoff = _RETRY_DELAY
         while True:
-            response: httpx.Response | None = None
             try:
-                response = self._request(method, path, **content)
-            except _DroppedError as error:
-                wait = pause * random.uniform(0.5, 1)  # noqa: S311
-                if waited + wait > self.longest_wait:
+                response = self._send(method, path, **content)
+            except _ConnectionLostError as error:
+                delay = _with_jitter(backoff)
+                if waited + delay > self.longest_wait:
                     raise ServiceError(str(error)) from error.__cause__
             else:
-                if response.status_code not in _BUSY:
-                    return content_of(response, self.url, about)
-                asked = retry_after(response)
-                wait = pause * random.uniform(0.5, 1) if asked is None else asked  # noqa: S311
-                if waited + wait > self.longest_wait:
-                    return content_of(response, self.url, about)
-            time.sleep(wait)
-            waited += max(wait, 0.05)  # a service that says 0 for ever is left in the end too
-            pause *= 2
+                if response.status_code not in _BUSY_STATUSES:
+                    return parse_response(response, self.url, photo_name)
+                requested = retry_after(response)
+                delay = _with_jitter(backoff) if requested is None else requested
+                if waited + delay > self.longest_wait:
+                    return parse_response(response, self.url, photo_name)
+            time.sleep(delay)
+            waited += max(delay, _MIN_COUNTED_DELAY)
+            backoff *= 2
 
-    def _request(self, method: str, path: str, **content: Any) -> httpx.Response:
-        """Send one request; an answer is an answer, whatever its status."""
+    def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """Send one request and return the response, whatever its status."""
         try:
             return self._http.request(method, path, **content)
         except httpx.TimeoutException as error:
             raise ServiceError(
-                f"{self.url}: no answer within {self.timeout:g} s: try later, or raise timeout"
+                f"{self.url}: no response within {self.timeout:g} s: try later, or raise timeout"
             ) from error
         except (httpx.ConnectError, httpx.ProxyError) as error:
             raise ServiceError(
-                f"{self.url}: cannot be reached ({reason(error)}): is `showtell serve` running?"
+                f"{self.url}: cannot connect ({error_text(error)}): is `showtell serve` running?"
             ) from error
         except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
-            raise _DroppedError(
-                f"{self.url}: the connection broke off ({reason(error)})"
+            raise _ConnectionLostError(
+                f"{self.url}: connection lost ({error_text(error)})"
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ServiceError(f"{self.url}: {reason(error)}") from error
+            raise ServiceError(f"{self.url}: {error_text(error)}") from error
 
 
-class _DroppedError(ServiceError):
-    """The connection broke off: captioning changes nothing there, so it may be asked again."""
+class _ConnectionLostError(ServiceError):
+    """The connection broke. A new attempt is safe, because captioning has no side effects."""
 
 
-def _is_address(url: str) -> bool:
+def _with_jitter(seconds: float) -> float:
+    return seconds * random.uniform(0.5, 1)  # noqa: S311
+
+
+def _is_http_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
     except ValueError:  # such as http://[
@@ -291,8 +285,8 @@ def _is_address(url: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
-def _read(photo: Photo) -> _Upload:
-    """Read a photo's bytes; what cannot be read is an upload with an error."""
+def _read_photo(photo: Photo) -> _Upload:
+    """Read a photo's bytes; a photo that cannot be read becomes an upload with an error."""
     path: Path | None = None
     name = name_of(photo)
     try:
@@ -309,11 +303,11 @@ def _read(photo: Photo) -> _Upload:
     return _Upload(path, name, data)
 
 
-def _params(options: Mapping[str, Any]) -> dict[str, str]:
-    """Write options as query parameters; those that are None are the service's own."""
+def _query(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return options as query parameters; None stands for the service's default."""
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:
-        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
+        raise TypeError(f"unknown option: {', '.join(sorted(unknown))}")
     return {
         name: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in options.items()

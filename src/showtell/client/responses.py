@@ -1,4 +1,4 @@
-"""What the service says (`showtell serve`): its captions, what it tells of itself, its problems."""
+"""Turns the responses of the service into captions, descriptions and errors."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from showtell.files.printable_names import printable
 if TYPE_CHECKING:
     import httpx
 
-_LONGEST_DETAIL = 400
-_UNREADABLE = "urn:showtell:unreadable-photo"  # the problem's type
+_MAX_DETAIL_LENGTH = 400
+_UNREADABLE_PHOTO = "urn:showtell:unreadable-photo"  # type of the problem document
 
 
 class ServiceError(ShowtellError):
-    """The service refused or failed, or is not there.
+    """The service refused a request, failed, or cannot be reached.
 
-    `status` is its HTTP status and `problem` its problem document (RFC 9457); without an answer
-    they are None and empty.
+    `status` is the HTTP status and `problem` the problem document (RFC 9457) of the response.
+    Without a response they are None and empty.
     """
 
     def __init__(
@@ -38,14 +38,15 @@ class ServiceError(ShowtellError):
 
 
 class PhotoRefusedError(ServiceError, PhotoError):
-    """The service cannot read the photo, or it is larger than the service takes."""
+    """The service cannot read the photo, or the photo is larger than it accepts."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model that the service captions with; `words` is how many it knows.
+    """A model of the service.
 
-    `grid` is rows and columns of an attention map; `terms` are the model's own.
+    `words` is the size of its vocabulary, `grid` the rows and columns of an attention map, and
+    `terms` the terms under which the model may be used.
     """
 
     name: str
@@ -60,45 +61,51 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may hold: bytes, photos, pixels of a photo; and how many a minute."""
+    """The limits of a request.
+
+    `max_body` is in bytes, `max_pixels` counts per photo, and `requests_per_minute` is None if
+    there is no limit.
+    """
 
     max_body: int
     max_photos: int
     max_pixels: int
-    requests_a_minute: int | None
+    requests_per_minute: int | None
 
 
-Described = TypeVar("Described", ServedModel, Limits)
+Record = TypeVar("Record", ServedModel, Limits)
 
 
-def content_of(response: httpx.Response, url: str, about: str | None) -> dict[str, Any]:
-    """Return the answer's JSON object, or raise what the problem document says in one line.
+def parse_response(
+    response: httpx.Response, url: str, photo_name: str | None = None
+) -> dict[str, Any]:
+    """Return the JSON object of a response.
 
-    `about` is the photo that a refusal is about.
+    Raises ServiceError with the problem document's detail in one line, or PhotoRefusedError if
+    the service refuses the photo `photo_name`.
     """
     try:
         data = response.json()
     except ValueError:  # not JSON, or not text at all
         data = None
+    status = response.status_code
     if response.is_success:
         if isinstance(data, dict):
             return data
         raise ServiceError(
-            f"{url}: answers, but not as showtell does: is it the right address?",
-            status=response.status_code,
+            f"{url}: the response is not from showtell: is this the right address?", status=status
         )
     problem = data if isinstance(data, dict) else {}
-    told = problem.get("detail") or problem.get("title") or response.reason_phrase
-    detail = printable(" ".join(str(told).split()))[:_LONGEST_DETAIL]
-    status = response.status_code
-    if about is not None and (status == 413 or problem.get("type") == _UNREADABLE):
-        detail = detail.removeprefix("photo: ")  # what the service calls one without a name
-        raise PhotoRefusedError(f"{about}: {detail}", status=status, problem=problem)
+    text = problem.get("detail") or problem.get("title") or response.reason_phrase
+    detail = _one_line(str(text))[:_MAX_DETAIL_LENGTH]
+    if photo_name is not None and (status == 413 or problem.get("type") == _UNREADABLE_PHOTO):
+        detail = detail.removeprefix("photo: ")  # the service's name for a photo without a name
+        raise PhotoRefusedError(f"{photo_name}: {detail}", status=status, problem=problem)
     raise ServiceError(f"{url}: {detail} ({status})", status=status, problem=problem)
 
 
-def described(kind: type[Described], record: Mapping[str, Any]) -> Described:
-    """Make a description of what the service says; what a newer one says beside is left out."""
+def dataclass_from_record(kind: type[Record], record: Mapping[str, Any]) -> Record:
+    """Return a dataclass with the values of a JSON object; unknown keys are ignored."""
     values: dict[str, Any] = {}
     for field in fields(kind):
         value = record[field.name]
@@ -106,8 +113,8 @@ def described(kind: type[Described], record: Mapping[str, Any]) -> Described:
     return kind(**values)
 
 
-def caption_of(record: Mapping[str, Any], path: Path | None) -> Caption:
-    """Make a caption of what the service says of it; its path is the one on this side."""
+def parse_caption(record: Mapping[str, Any], path: Path | None) -> Caption:
+    """Return the caption of a JSON record, with the photo's path on this machine."""
     if record["error"] is not None:
         return Caption(path, error=record["error"])
     return Caption(
@@ -116,7 +123,8 @@ def caption_of(record: Mapping[str, Any], path: Path | None) -> Caption:
         log_probability=record["log_probability"],
         confidence=record["confidence"],
         alternatives=tuple(
-            Alternative(other["text"], other["log_probability"]) for other in record["alternatives"]
+            Alternative(alternative["text"], alternative["log_probability"])
+            for alternative in record["alternatives"]
         ),
         words=tuple(
             Word(
@@ -130,18 +138,22 @@ def caption_of(record: Mapping[str, Any], path: Path | None) -> Caption:
 
 
 def retry_after(response: httpx.Response) -> float | None:
-    """Return how many seconds the service asks to wait: a number, or a date of HTTP."""
-    asked = response.headers.get("Retry-After", "")
+    """Return the seconds of the Retry-After header, which holds a number or an HTTP date."""
+    value = response.headers.get("Retry-After", "")
     try:
-        return max(0.0, float(asked))
+        return max(0.0, float(value))
     except ValueError:
         pass
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(asked).timestamp() - time.time())
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None
 
 
-def reason(error: Exception) -> str:
-    """Return what an error says, in one line."""
-    return printable(" ".join(str(error).split())) or type(error).__name__
+def error_text(error: Exception) -> str:
+    """Return the message of an error in one line, or its type if it has none."""
+    return _one_line(str(error)) or type(error).__name__
+
+
+def _one_line(text: str) -> str:
+    return printable(" ".join(text.split()))

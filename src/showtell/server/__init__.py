@@ -1,1 +1,1 @@
-"""The web page and the REST API around the captioner (`showtell serve`)."""
+"""The web page and the REST API of `showtell serve`."""

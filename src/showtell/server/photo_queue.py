@@ -1,4 +1,4 @@
-"""Photos that wait for a worker: a bounded queue, handed out in batches, fair between requests."""
+"""A bounded queue of photos waiting for a worker, with batches and fairness between requests."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-MOST_SECONDS = 60  # of Retry-After
-BATCH_SECONDS = 0.8  # that a batch may take: a slower machine makes smaller ones
-_DEATHS = 2  # a photo that has ended so many workers is not tried again
+MAX_RETRY_AFTER = 60  # seconds
+TARGET_BATCH_SECONDS = 0.8  # a batch may take this long; slower machines get smaller batches
+_INITIAL_SECONDS_PER_PHOTO = 0.02  # a guess, corrected by every finished batch
+_MAX_CRASHES = 2  # a photo that crashed this many workers is not tried again
 
 
 class QueueFullError(Exception):
-    """There is no room for a request, or its turn did not come in time."""
+    """The queue has no room for a request, or no worker was free in time."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__("the queue is full")
@@ -24,16 +25,16 @@ class QueueFullError(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a worker made of a photo: the JSON of a caption, which may be one with an `error`."""
+class PhotoResult:
+    """The JSON record of a photo's caption; `failed` if the record holds an `error`."""
 
     failed: bool
     json: bytes
 
 
 @dataclass(frozen=True)
-class Request:
-    """Photos to be captioned by the same options, with the names they came by."""
+class CaptionRequest:
+    """Photos to caption with the same options, and their file names."""
 
     photos: Sequence[bytes]
     names: Sequence[str | None]
@@ -42,9 +43,10 @@ class Request:
 
     @property
     def batch_key(self) -> object:
-        """Photos of equal keys may share a batch.
+        """Photos whose requests have equal keys may share a batch.
 
-        A sample is drawn by the photo's place in its batch: alone, it is always the same place.
+        The random numbers of a sample depend on the photo's index in its batch, so each sampled
+        photo gets a batch of its own. This keeps its caption reproducible.
         """
         if self.options.get("strategy") == "sample":
             return object()
@@ -52,44 +54,56 @@ class Request:
 
 
 @dataclass(eq=False)
-class Job:
-    """A photo of a request on its way; `deaths` counts the workers that ended over it."""
+class QueuedPhoto:
+    """The photo at `index` of a request; `crashes` counts the workers that it crashed."""
 
-    ticket: Ticket
-    place: int
-    deaths: int = 0
+    pending: PendingRequest
+    index: int
+    crashes: int = 0
 
     @property
-    def photo(self) -> bytes:
-        """The photo as it was sent."""
-        return self.ticket.request.photos[self.place]
+    def data(self) -> bytes:
+        """The photo's bytes."""
+        return self.pending.request.photos[self.index]
 
     @property
     def name(self) -> str | None:
-        """The name it came by."""
-        return self.ticket.request.names[self.place]
+        """The photo's file name, if the client sent one."""
+        return self.pending.request.names[self.index]
 
 
 @dataclass(eq=False)
-class Ticket:
-    """A request's place in the queue."""
+class PendingRequest:
+    """A request in the queue: the photos that still wait, and the results so far."""
 
-    request: Request
+    request: CaptionRequest
     done: asyncio.Future[None]
     arrived: float
-    waiting: deque[Job] = field(default_factory=deque)
-    answers: dict[int, Answer] = field(default_factory=dict)
-    begun: bool = False
+    waiting: deque[QueuedPhoto] = field(default_factory=deque)
+    results: dict[int, PhotoResult] = field(default_factory=dict)
+    started: bool = False
 
     def __post_init__(self) -> None:
-        self.waiting.extend(Job(self, place) for place in range(len(self.request.photos)))
-        self.key = self.request.batch_key
+        self.waiting.extend(QueuedPhoto(self, index) for index in range(len(self.request.photos)))
+        self.batch_key = self.request.batch_key
+
+    def add_result(self, photo: QueuedPhoto, result: PhotoResult) -> None:
+        """Store a photo's result; the last one completes the request."""
+        self.results[photo.index] = result
+        if len(self.results) == len(self.request.photos) and not self.done.done():
+            self.done.set_result(None)
+
+    def refuse(self, error: QueueFullError) -> None:
+        """Fail the request, unless it is already complete, failed or cancelled."""
+        if not self.done.done():
+            self.done.set_exception(error)
 
 
 class PhotoQueue:
-    """Photos that wait, `size` at most; requests take turns, photo by photo.
+    """At most `size` waiting photos; requests take turns, photo by photo.
 
-    All methods belong to one event loop. `observe_wait` is told how long each photo waited.
+    Use it from one event loop only. `observe_wait` is called with the seconds that each photo
+    waited.
     """
 
     def __init__(
@@ -104,129 +118,129 @@ class PhotoQueue:
         self.wait = wait
         self.workers = workers
         self._observe_wait = observe_wait
-        self._tickets: deque[Ticket] = deque()
-        self._again: deque[Job] = deque()  # photos of batches that a worker did not survive
-        self._filled = asyncio.Event()
-        self._seconds = 0.02  # that a photo takes a worker: a guess, corrected by every batch
+        self._pending: deque[PendingRequest] = deque()
+        self._retries: deque[QueuedPhoto] = deque()  # from batches that crashed their worker
+        self._not_empty = asyncio.Event()
+        self._seconds_per_photo = _INITIAL_SECONDS_PER_PHOTO  # of one worker
 
     @property
     def waiting(self) -> int:
-        """How many photos wait."""
-        return len(self._again) + sum(len(ticket.waiting) for ticket in self._tickets)
+        """The number of waiting photos."""
+        return len(self._retries) + sum(len(pending.waiting) for pending in self._pending)
 
     def retry_after(self, photos: int) -> int:
-        """Return in how many seconds `photos` of those that wait will be gone."""
-        seconds = photos * self._seconds / self.workers
-        return max(1, min(MOST_SECONDS, math.ceil(seconds)))
+        """Return the seconds until `photos` waiting photos are probably done."""
+        seconds = photos * self._seconds_per_photo / self.workers
+        return max(1, min(MAX_RETRY_AFTER, math.ceil(seconds)))
 
-    def check_room(self, photos: int = 1) -> None:
-        """Raise QueueFullError where there is no room for so many photos more."""
+    def check_capacity(self, photos: int = 1) -> None:
+        """Raise QueueFullError if the queue has no room for this many more photos."""
         waiting = self.waiting
         if waiting + photos > self.size:
             raise QueueFullError(self.retry_after(waiting + photos - self.size))
 
-    async def answer(self, request: Request) -> list[Answer]:
-        """Wait for a request's answers, one for each photo in order.
+    async def submit(self, request: CaptionRequest) -> list[PhotoResult]:
+        """Queue a request and return its results, one per photo in order.
 
-        Raises QueueFullError where there is no room, or no worker for it in time. To be cancelled
-        is to leave the queue.
+        Cancelling this call removes the request from the queue.
+
+        Raises QueueFullError if there is no room, or no worker takes its first photo in time.
         """
-        self.check_room(len(request.photos))
+        self.check_capacity(len(request.photos))
         loop = asyncio.get_running_loop()
-        ticket = Ticket(request, loop.create_future(), time.perf_counter())
-        self._tickets.append(ticket)
-        self._filled.set()
-        too_late = loop.call_later(self.wait, self._expire, ticket)
+        pending = PendingRequest(request, loop.create_future(), time.perf_counter())
+        self._pending.append(pending)
+        self._not_empty.set()
+        timer = loop.call_later(self.wait, self._expire, pending)
         try:
-            await ticket.done
+            await pending.done
         finally:
-            too_late.cancel()
-            self._leave(ticket)
-        return [ticket.answers[place] for place in range(len(request.photos))]
+            timer.cancel()
+            self._remove(pending)
+        return [pending.results[index] for index in range(len(request.photos))]
 
-    async def take(self, most: int, delay: float = 0.0) -> list[Job]:
-        """Wait for a batch: photos of equal options, `most` at most, fewer where they take long.
+    async def take_batch(self, max_photos: int, delay: float = 0.0) -> list[QueuedPhoto]:
+        """Wait for photos and return a batch of them, all with equal options.
 
-        With a `delay`, so many seconds are given to photos that may still come.
+        A batch has at most `max_photos` photos, fewer where photos take long. `delay` is how many
+        seconds to wait for more photos when there are too few to fill the batch.
         """
         while True:
-            await self._filled.wait()
-            most = max(1, min(most, int(BATCH_SECONDS / self._seconds)))
-            if delay and not self._again and self.waiting < most:
+            await self._not_empty.wait()
+            limit = max(1, min(max_photos, int(TARGET_BATCH_SECONDS / self._seconds_per_photo)))
+            if delay and not self._retries and self.waiting < limit:
                 await asyncio.sleep(delay)
-            batch = self._batch(most)
+            batch = self._next_batch(limit)
             if batch:
                 return batch
 
-    def finish(self, batch: Sequence[Job], answers: Sequence[Answer], seconds: float) -> None:
-        """Hand in a batch's answers and how long they took."""
-        self._seconds += 0.1 * (seconds / len(batch) - self._seconds)
-        for job, answer in zip(batch, answers, strict=True):
-            self._answer(job, answer)
-
-    def put_back(
-        self, batch: Sequence[Job], give_up: Callable[[Job], Answer], *, hung: bool = False
+    def finish(
+        self, batch: Sequence[QueuedPhoto], results: Sequence[PhotoResult], seconds: float
     ) -> None:
-        """Take back a batch whose worker died, or `hung`: each photo is tried once more, alone.
+        """Record the results of a batch and how many seconds it took."""
+        self._seconds_per_photo += 0.1 * (seconds / len(batch) - self._seconds_per_photo)
+        for photo, result in zip(batch, results, strict=True):
+            photo.pending.add_result(photo, result)
 
-        A photo that ended a second worker, or hung one alone, is answered with what `give_up`
-        makes of it.
+    def retry(
+        self,
+        batch: Sequence[QueuedPhoto],
+        failure: Callable[[QueuedPhoto], PhotoResult],
+        *,
+        hung: bool = False,
+    ) -> None:
+        """Queue the photos of a batch whose worker crashed or `hung` once more, each alone.
+
+        A photo that crashed a second worker, or hung one alone, gets the result `failure(photo)`.
         """
-        for job in batch:
-            job.deaths += 1
-            if job.ticket.done.done():
+        for photo in batch:
+            photo.crashes += 1
+            if photo.pending.done.done():
                 continue
-            if job.deaths >= _DEATHS or (hung and len(batch) == 1):
-                self._answer(job, give_up(job))
+            if photo.crashes >= _MAX_CRASHES or (hung and len(batch) == 1):
+                photo.pending.add_result(photo, failure(photo))
             else:
-                self._again.append(job)
-        if self._again:
-            self._filled.set()
+                self._retries.append(photo)
+        if self._retries:
+            self._not_empty.set()
 
-    def refuse(self, batch: Sequence[Job]) -> None:
-        """Refuse the requests of a batch for which there is no worker to be had."""
-        for job in batch:
-            if not job.ticket.done.done():
-                job.ticket.done.set_exception(QueueFullError(self.retry_after(self.waiting)))
+    def refuse(self, batch: Sequence[QueuedPhoto]) -> None:
+        """Refuse the requests of a batch because no worker can be started for it."""
+        for photo in batch:
+            photo.pending.refuse(QueueFullError(self.retry_after(self.waiting)))
 
-    def _batch(self, most: int) -> list[Job]:
-        while self._again:
-            job = self._again.popleft()
-            if not job.ticket.done.done():
-                return [job]
-        batch: list[Job] = []
-        passed: list[Ticket] = []
-        while self._tickets and len(batch) < most:
-            ticket = self._tickets.popleft()
-            if batch and ticket.key != batch[0].ticket.key:
-                passed.append(ticket)
+    def _next_batch(self, max_photos: int) -> list[QueuedPhoto]:
+        while self._retries:
+            photo = self._retries.popleft()
+            if not photo.pending.done.done():
+                return [photo]
+        batch: list[QueuedPhoto] = []
+        skipped: list[PendingRequest] = []
+        while self._pending and len(batch) < max_photos:
+            pending = self._pending.popleft()
+            if batch and pending.batch_key != batch[0].pending.batch_key:
+                skipped.append(pending)
                 continue
-            batch.append(self._next_of(ticket))
-            if ticket.waiting:
-                self._tickets.append(ticket)
-        self._tickets.extendleft(reversed(passed))
-        if not self._tickets:
-            self._filled.clear()
+            batch.append(self._take_photo(pending))
+            if pending.waiting:
+                self._pending.append(pending)
+        self._pending.extendleft(reversed(skipped))
+        if not self._pending:
+            self._not_empty.clear()
         return batch
 
-    def _next_of(self, ticket: Ticket) -> Job:
-        ticket.begun = True
-        self._observe_wait(time.perf_counter() - ticket.arrived)
-        return ticket.waiting.popleft()
+    def _take_photo(self, pending: PendingRequest) -> QueuedPhoto:
+        pending.started = True
+        self._observe_wait(time.perf_counter() - pending.arrived)
+        return pending.waiting.popleft()
 
-    def _answer(self, job: Job, answer: Answer) -> None:
-        ticket = job.ticket
-        ticket.answers[job.place] = answer
-        if len(ticket.answers) == len(ticket.request.photos) and not ticket.done.done():
-            ticket.done.set_result(None)
+    def _expire(self, pending: PendingRequest) -> None:
+        if not pending.started:
+            pending.refuse(QueueFullError(self.retry_after(self.waiting)))
 
-    def _expire(self, ticket: Ticket) -> None:
-        if not ticket.begun and not ticket.done.done():
-            ticket.done.set_exception(QueueFullError(self.retry_after(self.waiting)))
-
-    def _leave(self, ticket: Ticket) -> None:
-        if ticket.waiting:
-            ticket.waiting.clear()
-            self._tickets.remove(ticket)
-            if not self._tickets and not self._again:
-                self._filled.clear()
+    def _remove(self, pending: PendingRequest) -> None:
+        if pending.waiting:
+            pending.waiting.clear()
+            self._pending.remove(pending)
+            if not self._pending and not self._retries:
+                self._not_empty.clear()

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents, each of which says what to do."""
+"""Error responses as problem documents (RFC 9457), each with a way out in its `detail`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from showtell.server.schemas import ProblemOut
+from showtell.server.settings import MEGABYTE, ServerSettings
 
-MEDIA_TYPE = "application/problem+json"
-_SCHEMAS = "#/components/schemas/"
-PROBLEM_SCHEMA = f"{_SCHEMAS}{ProblemOut.__name__}"
-_MOST_ERRORS = 20
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+# Status that logs and metrics record when the client disconnects first (nginx's convention).
+CLIENT_CLOSED_REQUEST = 499
+_MAX_ERRORS = 20
+_MAX_DETAIL_LENGTH = 2000
+_DETAILS = {
+    404: "there is nothing at this address: see /openapi.json for the API",
+    405: "this address does not accept the method: see /openapi.json for the API",
+}
 
 
 class ProblemError(Exception):
-    """An answer that is an error: `kind` names it for programs, `detail` says what to do."""
+    """An error response: `kind` identifies it for programs, `detail` tells people what to do."""
 
     def __init__(
         self,
@@ -40,8 +45,8 @@ class ProblemError(Exception):
         self.members = members
 
     def response(self) -> Response:
-        """Return the problem document."""
-        content = {
+        """Return the problem document as a response."""
+        document = {
             "type": f"urn:showtell:{self.kind}",
             "title": self.status.phrase,
             "status": self.status.value,
@@ -49,56 +54,88 @@ class ProblemError(Exception):
             **self.members,
         }
         return Response(
-            json.dumps(content), self.status, headers=self.headers, media_type=MEDIA_TYPE
+            json.dumps(document), self.status, headers=self.headers, media_type=PROBLEM_MEDIA_TYPE
         )
 
 
-_DETAILS = {
-    404: "nothing is served here: see /openapi.json for what is",
-    405: "not by this method: see /openapi.json",
-}
-
-
-def add_problems(app: FastAPI) -> None:
-    """Have every error that a request can meet answered with a problem document."""
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer every error of the application's routes with a problem document."""
 
     @app.exception_handler(ProblemError)
-    async def raised(request: Request, error: ProblemError) -> Response:
+    async def on_problem(request: Request, error: ProblemError) -> Response:
         return error.response()
 
     @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> Response:
+    async def on_http_exception(request: Request, error: HTTPException) -> Response:
         status = HTTPStatus(error.status_code)
         detail = _DETAILS.get(error.status_code, str(error.detail))
         kind = status.phrase.lower().replace(" ", "-")
         return ProblemError(status, kind, detail, headers=error.headers).response()
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
+    async def on_validation_error(request: Request, error: RequestValidationError) -> Response:
         errors = [
             {"parameter": ".".join(map(str, item["loc"])), "detail": item["msg"]}
-            for item in error.errors()[:_MOST_ERRORS]
+            for item in error.errors()[:_MAX_ERRORS]
         ]
         return invalid_request(errors).response()
 
 
-def describe_problems(app: FastAPI) -> None:
-    """Have the OpenAPI description define what its answers refer to as `PROBLEM_SCHEMA`."""
-    plain = app.openapi
-
-    def described() -> dict[str, Any]:
-        description = plain()
-        problem = ProblemOut.model_json_schema(ref_template=_SCHEMAS + "{model}")
-        definitions = {**problem.pop("$defs"), ProblemOut.__name__: problem}
-        description["components"]["schemas"].update(definitions)
-        return description
-
-    app.openapi = described  # type: ignore[method-assign]  # FastAPI's own way to extend it
-
-
 def invalid_request(errors: list[dict[str, str]]) -> ProblemError:
-    """Return the problem of wrong parameters, each with its name and what is wrong with it."""
-    named = "; ".join(f"{item['parameter']}: {item['detail']}" for item in errors)
+    """Return the problem for invalid parameters; each error has `parameter` and `detail`."""
+    detail = "; ".join(f"{error['parameter']}: {error['detail']}" for error in errors)
     return ProblemError(
-        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", named[:2000], errors=errors
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "invalid-request",
+        detail[:_MAX_DETAIL_LENGTH],
+        errors=errors,
+    )
+
+
+def body_too_large(settings: ServerSettings) -> ProblemError:
+    """Return the problem for a body that is larger than `max_body`."""
+    return ProblemError(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "body-too-large",
+        f"more than {settings.max_body} MB: send smaller photos, or fewer per request",
+        max_body=settings.max_body * MEGABYTE,
+    )
+
+
+def internal_error() -> ProblemError:
+    """Return the problem for an unexpected exception."""
+    return ProblemError(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "internal-error",
+        "the service failed: try again; if it fails again, report the error in its log",
+    )
+
+
+def shutting_down() -> ProblemError:
+    """Return the problem for a request that the shutdown interrupts."""
+    return ProblemError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "ending",
+        "the service is shutting down: try again later",
+        headers={"Retry-After": "10", "Connection": "close"},
+    )
+
+
+def queue_full(retry_after: int) -> ProblemError:
+    """Return the problem for a request that the queue refuses."""
+    return ProblemError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "queue-full",
+        f"the service is busy: try again in {retry_after} s",
+        headers={"Retry-After": str(retry_after)},
+    )
+
+
+def not_ready(reason: str, retry_after: int) -> ProblemError:
+    """Return the problem for a service that cannot take photos at the moment."""
+    return ProblemError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "not-ready",
+        f"{reason}: try again in {retry_after} s",
+        headers={"Retry-After": str(retry_after)},
     )

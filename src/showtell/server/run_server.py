@@ -1,4 +1,4 @@
-"""Runs the service: binds its address, serves until a signal, finishes what was accepted."""
+"""Runs the service: binds the address, serves until a signal, and finishes accepted requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from showtell.errors import ShowtellError
 from showtell.server.app import create_app
 from showtell.server.settings import ServerSettings
 
-HEAD_TIMEOUT = 15.0  # seconds in which a request's head must have come, at most
+HEAD_TIMEOUT = 15.0  # seconds in which the head of a request must arrive
+_KEEP_ALIVE_TIMEOUT = 15  # seconds
 _BACKLOG = 1024
 
 logger = logging.getLogger(__name__)
@@ -31,136 +32,142 @@ class ServeError(ShowtellError):
 
 
 class _Protocol(H11Protocol):
-    """Ends connections that ask for nothing: each holds a socket, and there are only so many."""
+    """Closes connections that send no request, because each one occupies a socket."""
 
     def __init__(self, *arguments: Any, head_timeout: float, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._head_timeout = head_timeout
-        self._deadline: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._expect_head()
+        self._start_timer()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        cycle: Any = self.cycle  # none until the first request's head has come
+        cycle: Any = self.cycle  # None until the head of the first request is complete
         if cycle is None or cycle.response_complete:
-            self._expect_head()
+            self._start_timer()
         else:
-            self._expect_nothing()
+            self._stop_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._expect_nothing()
+        self._stop_timer()
 
-    def _expect_head(self) -> None:
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(self._head_timeout, self.transport.abort)
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(self._head_timeout, self.transport.abort)
 
-    def _expect_nothing(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens once it does."""
+    """Logs its addresses once it accepts connections."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            for bound in sockets or []:
-                logger.info("Listening on http://%s", _address(bound))
+            for listener in sockets or []:
+                logger.info("Listening on http://%s", _address(listener))
 
 
-def listen(settings: ServerSettings, *, debug: bool = False) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what was accepted and return.
+def run_server(settings: ServerSettings, *, debug: bool = False) -> None:
+    """Serve until SIGINT or SIGTERM, then finish accepted requests and return.
 
-    Raises ServeError where the address cannot be had, BundleError where the model cannot.
+    Raises ServeError if the service cannot listen on its address, and BundleError if the model
+    does not exist or is damaged.
     """
     if os.name == "nt":
-        raise ServeError("the service runs on Linux and macOS: on Windows, in WSL or a container")
+        raise ServeError(
+            "the service needs Linux or macOS: on Windows, run it in WSL or a container"
+        )
     app = create_app(settings)
     logging.getLogger("uvicorn").setLevel(logging.DEBUG if debug else logging.WARNING)
     logging.getLogger("uvicorn.access").setLevel(logging.INFO)
-    with _bound(settings) as sockets, _signals_end_it():
-        protocol: Any = functools.partial(
-            _Protocol, head_timeout=min(HEAD_TIMEOUT, settings.upload_timeout)
-        )
-        config = uvicorn.Config(
-            app,
-            http=protocol,
-            ws="none",
-            log_config=None,
-            access_log=settings.access_log,
-            proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=list(settings.trusted_proxies),
-            server_header=False,
-            timeout_keep_alive=15,
-            backlog=_BACKLOG,
-            timeout_graceful_shutdown=round(settings.shutdown_timeout),
-        )
-        server = _Server(config)
-        # What cannot be started is said in one line, below, not in uvicorn's fifty; and who ends
-        # it a second time wants no explanation of what was given up.
+    with _bind(settings) as sockets, _exit_normally_on_signals():
+        server = _Server(_uvicorn_config(settings, app))
+        # Hide uvicorn's long report of a failed start (the error below has one line), and of the
+        # requests that a second Ctrl-C cancels.
         logging.getLogger("uvicorn.error").addFilter(
             lambda record: not (app.state.failure or server.force_exit)
         )
         try:
             server.run(sockets)
         except SystemExit:
-            raise (app.state.failure or ServeError("the service ended at its start")) from None
+            raise (app.state.failure or ServeError("the service failed to start")) from None
+
+
+def _uvicorn_config(settings: ServerSettings, app: Any) -> uvicorn.Config:
+    protocol: Any = functools.partial(
+        _Protocol, head_timeout=min(HEAD_TIMEOUT, settings.upload_timeout)
+    )
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
+        log_config=None,
+        access_log=settings.access_log,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_TIMEOUT,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=round(settings.shutdown_timeout),
+    )
 
 
 @contextlib.contextmanager
-def _bound(settings: ServerSettings) -> Iterator[list[socket.socket]]:
-    """Bind every address of the host's name."""
-    place = f"{settings.host}:{settings.port}"
+def _bind(settings: ServerSettings) -> Iterator[list[socket.socket]]:
+    """Bind a socket to every address of the host name."""
     with contextlib.ExitStack() as stack:
         sockets: list[socket.socket] = []
         try:
-            found = socket.getaddrinfo(
+            addresses = socket.getaddrinfo(
                 settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )
-            for family, kind, protocol, _, address in dict.fromkeys(found):
-                bound = stack.enter_context(socket.socket(family, kind, protocol))
-                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            for family, kind, protocol, _, address in dict.fromkeys(addresses):
+                listener = stack.enter_context(socket.socket(family, kind, protocol))
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
-                    bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                # With port 0, all addresses share the free port of the first.
                 port = sockets[0].getsockname()[1] if sockets else address[1]
-                bound.bind((address[0], port, *address[2:]))
-                sockets.append(bound)
+                listener.bind((address[0], port, *address[2:]))
+                sockets.append(listener)
         except OSError as error:
-            raise ServeError(f"{place}: {_reason(error)}") from None
+            raise ServeError(f"{settings.host}:{settings.port}: {_bind_failure(error)}") from None
         yield sockets
 
 
-def _reason(error: OSError) -> str:
+def _bind_failure(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "in use already: end what listens there, or give another --port (0: any)"
+        return "already in use: stop the program that listens there, or set another --port (0: any)"
     if error.errno == errno.EACCES:
-        return "not allowed: give a --port of 1024 or more"
+        return "permission denied: set a --port of at least 1024"
     if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-        return "no address of this machine: give --host one, or 127.0.0.1"
+        return "not an address of this machine: set another --host, such as 127.0.0.1"
     return f"cannot listen there ({error.strerror})"
 
 
 @contextlib.contextmanager
-def _signals_end_it() -> Iterator[None]:
-    """Take a signal that ended the service for an end as good as any: no traceback, status 0."""
+def _exit_normally_on_signals() -> Iterator[None]:
+    """Ignore the signal that uvicorn raises again after its shutdown: the exit status stays 0."""
 
-    def done(number: int, frame: Any) -> None:
+    def ignore(number: int, frame: Any) -> None:
         pass
 
-    before = {number: signal.signal(number, done) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, ignore) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
-def _address(bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,4 +1,4 @@
-"""What goes in and out, as OpenAPI describes it. A caption's fields are those of JSON lines."""
+"""Schemas of the REST API. A caption has the fields of `showtell caption --format jsonl`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from showtell.decoding.options import Strategy
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class CaptionOptions(BaseModel):
-    """The options of `showtell caption` that a request may have, in its query."""
+class CaptionQuery(BaseModel):
+    """The options of `showtell caption` that a request may set in its query."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,9 +29,7 @@ class CaptionOptions(BaseModel):
     temperature: _Number = Field(0.5, ge=0.01, le=10)
     top_k: int = Field(0, ge=0, le=1_000_000)
     top_p: _Number = Field(1.0, gt=0, le=1)
-    words: bool = Field(
-        False, description="Each word's log-probability, and where the model looked."
-    )
+    words: bool = Field(False, description="Return each word's log-probability and attention map.")
 
     def decoding(self) -> dict[str, Any]:
         """Return the options of `Captioner.caption`."""
@@ -39,7 +37,7 @@ class CaptionOptions(BaseModel):
 
 
 class WordOut(BaseModel):
-    """A word of a caption; `attention` [height][width] says where the model looked."""
+    """A word of a caption; `attention` is a [rows][columns] map of where the model looked."""
 
     word: str
     log_probability: float
@@ -54,13 +52,13 @@ class AlternativeOut(BaseModel):
 
 
 class CaptionOut(BaseModel):
-    """A caption, or the `error` that says why there is none. `words` only where asked for."""
+    """A caption, or the `error` why there is none. `words` is only present on request."""
 
-    path: str | None = Field(description="The file's name as it was sent; null for a raw body.")
+    path: str | None = Field(description="The file name that the client sent; null for a raw body.")
     text: str | None
     log_probability: float | None
     confidence: float | None = Field(
-        description="Probability that the caption is a good one; null where it is not known."
+        description="Probability that the caption is good; null if the model has no calibration."
     )
     alternatives: list[AlternativeOut]
     error: str | None
@@ -68,13 +66,13 @@ class CaptionOut(BaseModel):
 
 
 class CaptionsOut(BaseModel):
-    """Captions of the photos of a form, in their order."""
+    """The captions of a form's photos, in the same order."""
 
     captions: list[CaptionOut]
 
 
 class DecodingOut(BaseModel):
-    """What holds where a request has no such option."""
+    """The model's defaults, which apply if a request does not set the option."""
 
     beam: int
     length_penalty: float
@@ -82,7 +80,7 @@ class DecodingOut(BaseModel):
 
 
 class InputOut(BaseModel):
-    """How a photo is made to fit the model: `squash`, `crop` or `pad`, to so many pixels."""
+    """How the model resizes a photo: to this size in pixels, by `squash`, `crop` or `pad`."""
 
     width: int
     height: int
@@ -91,27 +89,27 @@ class InputOut(BaseModel):
 
 
 class ModelOut(BaseModel):
-    """A model that captions."""
+    """A model of the service."""
 
     name: str
-    encoder: str = Field(description="The network that looks.")
-    decoder: str = Field(description="The kind of network that tells.")
-    words: int = Field(description="How many words it knows.")
-    attention: bool = Field(description="Whether it says where it looked for each word.")
+    encoder: str = Field(description="The network that turns a photo into features.")
+    decoder: str = Field(description="The kind of network that turns features into words.")
+    words: int = Field(description="Size of the vocabulary.")
+    attention: bool = Field(description="Whether words come with attention maps.")
     grid: list[int] = Field(description="Rows and columns of an attention map.")
     input: InputOut
     decoding: DecodingOut
     confidence: bool = Field(description="Whether captions come with a confidence.")
-    terms: str
+    terms: str = Field(description="The terms under which the model may be used.")
 
 
 class LimitsOut(BaseModel):
-    """What a request may hold."""
+    """The limits of a request."""
 
-    max_body: int = Field(description="Bytes.")
-    max_photos: int
-    max_pixels: int
-    requests_a_minute: int | None = Field(description="Of one client; null for any number.")
+    max_body: int = Field(description="Largest body, in bytes.")
+    max_photos: int = Field(description="Most photos in a form.")
+    max_pixels: int = Field(description="Most pixels in a photo.")
+    requests_per_minute: int | None = Field(description="Of one client; null for no limit.")
 
 
 class ModelsOut(BaseModel):
@@ -121,21 +119,21 @@ class ModelsOut(BaseModel):
     limits: LimitsOut
 
 
-class StateOut(BaseModel):
-    """That the service is there."""
+class StatusOut(BaseModel):
+    """The status of the service."""
 
     status: Literal["alive", "ready"]
 
 
 class FieldErrorOut(BaseModel):
-    """What is wrong with one parameter."""
+    """An invalid parameter and what is wrong with it."""
 
     parameter: str
     detail: str
 
 
 class ProblemOut(BaseModel):
-    """An error (RFC 9457): `type` for programs, `detail` for people."""
+    """A problem document (RFC 9457): `type` is for programs, `detail` for people."""
 
     type: str
     title: str
@@ -144,4 +142,4 @@ class ProblemOut(BaseModel):
     errors: list[FieldErrorOut] = Field(default=[])
 
 
-OptionsQuery = Annotated[CaptionOptions, Query()]
+OptionsQuery = Annotated[CaptionQuery, Query()]

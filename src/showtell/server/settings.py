@@ -1,4 +1,4 @@
-"""What a service is told: where it listens, whom it answers, and how much it takes on."""
+"""The settings of the service: its address, who may use it, and its limits."""
 
 from __future__ import annotations
 
@@ -9,110 +9,110 @@ from dataclasses import dataclass, field
 from showtell.bundle.onnx_runtime import usable_cores
 
 MEGABYTE = 1_000_000
-DEFAULT_RATE = 600  # requests a minute of one client, where strangers may be among them
+DEFAULT_RATE = 600  # requests per minute of one client, if other machines can reach the service
+MIN_KEY_LENGTH = 8
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """The options of `showtell serve`, each of the same name; checked when made.
+    """The options of `showtell serve` under the same names, validated.
 
-    Raises ValueError, one line, where one is out of range or two do not fit together.
+    Raises ValueError with a one-line message if a value is out of range or two contradict.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     model: str | None = None
-    """A model's name, a bundle or a run; None for the shipped one."""
+    """Name of a model, or path of a bundle or run; None for the default model."""
 
     workers: int | None = None
-    """Processes that caption; None for one on each core."""
+    """Number of worker processes; None for one per core."""
     threads: int = 1
-    """Threads of each worker's networks."""
+    """Threads per worker for its networks."""
     batch_size: int = 8
-    """Photos that a worker captions at once, at most."""
+    """Most photos that a worker captions at once."""
     batch_delay: float = 0.0
-    """Seconds that a free worker waits for a batch to fill."""
+    """Seconds that an idle worker waits for a batch to fill."""
 
     queue_size: int = 64
     """Photos that may wait for a worker."""
     queue_wait: float = 1.0
-    """Seconds that a request may wait for its first photo's turn."""
+    """Seconds that a request may wait until a worker takes its first photo."""
     photo_timeout: float = 20.0
-    """Seconds after which a worker that is still at a photo, or a batch, is stopped."""
+    """Seconds after which a worker that has not finished its photo or batch is stopped."""
     upload_timeout: float = 60.0
-    """Seconds in which a request's body must arrive, and an answer be taken."""
+    """Seconds in which a request's body must arrive, and its response must be read."""
     shutdown_timeout: float = 30.0
-    """Seconds that requests accepted before a SIGTERM have to end."""
+    """Seconds that accepted requests have to finish after a SIGTERM."""
 
     max_body: int = 32
-    """MB of a request's body."""
+    """Largest body of a request, in MB."""
     max_uploads: int = 512
-    """MB of all bodies that are held at once."""
+    """Most memory for all bodies together, in MB."""
     max_photos: int = 32
-    """Photos of one request."""
+    """Most photos per request."""
     max_pixels: int = 50_000_000
-    """Pixels of one photo."""
+    """Most pixels per photo."""
     rate: int | None = None
-    """Requests a minute of one client, 0 for any number; None: 600, any on a loopback address."""
+    """Requests per minute of one client, 0 for no limit; None: 600, no limit on loopback."""
 
     api_key: str | None = field(default=None, repr=False)
     no_api_key: bool = False
-    """Listen where other machines reach it although there is no key."""
+    """Allow other machines to use the service without a key."""
     allowed_hosts: tuple[str, ...] = ()
-    """Names beside its own by which clients may call it (`Host`)."""
+    """Additional host names that requests may use (`Host` header)."""
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses whose X-Forwarded-For and -Proto are believed."""
+    """Addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted."""
     access_log: bool = False
-    """Log a line for each request."""
+    """Log one line per request."""
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
+        for name, minimum in _MINIMUMS.items():
             value = getattr(self, name)
-            if value is not None and not least <= value < math.inf:
-                raise ValueError(f"{name}={value} is less than {least}, or no number")
+            if value is not None and not minimum <= value < math.inf:
+                raise ValueError(f"{name}={value}: must be a number of at least {minimum}")
         if self.port > 65535:
-            raise ValueError(f"port={self.port} is more than 65535")
+            raise ValueError(f"port={self.port}: must be at most 65535")
         if self.max_photos > self.queue_size:
             raise ValueError(
-                f"max_photos={self.max_photos} of a request do not fit into a queue of"
-                f" {self.queue_size}: raise queue_size"
+                f"max_photos={self.max_photos} is more than queue_size={self.queue_size}:"
+                " raise queue_size"
             )
         if self.max_body > self.max_uploads:
             raise ValueError(
-                f"max_body={self.max_body} is more than max_uploads={self.max_uploads}"
+                f"max_body={self.max_body} is more than max_uploads={self.max_uploads}:"
+                " raise max_uploads"
             )
-        if self.api_key is not None and (
-            len(self.api_key) < 8
-            or not self.api_key.isascii()
-            or not self.api_key.isprintable()
-            or " " in self.api_key
-        ):
-            raise ValueError("api_key: at least 8 letters, digits and signs of ASCII, no spaces")
+        if self.api_key is not None and not _is_valid_key(self.api_key):
+            raise ValueError(
+                f"api_key: must have at least {MIN_KEY_LENGTH} printable ASCII characters and no"
+                " spaces"
+            )
         if not (self.api_key or self.no_api_key or self.is_local):
             raise ValueError(
-                f"host={self.host} can be reached from other machines: give an API key"
-                " ($SHOWTELL_API_KEY or api_key_file), or no_api_key where a proxy asks for one"
+                f"host={self.host}: other machines can reach this address: set an API key"
+                " ($SHOWTELL_API_KEY or api_key_file), or no_api_key if a proxy checks access"
             )
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine reaches it."""
+        """Whether only this machine can reach the service."""
         return is_loopback(self.host)
 
     @property
     def worker_count(self) -> int:
-        """How many workers there are."""
+        """The number of worker processes."""
         return usable_cores() if self.workers is None else self.workers
 
     @property
-    def requests_a_minute(self) -> int:
-        """How many requests a client may send in a minute; 0 for any number."""
+    def requests_per_minute(self) -> int:
+        """The requests that one client may send per minute; 0 for no limit."""
         if self.rate is None:
             return 0 if self.is_local else DEFAULT_RATE
         return self.rate
 
 
-_LEAST: dict[str, float] = {
+_MINIMUMS: dict[str, float] = {
     "port": 0,
     "workers": 1,
     "threads": 1,
@@ -131,8 +131,12 @@ _LEAST: dict[str, float] = {
 }
 
 
+def _is_valid_key(key: str) -> bool:
+    return len(key) >= MIN_KEY_LENGTH and key.isascii() and key.isprintable() and " " not in key
+
+
 def is_loopback(host: str) -> bool:
-    """Tell whether a name or address is this machine's own, which no other can reach."""
+    """Return whether a host name or address is a loopback address of this machine."""
     if host.lower() == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""The photos of a request: read from its body into memory, within limits, and let go of after."""
+"""Reads the photos of a request from its body into memory, within limits."""
 
 from __future__ import annotations
 
@@ -10,164 +10,169 @@ from http import HTTPStatus
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from showtell.server.metrics import Metrics
-from showtell.server.middleware import too_large
-from showtell.server.problem_details import ProblemError
+from showtell.server.problem_details import ProblemError, body_too_large
 from showtell.server.settings import MEGABYTE, ServerSettings
 
-PHOTOS = "photos"  # the form's field
-_LONGEST_NAME = 255
-_MOST_FIELDS = 16  # of a form that are no files: all of them wrong, the first is named
+PHOTOS_FIELD = "photos"
+_MAX_NAME_LENGTH = 255
+_MAX_TEXT_FIELDS = 16  # a form needs none: the error names the first
 
 
 @dataclass(frozen=True)
-class Uploaded:
-    """The photos of a request, with their names; `many` tells a form from a raw body."""
+class UploadedPhotos:
+    """The photos of a request and their names; `is_form` is False for a photo as raw body."""
 
     photos: list[bytes]
     names: list[str | None]
-    many: bool
+    is_form: bool
 
 
-class _InMemory(MultiPartParser):
-    """Keeps files in memory whatever their size: nothing uploaded is to be on a disk."""
+class _InMemoryParser(MultiPartParser):
+    """Keeps files of any size in memory, because uploads must never reach a disk."""
 
     spool_max_size = 0
 
 
-class UploadRoom:
-    """The memory that bodies may take, all together; in it they are read, and let go of."""
+class UploadBudget:
+    """Reads request bodies, and bounds the memory that all of them take together."""
 
     def __init__(self, settings: ServerSettings, metrics: Metrics) -> None:
         self.settings = settings
         self.metrics = metrics
-        self.held = 0
+        self.used = 0  # bytes
 
     @contextlib.asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[Uploaded]:
-        """Read a request's photos; they count as held until the block ends.
+    async def read(self, request: Request) -> AsyncIterator[UploadedPhotos]:
+        """Read a request's photos; they count against the budget until the block ends.
 
-        Raises ProblemError where the body is too large, too slow, or not what the service takes,
-        and ClientDisconnect where the client leaves.
+        Raises ProblemError if the body is too large, too slow or malformed, and ClientDisconnect
+        if the client disconnects.
         """
-        account = _Account(self)
+        share = _RequestShare(self)
         try:
             try:
                 async with asyncio.timeout(self.settings.upload_timeout):
-                    uploaded = await self._read(request, account)
+                    uploaded = await self._read(request, share)
             except TimeoutError:
                 raise ProblemError(
                     HTTPStatus.REQUEST_TIMEOUT,
                     "body-too-slow",
                     f"the body did not arrive within {self.settings.upload_timeout:g} s:"
-                    " send smaller photos, or fewer in a request",
+                    " send smaller photos, or fewer per request",
                     headers={"Connection": "close"},
                 ) from None
             yield uploaded
         finally:
-            account.close()
+            share.release()
 
-    async def _read(self, request: Request, account: _Account) -> Uploaded:
-        kind, options = parse_options_header(request.headers.get("content-type", ""))
-        if not kind.lower().startswith(b"multipart/"):
-            pieces = [piece async for piece in account.counted(request)]
-            return Uploaded([b"".join(pieces)], [None], many=False)
-        if kind.lower() != b"multipart/form-data" or not options.get(b"boundary"):
+    async def _read(self, request: Request, share: _RequestShare) -> UploadedPhotos:
+        content_type, parameters = parse_options_header(request.headers.get("content-type", ""))
+        if not content_type.lower().startswith(b"multipart/"):
+            chunks = [chunk async for chunk in share.stream(request)]
+            return UploadedPhotos([b"".join(chunks)], [None], is_form=False)
+        if content_type.lower() != b"multipart/form-data" or not parameters.get(b"boundary"):
             raise ProblemError(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 "wrong-form",
                 "send one photo as the body itself, or a form (multipart/form-data with a"
-                f" boundary) with photos in its field '{PHOTOS}'",
+                f" boundary) with photos in the field '{PHOTOS_FIELD}'",
             )
-        return await self._read_form(request, account)
-
-    async def _read_form(self, request: Request, account: _Account) -> Uploaded:
-        most = self.settings.max_photos
-        stream = account.counted(request)
-        # one file more than may be, so that it can be told from a damaged form
-        parser = _InMemory(request.headers, stream, max_files=most + 1, max_fields=_MOST_FIELDS)
+        form = await self._parse_form(request, share)
         try:
-            form = await parser.parse()
-        except (MultiPartException, FormParserError) as error:
-            what = error.message if isinstance(error, MultiPartException) else str(error)
-            if what.startswith("Too many files"):
-                raise _too_many(most) from None
-            raise ProblemError(
-                HTTPStatus.BAD_REQUEST, "damaged-form", f"the form cannot be read: {what}"
-            ) from None
-        photos: list[bytes] = []
-        names: list[str | None] = []
-        try:
-            for field, value in form.multi_items():
-                if field != PHOTOS or not isinstance(value, UploadFile):
-                    raise ProblemError(
-                        HTTPStatus.UNPROCESSABLE_ENTITY,
-                        "wrong-field",
-                        f"a form has files in its field '{PHOTOS}' and nothing else; options"
-                        " stand in the address: ?beam=5",
-                    )
-                photos.append(await value.read())
-                names.append(_base_name(value.filename))
+            return await self._photos_of_form(form)
         finally:
             await form.close()
+
+    async def _parse_form(self, request: Request, share: _RequestShare) -> FormData:
+        max_photos = self.settings.max_photos
+        parser = _InMemoryParser(
+            request.headers,
+            share.stream(request),
+            max_files=max_photos + 1,  # one more than allowed, to give the error below
+            max_fields=_MAX_TEXT_FIELDS,
+        )
+        try:
+            return await parser.parse()
+        except (MultiPartException, FormParserError) as error:
+            reason = error.message if isinstance(error, MultiPartException) else str(error)
+            if reason.startswith("Too many files"):
+                raise _too_many_photos(max_photos) from None
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST, "damaged-form", f"the form cannot be read: {reason}"
+            ) from None
+
+    async def _photos_of_form(self, form: FormData) -> UploadedPhotos:
+        photos: list[bytes] = []
+        names: list[str | None] = []
+        for field, value in form.multi_items():
+            if field != PHOTOS_FIELD or not isinstance(value, UploadFile):
+                raise ProblemError(
+                    HTTPStatus.UNPROCESSABLE_ENTITY,
+                    "wrong-field",
+                    f"a form may only have files in the field '{PHOTOS_FIELD}'; put options into"
+                    " the URL: ?beam=5",
+                )
+            photos.append(await value.read())
+            names.append(_base_name(value.filename))
         if not photos:
             raise ProblemError(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
                 "no-photos",
-                f"the form has no photo in its field '{PHOTOS}'",
+                f"the form has no photo in the field '{PHOTOS_FIELD}'",
             )
-        if len(photos) > most:
-            raise _too_many(most)
-        return Uploaded(photos, names, many=True)
+        if len(photos) > self.settings.max_photos:
+            raise _too_many_photos(self.settings.max_photos)
+        return UploadedPhotos(photos, names, is_form=True)
 
 
-class _Account:
-    """What one request holds of the room."""
+class _RequestShare:
+    """The part of the budget that one request uses."""
 
-    def __init__(self, room: UploadRoom) -> None:
-        self.room = room
-        self.held = 0
+    def __init__(self, budget: UploadBudget) -> None:
+        self.budget = budget
+        self.used = 0  # bytes
 
-    async def counted(self, request: Request) -> AsyncGenerator[bytes, None]:
-        """Yield a body as it comes; raises ProblemError where it, or all of them, are too large."""
-        settings = self.room.settings
+    async def stream(self, request: Request) -> AsyncGenerator[bytes, None]:
+        """Yield the body in chunks; raises ProblemError past a limit of the request or of all."""
+        settings = self.budget.settings
         async with contextlib.aclosing(request.stream()) as stream:
-            async for piece in stream:
-                self._add(len(piece))
-                if self.held > settings.max_body * MEGABYTE:
-                    raise too_large(settings)
-                if self.room.held > settings.max_uploads * MEGABYTE:
+            async for chunk in stream:
+                self._add(len(chunk))
+                if self.used > settings.max_body * MEGABYTE:
+                    raise body_too_large(settings)
+                if self.budget.used > settings.max_uploads * MEGABYTE:
                     raise ProblemError(
                         HTTPStatus.SERVICE_UNAVAILABLE,
                         "no-room",
-                        "more is being sent than this machine may hold: try again in 1 s",
+                        "the service is receiving too many uploads: try again in 1 s",
                         headers={"Retry-After": "1"},
                     )
-                yield piece
+                yield chunk
 
-    def close(self) -> None:
-        self._add(-self.held)
+    def release(self) -> None:
+        self._add(-self.used)
 
     def _add(self, size: int) -> None:
-        self.held += size
-        self.room.held += size
-        self.room.metrics.upload_bytes.set(self.room.held)
+        self.used += size
+        self.budget.used += size
+        self.budget.metrics.upload_bytes.set(self.budget.used)
 
 
-def _too_many(most: int) -> ProblemError:
+def _too_many_photos(max_photos: int) -> ProblemError:
     return ProblemError(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "too-many-photos",
-        f"more than {most} photos: send them in several requests",
-        max_photos=most,
+        f"more than {max_photos} photos: send them in several requests",
+        max_photos=max_photos,
     )
 
 
 def _base_name(name: str | None) -> str | None:
-    """Return a file's name without the folders that some clients send with it."""
+    """Return a file name without the folders that some clients send with it."""
     base = (name or "").replace("\\", "/").rpartition("/")[2]
-    return base[:_LONGEST_NAME] or None
+    return base[:_MAX_NAME_LENGTH] or None

@@ -1,4 +1,4 @@
-"""The web page: one template, and its scripts and styles, all from this package."""
+"""The web page: one template with its scripts and styles, all from this package."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from showtell import __version__
 from showtell.server.settings import MEGABYTE
 
 if TYPE_CHECKING:
-    from showtell.server.app import Service
+    from showtell.server.service import Service
 
-# Named here: what a machine's own table says of a suffix is not to be relied on.
+# The `mimetypes` module depends on the machine's own table, so the types are listed here.
 MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -30,11 +30,11 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True)
 class StaticFile:
-    """A file of the page, held in memory: its bytes, media type and entity tag."""
+    """A file of the page in memory."""
 
     content: bytes
     media_type: str
-    tag: str
+    etag: str
 
 
 @router.get("/", response_class=HTMLResponse)
@@ -52,14 +52,14 @@ async def page(request: Request) -> HTMLResponse:
 
 
 @router.get("/static/{name}")
-async def static(name: str, request: Request) -> Response:
-    """Return a script or style; 304 where the browser has it already."""
-    file = _files().get(name)
+async def static_file(name: str, request: Request) -> Response:
+    """Return a script, style or icon; 304 if the browser already has it."""
+    file = _static_files().get(name)
     if file is None:
-        raise HTTPException(404, f"The page has no file {name!r}.")
-    # Asked for each time, so that scripts of two versions never meet.
-    headers = {"Cache-Control": "no-cache", "ETag": file.tag}
-    if request.headers.get("If-None-Match") == file.tag:
+        raise HTTPException(404)
+    # Browsers revalidate each file, so that scripts of two versions are never mixed.
+    headers = {"Cache-Control": "no-cache", "ETag": file.etag}
+    if request.headers.get("If-None-Match") == file.etag:
         return Response(status_code=304, headers=headers)
     return Response(file.content, media_type=file.media_type, headers=headers)
 
@@ -76,11 +76,11 @@ def _template() -> jinja2.Template:
 
 
 @functools.cache
-def _files() -> dict[str, StaticFile]:
-    found = {}
+def _static_files() -> dict[str, StaticFile]:
+    files = {}
     for entry in (resources.files("showtell.server") / "static").iterdir():
         content = entry.read_bytes()
-        kind = MEDIA_TYPES["." + entry.name.rpartition(".")[2]]
-        tag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
-        found[entry.name] = StaticFile(content, kind, tag)
-    return found
+        media_type = MEDIA_TYPES["." + entry.name.rpartition(".")[2]]
+        etag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
+        files[entry.name] = StaticFile(content, media_type, etag)
+    return files

@@ -1,10 +1,10 @@
-"""The processes that caption. One loads the model; workers are its forks and share its memory.
+"""The worker processes, which caption photos for the service.
 
-    python -m showtell.server.worker_process template|worker FD
+    python -m showtell.server.worker_process fork-server|worker FD
 
-A template loads the captioner once and forks a worker for each socket that it is handed: networks,
-vocabulary and code lie in memory once, and a new worker is there in milliseconds. A captioner
-whose networks use threads cannot be forked: then each worker is started on its own.
+A fork server loads the captioner once and forks a worker for each socket that it receives. The
+workers share its memory, and a new one starts in milliseconds. A captioner whose networks run in
+several threads cannot be forked; then each worker is a process that loads the model itself.
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ from PIL import Image
 
 from showtell.captioner import Captioner
 from showtell.errors import ShowtellError
-from showtell.server.worker_protocol import pack, read
+from showtell.server.worker_protocol import encode_message, read_message
 
-FIRST_TO_GO = "800"  # of 1000: where memory runs out, the kernel takes a worker, not the service
+# Of 1000. When memory runs out, the kernel kills a worker before it kills the service.
+OOM_SCORE_ADJUSTMENT = "800"
 
 
-class Upload(io.BytesIO):
-    """A photo as it was sent; messages call it by the name that came with it."""
+class NamedPhoto(io.BytesIO):
+    """An uploaded photo in memory; error messages use its `name`."""
 
     def __init__(self, data: bytes, name: str | None) -> None:
         super().__init__(data)
         self.name = name or "photo"
 
 
-def caption_uploads(
+def caption_batch(
     captioner: Captioner,
     photos: Sequence[bytes],
     names: Sequence[str | None],
@@ -49,85 +50,86 @@ def caption_uploads(
     *,
     words: bool,
 ) -> tuple[list[bool], list[bytes]]:
-    """Caption photos together: which of them failed, and of each the JSON that answers it."""
-    uploads = [Upload(photo, name) for photo, name in zip(photos, names, strict=True)]
-    failed, answers = [], []
-    found = captioner.caption(iter(uploads), batch_size=len(uploads), **options)
-    for caption, name in zip(found, names, strict=True):
+    """Caption photos together; return for each whether it failed, and its JSON record."""
+    files = [NamedPhoto(data, name) for data, name in zip(photos, names, strict=True)]
+    failed, records = [], []
+    captions = captioner.caption(iter(files), batch_size=len(files), **options)
+    for caption, name in zip(captions, names, strict=True):
         record = caption.to_dict(words=words)
         record["path"] = name
         failed.append(caption.error is not None)
-        answers.append(json.dumps(record, allow_nan=False).encode())
-    return failed, answers
+        records.append(json.dumps(record, allow_nan=False).encode())
+    return failed, records
 
 
-def work(captioner: Captioner, connection: socket.socket) -> None:
-    """Answer batches until the service goes away."""
-    with connection, connection.makefile("rb") as incoming, contextlib.suppress(EOFError, OSError):
+def run_worker(captioner: Captioner, connection: socket.socket) -> None:
+    """Caption the batches that arrive on `connection` until the service closes it."""
+    with connection, connection.makefile("rb") as stream, contextlib.suppress(EOFError, OSError):
         _send(connection, {"ready": True, "pid": os.getpid()})
         while True:
-            order, photos = read(incoming)
-            failed, answers = caption_uploads(
-                captioner, photos, order["names"], order["options"], words=order["words"]
+            header, photos = read_message(stream)
+            failed, records = caption_batch(
+                captioner, photos, header["names"], header["options"], words=header["words"]
             )
-            _send(connection, {"failed": failed}, answers)
+            _send(connection, {"failed": failed}, records)
 
 
-def template(captioner: Captioner, control: socket.socket) -> None:
-    """Fork a worker for each socket that comes through `control`, until the service goes away."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them: their sockets tell
+def run_fork_server(captioner: Captioner, control: socket.socket) -> None:
+    """Fork a worker for each socket that arrives on `control` until the service closes it."""
+    # The service learns from a worker's socket that it has ended, so nobody needs to wait for it.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.collect()
-    gc.freeze()  # collections would write to, and so copy, every page that workers share
+    gc.freeze()  # a collection would write to, and so copy, the memory that workers share
     _send(control, {"ready": True, "pid": os.getpid()})
     while True:
-        message, handles, _, _ = socket.recv_fds(control, 1, 1)
+        message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if not message:
             return
         if os.fork() == 0:
             control.close()
-            _be_first_to_go()
+            _raise_oom_score()
             try:
-                work(captioner, socket.socket(fileno=handles[0]))
+                run_worker(captioner, socket.socket(fileno=descriptors[0]))
             except BaseException:
                 traceback.print_exc()
-            os._exit(0)  # what was begun before the fork is the template's to end
-        os.close(handles[0])
+            os._exit(0)  # skips exit handlers, which belong to the fork server
+        os.close(descriptors[0])
 
 
 def main(role: str, descriptor: int) -> None:
-    """Load the captioner as the first message says, and be a template or a worker."""
+    """Load the captioner that the first message names, and run as a fork server or a worker."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the service ends its workers when it is done
-    # What a decoder mutters about odd metadata is no news, and might name what was uploaded.
+        signal.signal(number, signal.SIG_IGN)  # the service stops its workers itself
+    # Decoder warnings about odd metadata do not help anybody, and could log what was uploaded.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     connection = socket.socket(fileno=descriptor)
-    with connection.makefile("rb", buffering=0) as incoming:
-        order, _ = read(incoming)
+    with connection.makefile("rb", buffering=0) as stream:
+        header, _ = read_message(stream)
     try:
         captioner = Captioner.load(
-            Path(order["bundle"]), threads=order["threads"], max_pixels=order["max_pixels"]
+            Path(header["bundle"]), threads=header["threads"], max_pixels=header["max_pixels"]
         )
-        # the first photo of a session is slow: let it not be a client's
+        # The first photo of an ONNX session is slow: warm up, so that it is not a client's photo.
         list(captioner.caption([Image.new("RGB", (64, 64))]))
     except ShowtellError as error:
         _send(connection, {"ready": False, "error": str(error)})
         return
-    if role == "template":
-        template(captioner, connection)
+    if role == "fork-server":
+        run_fork_server(captioner, connection)
     else:
-        _be_first_to_go()
-        work(captioner, connection)
+        _raise_oom_score()
+        run_worker(captioner, connection)
 
 
 def _send(connection: socket.socket, header: dict[str, Any], parts: Sequence[bytes] = ()) -> None:
-    for piece in pack(header, parts):
+    for piece in encode_message(header, parts):
         connection.sendall(piece)
 
 
-def _be_first_to_go() -> None:
-    with contextlib.suppress(OSError):  # not Linux
-        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
+def _raise_oom_score() -> None:
+    with contextlib.suppress(OSError):  # only Linux has this file
+        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE_ADJUSTMENT)
 
 
 if __name__ == "__main__":

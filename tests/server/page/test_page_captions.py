@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from showtell.image import Preprocessing, seen_box
 from support.page_driver import Answers, caption, choose, copied, done, photo, text_of
-from support.running_service import RunningService, examples
+from support.running_service import RunningService, example_photos
 
 CORNER = [[0.0] * 7 for _ in range(7)]
 CORNER[0][6] = CORNER[1][5] = 0.4
@@ -174,7 +174,7 @@ def test_a_tap_shows_where_the_model_looked_until_the_next(
 
 
 def test_the_shipped_model_shows_where_it_looked(page: Page, service: RunningService) -> None:
-    dog = next(path for path in examples() if path.stem == "german-shepherd")
+    dog = next(path for path in example_photos() if path.stem == "german-shepherd")
     page.set_input_files("#files", dog)
     card = done(page, 1)
     maps = []

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from support.page_driver import choose, done
-from support.running_service import RunningService, examples
+from support.running_service import RunningService, example_photos
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def test_the_key_is_asked_for_once_until_it_is_right_and_remembered(
     keyed_page: Page, keyed_service: RunningService
 ) -> None:
     page = keyed_page
-    page.set_input_files("#files", examples()[:3])
+    page.set_input_files("#files", example_photos()[:3])
     dialog = page.get_by_role("dialog", name="This service asks for a key")
     field = dialog.get_by_label("API key")
     expect(field).to_be_focused()
@@ -34,7 +34,7 @@ def test_the_key_is_asked_for_once_until_it_is_right_and_remembered(
     expect(dialog).to_be_hidden()
     expect(done(page, 3).locator(".words")).to_have_count(3)
     page.reload()
-    page.set_input_files("#files", examples()[0])
+    page.set_input_files("#files", example_photos()[0])
     expect(done(page, 1).locator(".words")).to_be_visible()
 
 

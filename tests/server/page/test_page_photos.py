@@ -9,7 +9,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from support.page_driver import Answers, caption, cards, choose, done, drop, photo, text_of, working
-from support.running_service import RunningService, examples
+from support.running_service import RunningService, example_photos
 
 
 def expected(service: RunningService, path: Path) -> str:
@@ -18,7 +18,7 @@ def expected(service: RunningService, path: Path) -> str:
 
 
 def test_chosen_photos_get_the_captions_of_the_service(page: Page, service: RunningService) -> None:
-    chosen = examples()[:3]
+    chosen = example_photos()[:3]
     page.set_input_files("#files", chosen)
     found = done(page, 3)
     assert found.locator(".name").all_inner_texts() == [path.name for path in chosen]
@@ -148,7 +148,7 @@ def test_a_busy_service_is_asked_again_when_it_said(page: Page, answers: Answers
 
 
 def test_a_photo_that_cannot_be_read_says_why_in_its_place(page: Page) -> None:
-    good = examples()[0]
+    good = example_photos()[0]
     files = [
         {"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"shopping list"},
         {"name": good.name, "mimeType": "image/jpeg", "buffer": good.read_bytes()},
@@ -197,7 +197,7 @@ def test_a_photo_that_the_browser_cannot_show_is_captioned_all_the_same(
     page: Page, tmp_path: Path
 ) -> None:
     path = tmp_path / "scan.tiff"
-    with Image.open(examples()[0]) as image:
+    with Image.open(example_photos()[0]) as image:
         image.save(path)
     page.set_input_files("#files", path)
     card = done(page, 1)
