@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -177,6 +178,18 @@ def test_a_bundle_captions_and_its_scores_are_those_that_evaluate_prints(
     assert all(caption.text and 0 <= caption.confidence <= 1 for caption in captions)
     card = (tmp_path / "bundle" / CARD).read_text()
     assert f"| all | {again.scores.photos} | {again.scores.bleu_1:.1f} |" in card
+
+
+def test_scores_are_made_with_the_bundles_own_decoding(run, shapes, tmp_path):
+    greedy_run = tmp_path / "greedy-run"
+    shutil.copytree(run, greedy_run)
+    description = json.loads((greedy_run / "run.json").read_text())
+    description["recipe"]["decoding"] |= {"beam": 1, "length_penalty": 0.5}
+    (greedy_run / "run.json").write_text(json.dumps(description))
+    bundle = export(greedy_run, tmp_path / "bundle", shapes).bundle
+    greedy = evaluate(bundle.path, shapes, beam=1, length_penalty=0.5)
+    assert bundle.manifest.scores == json.loads(json.dumps(greedy.summary()))
+    assert "Split dev, beam 1, length penalty 0.5, scorer" in (bundle.path / CARD).read_text()
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

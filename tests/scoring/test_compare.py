@@ -14,7 +14,7 @@ from pycocoevalcap.cider.cider import Cider
 from showtell.cli import main
 from showtell.scoring import ScoringError
 from showtell.scoring import compare as compare_module
-from showtell.scoring.compare import Interval, compare
+from showtell.scoring.compare import Interval, compare_evaluations
 from showtell.scoring.evaluation import Evaluation, write_whole
 from showtell.scoring.report import write_report
 from showtell.scoring.tokenized import NO_JAVA_SCORER
@@ -37,7 +37,7 @@ def part(evaluation: Evaluation, chosen: range) -> Evaluation:
 
 
 def test_a_clearly_better_model_is_found_better_in_every_metric() -> None:
-    first, second = compare([WORSE, BETTER]).models
+    first, second = compare_evaluations([WORSE, BETTER]).models
     assert first.differences is None
     assert second.differences is not None
     assert list(second.differences) == list(BETTER.scores.metrics())
@@ -49,7 +49,9 @@ def test_a_clearly_better_model_is_found_better_in_every_metric() -> None:
 
 
 def test_scores_are_those_of_the_evaluations() -> None:
-    for model, evaluation in zip(compare([WORSE, BETTER]).models, (WORSE, BETTER), strict=True):
+    for model, evaluation in zip(
+        compare_evaluations([WORSE, BETTER]).models, (WORSE, BETTER), strict=True
+    ):
         assert {key: figure.value for key, figure in model.scores.items()} == pytest.approx(
             evaluation.scores.metrics()
         )
@@ -57,15 +59,15 @@ def test_scores_are_those_of_the_evaluations() -> None:
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
-    differences = compare([WORSE, WORSE]).models[1].differences
+    differences = compare_evaluations([WORSE, WORSE]).models[1].differences
     assert differences is not None
     assert set(differences.values()) == {Interval(0.0, 0.0, 0.0)}
     assert not any(difference.clear for difference in differences.values())
 
 
 def test_the_other_order_has_the_opposite_differences() -> None:
-    forth = compare([WORSE, BETTER]).models[1].differences
-    back = compare([BETTER, WORSE]).models[1].differences
+    forth = compare_evaluations([WORSE, BETTER]).models[1].differences
+    back = compare_evaluations([BETTER, WORSE]).models[1].differences
     assert forth is not None
     assert back is not None
     for key, difference in forth.items():
@@ -74,13 +76,17 @@ def test_the_other_order_has_the_opposite_differences() -> None:
 
 
 def test_the_seed_decides_the_samples() -> None:
-    assert compare([WORSE, BETTER], seed=1) == compare([WORSE, BETTER], seed=1)
-    assert compare([WORSE, BETTER], seed=1) != compare([WORSE, BETTER], seed=2)
+    assert compare_evaluations([WORSE, BETTER], seed=1) == compare_evaluations(
+        [WORSE, BETTER], seed=1
+    )
+    assert compare_evaluations([WORSE, BETTER], seed=1) != compare_evaluations(
+        [WORSE, BETTER], seed=2
+    )
 
 
 def test_intervals_are_as_wide_as_theory_says() -> None:
     """A mean's bootstrap interval is the familiar 1.96 standard errors."""
-    found = compare([WORSE, BETTER], samples=4000).models[0].scores["rouge_l"]
+    found = compare_evaluations([WORSE, BETTER], samples=4000).models[0].scores["rouge_l"]
     values = np.array([photo.scores.rouge_l for photo in WORSE.photos])
     reach = 1.96 * values.std() / np.sqrt(len(values))
     assert found.high - found.value == pytest.approx(reach, rel=0.1)
@@ -89,7 +95,7 @@ def test_intervals_are_as_wide_as_theory_says() -> None:
 
 def test_a_resample_is_scored_as_coco_caption_would_score_it() -> None:
     weights = np.random.default_rng(3).multinomial(120, [1 / 120] * 120)
-    found = compare_module._Measures(WORSE.photos).scores(weights[None].astype(float))
+    found = compare_module._PhotoStatistics(WORSE.photos).scores(weights[None].astype(float))
     drawn = [photo for photo, n in zip(WORSE.photos, weights, strict=True) for _ in range(n)]
     said = {place: [photo.tokens] for place, photo in enumerate(drawn)}
     meant = {place: list(photo.reference_tokens) for place, photo in enumerate(drawn)}
@@ -100,7 +106,7 @@ def test_a_resample_is_scored_as_coco_caption_would_score_it() -> None:
 
 def test_on_different_photos_the_common_ones_are_compared_and_cider_is_computed_anew() -> None:
     first, second = part(WORSE, range(80)), part(BETTER, range(40, 120))
-    comparison = compare([first, second])
+    comparison = compare_evaluations([first, second])
     assert comparison.photos == 40
     assert comparison.notes == ("compared on the 40 photos that all have (worse 80, better 80)",)
     both = range(40, 80)
@@ -114,23 +120,23 @@ def test_on_different_photos_the_common_ones_are_compared_and_cider_is_computed_
 
 def test_a_metric_that_one_lacks_is_left_out_and_said() -> None:
     without = make_evaluation(make_captions(REFERENCES, 0.7), REFERENCES, meteor=False)
-    comparison = compare([WORSE, without])
+    comparison = compare_evaluations([WORSE, without])
     assert "meteor" not in comparison.models[0].scores
     assert comparison.notes == ("METEOR left out: not every evaluation has it",)
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(ScoringError, match="at least two"):
-        compare([WORSE])
+        compare_evaluations([WORSE])
     with pytest.raises(ScoringError, match="0 photos in common"):
-        compare([part(WORSE, range(40)), part(BETTER, range(40, 80))])
+        compare_evaluations([part(WORSE, range(40)), part(BETTER, range(40, 80))])
     other = make_evaluation(make_captions(REFERENCES, 1), make_references(120, seed=9))
     with pytest.raises(ScoringError, match="other references"):
-        compare([WORSE, other])
+        compare_evaluations([WORSE, other])
     texts = make_captions(REFERENCES, 1)
     tokens = make_evaluation(texts, REFERENCES, scorer=NO_JAVA_SCORER, model="tokens")
     with pytest.raises(ScoringError, match=r"worse was scored by .*, tokens by .*no Java"):
-        compare([WORSE, tokens])
+        compare_evaluations([WORSE, tokens])
 
 
 @pytest.fixture
@@ -183,9 +189,9 @@ def test_command_needs_two_reports(files: list[str], capsys: pytest.CaptureFixtu
 
 def test_comparing_needs_only_the_light_install(files: list[str]) -> None:
     program = (
-        "import sys; from showtell.scoring.compare import compare;"
+        "import sys; from showtell.scoring.compare import compare_evaluations;"
         "from pathlib import Path; from showtell.scoring.evaluation import read_evaluation;"
-        "compare([read_evaluation(Path(f)) for f in sys.argv[1:]], samples=5);"
+        "compare_evaluations([read_evaluation(Path(f)) for f in sys.argv[1:]], samples=5);"
         "heavy = {'torch', 'timm', 'pycocoevalcap', 'yaml'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
@@ -193,5 +199,5 @@ def test_comparing_needs_only_the_light_install(files: list[str]) -> None:
 
 
 def test_labels_may_be_given() -> None:
-    models = compare([WORSE, dataclasses.replace(WORSE)], ["a", "a"], samples=5).models
+    models = compare_evaluations([WORSE, dataclasses.replace(WORSE)], ["a", "a"], samples=5).models
     assert [model.label for model in models] == ["a (1)", "a (2)"]

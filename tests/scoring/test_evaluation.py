@@ -14,40 +14,51 @@ from support.evaluations import make_captions, make_evaluation, make_references
 @pytest.fixture
 def evaluation() -> Evaluation:
     references = make_references(12)
-    made = make_evaluation(make_captions(references, 0.5), references, confidence=0.25)
+    scored = make_evaluation(make_captions(references, 0.5), references, confidence=0.25)
     failed = (FailedPhoto("caf\udce9.jpg", "photos/caf\udce9.jpg", "caf\\xe9.jpg: truncated"),)
-    return dataclasses.replace(made, failed=failed, seen=3)
+    return dataclasses.replace(scored, failed=failed, seen=3, length_penalty=0.7)
 
 
-def test_what_is_written_is_read_back(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_a_written_evaluation_is_read_back(evaluation: Evaluation, tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
     write_whole(path, evaluation.to_json())
-    found = read_evaluation(path)
-    assert found.scores.metrics() == evaluation.scores.metrics()
-    assert found.scores.scorer == evaluation.scores.scorer
-    assert found.failed == evaluation.failed
-    assert (found.model, found.split, found.beam, found.seen) == ("made", "dev", 3, 3)
-    for mine, theirs in zip(found.photos, evaluation.photos, strict=True):
-        assert mine.scores.bleu_counts == theirs.scores.bleu_counts
-        assert mine.scores.meteor_counts == theirs.scores.meteor_counts
-        assert mine.scores.cider == pytest.approx(theirs.scores.cider, abs=1e-4)
-        assert (mine.name, mine.text, mine.references) == (
-            theirs.name,
-            theirs.text,
-            theirs.references,
+    restored = read_evaluation(path)
+    assert restored.scores.metrics() == evaluation.scores.metrics()
+    assert restored.scores.scorer == evaluation.scores.scorer
+    assert restored.failed == evaluation.failed
+    assert (restored.model, restored.split, restored.beam, restored.seen) == ("made", "dev", 3, 3)
+    for photo, original in zip(restored.photos, evaluation.photos, strict=True):
+        assert photo.scores.bleu_counts == original.scores.bleu_counts
+        assert photo.scores.meteor_counts == original.scores.meteor_counts
+        assert photo.scores.cider == pytest.approx(original.scores.cider, abs=1e-4)
+        assert (photo.name, photo.text, photo.references) == (
+            original.name,
+            original.text,
+            original.references,
         )
-    again = tmp_path / "again.json"
-    write_whole(again, found.to_json())
-    assert read_evaluation(again) == found
+    copy = tmp_path / "copy.json"
+    write_whole(copy, restored.to_json())
+    assert read_evaluation(copy) == restored
 
 
-def test_every_score_says_split_beam_scorer_and_photos(evaluation: Evaluation) -> None:
+def test_every_score_names_split_decoding_scorer_and_photos(evaluation: Evaluation) -> None:
     for line in evaluation.to_dict()["scores"]:
         assert (line["split"], line["beam"], line["photos"]) == ("dev", 3, 12)
+        assert line["length_penalty"] == 0.7
         assert line["scorer"] == "coco-caption, PTB tokenizer"
 
 
-def test_captions_are_a_json_line_a_photo(evaluation: Evaluation) -> None:
+def test_an_evaluation_without_a_length_penalty_is_read(
+    evaluation: Evaluation, tmp_path: Path
+) -> None:
+    data = evaluation.to_dict()
+    del data["length_penalty"]
+    restored = Evaluation.from_dict(data)
+    assert restored.length_penalty is None
+    assert restored.decoding == "beam 3"
+
+
+def test_captions_are_one_json_line_per_photo(evaluation: Evaluation) -> None:
     lines = [json.loads(line) for line in evaluation.captions_jsonl().splitlines()]
     assert len(lines) == 13
     assert lines[0]["text"] == evaluation.photos[0].text
@@ -66,15 +77,15 @@ def test_captions_are_a_json_line_a_photo(evaluation: Evaluation) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<html><p>hello</p></html>", "neither a report nor scores"),
-        ("", "neither a report nor scores"),
-        ('{"showtell_evaluation": 1', "no whole JSON"),
-        ('{"scores": []}', "no evaluation"),
+        ("<html><p>hello</p></html>", "neither a report nor a JSON file"),
+        ("", "neither a report nor a JSON file"),
+        ('{"showtell_evaluation": 1', "its JSON is incomplete"),
+        ('{"scores": []}', "not an evaluation"),
         ('{"showtell_evaluation": 2}', "newer than this showtell"),
         ('{"showtell_evaluation": 1, "photos": [{"name": 1}]}', "damaged"),
     ],
 )
-def test_what_is_no_evaluation_is_named(text: str, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_evaluation_is_named(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "other.html"
     path.write_text(text)
     with pytest.raises(ScoringError, match=message) as caught:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import io
 from html.parser import HTMLParser
@@ -22,7 +23,7 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.said: list[str] = []
+        self.captions: list[str] = []
         self.scripts: list[str] = []
         self.styles: list[str] = []
         self._open: list[str] = []
@@ -34,9 +35,9 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
         if tag in ("script", "style"):
             self._open.append(tag)
-        if tag == "td" and dict(attrs).get("class") == "said":
+        if tag == "td" and dict(attrs).get("class") == "caption":
             self._in_caption = True
-            self.said.append("")
+            self.captions.append("")
 
     def handle_endtag(self, tag: str) -> None:
         if tag in ("script", "style"):
@@ -47,7 +48,7 @@ class Page(HTMLParser):
         if self._open:
             (self.scripts if self._open[-1] == "script" else self.styles).append(data)
         if self._in_caption:
-            self.said[-1] += data
+            self.captions[-1] += data
 
     def named(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
@@ -62,6 +63,14 @@ def test_a_report_is_read_back_as_its_evaluation(tmp_path: Path) -> None:
     assert found == read_evaluation(tmp_path / "scores.json")
 
 
+def test_a_report_names_the_decoding_of_its_scores() -> None:
+    references = make_references(2)
+    evaluation = make_evaluation(["a dog", "a cat"], references)
+    assert "made up, beam 3." in report_html(evaluation)
+    evaluation = dataclasses.replace(evaluation, length_penalty=0.7)
+    assert "made up, beam 3, length penalty 0.7." in report_html(evaluation)
+
+
 def test_text_from_captions_and_names_stays_text(tmp_path: Path) -> None:
     references = [(HOSTILE, "a dog \ud800 runs"), ("a cat", "a cat sits")]
     names = ['"><script>alert(3)</script>.jpg', "caf\udce9.jpg"]
@@ -71,7 +80,7 @@ def test_text_from_captions_and_names_stays_text(tmp_path: Path) -> None:
     assert len(page.named("script")) == 2  # the data and the page's own
     assert page.named("img") == []
     assert not [a for _, attributes in page.elements for a in attributes if a.startswith("on")]
-    assert HOSTILE in page.said
+    assert HOSTILE in page.captions
     found = read_evaluation(tmp_path / "report.html")
     assert found.model == HOSTILE
     assert found.photos[0].references == references[0]
@@ -95,8 +104,8 @@ def test_photos_are_shown_small_and_worst_first(tmp_path: Path) -> None:
     texts[2] = "nothing of this kind"
     paths = [draw_photo(tmp_path / f"{number}.jpg", 400, number) for number in range(4)]
     page = Page(report_html(make_evaluation(texts, references, paths=paths)))
-    assert page.said[0] == "nothing of this kind"
-    assert sorted(page.said) == sorted(texts)
+    assert page.captions[0] == "nothing of this kind"
+    assert sorted(page.captions) == sorted(texts)
     pictures = [str(image["src"]).partition(",") for image in page.named("img")]
     assert [head for head, _, _ in pictures] == ["data:image/jpeg;base64"] * 4
     with Image.open(io.BytesIO(base64.b64decode(pictures[0][2]))) as image:
@@ -107,7 +116,7 @@ def test_a_photo_that_is_gone_is_shown_without_its_picture() -> None:
     references = make_references(2)
     page = Page(report_html(make_evaluation(["a dog", "a cat"], references)))
     assert page.named("img") == []
-    assert len(page.said) == 2
+    assert len(page.captions) == 2
 
 
 @pytest.mark.parametrize(("confidence", "there"), [(None, False), (0.5, True)])

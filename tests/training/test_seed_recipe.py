@@ -131,5 +131,6 @@ def test_the_seeds_bundle_is_evaluated_like_every_other(
     bundle: Path, shapes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("showtell.scoring.tokenized.find_java", lambda: None)  # slow to start
-    scores = evaluate(bundle, shapes, "dev", 1).scores.metrics()
-    assert {"bleu_4", "rouge_l", "cider"} <= set(scores)
+    evaluation = evaluate(bundle, shapes)
+    assert {"bleu_4", "rouge_l", "cider"} <= set(evaluation.scores.metrics())
+    assert evaluation.beam == 1  # the seed decodes greedily

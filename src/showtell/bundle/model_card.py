@@ -96,10 +96,14 @@ def _scores(scores: list[dict[str, Any]]) -> list[str]:
         "cider": "CIDEr",
     }
     first = scores[0]
+    penalty = first.get("length_penalty")  # older manifests do not have it
+    decoding = f"beam {first['beam']}" + (
+        "" if penalty is None else f", length penalty {penalty:g}"
+    )
     lines = [
         "## Scores",
         "",
-        f"Split {first['split']}, beam {first['beam']}, scorer {first['scorer']}, as shipped."
+        f"Split {first['split']}, {decoding}, scorer {first['scorer']}, as shipped."
         " The model was chosen on the first half of dev.",
         "",
         "| part | photos | " + " | ".join(keys.values()) + " |",

@@ -1,4 +1,4 @@
-"""`showtell compare`: scored models side by side, with bootstrap confidence intervals."""
+"""`showtell compare`: compare scored models, with bootstrap confidence intervals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     "--samples", default=1000, show_default=True, type=click.IntRange(1), help="Bootstrap samples."
 )
 @click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the samples."
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Seed of the bootstrap samples.",
 )
 @click.option(
     "--format",
@@ -30,21 +34,21 @@ if TYPE_CHECKING:
     type=click.Choice(["text", "json"]),
 )
 def compare(reports: tuple[Path, ...], samples: int, seed: int, output_format: str) -> None:
-    """Compare models by what `showtell evaluate` wrote of each: --report or --json files.
+    """Compare models by the --report or --json files that `showtell evaluate` wrote.
 
-    Every model is compared with the first one, on the same photos. In brackets stand 95 %
-    confidence intervals by paired bootstrap; a * marks a difference that hardly is chance.
+    Each model is compared with the first one, on the same photos. Brackets contain 95 % confidence
+    intervals from a paired bootstrap; a * marks a difference that is unlikely to be chance.
     """
-    from showtell.scoring.compare import compare as run
+    from showtell.scoring.compare import compare_evaluations
     from showtell.scoring.evaluation import read_evaluation
 
     if len(reports) < 2:
         raise click.UsageError("nothing to compare: give at least two reports")
     evaluations = [read_evaluation(path) for path in reports]
     labels = [evaluation.model for evaluation in evaluations]
-    if len(set(labels)) < len(labels):  # one model, decoded or scored in several ways
+    if len(set(labels)) < len(labels):  # one model with several decodings or scorers
         labels = [str(path) for path in reports]
-    comparison = run(evaluations, labels, samples=samples, seed=seed)
+    comparison = compare_evaluations(evaluations, labels, samples=samples, seed=seed)
     if output_format == "json":
         click.echo(json.dumps(comparison.to_dict(), indent=2))
     else:
@@ -52,7 +56,7 @@ def compare(reports: tuple[Path, ...], samples: int, seed: int, output_format: s
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """Return the comparison as text for a terminal: a block a model."""
+    """Return the comparison as text for a terminal."""
     from showtell.cli.evaluate import align_columns
     from showtell.scoring.metrics import METRICS
 
@@ -66,7 +70,7 @@ def comparison_text(comparison: Comparison) -> str:
     ]
     rows = [["", *(METRICS[key] for key in first.scores)]]
     for model in comparison.models:
-        rows.append([f"{model.label}, beam {model.beam}", *map(_figure, model.scores.values())])
+        rows.append([f"{model.label}, {model.decoding}", *map(_score, model.scores.values())])
         rows.append(["", *map(_range, model.scores.values())])
     for model in others:
         differences = (model.differences or {}).values()
@@ -75,7 +79,7 @@ def comparison_text(comparison: Comparison) -> str:
     return "\n".join([*lines, "", *align_columns(rows)])
 
 
-def _figure(interval: Interval) -> str:
+def _score(interval: Interval) -> str:
     return f"{interval.value:.1f}"
 
 

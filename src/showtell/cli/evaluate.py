@@ -1,4 +1,4 @@
-"""`showtell evaluate`: a model's captions of a split, scored as papers report them."""
+"""`showtell evaluate`: caption a split with a model and score the captions."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.command()
 @click.argument("model")
 @click.option(
-    "--data", required=True, type=ADDRESS, help="Captioned dataset: a folder, or address of shards."
+    "--data", required=True, type=ADDRESS, help="Captioned dataset: folder, file or shard address."
 )
 @ON_BROKEN
 @click.option("--split", default="dev", show_default=True, help="train, dev or test.")
-@click.option("--beam", default=3, show_default=True, type=click.IntRange(1), help="Beam width.")
-@click.option("--json", "json_file", type=_FILE, help="Write all scores to this file.")
-@click.option("--report", type=_FILE, help="Write a page with photos and captions to this file.")
-@click.option("--captions", type=_FILE, help="Write the captions to this file as JSONL.")
+@click.option("--beam", type=click.IntRange(1), help="Beam width.  [default: the model's]")
+@click.option("--length-penalty", type=click.FloatRange(0), help="[default: the model's]")
+@click.option("--json", "json_file", type=_FILE, help="Write all scores to this JSON file.")
+@click.option("--report", type=_FILE, help="Write an HTML page with photos and captions.")
+@click.option("--captions", type=_FILE, help="Write the captions to this JSONL file.")
 @click.option(
     "--spice/--no-spice",
     default=None,
-    help="Score SPICE too, which takes minutes.  [default: where its models are found]",
+    help="Score SPICE too, which takes minutes.  [default: if its models are installed]",
 )
 @click.pass_context
 def evaluate(
@@ -40,7 +41,8 @@ def evaluate(
     data: Path | str,
     on_broken: OnBroken,
     split: str,
-    beam: int,
+    beam: int | None,
+    length_penalty: float | None,
     json_file: Path | None,
     report: Path | None,
     captions: Path | None,
@@ -48,16 +50,27 @@ def evaluate(
 ) -> None:
     """Caption a split with MODEL (a name, bundle or run) and score the captions.
 
-    BLEU, METEOR, ROUGE-L and CIDEr by the coco-caption scorers, in hundredths. METEOR and the PTB
-    tokenizer need Java; without it the rest is scored and the scorer is named accordingly. Exit
-    code 1 where photos could not be read: they are named, and left out of the scores.
+    Captions are decoded as MODEL does by default, unless --beam or --length-penalty is given.
+    BLEU, METEOR, ROUGE-L and CIDEr come from the coco-caption scorers, in hundredths. METEOR and
+    the PTB tokenizer need Java; without Java the other scores use showtell's tokens, and the
+    scorer's name says so. Exit code 1: some photos could not be read; they are named and not
+    scored.
     """
     from showtell.files.printable_names import printable
-    from showtell.scoring.evaluate import evaluate as run
+    from showtell.scoring.evaluate import evaluate as evaluate_model
     from showtell.scoring.evaluation import write_whole
     from showtell.scoring.report import write_report
 
-    evaluation = run(model, data, split, beam, on_broken=on_broken, spice=spice, progress=True)
+    evaluation = evaluate_model(
+        model,
+        data,
+        split,
+        beam,
+        length_penalty=length_penalty,
+        on_broken=on_broken,
+        spice=spice,
+        progress=True,
+    )
     click.echo(score_table(evaluation))
     for line in evaluation.scores.missing:
         click.echo(f"showtell: {line}", err=True)
@@ -85,7 +98,7 @@ def score_table(evaluation: Evaluation) -> str:
         for part, values in evaluation.parts.items()
     ]
     lines = [
-        f"{evaluation.model} on {evaluation.split} of {evaluation.dataset}, beam {evaluation.beam}",
+        f"{evaluation.model} on {evaluation.split} of {evaluation.dataset}, {evaluation.decoding}",
         f"scorer: {scores.scorer}",
         "",
         *align_columns(rows),
@@ -100,12 +113,12 @@ def score_table(evaluation: Evaluation) -> str:
 
 
 def align_columns(rows: list[list[str]]) -> list[str]:
-    """Pad the cells of a table: the first column to the left, the others to the right."""
+    """Pad the cells of a table: the first column is left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]

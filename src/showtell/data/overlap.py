@@ -1,13 +1,14 @@
-"""Which photos a model was trained on, small enough to travel in its manifest.
+"""Which photos a model was trained on, in a form small enough for its manifest.
 
-A name's mark is the first 4 bytes of its sha256; a set of names is its marks, sorted, each once,
-joined and written in base64: 32 kB for Flickr8k's 6,000 training photos. Names cannot be read back.
-Two different names share a mark once in 2**32: of 1,000 new names against 6,000 known ones, 0.0014
-are taken for known by chance.
+A photo is stored as the first 4 bytes of the sha256 of its name. A set of photos is its sorted
+hashes, joined and written in base64: 32 kB for Flickr8k's 6,000 training photos. The names cannot
+be read back. Two different names share a hash once in 2**32: of 1,000 new names, 0.0014 are
+expected to match one of 6,000 known names by chance.
 
-One photo may go by several names. Flickr8k calls it `1000268201_693b08cb0e.jpg`, by Flickr's number
-and secret, Flickr30k `1000268201.jpg`; COCO called it `COCO_val2014_000000391895.jpg` in 2014 and
-`000000391895.jpg` since. Whoever has seen one has seen the other.
+Datasets name the same photo differently. Flickr8k uses Flickr's number and secret,
+`1000268201_693b08cb0e.jpg`; Flickr30k uses the number, `1000268201.jpg`. COCO used
+`COCO_val2014_000000391895.jpg` in 2014 and uses `000000391895.jpg` since 2017. All names of a photo
+count as the same photo.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from collections.abc import Iterable, Sequence
 
 from showtell.errors import BundleError
 
-NAMES_KEY = "name_hashes"  # in `Manifest.training`: what `pack_names` made of the training photos
-_MARK = 4  # bytes
-_RARE = 0.01  # a number of seen photos that chance brings about less often is no chance
+NAMES_KEY = "name_hashes"  # key of the packed names in `Manifest.training`
+_HASH_BYTES = 4
+_SIGNIFICANCE = 0.01
 
 _FLICKR8K = re.compile(r"([0-9]{4,})_[0-9a-f]{6,}(?:_[a-z])?\.jpg")
 _FLICKR30K = re.compile(r"[1-9][0-9]{4,}\.jpg")
@@ -32,70 +33,77 @@ _COCO_NAMES = ("{}", "COCO_train2014_{}", "COCO_val2014_{}")
 
 
 def pack_names(names: Iterable[str]) -> str:
-    """Return the marks of these photo names, for `count_seen`."""
-    return base64.b64encode(b"".join(sorted(set(map(_mark, names))))).decode("ascii")
+    """Return the hashes of these photo names as text, for `count_seen`."""
+    return _packed(set(map(_hash, names)))
 
 
-def joined_names(packed: Iterable[str]) -> str:
-    """Return the marks of all these names that `pack_names` packed, as if packed together."""
-    marks = {mark for one in packed for mark in _marks(one)}
-    return base64.b64encode(b"".join(sorted(marks))).decode("ascii")
+def merge_packed_names(packed_sets: Iterable[str]) -> str:
+    """Return the union of several results of `pack_names`.
+
+    Raises BundleError if one of them is damaged.
+    """
+    return _packed({digest for packed in packed_sets for digest in _unpacked(packed)})
 
 
 def count_seen(packed: str, names: Iterable[str]) -> int:
-    """Return how many of `names` are among those that `pack_names` packed, by any of their names.
+    """Return how many of `names` are in the packed set, under any name of the same photo.
 
-    Raises BundleError where `packed` is damaged.
+    Raises BundleError if `packed` is damaged.
     """
-    known = _marks(packed)
-    return sum(not known.isdisjoint(map(_mark, all_names(name))) for name in names)
+    known = _unpacked(packed)
+    return sum(not known.isdisjoint(map(_hash, aliases(name))) for name in names)
 
 
-def all_names(name: str) -> set[str]:
-    """Return the names under which other datasets, too, may know this photo; its own is one."""
-    folder, slash, own = name.rpartition("/")
-    if match := _FLICKR8K.fullmatch(own):
+def aliases(name: str) -> set[str]:
+    """Return the names that datasets may use for this photo, including `name` itself."""
+    folder, slash, file_name = name.rpartition("/")
+    if match := _FLICKR8K.fullmatch(file_name):
         return {name, f"{match[1]}.jpg"}
-    if match := _COCO.fullmatch(own):
+    if match := _COCO.fullmatch(file_name):
         return {name, *(form.format(match[1]) for form in _COCO_NAMES)}
-    return {name, own} if slash and folder and _FLICKR30K.fullmatch(own) else {name}
+    return {name, file_name} if slash and folder and _FLICKR30K.fullmatch(file_name) else {name}
 
 
 def more_than_chance(packed: str, names: Sequence[str], seen: int) -> bool:
-    """Say whether so many seen photos among these are too many to be chance.
+    """Return whether `seen` matches among `names` are too many for accidental hash collisions.
 
-    Their number is Poisson distributed with the expected one; chance is ruled out below 1 %.
+    The number of collisions follows a Poisson distribution; the level of significance is 1 %.
     """
-    expected = expected_by_chance(packed, sum(len(all_names(name)) for name in names))
+    expected = expected_collisions(packed, sum(len(aliases(name)) for name in names))
     fewer = sum(math.exp(-expected) * expected**k / math.factorial(k) for k in range(min(seen, 50)))
-    return seen > 0 and 1 - fewer < _RARE
+    return seen > 0 and 1 - fewer < _SIGNIFICANCE
 
 
-def expected_by_chance(packed: str, names: int) -> float:
-    """Return how many of so many new names would be taken for known ones by chance."""
-    known = len(packed) * 3 // 4 // _MARK
-    return float(known * names / 2 ** (8 * _MARK))
+def expected_collisions(packed: str, names: int) -> float:
+    """Return how many of `names` new names are expected to match a known hash by chance."""
+    known = len(packed) * 3 // 4 // _HASH_BYTES
+    return float(known * names / 2 ** (8 * _HASH_BYTES))
 
 
-def cannot_tell(dataset: str, names: Iterable[str]) -> bool:
-    """Say whether photos of these names may be those of a dataset that knows them by others.
+def may_contain_flickr8k(dataset: str, names: Iterable[str]) -> bool:
+    """Return whether these may be Flickr30k's photos and the model was trained on Flickr8k.
 
-    Flickr30k grew out of Flickr8k. Its names lack the secret, so what was made of
-    Flickr8k's cannot be asked for them.
+    Flickr30k contains Flickr8k. Its names lack the secret, so they cannot be matched with the
+    hashes of Flickr8k's names. `dataset` is the description of the model's training data.
     """
-    own = [name.rpartition("/")[2] for name in names]
-    return "Flickr8k" in dataset and sum(map(bool, map(_FLICKR30K.fullmatch, own))) > len(own) / 2
+    file_names = [name.rpartition("/")[2] for name in names]
+    of_flickr30k = sum(_FLICKR30K.fullmatch(name) is not None for name in file_names)
+    return "Flickr8k" in dataset and of_flickr30k > len(file_names) / 2
 
 
-def _mark(name: str) -> bytes:
-    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:_MARK]
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:_HASH_BYTES]
 
 
-def _marks(packed: str) -> set[bytes]:
+def _packed(hashes: set[bytes]) -> str:
+    return base64.b64encode(b"".join(sorted(hashes))).decode("ascii")
+
+
+def _unpacked(packed: str) -> set[bytes]:
     try:
-        marks = base64.b64decode(packed, validate=True)
+        data = base64.b64decode(packed, validate=True)
     except (binascii.Error, ValueError):
-        marks = b"?"
-    if len(marks) % _MARK:
+        data = b"?"
+    if len(data) % _HASH_BYTES:
         raise BundleError("the manifest's list of training photos is damaged: export again")
-    return {marks[place : place + _MARK] for place in range(0, len(marks), _MARK)}
+    return {data[start : start + _HASH_BYTES] for start in range(0, len(data), _HASH_BYTES)}

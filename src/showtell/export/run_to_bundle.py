@@ -32,7 +32,7 @@ from showtell.bundle.model_card import model_card, terms_of
 from showtell.bundle.onnx_runtime import OnnxModel
 from showtell.captioner import Captioner
 from showtell.data import Dataset, open_dataset
-from showtell.data.overlap import NAMES_KEY, joined_names
+from showtell.data.overlap import NAMES_KEY, merge_packed_names
 from showtell.decoding.beam_search import Hypothesis, beam_search
 from showtell.errors import PhotoError, ShowtellError
 from showtell.export.calibration import fit_confidence
@@ -243,7 +243,7 @@ def manifest_of(trained: TrainedRun, name: str) -> Manifest:
         training={
             "dataset": joined([began.get("dataset"), data["layout"]], ", then "),
             "photos": data["photos"],
-            NAMES_KEY: joined_names([began.get(NAMES_KEY, ""), data[NAMES_KEY]]),
+            NAMES_KEY: merge_packed_names([began.get(NAMES_KEY, ""), data[NAMES_KEY]]),
             "init_from": began.get("model", ""),
             "recipe": trained.recipe.to_dict() | {"encoder_weights": encoder.spec.source},
             "seconds": round(trained.progress.seconds),

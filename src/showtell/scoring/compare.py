@@ -1,15 +1,15 @@
-"""Models side by side on the same photos, with paired bootstrap confidence intervals.
+"""Compare models on the same photos, with paired bootstrap confidence intervals.
 
-"Statistical Significance Tests for Machine Translation Evaluation" (Koehn, 2004): photos are drawn
-with replacement, the same photos for every model, and every score is computed anew as the score
-of the drawn corpus. BLEU and METEOR are summed from each photo's counts; ROUGE-L, CIDEr and SPICE
-are means, CIDEr with the word frequencies of the photos compared.
+The method is that of "Statistical Significance Tests for Machine Translation Evaluation" (Koehn,
+2004). Photos are drawn with replacement, the same photos for every model, and each score is
+computed as the score of the drawn corpus. BLEU and METEOR are computed from summed counts per
+photo; ROUGE-L, CIDEr and SPICE are means. CIDEr uses the word frequencies of the compared photos.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 
 from showtell.scoring import ScoringError
 from showtell.scoring.coco import cider
-from showtell.scoring.evaluation import EvaluatedPhoto, Evaluation
+from showtell.scoring.evaluation import EvaluatedPhoto, Evaluation, decoding_text
 from showtell.scoring.metrics import METRICS
 from showtell.scoring.statistics import as_counts, bleu, meteor
 
 Values = NDArray[np.float64]
 
 _CONFIDENCE = 0.95
-_AT_ONCE = 2_000_000  # weights held at once: 16 MB
+_MAX_WEIGHTS = 2_000_000  # weights [draws, photos] in memory at a time: 16 MB
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its 95 % bootstrap interval."""
+    """A value with its 95 % bootstrap interval."""
 
     value: float
     low: float
@@ -37,23 +37,39 @@ class Interval:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval lies on one side of zero: a difference that is hardly chance."""
+        """Whether the interval excludes zero: the difference is unlikely to be chance."""
         return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """A model's scores by metric key, and how they differ from the first model's."""
+    """A model's scores by metric key, and their differences from the first model's."""
 
     label: str
     beam: int
     scores: dict[str, Interval]
     differences: dict[str, Interval] | None  # None for the first model
+    length_penalty: float | None = None
+
+    @property
+    def decoding(self) -> str:
+        """The decoding options in words, such as "beam 3, length penalty 1"."""
+        return decoding_text(self.beam, self.length_penalty)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the model as plain JSON data; an interval is {value, low, high}."""
+        return {
+            "label": self.label,
+            "beam": self.beam,
+            "length_penalty": self.length_penalty,
+            "scores": _plain(self.scores),
+            "differences": None if self.differences is None else _plain(self.differences),
+        }
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Models on the same photos, by the same scorer; scores in hundredths."""
+    """Models on the same photos, scored by the same scorer, in hundredths."""
 
     models: tuple[ComparedModel, ...]
     scorer: str
@@ -64,11 +80,7 @@ class Comparison:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain JSON data; an interval is {value, low, high}."""
-
-        def plain(figures: dict[str, Interval] | None) -> Any:
-            return figures and {key: vars(figure) for key, figure in figures.items()}
-
+        """Return the comparison as plain JSON data."""
         return {
             "scorer": self.scorer,
             "splits": list(self.splits),
@@ -77,81 +89,80 @@ class Comparison:
             "seed": self.seed,
             "confidence": _CONFIDENCE,
             "notes": list(self.notes),
-            "models": [
-                {
-                    "label": model.label,
-                    "beam": model.beam,
-                    "scores": plain(model.scores),
-                    "differences": plain(model.differences),
-                }
-                for model in self.models
-            ],
+            "models": [model.to_dict() for model in self.models],
         }
 
 
-def compare(
+def compare_evaluations(
     evaluations: Sequence[Evaluation],
     labels: Sequence[str] | None = None,
     *,
     samples: int = 1000,
     seed: int = 0,
 ) -> Comparison:
-    """Compare evaluations with the first of them, on the photos that all have.
+    """Compare evaluations with the first one, on the photos that all of them contain.
 
-    Photos are known by name and must have the same references in all; where the sets differ, a
-    note says so. Metrics that any of them lacks are left out, with a note.
-    Raises ScoringError where there are fewer than two evaluations, fewer than two common photos,
-    other references, or different scorers; MissingExtraError where the photo sets differ and
-    pycocoevalcap is not there to compute CIDEr anew.
+    Photos are matched by name and must have the same references in all evaluations. If the sets of
+    photos differ, a note says so. Metrics that an evaluation lacks are left out, with a note.
+
+    Raises ScoringError if there are fewer than two evaluations or common photos, or if references
+    or scorers differ; MissingExtraError if the sets of photos differ and pycocoevalcap, which
+    computes CIDEr for the common photos, is missing.
     """
     if len(evaluations) < 2:
         raise ScoringError("nothing to compare: give at least two evaluations")
     if samples < 1:
         raise ScoringError("samples must be at least 1")
     labels = _distinct(labels or [evaluation.model for evaluation in evaluations])
-    scorer = _same_scorer(evaluations, labels)
+    scorer = _common_scorer(evaluations, labels)
     columns, notes = _common_photos(evaluations, labels)
-    measures = [_Measures(photos) for photos in columns]
-    keys = [key for key in METRICS if all(key in measure.keys for measure in measures)]
-    if left_out := [
-        METRICS[key] for key in METRICS if any(key in m.keys for m in measures) and key not in keys
-    ]:
-        notes.append(f"{', '.join(left_out)} left out: not every evaluation has it")
+    statistics = [_PhotoStatistics(photos) for photos in columns]
+    keys, note = _common_metrics(statistics)
+    photos = len(columns[0])
+    observed = [item.scores(np.ones((1, photos))) for item in statistics]
+    samples_of = _resample(statistics, photos, samples, seed)
 
-    observed = [measure.scores(np.ones((1, len(columns[0])))) for measure in measures]
-    drawn = _resampled(measures, len(columns[0]), samples, seed)
-    models = []
-    for number, (evaluation, label) in enumerate(zip(evaluations, labels, strict=True)):
-        mine = {key: _interval(observed[number][key][0], drawn[number][key]) for key in keys}
-        differences = None
-        if number:
-            differences = {
-                key: _interval(
-                    observed[number][key][0] - observed[0][key][0],
-                    drawn[number][key] - drawn[0][key],
-                )
-                for key in keys
-            }
-        models.append(ComparedModel(label, evaluation.beam, mine, differences))
+    def intervals(model: int, reference: int | None = None) -> dict[str, Interval]:
+        """Return a model's scores, or their differences from those of a reference model."""
+        return {
+            key: _interval(observed[model][key][0], samples_of[model][key])
+            if reference is None
+            else _interval(
+                observed[model][key][0] - observed[reference][key][0],
+                samples_of[model][key] - samples_of[reference][key],
+            )
+            for key in keys
+        }
+
+    models = tuple(
+        ComparedModel(
+            label=label,
+            beam=evaluation.beam,
+            length_penalty=evaluation.length_penalty,
+            scores=intervals(index),
+            differences=intervals(index, reference=0) if index else None,
+        )
+        for index, (evaluation, label) in enumerate(zip(evaluations, labels, strict=True))
+    )
     return Comparison(
-        models=tuple(models),
+        models=models,
         scorer=scorer,
         splits=tuple(dict.fromkeys(evaluation.split for evaluation in evaluations)),
-        photos=len(columns[0]),
+        photos=photos,
         samples=samples,
         seed=seed,
-        notes=tuple(notes),
+        notes=(*notes, *note),
     )
 
 
-class _Measures:
-    """One model's per-photo values, from which any weighting of the photos is scored."""
+class _PhotoStatistics:
+    """One model's values per photo, from which the photos are scored with any weights."""
 
     def __init__(self, photos: Sequence[EvaluatedPhoto]) -> None:
         self.counts = {"bleu": as_counts([photo.scores.bleu_counts for photo in photos])}
-        aligned = [photo.scores.meteor_counts for photo in photos]
-        if all(counts is not None for counts in aligned):
-            self.counts["meteor"] = as_counts([counts or () for counts in aligned])
+        meteor_counts = [photo.scores.meteor_counts for photo in photos]
+        if all(counts is not None for counts in meteor_counts):
+            self.counts["meteor"] = as_counts([counts or () for counts in meteor_counts])
         self.means: dict[str, Values] = {}
         for key in ("rouge_l", "cider", "spice"):
             values = [getattr(photo.scores, key) for photo in photos]
@@ -160,49 +171,69 @@ class _Measures:
 
     @property
     def keys(self) -> set[str]:
-        """The metrics this model has."""
+        """The metrics of this model."""
         bleus = {f"bleu_{n}" for n in range(1, 5)}
         return bleus | set(self.means) | ({"meteor"} & set(self.counts))
 
     def scores(self, weights: Values) -> dict[str, Values]:
-        """Return each metric as [draws] for weights [draws, photos], how often a photo counts."""
+        """Return each metric as [draws]; `weights` [draws, photos] count each photo's draws."""
         bleus = 100 * bleu(weights @ self.counts["bleu"])
-        found = {f"bleu_{n + 1}": bleus[:, n] for n in range(4)}
+        scores = {f"bleu_{n + 1}": bleus[:, n] for n in range(4)}
         if "meteor" in self.counts:
-            found["meteor"] = 100 * meteor(weights @ self.counts["meteor"])
+            scores["meteor"] = 100 * meteor(weights @ self.counts["meteor"])
         total = weights.sum(axis=1)
-        return found | {key: weights @ values / total for key, values in self.means.items()}
+        return scores | {key: weights @ values / total for key, values in self.means.items()}
 
 
-def _resampled(
-    measures: Sequence[_Measures], photos: int, samples: int, seed: int
+def _resample(
+    statistics: Sequence[_PhotoStatistics], photos: int, samples: int, seed: int
 ) -> list[dict[str, Values]]:
     """Return each model's scores on `samples` draws of the photos, the same draws for all."""
     generator = np.random.default_rng(seed)
-    draws: list[list[dict[str, Values]]] = [[] for _ in measures]
-    at_once = max(1, _AT_ONCE // photos)
-    even = np.full(photos, 1.0 / photos)
-    for start in range(0, samples, at_once):
-        size = min(at_once, samples - start)
-        weights = generator.multinomial(photos, even, size=size).astype(np.float64)
-        for found, measure in zip(draws, measures, strict=True):
-            found.append(measure.scores(weights))
-    return [{key: np.concatenate([d[key] for d in found]) for key in found[0]} for found in draws]
+    batches: list[list[dict[str, Values]]] = [[] for _ in statistics]
+    batch_size = max(1, _MAX_WEIGHTS // photos)
+    uniform = np.full(photos, 1.0 / photos)
+    for start in range(0, samples, batch_size):
+        size = min(batch_size, samples - start)
+        weights = generator.multinomial(photos, uniform, size=size).astype(np.float64)
+        for model_batches, item in zip(batches, statistics, strict=True):
+            model_batches.append(item.scores(weights))
+    return [
+        {key: np.concatenate([batch[key] for batch in model_batches]) for key in model_batches[0]}
+        for model_batches in batches
+    ]
 
 
-def _interval(value: float, drawn: Values) -> Interval:
+def _interval(value: float, resampled: Values) -> Interval:
     tail = (1 - _CONFIDENCE) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
+    low, high = np.quantile(resampled, [tail, 1 - tail])
     return Interval(float(value), float(low), float(high))
 
 
-def _same_scorer(evaluations: Sequence[Evaluation], labels: Sequence[str]) -> str:
+def _plain(intervals: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
+    return {key: dict(vars(interval)) for key, interval in intervals.items()}
+
+
+def _common_metrics(statistics: Sequence[_PhotoStatistics]) -> tuple[list[str], list[str]]:
+    """Return the keys of the metrics that all models have, and a note about the others."""
+    keys = [key for key in METRICS if all(key in item.keys for item in statistics)]
+    left_out = [
+        METRICS[key]
+        for key in METRICS
+        if key not in keys and any(key in item.keys for item in statistics)
+    ]
+    if not left_out:
+        return keys, []
+    return keys, [f"{', '.join(left_out)} left out: not every evaluation has it"]
+
+
+def _common_scorer(evaluations: Sequence[Evaluation], labels: Sequence[str]) -> str:
     scorers = [evaluation.scores.scorer for evaluation in evaluations]
     for label, scorer in zip(labels, scorers, strict=True):
         if scorer != scorers[0]:
             raise ScoringError(
                 f"{labels[0]} was scored by '{scorers[0]}', {label} by '{scorer}':"
-                " evaluate both with the same one"
+                " evaluate both with the same scorer"
             )
     return scorers[0]
 
@@ -210,7 +241,7 @@ def _same_scorer(evaluations: Sequence[Evaluation], labels: Sequence[str]) -> st
 def _common_photos(
     evaluations: Sequence[Evaluation], labels: Sequence[str]
 ) -> tuple[list[list[EvaluatedPhoto]], list[str]]:
-    """Return each model's photos, the same ones in the same order, and notes for the reader."""
+    """Return each model's common photos, in the same order, and a note if photos are left out."""
     tables = [{photo.name: photo for photo in evaluation.photos} for evaluation in evaluations]
     names = [name for name in tables[0] if all(name in table for table in tables)]
     if len(names) < 2:
@@ -219,25 +250,30 @@ def _common_photos(
         )
     columns = [[table[name] for name in names] for table in tables]
     for label, column in zip(labels, columns, strict=True):
-        for mine, first in zip(column, columns[0], strict=True):
-            if mine.references != first.references:
-                raise ScoringError(
-                    f"{mine.name!r} has other references in {label} than in {labels[0]}:"
-                    " these are not the same data"
-                )
+        _check_references(columns[0], column, labels[0], label)
     if all(len(table) == len(names) for table in tables):
         return columns, []
     sizes = ", ".join(
         f"{label} {len(table):,}" for label, table in zip(labels, tables, strict=True)
     )
     note = f"compared on the {len(names):,} photos that all have ({sizes})"
-    return [_with_new_cider(column) for column in columns], [note]
+    return [_with_cider_of(column) for column in columns], [note]
 
 
-def _with_new_cider(photos: Sequence[EvaluatedPhoto]) -> list[EvaluatedPhoto]:
-    """Weigh words by how rare they are in these photos, not in each evaluation's own set."""
-    from dataclasses import replace
+def _check_references(
+    first: Sequence[EvaluatedPhoto], other: Sequence[EvaluatedPhoto], *labels: str
+) -> None:
+    """Raise ScoringError if the references of a photo differ."""
+    for photo, other_photo in zip(first, other, strict=True):
+        if photo.references != other_photo.references:
+            raise ScoringError(
+                f"{photo.name!r} has other references in {labels[1]} than in {labels[0]}:"
+                " these are not the same data"
+            )
 
+
+def _with_cider_of(photos: Sequence[EvaluatedPhoto]) -> list[EvaluatedPhoto]:
+    """Return the photos with CIDEr computed from the word frequencies of these photos only."""
     values = cider([photo.tokens for photo in photos], [photo.reference_tokens for photo in photos])
     return [
         replace(photo, scores=replace(photo.scores, cider=value))
@@ -246,8 +282,8 @@ def _with_new_cider(photos: Sequence[EvaluatedPhoto]) -> list[EvaluatedPhoto]:
 
 
 def _distinct(labels: Sequence[str]) -> list[str]:
-    """Number labels that occur more than once."""
+    """Number the labels that occur more than once."""
     return [
-        f"{label} ({labels[: place + 1].count(label)})" if labels.count(label) > 1 else label
-        for place, label in enumerate(labels)
+        f"{label} ({labels[: index + 1].count(label)})" if labels.count(label) > 1 else label
+        for index, label in enumerate(labels)
     ]

@@ -1,19 +1,20 @@
-"""Caption a split with a model, the way users do, and score the captions."""
+"""Caption a split with a model, as users do, and score the captions."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tqdm import tqdm
 
-from showtell.bundle import Bundle, Manifest
+from showtell.bundle import Bundle, DecodingDefaults, Manifest
 from showtell.data import CaptionedPhoto, Dataset, open_dataset
 from showtell.data.dataset import SPLITS
-from showtell.data.overlap import NAMES_KEY, cannot_tell, count_seen, more_than_chance
+from showtell.data.overlap import NAMES_KEY, count_seen, may_contain_flickr8k, more_than_chance
 from showtell.data.shards.index import OnBroken
 from showtell.errors import DatasetError
 from showtell.scoring import ScoringError
@@ -31,84 +32,82 @@ logger = logging.getLogger(__name__)
 
 
 class CaptionsPhotos(Protocol):
-    """What an evaluation needs of a `Captioner`."""
+    """The part of a `Captioner` that an evaluation uses."""
 
     @property
     def bundle(self) -> Bundle:
         """The model."""
 
-    def caption(self, photos: Iterable[Photo], *, beam: int) -> Iterator[Caption]:
-        """Caption photos in their order; one that cannot be read has an `error`."""
+    def caption(
+        self, photos: Iterable[Photo], *, beam: int, length_penalty: float
+    ) -> Iterator[Caption]:
+        """Caption photos in input order; a photo that cannot be read has an `error`."""
 
 
 def evaluate(
     model: str | Path | CaptionsPhotos | None,
     data: Path | str | Dataset,
     split: str = "dev",
-    beam: int = 3,
+    beam: int | None = None,
     *,
+    length_penalty: float | None = None,
     on_broken: OnBroken = "fail",
     spice: bool | None = None,
     progress: bool = False,
 ) -> Evaluation:
-    """Caption every photo of a split through `Captioner` and score the captions.
+    """Caption every photo of a split with `Captioner` and score the captions.
 
-    `model` is what `Captioner.load` takes, or a captioner; `data` and `on_broken` are what
-    `open_dataset` takes, or a dataset. Photos that cannot be read are named in
-    `failed` and left out. Of dev, the first and the second half of the split's list are scored
-    too, since models are chosen on the first: their CIDEr keeps the word frequencies of all of
-    dev, so that the halves average to the whole.
+    `model` is a captioner or an argument of `Captioner.load`; `data` is a dataset or an argument of
+    `open_dataset`, as is `on_broken`. `beam` and `length_penalty` are the model's own by default.
+    Photos that cannot be read are listed in `failed` and are not scored.
 
-    Raises DatasetError where the split is empty, ScoringError where no photo can be captioned,
-    MissingExtraError without pycocoevalcap, and what `Captioner.load` and `open_dataset` raise.
+    For dev, the first and the second half of the split's list are scored too, because models are
+    chosen on the first. Their CIDEr uses the word frequencies of all of dev, so that the scores of
+    the halves average to those of the whole.
+
+    Raises DatasetError if the split is empty, ScoringError if no photo can be captioned,
+    MissingExtraError without pycocoevalcap, ValueError if `beam` or `length_penalty` is out of
+    range, and the errors of `Captioner.load` and `open_dataset`.
     """
-    scorer_package()  # before minutes of captioning, not after
+    scorer_package()  # fail before minutes of captioning, not after
     dataset = data if isinstance(data, Dataset) else open_dataset(data, on_broken=on_broken)
-    photos = _photos_of(dataset, split)
-    captioner, name = _loaded(model)
-    seen = seen_photos(captioner.bundle.manifest, photos)
-    _warn_of_seen(captioner.bundle.manifest, seen, [photo.name for photo in photos], name)
+    photos = _photos_of_split(dataset, split)
+    captioner, name = _load(model)
+    bundle = captioner.bundle
+    seen = count_training_photos(bundle.manifest, photos)
+    _warn_of_training_photos(bundle.manifest, seen, [photo.name for photo in photos], name)
 
-    start = time.perf_counter()
-    captions, failed, places = [], [], []
-    told = captioner.caption((photo.path for photo in photos), beam=beam)
-    bar = tqdm(told, f"caption {split}", len(photos), unit="photo", disable=_disabled(progress))
-    for place, (photo, caption) in enumerate(zip(photos, bar, strict=True)):
-        if caption.error is None:
-            captions.append(caption)
-            places.append(place)
-        else:
-            failed.append(FailedPhoto(photo.name, str(photo.path), str(caption.error)))
-    seconds = time.perf_counter() - start
-    if not captions:
-        raise ScoringError(f"{dataset.root}: no photo of {split} could be read: {failed[0].error}")
-
-    kept = [photos[place] for place in places]
-    texts = [caption.text for caption in captions]
-    tokenized = tokenize_captions(texts, [photo.captions for photo in kept], spice=spice)
-    scores = score_tokenized(tokenized, captioner.bundle.vocabulary)
+    decoding = _decoding(bundle.manifest.decoding, beam, length_penalty)
+    captioned = _caption_photos(captioner, photos, decoding, split if progress else None)
+    if not captioned.captions:
+        first_error = captioned.failed[0].error
+        raise ScoringError(f"{dataset.root}: no photo of {split} could be read: {first_error}")
+    tokenized = tokenize_captions(
+        captioned.texts, [photo.captions for photo in captioned.photos], spice=spice
+    )
+    scores = score_tokenized(tokenized, bundle.vocabulary)
     parts = {ALL: scores}
     if split == "dev":
-        parts |= _halves(scores, texts, places, len(photos), captioner.bundle.vocabulary)
+        parts |= _halves(scores, captioned, len(photos), bundle.vocabulary)
     return Evaluation(
         model=name,
         dataset=str(dataset.root),
         split=split,
-        beam=beam,
+        beam=decoding.beam,
+        length_penalty=decoding.length_penalty,
         parts=parts,
-        photos=tuple(_evaluated(kept, captions, tokenized, scores)),
-        failed=tuple(failed),
+        photos=tuple(_evaluated_photos(captioned, tokenized, scores)),
+        failed=tuple(captioned.failed),
         seen=seen,
-        seconds=seconds,
+        seconds=captioned.seconds,
     )
 
 
-def seen_photos(manifest: Manifest, photos: Sequence[CaptionedPhoto]) -> int | None:
-    """Return how many of these photos have the name of one that the model was trained on.
+def count_training_photos(manifest: Manifest, photos: Sequence[CaptionedPhoto]) -> int | None:
+    """Return how many of these photos have the name of a photo that the model was trained on.
 
-    `manifest.training["name_hashes"]` holds what `showtell.data.overlap.pack_names` made of the
-    training photos' names; without it the answer is None. The names that other datasets have for
-    the same photos count. Raises BundleError where it is damaged.
+    The names under which other datasets know the same photos count too. Returns None if the
+    manifest does not list the training photos. Raises BundleError if that list is damaged.
     """
     packed = manifest.training.get(NAMES_KEY)
     if packed is None:
@@ -116,7 +115,22 @@ def seen_photos(manifest: Manifest, photos: Sequence[CaptionedPhoto]) -> int | N
     return count_seen(str(packed), (photo.name for photo in photos))
 
 
-def _photos_of(dataset: Dataset, split: str) -> list[CaptionedPhoto]:
+@dataclass(frozen=True)
+class _CaptionedSplit:
+    """The photos of a split that were captioned, and those that could not be."""
+
+    photos: list[CaptionedPhoto]
+    captions: list[Caption]
+    indices: list[int]  # of the captioned photos in the split's list
+    failed: list[FailedPhoto]
+    seconds: float
+
+    @property
+    def texts(self) -> list[str]:
+        return [caption.text for caption in self.captions]
+
+
+def _photos_of_split(dataset: Dataset, split: str) -> list[CaptionedPhoto]:
     photos = dataset.split(split)
     if not photos:
         sizes = ", ".join(f"{name} {len(dataset.split(name)):,}" for name in SPLITS)
@@ -124,47 +138,92 @@ def _photos_of(dataset: Dataset, split: str) -> list[CaptionedPhoto]:
     return photos
 
 
-def _loaded(model: str | Path | CaptionsPhotos | None) -> tuple[CaptionsPhotos, str]:
-    """Return a captioner and what to call its model."""
+def _load(model: str | Path | CaptionsPhotos | None) -> tuple[CaptionsPhotos, str]:
+    """Return a captioner and the name of its model."""
     if model is None or isinstance(model, str | Path):
         from showtell.captioner import Captioner
 
-        loaded: CaptionsPhotos = Captioner.load(model)
-        return loaded, str(model) if model is not None else loaded.bundle.manifest.name
+        captioner: CaptionsPhotos = Captioner.load(model)
+        return captioner, str(model) if model is not None else captioner.bundle.manifest.name
     return model, model.bundle.manifest.name
 
 
-def _warn_of_seen(manifest: Manifest, seen: int | None, photos: Sequence[str], name: str) -> None:
+def _decoding(
+    defaults: DecodingDefaults, beam: int | None, length_penalty: float | None
+) -> DecodingDefaults:
+    """Return the model's decoding with the options that are given explicitly."""
+    return replace(
+        defaults,
+        beam=defaults.beam if beam is None else beam,
+        length_penalty=defaults.length_penalty if length_penalty is None else length_penalty,
+    )
+
+
+def _caption_photos(
+    captioner: CaptionsPhotos,
+    photos: Sequence[CaptionedPhoto],
+    decoding: DecodingDefaults,
+    progress: str | None,
+) -> _CaptionedSplit:
+    """Caption photos; `progress` is the split's name in a progress bar, None for no bar."""
+    start = time.perf_counter()
+    captioned = _CaptionedSplit([], [], [], [], 0.0)
+    captions = captioner.caption(
+        (photo.path for photo in photos),
+        beam=decoding.beam,
+        length_penalty=decoding.length_penalty,
+    )
+    bar = tqdm(
+        captions,
+        f"caption {progress}",
+        len(photos),
+        unit="photo",
+        disable=None if progress else True,  # None: draw the bar on a terminal only
+    )
+    for index, (photo, caption) in enumerate(zip(photos, bar, strict=True)):
+        if caption.error is None:
+            captioned.photos.append(photo)
+            captioned.captions.append(caption)
+            captioned.indices.append(index)
+        else:
+            captioned.failed.append(FailedPhoto(photo.name, str(photo.path), str(caption.error)))
+    return replace(captioned, seconds=time.perf_counter() - start)
+
+
+def _warn_of_training_photos(
+    manifest: Manifest, seen: int | None, photos: Sequence[str], name: str
+) -> None:
     if seen and more_than_chance(str(manifest.training[NAMES_KEY]), photos, seen):
         logger.warning(
             "%d of these %d photos have names of photos that %s was trained on:"
-            " if they are the same, the scores say nothing of new photos",
+            " if they are the same photos, the scores do not hold for new ones",
             seen,
             len(photos),
             name,
         )
-    elif cannot_tell(str(manifest.training.get("dataset", "")), photos):
+    elif may_contain_flickr8k(str(manifest.training.get("dataset", "")), photos):
         logger.warning(
             "%s was trained on Flickr8k, and these look like photos of Flickr30k, which"
-            " holds Flickr8k's under other names: the scores may say nothing of new photos",
+            " holds Flickr8k's under other names: the scores may not hold for new photos",
             name,
         )
 
 
 def _halves(
-    scores: Scores, texts: Sequence[str], places: Sequence[int], size: int, vocabulary: Vocabulary
+    scores: Scores, captioned: _CaptionedSplit, size: int, vocabulary: Vocabulary
 ) -> dict[str, Scores]:
-    """Score the two halves of the split's list; a half of which nothing could be read is absent."""
+    """Score the halves of a split of `size` photos; a half without captions is absent."""
     halves: dict[str, Scores] = {}
-    for name, within in (
+    texts = captioned.texts
+    for name, half in (
         ("first half", range(size // 2)),
         ("second half", range(size // 2, size)),
     ):
-        chosen = [number for number, place in enumerate(places) if place in within]
-        if chosen:
+        rows = [row for row, index in enumerate(captioned.indices) if index in half]
+        if rows:
             halves[name] = summarise(
-                [scores.per_photo[number] for number in chosen],
-                [texts[number] for number in chosen],
+                [scores.per_photo[row] for row in rows],
+                [texts[row] for row in rows],
                 scorer=scores.scorer,
                 vocabulary=vocabulary,
                 missing=scores.missing,
@@ -172,13 +231,11 @@ def _halves(
     return halves
 
 
-def _evaluated(
-    photos: Sequence[CaptionedPhoto],
-    captions: Sequence[Caption],
-    tokenized: TokenizedCaptions,
-    scores: Scores,
+def _evaluated_photos(
+    captioned: _CaptionedSplit, tokenized: TokenizedCaptions, scores: Scores
 ) -> Iterator[EvaluatedPhoto]:
-    for place, (photo, caption) in enumerate(zip(photos, captions, strict=True)):
+    pairs = zip(captioned.photos, captioned.captions, strict=True)
+    for row, (photo, caption) in enumerate(pairs):
         yield EvaluatedPhoto(
             name=photo.name,
             path=str(photo.path),
@@ -186,12 +243,7 @@ def _evaluated(
             log_probability=float(caption.log_probability or 0.0),
             confidence=None if caption.confidence is None else float(caption.confidence),
             references=photo.captions,
-            tokens=tokenized.candidates[place],
-            reference_tokens=tokenized.references[place],
-            scores=scores.per_photo[place],
+            tokens=tokenized.candidates[row],
+            reference_tokens=tokenized.references[row],
+            scores=scores.per_photo[row],
         )
-
-
-def _disabled(progress: bool) -> bool | None:
-    """Return tqdm's `disable`: None draws a bar on a terminal only."""
-    return None if progress else True

@@ -1,4 +1,4 @@
-"""What an evaluation found, and its form on disk: JSON, alone or inside a report."""
+"""The result of an evaluation, and its form on disk: JSON, alone or inside a report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from showtell.scoring.metrics import PhotoScores, Scores
 
 FORMAT_VERSION = 1
 ALL = "all"
-DATA_ID = "showtell-evaluation"  # of the script element that holds the JSON in a report
+DATA_ID = "showtell-evaluation"  # id of the script element with the JSON in a report
 _EMBEDDED = re.compile(rf'<script type="application/json" id="{DATA_ID}">(.*?)</script>', re.DOTALL)
 
 
@@ -25,8 +25,8 @@ _EMBEDDED = re.compile(rf'<script type="application/json" id="{DATA_ID}">(.*?)</
 class EvaluatedPhoto:
     """One photo with its caption, references and scores.
 
-    `tokens` and `reference_tokens` are what the scorers saw, so that CIDEr can be computed anew
-    for a choice of photos.
+    `tokens` and `reference_tokens` are the input of the scorers. They are kept so that CIDEr can be
+    computed again for a subset of the photos.
     """
 
     name: str
@@ -42,7 +42,7 @@ class EvaluatedPhoto:
 
 @dataclass(frozen=True)
 class FailedPhoto:
-    """A photo that could not be captioned, and why; it is left out of all scores."""
+    """A photo that could not be captioned, and the reason; no score includes it."""
 
     name: str
     path: str
@@ -53,8 +53,9 @@ class FailedPhoto:
 class Evaluation:
     """One model's captions of one split, scored.
 
-    `parts` maps "all", and for dev "first half" and "second half" too, to their scores; `seen`
-    counts photos that the model was trained on, None where its manifest does not say.
+    `parts` maps "all", and for dev also "first half" and "second half", to their scores. `seen`
+    counts the photos that the model was trained on; it is None if the manifest does not list them.
+    `length_penalty` is None in evaluations that older versions wrote.
     """
 
     model: str
@@ -66,6 +67,7 @@ class Evaluation:
     failed: tuple[FailedPhoto, ...] = ()
     seen: int | None = None
     seconds: float = 0.0
+    length_penalty: float | None = None
     written_by: str = f"showtell {__version__}"
 
     @property
@@ -73,13 +75,18 @@ class Evaluation:
         """The scores of all photos."""
         return self.parts[ALL]
 
+    @property
+    def decoding(self) -> str:
+        """The decoding options in words, such as "beam 3, length penalty 1"."""
+        return decoding_text(self.beam, self.length_penalty)
+
     def summary(self) -> list[dict[str, Any]]:
-        """Return one plain dict a part: its scores with split, part, beam, scorer and photos."""
-        head = {"split": self.split, "beam": self.beam}
+        """Return one dict per part: its scores with split, beam, length penalty and scorer."""
+        head = {"split": self.split, "beam": self.beam, "length_penalty": self.length_penalty}
         return [head | {"part": part} | scores.to_dict() for part, scores in self.parts.items()]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain JSON data, `scores` being the summary."""
+        """Return the evaluation as plain JSON data; `scores` is the summary."""
         return {
             "showtell_evaluation": FORMAT_VERSION,
             "written_by": self.written_by,
@@ -87,6 +94,7 @@ class Evaluation:
             "dataset": self.dataset,
             "split": self.split,
             "beam": self.beam,
+            "length_penalty": self.length_penalty,
             "scorer": self.scores.scorer,
             "missing": list(self.scores.missing),
             "seen": self.seen,
@@ -97,13 +105,13 @@ class Evaluation:
         }
 
     def to_json(self) -> str:
-        """Return `to_dict` as JSON text, one photo a line; names need not be UTF-8."""
+        """Return `to_dict` as JSON text with one photo per line; names need not be UTF-8."""
         data = self.to_dict()
         photos = ",\n".join(json.dumps(photo) for photo in data.pop("photos"))
         return f'{json.dumps(data, indent=1)[:-2]},\n "photos": [\n{photos}\n]}}\n'
 
     def captions_jsonl(self) -> str:
-        """Return one JSON line a photo, captioned ones first: what was said, not its scores."""
+        """Return one JSON line per photo, captioned photos first, without scores."""
         keys = ("name", "path", "text", "log_probability", "confidence", "references", "error")
         photos = (*self.photos, *self.failed)
         lines = [{key: getattr(photo, key, None) for key in keys} for photo in photos]
@@ -111,9 +119,9 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], source: Path | str = "evaluation") -> Evaluation:
-        """Read what `to_dict` returned.
+        """Return the evaluation that `to_dict` wrote.
 
-        Raises ScoringError where it is something else or of a newer format.
+        Raises ScoringError if `data` is something else or has a newer format.
         """
         try:
             version = int(data["showtell_evaluation"])
@@ -131,16 +139,26 @@ class Evaluation:
                 parts=parts,
                 photos=photos,
                 failed=tuple(FailedPhoto(**item) for item in data["failed"]),
+                length_penalty=data.get("length_penalty"),
                 **{key: data[key] for key in keys},
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ScoringError(f"{source}: no evaluation, or a damaged one ({error!r})") from None
+            raise ScoringError(
+                f"{source}: not an evaluation, or a damaged one ({error!r})"
+            ) from None
+
+
+def decoding_text(beam: int, length_penalty: float | None) -> str:
+    """Return decoding options in words, such as "beam 3, length penalty 1"."""
+    return f"beam {beam}" + (
+        "" if length_penalty is None else f", length penalty {length_penalty:g}"
+    )
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """Read an evaluation from a report (HTML) or from evaluate's JSON, told by the content.
+    """Read an evaluation from an HTML report or a JSON file of `showtell evaluate`.
 
-    Raises ScoringError where it is neither.
+    Raises ScoringError if the file is neither.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -148,14 +166,14 @@ def read_evaluation(path: Path) -> Evaluation:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ScoringError(f"{path}: cannot be read ({reason})") from None
     if not text.lstrip().startswith("{"):
-        found = _EMBEDDED.search(text)
-        if found is None:
-            raise ScoringError(f"{path}: neither a report nor scores of showtell evaluate")
-        text = found[1]
+        embedded = _EMBEDDED.search(text)
+        if embedded is None:
+            raise ScoringError(f"{path}: neither a report nor a JSON file of showtell evaluate")
+        text = embedded[1]
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
-        raise ScoringError(f"{path}: damaged: it holds no whole JSON") from None
+        raise ScoringError(f"{path}: damaged: its JSON is incomplete") from None
     return Evaluation.from_dict(data, path)
 
 
@@ -181,7 +199,7 @@ def _umask() -> int:
 
 
 def _compact(photo: dict[str, Any]) -> dict[str, Any]:
-    """Shorten numbers: four decimals of a score are plenty, counts are whole."""
+    """Shorten numbers: scores to four decimals, counts to integers."""
     scores = photo["scores"]
     for key, value in scores.items():
         if isinstance(value, float):
@@ -202,6 +220,6 @@ def _photo(data: dict[str, Any]) -> EvaluatedPhoto:
 
 
 def _part(data: dict[str, Any], missing: list[str]) -> Scores:
-    known = {item.name for item in dataclasses.fields(Scores)} - {"missing", "per_photo"}
-    kept = {key: value for key, value in data.items() if key in known}
-    return Scores(**kept, missing=tuple(missing))
+    keys = {item.name for item in dataclasses.fields(Scores)} - {"missing", "per_photo"}
+    values = {key: value for key, value in data.items() if key in keys}
+    return Scores(**values, missing=tuple(missing))

@@ -1,7 +1,7 @@
-"""An evaluation as one HTML file: photos, captions, references and scores, offline.
+"""An evaluation as one HTML file with photos, captions, references and scores.
 
-Nothing in it is fetched and nothing but its own script may run: a content security policy names
-the script by hash. The evaluation's JSON is inside, so that `compare` can read a report.
+The page loads nothing from elsewhere, and its content security policy allows only its own script,
+by hash. It contains the evaluation's JSON, so that `showtell compare` can read a report.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
-from showtell.data.shards.index import photo_at
+from showtell.data.shards.index import find_shard_photo
 from showtell.errors import PhotoError
 from showtell.files.printable_names import printable
 from showtell.image import Preprocessing, open_photo
 from showtell.scoring.evaluation import DATA_ID, EvaluatedPhoto, Evaluation, write_whole
 from showtell.scoring.metrics import METRICS, Scores
 
-# Longest side and JPEG quality of a thumbnail: the first of these whose files fit the budget.
+# Longest side in pixels and JPEG quality of a thumbnail: the first pair that fits the budget.
 _THUMBNAILS = ((160, 72), (128, 64), (96, 56), (64, 50))
-_BUDGET = 9_000_000  # bytes of all thumbnails in base64; text and JSON come to about 2 kB a photo
-_SAMPLE = 24  # photos by which the size of all is judged
+_BUDGET = 9_000_000  # bytes of all thumbnails in base64; text and JSON take about 2 kB per photo
+_SAMPLE = 24  # photos from which the size of all thumbnails is estimated
 
 _COLUMNS = ("cider", "bleu_4", "meteor", "rouge_l", "spice")
 
@@ -32,8 +32,8 @@ _COLUMNS = ("cider", "bleu_4", "meteor", "rouge_l", "spice")
 def write_report(evaluation: Evaluation, path: Path) -> None:
     """Write the report to `path`, whole or not at all; photos are read again for thumbnails.
 
-    A photo that is gone by now is shown without its picture. 1,000 photos make about 10 MB, and
-    many more are shown smaller, at last without pictures, to stay near it.
+    A photo that is no longer there has no thumbnail. 1,000 photos give a file of about 10 MB; with
+    more photos the thumbnails are smaller, or left out, to stay near that size.
     """
     write_whole(path, report_html(evaluation))
 
@@ -46,8 +46,8 @@ def report_html(evaluation: Evaluation) -> str:
         f" script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
     )
     title = _text(f"{evaluation.model} on {evaluation.split}")
-    # In JSON "<" can only stand inside a string, where it may be written as an escape; so no
-    # caption can end the element or start a comment.
+    # In JSON, "<" occurs only inside strings, where it can be escaped. So no caption can close the
+    # script element or open a comment.
     data = evaluation.to_json().replace("<", "\\u003c")
     return "\n".join(
         [
@@ -75,7 +75,7 @@ def _head(evaluation: Evaluation, title: str) -> Iterator[str]:
     scores = evaluation.scores
     yield f"<header><h1>{title}</h1>"
     yield (
-        f"<p>{scores.photos:,} photos of {_text(evaluation.dataset)}, beam {evaluation.beam}."
+        f"<p>{scores.photos:,} photos of {_text(evaluation.dataset)}, {evaluation.decoding}."
         f" Scorer: {_text(scores.scorer)}.</p>"
     )
     yield f'<p class="soft">{_text(variety_line(scores))}</p>'
@@ -86,16 +86,7 @@ def _head(evaluation: Evaluation, title: str) -> Iterator[str]:
             " was trained on.</strong></p>"
         )
     yield "</header><main>"
-    keys = list(scores.metrics())
-    yield "<h2>Scores</h2>"
-    yield '<div class="scroll" tabindex="0" role="region" aria-label="Scores"><table>'
-    yield "<caption>In hundredths, as papers print them; BLEU and METEOR of the whole.</caption>"
-    cells = "".join(f'<th scope="col" class="number">{METRICS[key]}</th>' for key in keys)
-    yield f'<thead><tr><th scope="col">Photos</th>{cells}</tr></thead><tbody>'
-    for part, values in evaluation.parts.items():
-        cells = "".join(f'<td class="number">{values.metrics()[key]:.1f}</td>' for key in keys)
-        yield f'<tr><th scope="row">{_text(part)} ({values.photos:,})</th>{cells}</tr>'
-    yield "</tbody></table></div>"
+    yield from _score_table(evaluation)
     if evaluation.failed:
         yield f"<h2>Left out</h2><details><summary>{len(evaluation.failed):,} photos</summary><ul>"
         for failed in evaluation.failed:
@@ -103,8 +94,21 @@ def _head(evaluation: Evaluation, title: str) -> Iterator[str]:
         yield "</ul></details>"
 
 
+def _score_table(evaluation: Evaluation) -> Iterator[str]:
+    keys = list(evaluation.scores.metrics())
+    yield "<h2>Scores</h2>"
+    yield '<div class="scroll" tabindex="0" role="region" aria-label="Scores"><table>'
+    yield "<caption>In hundredths, as in papers; BLEU and METEOR are corpus scores.</caption>"
+    cells = "".join(f'<th scope="col" class="number">{METRICS[key]}</th>' for key in keys)
+    yield f'<thead><tr><th scope="col">Photos</th>{cells}</tr></thead><tbody>'
+    for part, values in evaluation.parts.items():
+        cells = "".join(f'<td class="number">{values.metrics()[key]:.1f}</td>' for key in keys)
+        yield f'<tr><th scope="row">{_text(part)} ({values.photos:,})</th>{cells}</tr>'
+    yield "</tbody></table></div>"
+
+
 def variety_line(scores: Scores) -> str:
-    """Return one line on how long and how varied the captions are."""
+    """Return one line about the length and variety of the captions."""
     line = (
         f"captions: {scores.mean_length:.1f} words on average,"
         f" {100 * scores.distinct_captions:.1f} % distinct, {scores.distinct_words:,} words used"
@@ -115,20 +119,20 @@ def variety_line(scores: Scores) -> str:
 
 
 def _photo_table(evaluation: Evaluation) -> Iterator[str]:
-    photos = sorted(evaluation.photos, key=_badness)
+    photos = sorted(evaluation.photos, key=_worst_first)
     keys = [key for key in _COLUMNS if any(getattr(p.scores, key) is not None for p in photos)]
-    confident = any(photo.confidence is not None for photo in photos)
+    has_confidence = any(photo.confidence is not None for photo in photos)
     yield "<h2>Photos</h2>"
     yield (
         '<div class="tools" id="tools" hidden>'
         '<button type="button" id="worst">Worst first</button>'
         '<button type="button" id="best">Best first</button>'
-        '<label>Only with the words <input type="search" id="words" autocomplete="off"></label>'
+        '<label>Filter by words <input type="search" id="words" autocomplete="off"></label>'
         f'<span id="shown" role="status">{len(photos)} of {len(photos)} photos</span></div>'
     )
     yield '<div class="scroll tall" tabindex="0" role="region" aria-label="Photos">'
     yield '<table id="photos">'
-    yield "<caption>Sorted by CIDEr, worst first; a column's heading sorts by it.</caption>"
+    yield "<caption>Sorted by CIDEr, worst first; select a heading to sort by it.</caption>"
     yield '<thead><tr><th scope="col"><button type="button">Photo</button></th>'
     yield '<th scope="col"><button type="button">Caption</button></th>'
     yield '<th scope="col">References</th>'
@@ -138,31 +142,33 @@ def _photo_table(evaluation: Evaluation) -> Iterator[str]:
             f'<th scope="col" class="number" data-key="{key}"{order}>'
             f'<button type="button">{METRICS[key]}</button></th>'
         )
-    if confident:
+    if has_confidence:
         yield '<th scope="col" class="number"><button type="button">Confidence</button></th>'
     yield "</tr></thead><tbody>"
     side, quality = _thumbnail_size([photo.path for photo in photos])
     for photo in photos:
-        yield _row(photo, keys, confident, _thumbnail(photo.path, side, quality))
+        yield _row(photo, keys, has_confidence, _thumbnail(photo.path, side, quality))
     yield "</tbody></table></div></main>"
 
 
-def _badness(photo: EvaluatedPhoto) -> tuple[float, float, str]:
-    # Many captions share a CIDEr of 0; among them ROUGE-L still tells.
+def _worst_first(photo: EvaluatedPhoto) -> tuple[float, float, str]:
+    # Many captions have a CIDEr of 0; ROUGE-L still ranks them.
     return photo.scores.cider, photo.scores.rouge_l, photo.name
 
 
-def _row(photo: EvaluatedPhoto, keys: Sequence[str], confident: bool, picture: str | None) -> str:
+def _row(
+    photo: EvaluatedPhoto, keys: Sequence[str], has_confidence: bool, thumbnail: str | None
+) -> str:
     name = _name(photo.name)
-    shown = f'<img src="{picture}" alt="" loading="lazy">' if picture else ""
+    picture = f'<img src="{thumbnail}" alt="" loading="lazy">' if thumbnail else ""
     references = "".join(f"<li>{_text(reference)}</li>" for reference in photo.references)
     cells = [_number(getattr(photo.scores, key), 1) for key in keys]
-    if confident:
+    if has_confidence:
         cells.append(_number(photo.confidence, 2))
     return (
-        f'<tr><td class="photo">{shown}<span class="soft">{name}</span></td>'
-        f'<td class="said">{_text(photo.text)}</td>'
-        f'<td class="meant"><ul>{references}</ul></td>{"".join(cells)}</tr>'
+        f'<tr><td class="photo">{picture}<span class="soft">{name}</span></td>'
+        f'<td class="caption">{_text(photo.text)}</td>'
+        f'<td class="references"><ul>{references}</ul></td>{"".join(cells)}</tr>'
     )
 
 
@@ -173,7 +179,7 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _thumbnail_size(paths: Sequence[str]) -> tuple[int, int]:
-    """Choose the largest thumbnails that fit; (0, 0) where even the smallest do not."""
+    """Return side and quality of the largest thumbnails that fit, (0, 0) if none do."""
     step = max(1, len(paths) // _SAMPLE)
     sample = paths[::step]
     for side, quality in _THUMBNAILS:
@@ -184,11 +190,11 @@ def _thumbnail_size(paths: Sequence[str]) -> tuple[int, int]:
 
 
 def _thumbnail(path: str, side: int, quality: int) -> str | None:
-    """Return a photo as a small JPEG in a data URI; None where it cannot be read."""
+    """Return a small JPEG of a photo as a data URI, None if it cannot be read."""
     if not side:
         return None
     try:
-        photo = photo_at(path) or path
+        photo = find_shard_photo(path) or path
         image = open_photo(photo, preprocessing=Preprocessing(height=side, width=side))
     except PhotoError:
         return None
@@ -207,7 +213,7 @@ def _hash(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Escape text for HTML; what is no Unicode, as odd file names hold it, becomes a question."""
+    """Escape text for HTML; surrogates, as in file names that are not UTF-8, become "?"."""
     return html.escape(text.encode("utf-8", "replace").decode("utf-8"))
 
 

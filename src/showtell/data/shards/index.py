@@ -193,7 +193,7 @@ def open_index(address: Address | str) -> ShardIndex:
         raise DatasetError(f"{where}: no index of shards that can be read ({error})") from error
 
 
-def photo_at(path: str) -> ShardPhoto | None:
+def find_shard_photo(path: str) -> ShardPhoto | None:
     """Return the photo in a shard that `str` of a `ShardPhoto` named, None where there is none."""
     shard, inside, name = path.partition(".tar/")
     return _photos_of(f"{shard}.tar").get(name) if inside else None

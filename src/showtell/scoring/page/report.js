@@ -1,9 +1,9 @@
 "use strict";
-// Sorts and filters the rows that the page already holds; without it the page reads the same.
+// Sorts and filters the rows of the page, which is complete without this script.
 const table = document.getElementById("photos");
 const body = table.tBodies[0];
 const rows = Array.from(body.rows);
-const heads = Array.from(table.tHead.rows[0].cells);
+const headings = Array.from(table.tHead.rows[0].cells);
 const shown = document.getElementById("shown");
 
 function value(row, column) {
@@ -12,7 +12,7 @@ function value(row, column) {
 }
 
 function compare(a, b) {
-  if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1; // no value comes last
+  if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1; // rows without a value come last
   return typeof a === "number" ? a - b : a.localeCompare(b);
 }
 
@@ -21,9 +21,9 @@ function sort(column, direction) {
   const keys = new Map(rows.map((row) => [row, value(row, column)]));
   rows.sort((a, b) => sign * compare(keys.get(a), keys.get(b)));
   body.append(...rows);
-  heads.forEach((head, place) => {
-    if (place === column) head.setAttribute("aria-sort", direction);
-    else head.removeAttribute("aria-sort");
+  headings.forEach((heading, index) => {
+    if (index === column) heading.setAttribute("aria-sort", direction);
+    else heading.removeAttribute("aria-sort");
   });
 }
 
@@ -37,17 +37,17 @@ function filter(words) {
   shown.textContent = `${count} of ${rows.length} photos`;
 }
 
-heads.forEach((head, column) => {
-  const button = head.querySelector("button");
+headings.forEach((heading, column) => {
+  const button = heading.querySelector("button");
   if (!button) return;
   button.addEventListener("click", () => {
-    const now = head.getAttribute("aria-sort");
-    sort(column, now === "ascending" ? "descending" : "ascending");
+    const direction = heading.getAttribute("aria-sort");
+    sort(column, direction === "ascending" ? "descending" : "ascending");
   });
 });
-const judged = heads.findIndex((head) => head.dataset.key === "cider");
-document.getElementById("worst").addEventListener("click", () => sort(judged, "ascending"));
-document.getElementById("best").addEventListener("click", () => sort(judged, "descending"));
+const ciderColumn = headings.findIndex((heading) => heading.dataset.key === "cider");
+document.getElementById("worst").addEventListener("click", () => sort(ciderColumn, "ascending"));
+document.getElementById("best").addEventListener("click", () => sort(ciderColumn, "descending"));
 document.getElementById("words").addEventListener("input", (event) => {
   filter(event.target.value.toLowerCase().split(/\s+/).filter(Boolean));
 });
