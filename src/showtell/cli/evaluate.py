@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from showtell.cli.address import ADDRESS, ON_BROKEN
+from showtell.cli.decoding_options import decoding_option
 
 if TYPE_CHECKING:
     from showtell.data.shards.index import OnBroken
@@ -24,8 +25,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @ON_BROKEN
 @click.option("--split", default="dev", show_default=True, help="train, dev or test.")
-@click.option("--beam", type=click.IntRange(1), help="Beam width.  [default: the model's]")
-@click.option("--length-penalty", type=click.FloatRange(0), help="[default: the model's]")
+@decoding_option("beam")
+@decoding_option("length_penalty")
 @click.option("--json", "json_file", type=_FILE, help="Write all scores to this JSON file.")
 @click.option("--report", type=_FILE, help="Write an HTML page with photos and captions.")
 @click.option("--captions", type=_FILE, help="Write the captions to this JSONL file.")

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from tqdm import tqdm
 
-from showtell.bundle import Bundle, DecodingDefaults, Manifest
+from showtell.bundle import Bundle, Manifest
 from showtell.data import CaptionedPhoto, Dataset, open_dataset
 from showtell.data.dataset import SPLITS
 from showtell.data.overlap import NAMES_KEY, count_seen, may_contain_flickr8k, more_than_chance
 from showtell.data.shards.index import OnBroken
+from showtell.decoding.options import DecodingDefaults
 from showtell.errors import DatasetError
 from showtell.scoring import ScoringError
 from showtell.scoring.coco import scorer_package
