@@ -24,11 +24,12 @@ from pathlib import Path
 import numpy as np
 
 from showtell import Captioner
+from showtell.photos.catalogue.caption_text import segment_cjk
 from showtell.photos.catalogue.database import Catalogue, now
-from showtell.photos.catalogue.pictures import spaced
-from showtell.photos.catalogue.search import like, search
-from showtell.photos.folder_changes import compare
-from showtell.photos.scan import scan
+from showtell.photos.catalogue.search import search_photos
+from showtell.photos.folder_changes import compare_folders
+from showtell.photos.scan import scan_library
+from showtell.photos.similar import find_similar
 
 ROOT = Path(__file__).resolve().parents[1]
 QUERIES = (
@@ -78,7 +79,9 @@ def scanning(
         own, own_used = time.perf_counter() - began, time.process_time() - used
         began, used = time.perf_counter(), time.process_time()
         with Catalogue(work / f"{turn}.sqlite", create=True) as catalogue:
-            *_, counts = scan(catalogue, [folder], captioner=lambda: captioner, report=print)
+            *_, counts = scan_library(
+                catalogue, [folder], captioner=lambda: captioner, report=print
+            )
         took, took_used = time.perf_counter() - began, time.process_time() - used
         assert counts.captioned == len(paths)
         clock.append(own / took)
@@ -98,13 +101,13 @@ def rescanning(folder: Path, count: int, work: Path) -> list[float]:
 
     seconds = []
     with Catalogue(work / "many.sqlite", create=True) as catalogue:
-        for _ in compare(catalogue, [folder], 1, print):
+        for _ in compare_folders(catalogue, [folder], 1, print):
             pass
         with catalogue.transaction():  # as if all had been captioned
             catalogue.execute("UPDATE files SET pending = 0")
         for _ in range(3):
             began = time.perf_counter()
-            *_, counts = scan(catalogue, [folder], captioner=never, report=print)
+            *_, counts = scan_library(catalogue, [folder], captioner=never, report=print)
             seconds.append(time.perf_counter() - began)
             assert counts.unchanged == count
     return seconds
@@ -133,7 +136,7 @@ def filled(path: Path, count: int) -> Catalogue:
                 "INSERT INTO captions VALUES (?, 'made', ?, 0.5, -9, ?)", (number, words, now())
             )
             catalogue.execute(
-                "INSERT INTO search (rowid, caption) VALUES (?, ?)", (number, spaced(words))
+                "INSERT INTO search (rowid, caption) VALUES (?, ?)", (number, segment_cjk(words))
             )
             catalogue.execute(
                 "INSERT INTO features VALUES (?, 'made', ?)", (number, vectors[number % 512].data)
@@ -148,7 +151,7 @@ def searching(catalogue: Catalogue) -> dict[str, tuple[float, float]]:
         laps, own = [], []
         for _ in range(9):
             began, used = time.perf_counter(), time.process_time()
-            list(search(catalogue, query, limit=20))
+            list(search_photos(catalogue, query, limit=20))
             laps.append(1000 * (time.perf_counter() - began))
             own.append(1000 * (time.process_time() - used))
         taken[query] = (statistics.median(laps), statistics.median(own))
@@ -157,11 +160,11 @@ def searching(catalogue: Catalogue) -> dict[str, tuple[float, float]]:
 
 def likening(catalogue: Catalogue) -> float:
     """Median milliseconds to find twenty photos like one of the catalogue's."""
-    photo = next(search(catalogue, "dog", limit=1)).path
+    photo = next(search_photos(catalogue, "dog", limit=1)).path
     laps = []
     for _ in range(3):
         began = time.perf_counter()
-        list(like(catalogue, photo, captioner=Captioner.load, limit=20))
+        list(find_similar(catalogue, photo, captioner=Captioner.load, limit=20))
         laps.append(1000 * (time.perf_counter() - began))
     return statistics.median(laps)
 

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 
 from showtell.cli.photos import photos
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.metadata.xmp import put_words
+from showtell.photos.metadata.xmp import set_fields
 from support.odd_photos import corners, encoded
 from support.tiny_bundles import write_bundle
 
@@ -84,20 +84,32 @@ def test_scan_search_write_undo_edit_export_import(
     wrote = run("write", lib, "--min-confidence", 0)
     assert "To write: 1 sidecars" in wrote.stderr  # this model has no confidence
     wrote = run("write")
-    assert wrote.stdout.startswith("4 sidecars written, 0 photos with words embedded, 1 had them")
+    assert wrote.stdout.startswith(
+        "4 sidecars written, captions embedded in 0 photos, 1 up to date"
+    )
     assert "wrote 4 files" in run("undo", "--dry-run").stderr
     assert len(list(lib.glob("*.xmp"))) == 5
-    assert run("undo").stdout.startswith("4 files brought back")
+    assert run("undo").stdout.startswith("4 files restored")
     run("undo")
     assert not list(lib.glob("*.xmp"))
     words = tmp_path / "words.csv"
     run("export", "--output", words)
     words.write_text(words.read_text().replace("two otters", "three otters"))
-    assert run("import", words).stdout.startswith("1 captions corrected, 4 the same")
+    assert run("import", words).stdout.startswith("1 captions changed, 4 unchanged")
     assert json.loads(run("search", "otters", "--format", "jsonl").stdout)["text"] == "three otters"
     assert run("export", "--source", "person").stdout.count("\n") == 2
     run("edit", lib / "3.jpg", "--clear")
     assert run("search", "otters").stdout == ""
+
+
+def test_recaption_has_its_old_name_for_one_release(run: Commands, lib: Path, model: str) -> None:
+    run("scan", lib, "--model", model)
+    other = write_bundle(run.catalogue.parent / "other", seed=9, name="other").path
+    scanned = run("scan", lib, "--model", other, "--again")
+    assert "5 captioned" in scanned.stdout
+    assert scanned.stderr == "showtell: warning: --again is deprecated: use --recaption\n"
+    scanned = run("scan", lib, "--model", model, "--recaption")
+    assert (scanned.stderr, "0 captioned" in scanned.stdout) == ("", True)
 
 
 def test_search_takes_words_to_leave_out_whatever_their_letters(
@@ -110,7 +122,7 @@ def test_search_takes_words_to_leave_out_whatever_their_letters(
     assert run("search", "hat", "-bench", "-mouse").stdout == f"{lib}/1.jpg: a hat on a chair\n"
     assert "No such option: --limt" in run("search", "hat", "--limt=3", code=2).stderr
     nothing = run("search", "unicorn", "hat")
-    assert (nothing.stdout, "nothing found" in nothing.stderr) == ("", True)
+    assert (nothing.stdout, "no photos found" in nothing.stderr) == ("", True)
     assert run("search", "unicorn", "hat", "--any").stdout.count("\n") == 2
     assert run("search", "--like", lib / "0.jpg", "--limit", 2).stdout.count("\n") == 2
 
@@ -118,11 +130,11 @@ def test_search_takes_words_to_leave_out_whatever_their_letters(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("search",), "say what to look for"),
+        (("search",), "give words to search for"),
         (("search", "x", "--like", __file__), "not both"),
         (("search", "x", "--limit", "0"), "0 is not in the range"),
-        (("write", "--fields", "title"), "of description, alt, iptc"),
-        (("edit", "x.jpg"), "no WORDS"),
+        (("write", "--fields", "title"), "choose from description, alt, iptc"),
+        (("edit", "x.jpg"), "no CAPTION"),
         (("edit", "x.jpg", "words", "--clear"), "not both"),
         (("scan", "/no/such/folder"), "does not exist"),
     ],
@@ -138,7 +150,8 @@ def test_errors_are_one_line_with_a_way_out(lib: Path, tmp_path: Path) -> None:
     done = whole_command("search", "dog", "--catalogue", tmp_path / "no.sqlite")
     assert done.returncode == 1
     assert done.stderr == (
-        f"showtell: {tmp_path}/no.sqlite: no catalogue yet: showtell photos scan DIR makes one\n"
+        f"showtell: {tmp_path}/no.sqlite: no catalogue here:"
+        " create one with showtell photos scan DIR\n"
     )
     done = whole_command("search", "dog", "--after", "soon", "--catalogue", tmp_path / "no.sqlite")
     assert done.stderr.count("\n") == 1
@@ -217,7 +230,7 @@ for words in (["scan", {os.fspath(lib)!r}, "-m", {model!r}], ["search", "a"], ["
         env={**os.environ, "PATH": "/nowhere"},
     )
     assert done.returncode == 0, done.stderr
-    assert "5 files brought back" in done.stdout
+    assert "5 files restored" in done.stdout
 
 
 def test_interrupted_scan_keeps_what_it_has(
@@ -264,7 +277,7 @@ def test_disk_that_fills_while_writing_loses_nothing(
     run: Commands, lib: Path, model: str, tmp_path: Path
 ) -> None:
     run("scan", lib, "-m", model)
-    (lib / "3.jpg.xmp").write_bytes(put_words(None, {}) + b"<!--" + b" " * 3_000_000 + b"-->")
+    (lib / "3.jpg.xmp").write_bytes(set_fields(None, {}) + b"<!--" + b" " * 3_000_000 + b"-->")
     before = {path: path.read_bytes() for path in lib.iterdir()}
 
     def narrow() -> None:  # files may not grow beyond what the catalogue needs
@@ -273,13 +286,13 @@ def test_disk_that_fills_while_writing_loses_nothing(
 
     done = whole_command("write", "--catalogue", run.catalogue, preexec_fn=narrow)
     assert done.returncode == 1
-    assert "3.jpg.xmp: the disk is full; nothing is lost" in done.stderr
+    assert "3.jpg.xmp: the disk is full. No data is lost" in done.stderr
     assert "Traceback" not in done.stderr
     now = {path: path.read_bytes() for path in lib.iterdir()}
     assert {path: now[path] for path in before} == before
     assert not [path for path in now if path.name.startswith(".showtell")]
     with Catalogue(run.catalogue) as opened:
-        assert opened.is_whole()
+        assert opened.is_intact()
     assert "sidecars written" in run("write").stdout
     run("undo")
     assert {path: path.read_bytes() for path in lib.iterdir()} == before
@@ -315,10 +328,10 @@ def test_terminal_shows_a_bar_and_is_asked_before_anything_is_written(
     assert "5 photos found: 100%" in shown
     code, shown = on_terminal("n\n", "write", *place)
     assert code != 0
-    assert shown.index("To write: 5 sidecars") < shown.index("Go on? [y/N]")
+    assert shown.index("To write: 5 sidecars") < shown.index("Continue? [y/N]")
     assert not list(lib.glob("*.xmp"))
     code, shown = on_terminal("y\n", "write", *place)
     assert (code, len(list(lib.glob("*.xmp")))) == (0, 5)
     code, shown = on_terminal("", "undo", "--yes", *place)
     assert (code, list(lib.glob("*.xmp"))) == (0, [])
-    assert "Go on?" not in shown
+    assert "Continue?" not in shown

@@ -27,4 +27,4 @@ def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
     """A new catalogue; whatever a test does to it, it ends whole."""
     with Catalogue(tmp_path / "data" / "photos.sqlite", create=True) as opened:
         yield opened
-        assert opened.is_whole()
+        assert opened.is_intact()

@@ -12,14 +12,15 @@ from showtell.data import open_dataset
 from showtell.errors import CatalogueError, PhotoError
 from showtell.photos import corrections
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.catalogue.search import records, search
-from support.photo_library import library, photo, record_of, scanned
+from showtell.photos.catalogue.records import photo_records
+from showtell.photos.catalogue.search import search_photos
+from support.photo_library import library, photo, record_of, scan_fully
 
 
 def exported(catalogue: Catalogue, path: Path) -> Path:
     form = path.suffix[1:]
-    lines = [corrections.line(record, form) for record in records(catalogue)]  # type: ignore[arg-type]
-    path.write_text(corrections.header(form) + "".join(lines), "utf-8")  # type: ignore[arg-type]
+    lines = [corrections.export_line(record, form) for record in photo_records(catalogue)]  # type: ignore[arg-type]
+    path.write_text(corrections.export_header(form) + "".join(lines), "utf-8")  # type: ignore[arg-type]
     return path
 
 
@@ -28,7 +29,7 @@ def lib(tmp_path: Path, catalogue: Catalogue, captioner: Captioner) -> list[Path
     photos = library(tmp_path / "lib", 6)
     photos.append(photo(tmp_path / "lib" / '=cmd,"x" \n.jpg', 7))
     photos.append(photo(Path(os.fsdecode(os.fsencode(tmp_path / "lib") + b"/\xff.jpg")), 8))
-    scanned(catalogue, tmp_path / "lib", captioner)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
     return photos
 
 
@@ -36,7 +37,7 @@ def test_persons_words_hold_over_the_models_are_found_and_can_be_taken_back(
     catalogue: Catalogue, lib: list[Path], tmp_path: Path, captioner: Captioner
 ) -> None:
     before = record_of(catalogue, lib[0])
-    corrections.edit(catalogue, lib[0], "  Two otters\r\non the ice\0 ")
+    corrections.edit_caption(catalogue, lib[0], "  Two otters\r\non the ice\0 ")
     record = record_of(catalogue, lib[0])
     assert (record.caption, record.source, record.confidence, record.model) == (
         "Two otters\non the ice",
@@ -44,21 +45,21 @@ def test_persons_words_hold_over_the_models_are_found_and_can_be_taken_back(
         None,
         None,
     )
-    assert [item.path for item in search(catalogue, "otter")] == [lib[0]]
-    scanned(catalogue, tmp_path / "lib", captioner, again=True)
+    assert [item.path for item in search_photos(catalogue, "otter")] == [lib[0]]
+    scan_fully(catalogue, tmp_path / "lib", captioner, recaption=True)
     assert record_of(catalogue, lib[0]) == record
-    corrections.edit(catalogue, lib[0], None)
+    corrections.edit_caption(catalogue, lib[0], None)
     assert record_of(catalogue, lib[0]) == before
-    assert list(search(catalogue, "otter")) == []
+    assert list(search_photos(catalogue, "otter")) == []
 
 
 def test_photos_that_are_not_known_and_blank_words_are_refused(
     catalogue: Catalogue, lib: list[Path], tmp_path: Path
 ) -> None:
     with pytest.raises(CatalogueError, match="not in the catalogue"):
-        corrections.edit(catalogue, photo(tmp_path / "new.jpg", 1), "words")
+        corrections.edit_caption(catalogue, photo(tmp_path / "new.jpg", 1), "words")
     with pytest.raises(PhotoError, match="--clear"):
-        corrections.edit(catalogue, lib[0], " \n ")
+        corrections.edit_caption(catalogue, lib[0], " \n ")
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
@@ -66,8 +67,8 @@ def test_what_is_exported_is_imported_unchanged_and_corrections_are_taken_over(
     catalogue: Catalogue, lib: list[Path], tmp_path: Path, form: str
 ) -> None:
     path = exported(catalogue, tmp_path / f"words.{form}")
-    counts = corrections.import_words(catalogue, path, report=pytest.fail)
-    assert (counts.same, counts.changed) == (len(lib), 0)
+    counts = corrections.import_captions(catalogue, path, report=pytest.fail)
+    assert (counts.unchanged, counts.changed) == (len(lib), 0)
     old = record_of(catalogue, lib[2]).caption
     other = record_of(catalogue, lib[-1]).caption
     assert old != other
@@ -76,7 +77,7 @@ def test_what_is_exported_is_imported_unchanged_and_corrections_are_taken_over(
         quoted = json.dumps(after)[1:-1] if form == "jsonl" else f'"{after}"'
         text = text.replace(str(before), quoted)
     path.write_text(text, "utf-8-sig")
-    counts = corrections.import_words(catalogue, path, report=pytest.fail)
+    counts = corrections.import_captions(catalogue, path, report=pytest.fail)
     assert counts.changed >= 2
     assert record_of(catalogue, lib[2]).caption == "Zwei Otter, „auf Eis“"
     assert record_of(catalogue, lib[-1]).caption == "stray bytes"
@@ -92,11 +93,11 @@ def test_what_is_exported_can_be_trained_on(
     shown = {os.fspath(path) for path in lib[:-2]}
     target = tmp_path / f"words.{form}"
     lines = [
-        corrections.line(item, form)
-        for item in records(catalogue)  # type: ignore[arg-type]
+        corrections.export_line(item, form)
+        for item in photo_records(catalogue)  # type: ignore[arg-type]
         if os.fspath(item.path) in shown
     ]
-    target.write_text(corrections.header(form) + "".join(lines), "utf-8")  # type: ignore[arg-type]
+    target.write_text(corrections.export_header(form) + "".join(lines), "utf-8")  # type: ignore[arg-type]
     dataset = open_dataset(target)
     assert {os.fspath(item.path) for item in dataset.photos} == shown
     for item in dataset.photos:
@@ -104,11 +105,11 @@ def test_what_is_exported_can_be_trained_on(
 
 
 def test_csv_runs_no_formula_and_keeps_numbers(catalogue: Catalogue, lib: list[Path]) -> None:
-    corrections.edit(catalogue, lib[0], "=1+1")
+    corrections.edit_caption(catalogue, lib[0], "=1+1")
     with catalogue.transaction():
         catalogue.execute("UPDATE pictures SET latitude = -33.5")
-    cells = next(csv.reader([corrections.line(record_of(catalogue, lib[0]), "csv")]))
-    row = dict(zip(corrections.COLUMNS, cells, strict=True))
+    cells = next(csv.reader([corrections.export_line(record_of(catalogue, lib[0]), "csv")]))
+    row = dict(zip(corrections.EXPORT_COLUMNS, cells, strict=True))
     assert (row["caption"], row["latitude"]) == ("'=1+1", "-33.5")
 
 
@@ -118,7 +119,7 @@ def test_import_by_a_persons_spreadsheet_with_relative_paths(
     table = tmp_path / "lib" / "mine.csv"
     table.write_text("Image;Caption\r\n000/00000.jpg;two otters\r\n000/00001.jpg;\r\nno.jpg;x\r\n")
     errors: list[PhotoError] = []
-    counts = corrections.import_words(catalogue, table, report=errors.append)
+    counts = corrections.import_captions(catalogue, table, report=errors.append)
     assert (counts.changed, counts.blank, counts.failed) == (1, 1, 1)
     assert str(errors[0]) == f"{table}:4: no.jpg: not in the catalogue: scan its folder first"
 
@@ -130,9 +131,9 @@ def test_import_by_a_persons_spreadsheet_with_relative_paths(
         ("a.csv", 'image,caption\na.jpg,"open\n', "broken CSV"),
         ("a.csv", "image,caption\na.jpg,b,c\n", "3 fields under 2 columns"),
         ("a.jsonl", "{oops", "not JSON"),
-        ("a.jsonl", "[1]", "not of the form"),
-        ("a.jsonl", '{"image": 3, "caption": "x"}', "no 'image' that is text"),
-        ("a.jsonl", '{"image": "a.jpg"}', "no 'caption' that is text"),
+        ("a.jsonl", "[1]", "not an object"),
+        ("a.jsonl", '{"image": 3, "caption": "x"}', "'image' is missing or not text"),
+        ("a.jsonl", '{"image": "a.jpg"}', "'caption' is missing or not text"),
     ],
 )
 def test_broken_import_changes_nothing_and_names_the_line(
@@ -148,7 +149,7 @@ def test_broken_import_changes_nothing_and_names_the_line(
         text = text.replace("a.jpg", str(lib[1]))
     (tmp_path / name).write_text(text)
     with pytest.raises(CatalogueError, match=reason):
-        corrections.import_words(catalogue, tmp_path / name, report=lambda _: None)
+        corrections.import_captions(catalogue, tmp_path / name, report=lambda _: None)
     assert catalogue.value("SELECT count(*) FROM edits") == 0
 
 
@@ -158,6 +159,6 @@ def test_import_of_what_no_path_can_be_is_named(
     rows = [{"image": name, "caption": "x"} for name in ("\ud800", "a\0b", "", "'")]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     errors: list[PhotoError] = []
-    counts = corrections.import_words(catalogue, tmp_path / "a.jsonl", report=errors.append)
+    counts = corrections.import_captions(catalogue, tmp_path / "a.jsonl", report=errors.append)
     assert (counts.failed, counts.changed) == (4, 0)
     assert all("\n" not in str(error) for error in errors)

@@ -9,10 +9,10 @@ from urllib.parse import unquote_to_bytes
 
 from showtell import Captioner
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.catalogue.search import search
-from showtell.photos.corrections import edit
-from showtell.photos.gallery import gallery
-from support.photo_library import library, photo, scanned
+from showtell.photos.catalogue.search import search_photos
+from showtell.photos.corrections import edit_caption
+from showtell.photos.gallery import render_gallery
+from support.photo_library import library, photo, scan_fully
 
 EVIL = "\"><script>alert(1)</script><img src=x onerror=alert(2)> &amp; '--"
 
@@ -36,7 +36,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def test_page_is_whole_in_itself_and_nothing_in_it_is_markup_of_others(
+def test_page_is_intact_in_itself_and_nothing_in_it_is_markup_of_others(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b'/lib/"><b>#?%41\n\xff'))
@@ -44,11 +44,11 @@ def test_page_is_whole_in_itself_and_nothing_in_it_is_markup_of_others(
         photo(folder / f"{name}.jpg", seed)
         for seed, name in enumerate(["a", "<script>alert(3)<", "'onclick='x"])
     ]
-    scanned(catalogue, tmp_path / "lib", captioner)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
     for path in paths:
-        edit(catalogue, path, EVIL)
+        edit_caption(catalogue, path, EVIL)
     (folder / "a.jpg").write_bytes(b"gone bad")
-    page = Page("".join(gallery(EVIL, search(catalogue, ""))))
+    page = Page("".join(render_gallery(EVIL, search_photos(catalogue, ""))))
     assert not page.named("script")
     assert not page.named("b")
     assert {tag for tag, _ in page.elements} == {
@@ -86,11 +86,11 @@ def test_page_is_whole_in_itself_and_nothing_in_it_is_markup_of_others(
 def test_empty_page_and_many_photos(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
-    assert "0 photos" in Page("".join(gallery("", []))).text
+    assert "0 photos" in Page("".join(render_gallery("", []))).text
     library(tmp_path / "lib", 30, (".jpg", ".png", ".cr2"))
-    scanned(catalogue, tmp_path / "lib", captioner)
-    found = list(search(catalogue, ""))
-    page = Page("".join(gallery("all", found)))
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    found = list(search_photos(catalogue, ""))
+    page = Page("".join(render_gallery("all", found)))
     assert [own["alt"] for own in page.named("img")] == [item.caption for item in found]
 
 
@@ -98,8 +98,8 @@ def test_page_is_written_as_photos_come(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     library(tmp_path / "lib", 1)
-    scanned(catalogue, tmp_path / "lib", captioner)
-    [record] = search(catalogue, "")
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    [record] = search_photos(catalogue, "")
     given = 0
 
     def endless():  # type: ignore[no-untyped-def]
@@ -108,7 +108,7 @@ def test_page_is_written_as_photos_come(
             given += 1
             yield record
 
-    pieces = gallery("endless", endless())
+    pieces = render_gallery("endless", endless())
     assert sum("<figure" in next(pieces) for _ in range(20)) == 19
     assert given < 100
     pieces.close()  # type: ignore[attr-defined]

@@ -14,11 +14,11 @@ import pytest
 from showtell import Captioner
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.journal import recover
-from showtell.photos.catalogue.search import records
-from showtell.photos.undo import last_run, undo
-from showtell.photos.write_plan import Writing
+from showtell.photos.catalogue.records import photo_records
+from showtell.photos.undo import last_run, undo_last_run
+from showtell.photos.write_plan import WriteOptions
 from support.photo_killing import Killed, leftovers
-from support.photo_library import contents, library, pixels, scanned, written
+from support.photo_library import contents, library, pixels, scan_fully, write_fully
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 SUFFIXES = (".jpg", ".png", ".webp")
@@ -32,7 +32,7 @@ def whole(catalogue: Path) -> None:
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
     with Catalogue(catalogue) as opened:
-        assert opened.is_whole()
+        assert opened.is_intact()
 
 
 def kill_scans(tmp_path: Path, captioner: Captioner, kills: int, photos: int) -> set[int]:
@@ -43,7 +43,7 @@ def kill_scans(tmp_path: Path, captioner: Captioner, kills: int, photos: int) ->
 
     def work() -> None:
         with Catalogue(catalogue, create=True) as opened:
-            scanned(opened, lib, captioner)
+            scan_fully(opened, lib, captioner)
 
     began = time.perf_counter()
     work()
@@ -65,8 +65,8 @@ def kill_scans(tmp_path: Path, captioner: Captioner, kills: int, photos: int) ->
         captions = now
         seen.add(now)
     with Catalogue(catalogue) as opened:
-        scanned(opened, lib, captioner)
-        assert [item.path for item in records(opened)] == paths
+        scan_fully(opened, lib, captioner)
+        assert [item.path for item in photo_records(opened)] == paths
         assert opened.value("SELECT count(*) FROM files WHERE pending OR claim NOT NULL") == 0
     return seen
 
@@ -80,24 +80,24 @@ def kill_writes(
     """
     lib, catalogue = tmp_path / "lib", tmp_path / "photos.sqlite"
     library(lib, photos, SUFFIXES)
-    writing = Writing(to=to)
+    writing = WriteOptions(to=to)
 
     def work() -> None:
         with Catalogue(catalogue) as opened:
-            written(opened, writing)
-            *_, counts = undo(opened, report=pytest.fail)
+            write_fully(opened, writing)
+            *_, counts = undo_last_run(opened, report=pytest.fail)
             assert counts.restored
 
     with Catalogue(catalogue, create=True) as opened:
-        scanned(opened, lib, captioner)
+        scan_fully(opened, lib, captioner)
         old = contents(lib)
         dates = {path: path.stat().st_mtime_ns for path in old}
         decoded = {path: pixels(path) for path in old}
         began = time.perf_counter()
-        written(opened, writing)
+        write_fully(opened, writing)
         new = contents(lib)
         assert new != old
-        list(undo(opened, report=pytest.fail))
+        list(undo_last_run(opened, report=pytest.fail))
     assert contents(lib) == old
     killed, draw = Killed(work, time.perf_counter() - began), Random(kills)
     seen = set()
@@ -126,7 +126,7 @@ def undo_all(catalogue: Path) -> None:
     """Undo run after run, till nothing is left to undo."""
     with Catalogue(catalogue) as opened:
         while undo_is_left(opened):
-            list(undo(opened, report=pytest.fail))
+            list(undo_last_run(opened, report=pytest.fail))
 
 
 def undo_is_left(catalogue: Catalogue) -> bool:

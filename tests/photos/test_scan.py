@@ -11,12 +11,12 @@ import pytest
 from showtell import Captioner
 from showtell.errors import PhotoError
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.catalogue.search import records
-from showtell.photos.corrections import edit
-from showtell.photos.reading import read_whole
-from showtell.photos.scan import scan
+from showtell.photos.catalogue.records import photo_records
+from showtell.photos.corrections import edit_caption
+from showtell.photos.reading import read_stable_file
+from showtell.photos.scan import ScanOptions, scan_library
 from support.odd_photos import encoded, write_broken, write_odd
-from support.photo_library import dated, library, photo, picture, record_of, scanned
+from support.photo_library import dated_photo, library, photo, picture, record_of, scan_fully
 from support.tiny_bundles import write_bundle
 
 
@@ -24,9 +24,9 @@ def test_captions_are_the_captioners_own_and_a_second_scan_opens_nothing(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     photos = library(tmp_path / "lib", 21, (".jpg", ".png", ".webp", ".tif"))
-    counts = scanned(catalogue, tmp_path / "lib", captioner)
+    counts = scan_fully(catalogue, tmp_path / "lib", captioner)
     assert (counts.found, counts.captioned, counts.to_read) == (21, 21, 21)
-    found = list(records(catalogue))
+    found = list(photo_records(catalogue))
     assert [item.path for item in found] == photos
     for item, alone in zip(found, captioner.caption(photos), strict=True):
         assert (item.caption, item.source) == (alone.text, "model")
@@ -38,7 +38,7 @@ def test_captions_are_the_captioners_own_and_a_second_scan_opens_nothing(
 
     for path in photos:
         path.chmod(0o400)
-    *_, again = scan(catalogue, [tmp_path / "lib"], captioner=never, report=pytest.fail)
+    *_, again = scan_library(catalogue, [tmp_path / "lib"], captioner=never, report=pytest.fail)
     assert (again.unchanged, again.to_read) == (21, 0)
 
 
@@ -46,53 +46,53 @@ def test_moved_copied_and_retagged_photos_are_known_again(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     a, b, c, *_ = library(tmp_path / "lib", 4)
-    scanned(catalogue, tmp_path / "lib", captioner)
-    edit(catalogue, a, "two otters")
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    edit_caption(catalogue, a, "two otters")
     before = record_of(catalogue, a)
     moved = tmp_path / "lib" / "other" / "name.jpg"
     moved.parent.mkdir()
     a.rename(moved)
     shutil.copy(b, tmp_path / "lib" / "copy of b.jpg")
-    dated(c, 2, "2020:01:02 03:04:05")  # the same picture, now with a date
-    counts = scanned(catalogue, tmp_path / "lib", captioner)
-    assert (counts.moved, counts.known, counts.captioned) == (1, 2, 0)
+    dated_photo(c, 2, "2020:01:02 03:04:05")  # the same picture, now with a date
+    counts = scan_fully(catalogue, tmp_path / "lib", captioner)
+    assert (counts.moved, counts.already_captioned, counts.captioned) == (1, 2, 0)
     after = record_of(catalogue, moved)
     assert (after.file, after.caption, after.source) == (before.file, "two otters", "person")
     assert record_of(catalogue, c).taken == "2020-01-02T03:04:05"
-    assert len(list(records(catalogue))) == 5
+    assert len(list(photo_records(catalogue))) == 5
 
 
 def test_renamed_folder_is_followed_and_a_deleted_photo_marked_until_it_is_back(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     photos = library(tmp_path / "lib", 12)
-    scanned(catalogue, tmp_path / "lib", captioner)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
     (tmp_path / "lib" / "000").rename(tmp_path / "lib" / "renamed")
     kept = photos[-1].read_bytes()
     status = photos[-1].stat()
     photos[-1].unlink()
-    counts = scanned(catalogue, tmp_path / "lib", captioner)
-    assert (counts.moved, counts.gone, counts.captioned, counts.unchanged) == (8, 9, 0, 3)
-    assert len(list(records(catalogue))) == 11
+    counts = scan_fully(catalogue, tmp_path / "lib", captioner)
+    assert (counts.moved, counts.missing, counts.captioned, counts.unchanged) == (8, 9, 0, 3)
+    assert len(list(photo_records(catalogue))) == 11
     photos[-1].write_bytes(kept)
     os.utime(photos[-1], ns=(status.st_atime_ns, status.st_mtime_ns))
-    counts = scanned(catalogue, tmp_path / "lib", captioner)
+    counts = scan_fully(catalogue, tmp_path / "lib", captioner)
     assert (counts.unchanged, counts.to_read) == (12, 0)
-    assert len(list(records(catalogue))) == 12
+    assert len(list(photo_records(catalogue))) == 12
 
 
 def test_photo_replaced_by_another_gets_words_of_its_own(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     [path] = library(tmp_path / "lib", 1)
-    scanned(catalogue, tmp_path / "lib", captioner)
-    edit(catalogue, path, "two otters")
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    edit_caption(catalogue, path, "two otters")
     photo(path, 99)
     os.utime(path, (1, 1))
-    scanned(catalogue, tmp_path / "lib", captioner)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
     assert record_of(catalogue, path).caption == captioner.caption(path).text
     photo(path, 0)
-    scanned(catalogue, tmp_path / "lib", captioner)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
     assert record_of(catalogue, path).caption == "two otters"
 
 
@@ -100,12 +100,14 @@ def test_another_model_captions_again_only_when_asked(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     library(tmp_path / "lib", 6)
-    scanned(catalogue, tmp_path / "lib", captioner)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
     other = Captioner(write_bundle(tmp_path / "other", seed=9, name="other"), threads=1)
-    assert scanned(catalogue, tmp_path / "lib", other).to_read == 0
-    assert scanned(catalogue, tmp_path / "lib", other, again=True).captioned == 6
-    assert {item.model.split("@")[0] for item in records(catalogue) if item.model} == {"other"}
-    assert scanned(catalogue, tmp_path / "lib", other, again=True).to_read == 0
+    assert scan_fully(catalogue, tmp_path / "lib", other).to_read == 0
+    assert scan_fully(catalogue, tmp_path / "lib", other, recaption=True).captioned == 6
+    assert {item.model.split("@")[0] for item in photo_records(catalogue) if item.model} == {
+        "other"
+    }
+    assert scan_fully(catalogue, tmp_path / "lib", other, recaption=True).to_read == 0
     assert catalogue.value("SELECT count(*) FROM captions") == 12
 
 
@@ -119,15 +121,15 @@ def test_bad_photos_are_named_tried_again_and_the_others_done(
     os.mkfifo(lib / "pipe.jpg")
     for _ in range(2):
         errors: list[PhotoError] = []
-        scanned(catalogue, lib, captioner, errors)
+        scan_fully(catalogue, lib, captioner, errors)
         named = {str(error).split(": ")[0].split("/")[-1] for error in errors}
         assert named == {*broken, "pipe.jpg"}
         assert len(errors) == len(named)
         assert not any("\n" in str(error) for error in errors)
-    assert sorted(item.path.name for item in records(catalogue)) == odd
+    assert sorted(item.path.name for item in photo_records(catalogue)) == odd
     photo(lib / "empty.jpg", 5)
     errors = []
-    assert scanned(catalogue, lib, captioner, errors).captioned == 1
+    assert scan_fully(catalogue, lib, captioner, errors).captioned == 1
     assert "empty.jpg" not in str(errors)
 
 
@@ -135,7 +137,7 @@ def test_folder_that_cannot_be_listed_loses_no_photo(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library(tmp_path / "lib", 10)
-    scanned(catalogue, tmp_path / "lib", captioner)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
     real = os.scandir
 
     def refused(folder: bytes) -> object:  # root may list anything, so refusal is made
@@ -145,12 +147,12 @@ def test_folder_that_cannot_be_listed_loses_no_photo(
 
     monkeypatch.setattr("showtell.photos.walk.os.scandir", refused)
     errors: list[PhotoError] = []
-    counts = scanned(catalogue, tmp_path / "lib", captioner, errors)
+    counts = scan_fully(catalogue, tmp_path / "lib", captioner, errors)
     assert [str(error) for error in errors] == [
         f"{tmp_path}/lib/001: the folder cannot be listed (permission denied)"
     ]
-    assert counts.gone == 0
-    assert len(list(records(catalogue))) == 10
+    assert counts.missing == 0
+    assert len(list(photo_records(catalogue))) == 10
 
 
 def test_hidden_and_link_folders_are_not_walked(
@@ -163,10 +165,10 @@ def test_hidden_and_link_folders_are_not_walked(
     photo(tmp_path / "lib" / "@eaDir" / "thumb.jpg", 52)
     (tmp_path / "lib" / "link").symlink_to(tmp_path / "outside")
     (tmp_path / "alias").symlink_to(tmp_path / "lib")
-    assert scanned(catalogue, tmp_path / "lib", captioner).found == 1
+    assert scan_fully(catalogue, tmp_path / "lib", captioner).found == 1
     # by another name, but the same library
-    assert scanned(catalogue, tmp_path / "alias", captioner).unchanged == 1
-    assert [item.path for item in records(catalogue)] == [own]
+    assert scan_fully(catalogue, tmp_path / "alias", captioner).unchanged == 1
+    assert [item.path for item in photo_records(catalogue)] == [own]
 
 
 def test_photo_that_changes_while_it_is_read_is_named(tmp_path: Path) -> None:
@@ -181,17 +183,17 @@ def test_photo_that_changes_while_it_is_read_is_named(tmp_path: Path) -> None:
     def read_until_it_fails() -> None:
         end = time.monotonic() + 120
         while time.monotonic() < end:  # a reader may be lucky, on a busy machine often
-            read_whole(path)
+            read_stable_file(path)
 
     thread = threading.Thread(target=touch)
     thread.start()
     try:
-        with pytest.raises(PhotoError, match=r"busy\.jpg: changes while it is read"):
+        with pytest.raises(PhotoError, match=r"busy\.jpg: another program is changing it"):
             read_until_it_fails()
     finally:
         stop.set()
         thread.join()
-    assert read_whole(path)[0] == path.read_bytes()
+    assert read_stable_file(path)[0] == path.read_bytes()
 
 
 def test_raw_photos_are_captioned_from_their_preview_or_known_without_words(
@@ -204,11 +206,11 @@ def test_raw_photos_are_captioned_from_their_preview_or_known_without_words(
     photo(lib / "b.cr2", 4)
     (lib / "c.arw").write_bytes(b"II*\0" + bytes(5000))
     errors: list[PhotoError] = []
-    assert scanned(catalogue, lib, captioner, errors).captioned == 2
+    assert scan_fully(catalogue, lib, captioner, errors).captioned == 2
     assert [str(error).split(": ")[0] for error in errors] == [os.fspath(lib / "c.arw")]
     assert record_of(catalogue, lib / "a.nef").caption == captioner.caption(preview).text
-    edit(catalogue, lib / "c.arw", "two otters")
-    assert scanned(catalogue, lib, captioner).known == 1
+    edit_caption(catalogue, lib / "c.arw", "two otters")
+    assert scan_fully(catalogue, lib, captioner).already_captioned == 1
 
 
 def test_two_scans_at_once_share_the_work_and_agree(
@@ -219,12 +221,12 @@ def test_two_scans_at_once_share_the_work_and_agree(
 
     def one() -> None:
         with Catalogue(catalogue.path) as own:
-            *_, counts = scan(
+            *_, counts = scan_library(
                 own,
                 [tmp_path / "lib"],
+                ScanOptions(batch_size=4),
                 captioner=lambda: captioner,
                 report=pytest.fail,
-                batch_size=4,
             )
             read.append(counts.read)
 
@@ -235,7 +237,7 @@ def test_two_scans_at_once_share_the_work_and_agree(
         thread.join()
     assert len(read) == 2
     assert 120 <= sum(read) <= 170  # a batch or two may be read by both
-    assert [item.path for item in records(catalogue)] == photos
+    assert [item.path for item in photo_records(catalogue)] == photos
     assert catalogue.value("SELECT count(*) FROM files WHERE pending OR claim IS NOT NULL") == 0
 
 
@@ -243,8 +245,12 @@ def test_scan_that_is_closed_keeps_its_batches_and_the_next_goes_on(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     library(tmp_path / "lib", 40)
-    steps = scan(
-        catalogue, [tmp_path / "lib"], captioner=lambda: captioner, report=pytest.fail, batch_size=4
+    steps = scan_library(
+        catalogue,
+        [tmp_path / "lib"],
+        ScanOptions(batch_size=4),
+        captioner=lambda: captioner,
+        report=pytest.fail,
     )
     for counts in steps:
         if counts.captioned >= 8:
@@ -252,4 +258,4 @@ def test_scan_that_is_closed_keeps_its_batches_and_the_next_goes_on(
     steps.close()  # type: ignore[attr-defined]
     kept = catalogue.value("SELECT count(*) FROM captions")
     assert 8 <= kept < 40
-    assert scanned(catalogue, tmp_path / "lib", captioner).captioned == 40 - kept
+    assert scan_fully(catalogue, tmp_path / "lib", captioner).captioned == 40 - kept

@@ -10,12 +10,11 @@ from showtell import Captioner
 from showtell.errors import CatalogueError, MetadataError, PhotoError
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.writer_lock import only_writer
-from showtell.photos.corrections import edit
+from showtell.photos.corrections import edit_caption
 from showtell.photos.metadata import exiftool as program
-from showtell.photos.metadata.current_metadata import sidecar_of
-from showtell.photos.metadata.xmp import DEFAULT, put_words, read_words
-from showtell.photos.undo import Undone, undo
-from showtell.photos.write_plan import Writing, count, plan
+from showtell.photos.metadata.sidecar import sidecar_path
+from showtell.photos.metadata.xmp import DEFAULT_LANGUAGE, read_fields, set_fields
+from showtell.photos.write_plan import WriteOptions, count_verdicts, plan_writes
 from support.photo_library import (
     contents,
     exiftool,
@@ -24,24 +23,17 @@ from support.photo_library import (
     picture,
     pixels,
     record_of,
-    scanned,
-    settle,
-    written,
+    scan_fully,
+    undo_fully,
+    write_fully,
 )
 
 WORDS = "Zwölf Otter am 東京湾 – „naß“ & <froh>"
 TAGS = ("-XMP-dc:Description", "-XMP-iptcCore:AltTextAccessibility", "-IPTC:Caption-Abstract")
 
 
-def undone(catalogue: Catalogue, errors: list[PhotoError] | None = None) -> Undone:
-    found: list[PhotoError] = []
-    *_, counts = undo(catalogue, report=found.append)
-    settle(found, errors)
-    return counts
-
-
 def tags(path: Path, *names: str) -> list[str]:
-    # name by standard input's side door: exiftool itself must not trip over it
+    # "--" ends the options, so exiftool takes a name that begins with "-" as a file
     return exiftool("-s3", "-charset", "utf8", *names, "--", path).splitlines()
 
 
@@ -50,24 +42,24 @@ def test_sidecars_hold_the_words_photos_are_untouched_and_undo_removes_them(
 ) -> None:
     photos = library(tmp_path / "lib", 20, (".jpg", ".png", ".webp", ".tif", ".cr2"))
     before = contents(tmp_path / "lib")
-    scanned(catalogue, tmp_path / "lib", captioner)
-    edit(catalogue, photos[0], WORDS)
-    assert count(plan(catalogue, Writing())) == {"sidecar": 20}
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    edit_caption(catalogue, photos[0], WORDS)
+    assert count_verdicts(plan_writes(catalogue, WriteOptions())) == {"sidecar": 20}
     assert contents(tmp_path / "lib") == before
-    assert written(catalogue).sidecars == 20
+    assert write_fully(catalogue).sidecars == 20
     after = contents(tmp_path / "lib")
     assert {path: after[path] for path in before} == before
     for path in photos:
         words = record_of(catalogue, path).caption
-        own = {"description": {DEFAULT: words}, "alt": {DEFAULT: words}}
-        assert read_words(sidecar_of(path).read_bytes()) == own
-    assert tags(sidecar_of(photos[0]), *TAGS[:2]) == [WORDS, WORDS]
+        own = {"description": {DEFAULT_LANGUAGE: words}, "alt": {DEFAULT_LANGUAGE: words}}
+        assert read_fields(sidecar_path(path).read_bytes()) == own
+    assert tags(sidecar_path(photos[0]), *TAGS[:2]) == [WORDS, WORDS]
     raw = next(path for path in photos if path.suffix == ".cr2")
-    assert sidecar_of(raw) == raw.with_suffix(".xmp")
-    assert tags(sidecar_of(raw), *TAGS[:2]) == [record_of(catalogue, raw).caption] * 2
-    counts = written(catalogue)
-    assert (counts.same, counts.sidecars) == (20, 0)
-    assert undone(catalogue).restored == 20
+    assert sidecar_path(raw) == raw.with_suffix(".xmp")
+    assert tags(sidecar_path(raw), *TAGS[:2]) == [record_of(catalogue, raw).caption] * 2
+    counts = write_fully(catalogue)
+    assert (counts.up_to_date, counts.sidecars) == (20, 0)
+    assert undo_fully(catalogue).restored == 20
     assert contents(tmp_path / "lib") == before
 
 
@@ -87,16 +79,16 @@ def test_embedded_words_read_back_pixels_dates_and_rights_stay_and_undo_is_exact
         "iptc=Latin",
         lib / "big.jpg",
     )
-    scanned(catalogue, lib, captioner)
+    scan_fully(catalogue, lib, captioner)
     for place, path in enumerate([*photos, lib / "big.jpg"]):
         os.utime(path, ns=(10**18 + place, 10**18 + 7 * place))
         path.chmod(0o640)
-    edit(catalogue, photos[0], WORDS)  # and so of big.jpg, the same picture
-    edit(catalogue, photos[1], WORDS)
-    edit(catalogue, photos[2], WORDS)
+    edit_caption(catalogue, photos[0], WORDS)  # and so of big.jpg, the same picture
+    edit_caption(catalogue, photos[1], WORDS)
+    edit_caption(catalogue, photos[2], WORDS)
     before, status = contents(lib), {path: path.stat() for path in photos}
     decoded = {path: pixels(path) for path in photos}
-    counts = written(catalogue, Writing(to="embed"))
+    counts = write_fully(catalogue, WriteOptions(to="embed"))
     assert (counts.embedded, counts.sidecars) == (7, 2)
     for path in photos:
         text = record_of(catalogue, path).caption
@@ -108,10 +100,10 @@ def test_embedded_words_read_back_pixels_dates_and_rights_stay_and_undo_is_exact
     assert tags(lib / "big.jpg", "-IPTC:City", "-Artist", TAGS[2]) == ["Zürich", "Ansel", WORDS]
     assert (lib / "a.cr2").read_bytes() == before[lib / "a.cr2"]
     assert tags(lib / "a.xmp", TAGS[0]) == [record_of(catalogue, lib / "a.cr2").caption]
-    assert scanned(catalogue, lib, captioner).unchanged == 9
-    again = written(catalogue, Writing(to="embed"))
-    assert (again.same, again.embedded) == (9, 0)
-    assert undone(catalogue).restored == 9
+    assert scan_fully(catalogue, lib, captioner).unchanged == 9
+    again = write_fully(catalogue, WriteOptions(to="embed"))
+    assert (again.up_to_date, again.embedded) == (9, 0)
+    assert undo_fully(catalogue).restored == 9
     assert contents(lib) == before
     assert photos[0].stat().st_mtime_ns == status[photos[0]].st_mtime_ns
 
@@ -121,28 +113,34 @@ def test_words_of_a_person_stay_unless_told_otherwise(
 ) -> None:
     lib = tmp_path / "lib"
     inside, beside, alt, german = library(lib, 4)
-    sidecar_of(beside).write_bytes(put_words(None, {"description": "by hand"}))
-    sidecar_of(alt).write_bytes(put_words(None, {"alt": "by hand"}))
+    sidecar_path(beside).write_bytes(set_fields(None, {"description": "by hand"}))
+    sidecar_path(alt).write_bytes(set_fields(None, {"alt": "by hand"}))
     exiftool("-overwrite_original", "-IPTC:Caption-Abstract=by hand", inside)
     exiftool("-overwrite_original", "-XMP-dc:Description-de=von Hand", german)
-    scanned(catalogue, lib, captioner)
-    assert written(catalogue).sidecars == 4  # three alt texts, one description
+    scan_fully(catalogue, lib, captioner)
+    assert write_fully(catalogue).sidecars == 4  # three alt texts, one description
     for path in (inside, beside, german):
         text = record_of(catalogue, path).caption
-        words = read_words(sidecar_of(path).read_bytes())
-        assert words["alt"] == {DEFAULT: text}
-        assert words.get("description", {DEFAULT: "by hand"}) == {DEFAULT: "by hand"}
-    assert read_words(sidecar_of(alt).read_bytes()) == {
-        "alt": {DEFAULT: "by hand"},
-        "description": {DEFAULT: record_of(catalogue, alt).caption},
+        words = read_fields(sidecar_path(path).read_bytes())
+        assert words["alt"] == {DEFAULT_LANGUAGE: text}
+        assert words.get("description", {DEFAULT_LANGUAGE: "by hand"}) == {
+            DEFAULT_LANGUAGE: "by hand"
+        }
+    assert read_fields(sidecar_path(alt).read_bytes()) == {
+        "alt": {DEFAULT_LANGUAGE: "by hand"},
+        "description": {DEFAULT_LANGUAGE: record_of(catalogue, alt).caption},
     }
-    assert written(catalogue).same + written(catalogue).person >= 4
-    assert written(catalogue, Writing(overwrite=True)).sidecars == 4
+    assert write_fully(catalogue).up_to_date + write_fully(catalogue).user_edited >= 4
+    assert write_fully(catalogue, WriteOptions(overwrite=True)).sidecars == 4
     for path in (inside, beside, alt, german):
-        words = read_words(sidecar_of(path).read_bytes())
-        assert {own[DEFAULT] for own in words.values()} == {record_of(catalogue, path).caption}
-    undone(catalogue)
-    assert read_words(sidecar_of(beside).read_bytes())["description"] == {DEFAULT: "by hand"}
+        words = read_fields(sidecar_path(path).read_bytes())
+        assert {own[DEFAULT_LANGUAGE] for own in words.values()} == {
+            record_of(catalogue, path).caption
+        }
+    undo_fully(catalogue)
+    assert read_fields(sidecar_path(beside).read_bytes())["description"] == {
+        DEFAULT_LANGUAGE: "by hand"
+    }
 
 
 def test_own_words_of_before_are_renewed_when_the_catalogues_change(
@@ -150,22 +148,22 @@ def test_own_words_of_before_are_renewed_when_the_catalogues_change(
 ) -> None:
     lib = tmp_path / "lib"
     [path] = library(lib, 1)
-    scanned(catalogue, lib, captioner)
+    scan_fully(catalogue, lib, captioner)
     for text in ("one otter", "two otters", "three otters"):
-        edit(catalogue, path, text)
-        assert written(catalogue).sidecars == 1
-        assert read_words(sidecar_of(path).read_bytes())["alt"] == {DEFAULT: text}
-    size = sidecar_of(path).stat().st_size
-    edit(catalogue, path, "four otters.")
-    written(catalogue)
-    assert sidecar_of(path).stat().st_size == size  # no growth by rewriting
+        edit_caption(catalogue, path, text)
+        assert write_fully(catalogue).sidecars == 1
+        assert read_fields(sidecar_path(path).read_bytes())["alt"] == {DEFAULT_LANGUAGE: text}
+    size = sidecar_path(path).stat().st_size
+    edit_caption(catalogue, path, "four otters.")
+    write_fully(catalogue)
+    assert sidecar_path(path).stat().st_size == size  # no growth by rewriting
     for expected in ("three otters", "two otters", "one otter"):
-        undone(catalogue)
-        assert read_words(sidecar_of(path).read_bytes())["alt"] == {DEFAULT: expected}
-    undone(catalogue)
-    assert not sidecar_of(path).exists()
+        undo_fully(catalogue)
+        assert read_fields(sidecar_path(path).read_bytes())["alt"] == {DEFAULT_LANGUAGE: expected}
+    undo_fully(catalogue)
+    assert not sidecar_path(path).exists()
     with pytest.raises(MetadataError, match="nothing to undo"):
-        undone(catalogue)
+        undo_fully(catalogue)
 
 
 def test_fields_folders_and_confidence_choose_what_is_written(
@@ -173,29 +171,29 @@ def test_fields_folders_and_confidence_choose_what_is_written(
 ) -> None:
     lib = tmp_path / "lib"
     photos = library(lib, 10)
-    scanned(catalogue, lib, captioner)
-    from showtell.photos.catalogue.search import Filter
+    scan_fully(catalogue, lib, captioner)
+    from showtell.photos.catalogue.records import PhotoFilter
 
-    only = Writing(fields=("alt",), filters=Filter([lib / "001"]))
-    assert written(catalogue, only).sidecars == 2
-    assert list(read_words(sidecar_of(photos[8]).read_bytes())) == ["alt"]
-    assert written(catalogue, Writing(fields=("iptc",))).sidecars == 0
+    only = WriteOptions(fields=("alt",), filters=PhotoFilter([lib / "001"]))
+    assert write_fully(catalogue, only).sidecars == 2
+    assert list(read_fields(sidecar_path(photos[8]).read_bytes())) == ["alt"]
+    assert write_fully(catalogue, WriteOptions(fields=("iptc",))).sidecars == 0
     sure = sorted((record_of(catalogue, path).confidence or 0) for path in photos)
-    writing = Writing(filters=Filter(min_confidence=sure[5]))
-    assert written(catalogue, writing).looked_at == 5
+    writing = WriteOptions(filters=PhotoFilter(min_confidence=sure[5]))
+    assert write_fully(catalogue, writing).examined == 5
 
 
 def test_sidecar_beside_a_raw_and_a_jpeg_is_the_raws(tmp_path: Path) -> None:
     jpeg, raw = photo(tmp_path / "IMG_1.jpg", 1), photo(tmp_path / "IMG_1.cr2", 2)
-    (tmp_path / "IMG_1.xmp").write_bytes(put_words(None, {"alt": "x"}))
-    assert sidecar_of(raw) == tmp_path / "IMG_1.xmp"
-    assert sidecar_of(jpeg) == tmp_path / "IMG_1.jpg.xmp"
+    (tmp_path / "IMG_1.xmp").write_bytes(set_fields(None, {"alt": "x"}))
+    assert sidecar_path(raw) == tmp_path / "IMG_1.xmp"
+    assert sidecar_path(jpeg) == tmp_path / "IMG_1.jpg.xmp"
     alone = photo(tmp_path / "IMG_2.jpg", 3)
-    assert sidecar_of(alone) == tmp_path / "IMG_2.jpg.xmp"
+    assert sidecar_path(alone) == tmp_path / "IMG_2.jpg.xmp"
     (tmp_path / "IMG_2.xmp").write_text("")
-    assert sidecar_of(alone) == tmp_path / "IMG_2.xmp"
+    assert sidecar_path(alone) == tmp_path / "IMG_2.xmp"
     (tmp_path / "IMG_1.cr2.xmp").write_text("")
-    assert sidecar_of(raw) == tmp_path / "IMG_1.cr2.xmp"
+    assert sidecar_path(raw) == tmp_path / "IMG_1.cr2.xmp"
 
 
 def test_names_that_look_like_options_or_hold_anything_are_harmless(
@@ -207,27 +205,29 @@ def test_names_that_look_like_options_or_hold_anything_are_harmless(
     for seed, name in enumerate(names):
         photo(folder / name, seed)
     before = {path: pixels(path) for path in folder.iterdir()}
-    scanned(catalogue, tmp_path / "lib", captioner)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
     for path in before:
-        edit(catalogue, path, "-all=\n-o\n@x " + WORDS)
-    assert written(catalogue, Writing(to="embed")).embedded == len(names)
+        edit_caption(catalogue, path, "-all=\n-o\n@x " + WORDS)
+    assert write_fully(catalogue, WriteOptions(to="embed")).embedded == len(names)
     assert set(folder.iterdir()) == set(before)
     assert {path: pixels(path) for path in before} == before
-    assert count(plan(catalogue, Writing(to="embed"))) == {"same": len(names)}
-    assert undone(catalogue).restored == len(names)
+    assert count_verdicts(plan_writes(catalogue, WriteOptions(to="embed"))) == {
+        "up_to_date": len(names)
+    }
+    assert undo_fully(catalogue).restored == len(names)
 
 
 def test_missing_exiftool_is_said_before_anything_is_written(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library(tmp_path / "lib", 2)
-    scanned(catalogue, tmp_path / "lib", captioner)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
     before = contents(tmp_path / "lib")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MetadataError, match="not installed: apt install libimage-exiftool-perl"):
-        written(catalogue, Writing(to="embed"))
+        write_fully(catalogue, WriteOptions(to="embed"))
     assert contents(tmp_path / "lib") == before
-    assert written(catalogue).sidecars == 2
+    assert write_fully(catalogue).sidecars == 2
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_exiftool_that_fails_or_lies_harms_nothing(
     reason: str,
 ) -> None:
     library(tmp_path / "lib", 1)
-    scanned(catalogue, tmp_path / "lib", captioner)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
     before = contents(tmp_path / "lib")
     other = photo(tmp_path / "other.jpg", 77)
     false = tmp_path / "bin" / "exiftool"
@@ -259,7 +259,7 @@ def test_exiftool_that_fails_or_lies_harms_nothing(
     false.chmod(0o755)
     monkeypatch.setenv("PATH", f"{false.parent}:{os.environ['PATH']}")
     errors: list[PhotoError] = []
-    counts = written(catalogue, Writing(to="embed"), errors)
+    counts = write_fully(catalogue, WriteOptions(to="embed"), errors)
     assert (counts.failed, counts.embedded) == (1, 0)
     assert reason in str(errors[0])
     assert contents(tmp_path / "lib") == before
@@ -269,14 +269,14 @@ def test_exiftool_that_hangs_is_ended(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library(tmp_path / "lib", 1)
-    scanned(catalogue, tmp_path / "lib", captioner)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
     false = tmp_path / "exiftool"
     false.write_text("#!/bin/sh\nexec sleep 600\n")
     false.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(program, "_SECONDS", 0.2)
     errors: list[PhotoError] = []
-    assert written(catalogue, Writing(to="embed"), errors).failed == 1
+    assert write_fully(catalogue, WriteOptions(to="embed"), errors).failed == 1
     assert "did not finish" in str(errors[0])
 
 
@@ -284,30 +284,30 @@ def test_file_changed_since_is_left_alone_by_undo_and_by_write(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     changed, gone, kept = library(tmp_path / "lib", 3)
-    scanned(catalogue, tmp_path / "lib", captioner)
-    written(catalogue)
-    sidecar_of(changed).write_bytes(put_words(None, {"alt": "by hand"}))
-    sidecar_of(gone).unlink()
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    write_fully(catalogue)
+    sidecar_path(changed).write_bytes(set_fields(None, {"alt": "by hand"}))
+    sidecar_path(gone).unlink()
     errors: list[PhotoError] = []
-    counts = undone(catalogue, errors)
-    assert (counts.restored, counts.kept) == (2, 1)
+    counts = undo_fully(catalogue, errors)
+    assert (counts.restored, counts.skipped) == (2, 1)
     [error] = errors
-    assert str(error) == f"{sidecar_of(changed)}: was changed since, so it is left alone"
-    assert not sidecar_of(kept).exists()
-    assert read_words(sidecar_of(changed).read_bytes()) == {"alt": {DEFAULT: "by hand"}}
+    assert str(error) == f"{sidecar_path(changed)}: has changed since, so it is left alone"
+    assert not sidecar_path(kept).exists()
+    assert read_fields(sidecar_path(changed).read_bytes()) == {"alt": {DEFAULT_LANGUAGE: "by hand"}}
 
 
 def test_damaged_sidecar_is_named_and_left_as_it_is(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     damaged, good = library(tmp_path / "lib", 2)
-    scanned(catalogue, tmp_path / "lib", captioner)
-    sidecar_of(damaged).write_bytes(b"<x:xmpmeta>half a")
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    sidecar_path(damaged).write_bytes(b"<x:xmpmeta>half a")
     errors: list[PhotoError] = []
-    assert written(catalogue, None, errors).sidecars == 1
+    assert write_fully(catalogue, None, errors).sidecars == 1
     assert "its XMP is damaged" in str(errors[0])
-    assert sidecar_of(damaged).read_bytes() == b"<x:xmpmeta>half a"
-    assert sidecar_of(good).exists()
+    assert sidecar_path(damaged).read_bytes() == b"<x:xmpmeta>half a"
+    assert sidecar_path(good).exists()
 
 
 def test_moved_photos_are_undone_where_they_are_now(
@@ -316,11 +316,11 @@ def test_moved_photos_are_undone_where_they_are_now(
     lib = tmp_path / "lib"
     [path] = library(lib, 1)
     original = path.read_bytes()
-    scanned(catalogue, lib, captioner)
-    written(catalogue, Writing(to="embed"))
+    scan_fully(catalogue, lib, captioner)
+    write_fully(catalogue, WriteOptions(to="embed"))
     path.rename(lib / "moved.jpg")
-    scanned(catalogue, lib, captioner)
-    assert undone(catalogue).restored == 1
+    scan_fully(catalogue, lib, captioner)
+    assert undo_fully(catalogue).restored == 1
     assert (lib / "moved.jpg").read_bytes() == original
 
 
@@ -332,12 +332,12 @@ def test_link_to_a_photo_stays_a_link(
     link.parent.mkdir()
     link.symlink_to(target)
     before = target.read_bytes()
-    scanned(catalogue, tmp_path / "lib", captioner)
-    assert written(catalogue, Writing(to="embed")).embedded == 1
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    assert write_fully(catalogue, WriteOptions(to="embed")).embedded == 1
     assert link.is_symlink()
     assert target.read_bytes() != before
-    assert scanned(catalogue, tmp_path / "lib", captioner).unchanged == 1
-    undone(catalogue)
+    assert scan_fully(catalogue, tmp_path / "lib", captioner).unchanged == 1
+    undo_fully(catalogue)
     assert (link.is_symlink(), target.read_bytes()) == (True, before)
 
 
@@ -345,14 +345,14 @@ def test_only_one_process_writes_at_a_time(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     library(tmp_path / "lib", 1)
-    scanned(catalogue, tmp_path / "lib", captioner)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
     with (
         only_writer(catalogue.path),
         Catalogue(catalogue.path) as other,
-        pytest.raises(CatalogueError, match="another write or undo is at work"),
+        pytest.raises(CatalogueError, match="another write or undo is running"),
     ):
-        written(other)
-    assert written(catalogue).sidecars == 1
+        write_fully(other)
+    assert write_fully(catalogue).sidecars == 1
 
 
 def test_heic_gets_a_sidecar_that_exiftool_reads(
@@ -363,8 +363,8 @@ def test_heic_gets_a_sidecar_that_exiftool_reads(
     path = tmp_path / "lib" / "a.heic"
     path.parent.mkdir()
     picture(5, (64, 48)).save(path)
-    scanned(catalogue, tmp_path / "lib", captioner)
-    edit(catalogue, path, WORDS)
-    counts = written(catalogue, Writing(to="embed"))
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    edit_caption(catalogue, path, WORDS)
+    counts = write_fully(catalogue, WriteOptions(to="embed"))
     assert (counts.sidecars, counts.embedded) == (1, 0)
-    assert tags(sidecar_of(path), *TAGS[:2]) == [WORDS, WORDS]
+    assert tags(sidecar_path(path), *TAGS[:2]) == [WORDS, WORDS]

@@ -1,4 +1,4 @@
-"""A small library of photos, each a picture of its own, and a model that captions them at once."""
+"""Small photo libraries for tests, and helpers to scan them and to write their captions."""
 
 from __future__ import annotations
 
@@ -13,104 +13,118 @@ from PIL import Image
 from showtell import Captioner
 from showtell.errors import PhotoError
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.catalogue.search import Filter, PhotoRecord, records
-from showtell.photos.scan import Scanned, scan
-from showtell.photos.write import Written, write
-from showtell.photos.write_plan import Writing
+from showtell.photos.catalogue.records import PhotoRecord, photo_records
+from showtell.photos.scan import ScanCounts, ScanOptions, scan_library
+from showtell.photos.undo import UndoCounts, undo_last_run
+from showtell.photos.write import WriteCounts, write_captions
+from showtell.photos.write_plan import WriteOptions
 from support.odd_photos import encoded
 
 KINDS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".cr2": "TIFF"}
 
 
 def picture(seed: int, size: tuple[int, int] = (48, 36)) -> Image.Image:
-    """A picture that no other seed makes."""
+    """Return a picture that differs for each seed."""
     draw = np.random.default_rng(seed)
     small = draw.integers(0, 255, (6, 8, 3)).astype(np.uint8)
     return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
 
 
 def photo(path: Path, seed: int, **options: object) -> Path:
-    """Write a photo of the format that its suffix names."""
+    """Write a photo in the format of its suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encoded(picture(seed), KINDS[path.suffix], **options))
     return path
 
 
 def library(folder: Path, count: int, suffixes: Sequence[str] = (".jpg",)) -> list[Path]:
-    """Write photos that all differ, some to a folder."""
+    """Write `count` different photos into subfolders, eight in each."""
     return [
-        photo(folder / f"{place // 8:03}" / f"{place:05}{suffixes[place % len(suffixes)]}", place)
-        for place in range(count)
+        photo(folder / f"{seed // 8:03}" / f"{seed:05}{suffixes[seed % len(suffixes)]}", seed)
+        for seed in range(count)
     ]
 
 
-def dated(path: Path, seed: int, taken: str, place: bool = False) -> Path:
-    """Write a JPEG that says when it was taken, and where."""
+def dated_photo(path: Path, seed: int, taken: str, position: bool = False) -> Path:
+    """Write a JPEG whose EXIF has a date, and a GPS position on request."""
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0x9003] = taken
-    if place:
+    if position:
         gps = exif.get_ifd(0x8825)
         gps.update({1: "S", 2: (33.0, 51.0, 30.0), 3: "E", 4: (151.0, 12.0, 36.0)})
     return photo(path, seed, exif=exif)
 
 
-def settle(found: list[PhotoError], errors: list[PhotoError] | None) -> None:
-    """Hand errors to who asked for them; where no one did, there must be none."""
-    if errors is None:
-        assert found == []
+def check_errors(reported: list[PhotoError], expected: list[PhotoError] | None) -> None:
+    """Append reported errors to `expected`; None means that there must be none."""
+    if expected is None:
+        assert reported == []
     else:
-        errors += found
+        expected += reported
 
 
-def scanned(
+def scan_fully(
     catalogue: Catalogue,
     folder: Path | Sequence[Path],
     captioner: Captioner,
     errors: list[PhotoError] | None = None,
-    **options: bool,
-) -> Scanned:
-    """Scan folders to the end; errors that no one asked for fail the test."""
-    found: list[PhotoError] = []
+    *,
+    recaption: bool = False,
+) -> ScanCounts:
+    """Scan folders to the end; without a list for them, errors fail the test."""
+    reported: list[PhotoError] = []
     folders = [folder] if isinstance(folder, Path) else folder
-    *_, counts = scan(
+    *_, counts = scan_library(
         catalogue,
         folders,
+        ScanOptions(recaption=recaption, batch_size=4),
         captioner=lambda: captioner,
-        report=found.append,
-        batch_size=4,
-        **options,
+        report=reported.append,
     )
-    settle(found, errors)
+    check_errors(reported, errors)
     return counts
 
 
-def written(
-    catalogue: Catalogue, writing: Writing | None = None, errors: list[PhotoError] | None = None
-) -> Written:
-    """Write to the end; errors that no one asked for fail the test."""
-    found: list[PhotoError] = []
-    *_, counts = write(catalogue, writing or Writing(), report=found.append)
-    settle(found, errors)
+def write_fully(
+    catalogue: Catalogue,
+    options: WriteOptions | None = None,
+    errors: list[PhotoError] | None = None,
+) -> WriteCounts:
+    """Write captions to the end; without a list for them, errors fail the test."""
+    reported: list[PhotoError] = []
+    *_, counts = write_captions(catalogue, options or WriteOptions(), report=reported.append)
+    check_errors(reported, errors)
+    return counts
+
+
+def undo_fully(catalogue: Catalogue, errors: list[PhotoError] | None = None) -> UndoCounts:
+    """Undo the last run; without a list for them, errors fail the test."""
+    reported: list[PhotoError] = []
+    *_, counts = undo_last_run(catalogue, report=reported.append)
+    check_errors(reported, errors)
     return counts
 
 
 def record_of(catalogue: Catalogue, path: Path) -> PhotoRecord:
-    [found] = [item for item in records(catalogue, Filter()) if item.path == path]
-    return found
+    """Return a photo's record by its path."""
+    [record] = [record for record in photo_records(catalogue) if record.path == path]
+    return record
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """All files below a folder."""
+    """Return the bytes of all files below a folder, by path."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def exiftool(*arguments: str | os.PathLike[str]) -> str:
-    done = subprocess.run(
+    """Run exiftool and return its output."""
+    process = subprocess.run(
         ["exiftool", "-config", "", *arguments], capture_output=True, check=True, timeout=120
     )
-    return done.stdout.decode()
+    return process.stdout.decode()
 
 
 def pixels(path: Path) -> bytes:
+    """Return a photo's decoded pixels."""
     with Image.open(path) as image:
         return image.convert("RGB").tobytes()

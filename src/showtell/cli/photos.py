@@ -1,60 +1,63 @@
-"""`showtell photos`: a photo library that is captioned, searched and kept."""
+"""The `showtell photos` commands: scan, search, write, undo, edit, export and import."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from showtell.cli.photos_output import (
     Progress,
-    ask,
-    end_with,
-    filters_of,
-    loader,
-    opened_catalogue,
-    planned_line,
-    quiet,
-    scanned_line,
-    show_found,
-    show_plan,
-    target_of,
+    confirm,
+    exit_if_failed,
+    ignore_decoder_warnings,
+    model_loader,
+    open_catalogue,
+    open_output,
+    photo_filter,
+    plan_summary,
+    print_plan,
+    scan_summary,
+    write_results,
+    write_summary,
 )
 
-TEXT_LIMIT, PAGE_LIMIT = 20, 200
+if TYPE_CHECKING:
+    from showtell.photos.catalogue.records import PhotoFilter
+    from showtell.photos.write_plan import WriteOptions
 
-_place = click.Path(exists=True, path_type=Path)
-_catalogue = click.option(
+TEXT_LIMIT, HTML_LIMIT = 20, 200
+
+_existing_path = click.Path(exists=True, path_type=Path)
+_catalogue_option = click.option(
     "--catalogue",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="[default: showtell/photos.sqlite in the platform's data folder]",
+    help="The catalogue file.  [default: showtell/photos.sqlite in your data folder]",
 )
-_model = click.option(
-    "-m", "--model", help="A model's name, a bundle or a run.  [default: the shipped one]"
-)
-_output = click.option(
+_output_option = click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write to FILE, whole or not at all.  [default: standard output]",
+    help="Write to FILE.  [default: standard output]",
 )
-_confidence = click.option(
+_confidence_option = click.option(
     "--min-confidence",
     type=click.FloatRange(0, 1),
-    help="Leave out captions that the model is less sure of; a person's words are sure.",
+    help="Skip captions with a lower confidence. Your own captions are always included.",
 )
-_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+_yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 @click.group()
 def photos() -> None:
     """Catalogue, search and tag a photo library.
 
-    Scan it once, find photos by words, and let the words stay with the photos: in XMP sidecars,
-    or in the photos themselves. All of it stays on this machine.
+    Scan a library once, find photos by words, and save the captions with the photos: in XMP
+    sidecar files or in the photos themselves. Nothing leaves this computer.
 
     \b
     showtell photos scan ~/Pictures
@@ -63,7 +66,7 @@ def photos() -> None:
     """
 
 
-@photos.command()
+@photos.command("scan")
 @click.argument(
     "folders",
     metavar="DIR...",
@@ -71,95 +74,106 @@ def photos() -> None:
     required=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
 )
-@_catalogue
-@_model
-@click.option("--again", is_flag=True, help="Caption anew what another model has captioned.")
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
+@_catalogue_option
+@click.option(
+    "-m", "--model", help="A model's name, a bundle or a run.  [default: the shipped model]"
+)
+@click.option("--recaption", is_flag=True, help="Also caption photos that another model captioned.")
+@click.option("--again", is_flag=True, hidden=True)  # the old name of --recaption
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    help="Photos that are captioned and saved together.",
+)
 @click.option("--threads", type=click.IntRange(1), help="[default: one for each core]")
-def scan(
+def scan_command(
     folders: tuple[Path, ...],
     catalogue: Path | None,
     model: str | None,
+    recaption: bool,
     again: bool,
     batch_size: int,
     threads: int | None,
 ) -> None:
-    """Caption the photos in DIR and all folders below, and enter them into the catalogue.
+    """Caption the photos in DIR and its subfolders and add them to the catalogue.
 
-    Photos that have not changed are not opened again. Photos that were moved, copied or
-    re-tagged are known again; those that are gone are marked, and found no more. A scan can be
-    stopped at any moment: the next one goes on.
+    Photos that have not changed are not opened again. Photos that were moved, copied or retagged
+    keep their captions. Photos that are missing no longer appear in searches. You can stop a scan
+    at any time: the next scan continues.
 
     \b
     showtell photos scan ~/Pictures
     showtell photos scan ~/Pictures /media/archive --catalogue archive.sqlite
-    showtell photos scan ~/Pictures --model birds --again
+    showtell photos scan ~/Pictures --model birds --recaption
     """
-    from showtell.photos.scan import Scanned
-    from showtell.photos.scan import scan as run
+    from showtell.photos.scan import ScanCounts, ScanOptions, scan_library
 
-    quiet()
-    counts = Scanned()
-    with opened_catalogue(catalogue, create=True) as opened, Progress() as progress:
-        for counts in run(
-            opened,
-            folders,
-            captioner=loader(model, threads),
-            again=again,
-            batch_size=batch_size,
-            report=progress.report,
+    if again:
+        click.echo("showtell: warning: --again is deprecated: use --recaption", err=True)
+    ignore_decoder_warnings()
+    counts = ScanCounts()
+    options = ScanOptions(recaption=recaption or again, batch_size=batch_size)
+    with open_catalogue(catalogue, create=True) as opened, Progress() as progress:
+        load_model = model_loader(model, threads)
+        for counts in scan_library(
+            opened, folders, options, captioner=load_model, report=progress.report
         ):
             progress.show(counts.read, counts.to_read, f"{counts.found:,} photos found")
-    click.echo(scanned_line(counts))
-    end_with(progress.failures)
+    click.echo(scan_summary(counts))
+    exit_if_failed(progress.failures)
 
 
 @photos.command(
-    # so that -word is a word to leave out, whatever letters it has
-    context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]}
+    "search",
+    # -word excludes a word, whichever letters it has
+    context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]},
 )
 @click.argument("query", metavar="[QUERY]...", nargs=-1, type=click.UNPROCESSED)
 @click.option(
     "--like",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="PHOTO",
-    help="Photos that look like PHOTO.",
+    help="Find photos that look like PHOTO.",
 )
-@click.option("--any", "any_word", is_flag=True, help="One of the words is enough.")
+@click.option("--any", "any_word", is_flag=True, help="Match any of the words instead of all.")
 @click.option(
     "--in",
     "folders",
     multiple=True,
-    type=_place,
+    type=_existing_path,
     metavar="DIR",
-    help="Only photos in DIR and below; can be given several times.",
+    help="Only photos in DIR and its subfolders. Can be repeated.",
 )
-@click.option("--after", metavar="DATE", help="Taken on DATE or later: 2024, 2024-05, 2024-05-31.")
+@click.option(
+    "--after", metavar="DATE", help="Taken on or after DATE: 2024, 2024-05 or 2024-05-31."
+)
 @click.option("--before", metavar="DATE", help="Taken before DATE.")
-@_confidence
+@_confidence_option
 @click.option(
     "--limit",
     type=click.IntRange(1),
     metavar="N",
-    help=f"[default: {TEXT_LIMIT} as text, {PAGE_LIMIT} as html, else all]",
+    help=f"[default: {TEXT_LIMIT} for text, {HTML_LIMIT} for html, otherwise no limit]",
 )
 @click.option(
     "--format",
-    "form",
+    "output_format",
     type=click.Choice(["text", "jsonl", "csv", "html"]),
     default="text",
     show_default=True,
-    help="html: a page of thumbnails.",
+    help="html is a page of thumbnails.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write to FILE, whole or not at all.  [default: standard output]",
+    help="Write to FILE.  [default: standard output]",
 )
-@_catalogue
-@click.option("--model", help="The model for --like, where PHOTO is not in the catalogue.")
-def search(
+@_catalogue_option
+@click.option("--model", help="The model for --like when PHOTO is not in the catalogue.")
+def search_command(
     query: tuple[str, ...],
     like: Path | None,
     any_word: bool,
@@ -168,15 +182,16 @@ def search(
     before: str | None,
     min_confidence: float | None,
     limit: int | None,
-    form: str,
+    output_format: str,
     output: Path | None,
     catalogue: Path | None,
     model: str | None,
 ) -> None:
-    """Find photos by the words of their captions, best first.
+    """Find photos by the words of their captions, best match first.
 
-    All words must be there, in any order and form (run finds running); run* finds what begins
-    so, "on a beach" what stands together, and -word leaves out. Nothing found is no error.
+    All words must match, in any order and form: run also finds running. run* finds words that
+    begin with run, "on a beach" finds the exact phrase, and -word excludes a word. A search
+    without results is not an error.
 
     \b
     showtell photos search dog running on a beach
@@ -184,57 +199,68 @@ def search(
     showtell photos search --like IMG_1234.jpg --limit 5
     showtell photos search dog --format html --output dogs.html
     """
-    from showtell.photos.catalogue.search import like as find_like
-    from showtell.photos.catalogue.search import search as find
+    from showtell.photos.catalogue.search import search_photos
+    from showtell.photos.similar import find_similar
 
+    text = " ".join(query)
+    _check_search_options(query)
+    if not text and like is None:
+        raise click.UsageError("give words to search for, or --like PHOTO")
+    if text and like is not None:
+        raise click.UsageError("give either words or --like PHOTO, not both")
+    if output_format == "html" and output is None and sys.stdout.isatty():
+        raise click.UsageError("--format html needs a file: --output page.html")
+    if limit is None:
+        limit = {"text": TEXT_LIMIT, "html": HTML_LIMIT}.get(output_format)
+    filters = photo_filter(folders, after, before, min_confidence)
+    ignore_decoder_warnings()
+    with open_catalogue(catalogue) as opened, open_output(output) as target:
+        if like is not None:
+            load_model = model_loader(model, None)
+            results = find_similar(opened, like, filters, captioner=load_model, limit=limit)
+        else:
+            results = search_photos(opened, text, filters, any_word=any_word, limit=limit)
+        title = text if like is None else f"like {like.name}"
+        count = write_results(results, output_format, title, target)
+    if count == 0 and output_format == "text":
+        hint = "" if any_word or len(query) < 2 else ": --any matches any of the words"
+        click.echo(f"no photos found{hint}", err=True)
+
+
+def _check_search_options(query: tuple[str, ...]) -> None:
+    """Reject an unknown long option, which click passes on as a word of the query."""
     for word in query:
         if word.startswith("--") and len(word) > 2:
             raise click.UsageError(f"No such option: {word.split('=')[0]}")
-    text = " ".join(query)
-    if not text and like is None:
-        raise click.UsageError("say what to look for: words, or --like PHOTO")
-    if text and like is not None:
-        raise click.UsageError("either words or --like PHOTO, not both")
-    if form == "html" and output is None and sys.stdout.isatty():
-        raise click.UsageError("--format html needs a file: --output page.html")
-    if limit is None:
-        limit = {"text": TEXT_LIMIT, "html": PAGE_LIMIT}.get(form)
-    filters = filters_of(folders, after, before, min_confidence)
-    quiet()
-    with opened_catalogue(catalogue) as opened, target_of(output) as target:
-        if like is not None:
-            found = find_like(opened, like, filters, captioner=loader(model, None), limit=limit)
-        else:
-            found = find(opened, text, filters, any_word=any_word, limit=limit)
-        title = text if like is None else f"like {like.name}"
-        if show_found(found, form, title, target) == 0 and form == "text":
-            hint = "" if any_word or len(query) < 2 else "; --any asks for one of the words only"
-            click.echo(f"nothing found{hint}", err=True)
 
 
-@photos.command()
-@click.argument("places", metavar="[DIR]...", nargs=-1, type=_place)
+@photos.command("write")
+@click.argument("paths", metavar="[DIR]...", nargs=-1, type=_existing_path)
 @click.option(
     "--to",
     type=click.Choice(["sidecar", "embed"]),
     default="sidecar",
     show_default=True,
-    help="embed: into JPEG, PNG and WebP, by exiftool.",
+    help="embed writes into JPEG, PNG and WebP files, and needs exiftool.",
 )
 @click.option(
     "--fields",
     default="description,alt,iptc",
     show_default=True,
-    help="Of description (dc:description), alt (AltTextAccessibility), iptc"
-    " (Caption-Abstract, in JPEG only).",
+    help="Fields to write: description (dc:description), alt (AltTextAccessibility),"
+    " iptc (Caption-Abstract, only embedded in JPEG).",
 )
-@_confidence
-@click.option("--overwrite", is_flag=True, help="Over words that a person wrote, too.")
-@click.option("-n", "--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
-@_yes
-@_catalogue
-def write(
-    places: tuple[Path, ...],
+@_confidence_option
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Also replace captions written by a person or another program.",
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be written; write nothing.")
+@_yes_option
+@_catalogue_option
+def write_command(
+    paths: tuple[Path, ...],
     to: str,
     fields: str,
     min_confidence: float | None,
@@ -243,171 +269,178 @@ def write(
     yes: bool,
     catalogue: Path | None,
 ) -> None:
-    """Write captions where photographers' programs read them: beside the photos or into them.
+    """Save captions with the photos, where photo programs read them.
 
-    Of the whole catalogue, or of the photos in DIR. XMP sidecars by default, which leave photos
-    alone; --to embed puts words into the photos themselves, whose pixels stay as they are, and
-    gives sidecars to what cannot take them (HEIC, TIFF). Raw photos are never written to. Words
-    that a person or another program wrote stay. showtell photos undo takes the last run back.
+    Without DIR, for the whole catalogue. Captions go to XMP sidecar files by default, and the
+    photos stay untouched. With --to embed they go into the photos, whose pixels do not change;
+    formats that cannot take them (HEIC, TIFF) get sidecars. Raw photos are never changed.
+    Captions by a person or another program are kept. showtell photos undo reverts the last run.
 
     \b
     showtell photos write --dry-run
     showtell photos write ~/Pictures/2024 --min-confidence 0.3
     showtell photos write ~/Pictures --to embed --fields description,alt
     """
-    from showtell.photos.write import Written
-    from showtell.photos.write import write as run
-    from showtell.photos.write_plan import FIELDS, Writing, count, plan
+    from showtell.photos.write import WriteCounts, write_captions
+    from showtell.photos.write_plan import count_verdicts, plan_writes
+
+    options = _write_options(to, fields, overwrite, photo_filter(paths, None, None, min_confidence))
+    with open_catalogue(catalogue) as opened:
+        if dry_run:
+            exit_if_failed(print_plan(opened, options))
+            return
+        planned = count_verdicts(plan_writes(opened, options))
+        click.echo(plan_summary(planned), err=True)
+        confirm(yes or not planned["sidecar"] + planned["embed"])
+        total, counts = sum(planned.values()), WriteCounts()
+        with Progress() as progress:
+            for counts in write_captions(opened, options, report=progress.report):
+                progress.show(counts.examined, total)
+    click.echo(write_summary(counts))
+    exit_if_failed(progress.failures)
+
+
+def _write_options(to: str, fields: str, overwrite: bool, filters: PhotoFilter) -> WriteOptions:
+    from showtell.photos.write_plan import FIELDS, WriteOptions
 
     chosen = tuple(dict.fromkeys(name.strip() for name in fields.split(",") if name.strip()))
     if not chosen or set(chosen) - set(FIELDS):
-        raise click.UsageError(f"--fields: of {', '.join(FIELDS)}, with commas between")
-    filters = filters_of(places, None, None, min_confidence)
-    writing = Writing(to, chosen, overwrite, filters)  # type: ignore[arg-type]
-    with opened_catalogue(catalogue) as opened:
-        if dry_run:
-            end_with(show_plan(opened, writing))
-            return
-        planned = count(plan(opened, writing))
-        click.echo(planned_line(planned), err=True)
-        ask(yes or not planned["sidecar"] + planned["embed"])
-        total, counts = sum(planned.values()), Written()
-        with Progress() as progress:
-            for counts in run(opened, writing, report=progress.report):
-                progress.show(counts.looked_at, total)
-    click.echo(
-        f"{counts.sidecars:,} sidecars written, {counts.embedded:,} photos with words embedded,"
-        f" {counts.same:,} had them, {counts.person:,} kept a person's, {counts.failed:,} failed,"
-        f" in {counts.seconds:.1f} s"
-    )
-    end_with(progress.failures)
+        raise click.UsageError(f"--fields: choose from {', '.join(FIELDS)}, separated by commas")
+    return WriteOptions(to, chosen, overwrite, filters)  # type: ignore[arg-type]
 
 
-@photos.command()
-@_yes
-@click.option("-n", "--dry-run", is_flag=True, help="Say what would be undone, and undo nothing.")
-@_catalogue
-def undo(yes: bool, dry_run: bool, catalogue: Path | None) -> None:
-    """Bring the last run of showtell photos write back, byte by byte.
+@photos.command("undo")
+@_yes_option
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be undone; undo nothing.")
+@_catalogue_option
+def undo_command(yes: bool, dry_run: bool, catalogue: Path | None) -> None:
+    """Revert the last run of showtell photos write, byte for byte.
 
-    Sidecars that it made go, files that it changed are as they were. A file that was changed
-    since is left alone and named. Once more takes the run before back.
+    Sidecars that the run created are removed, and files that it changed are restored. Files that
+    have changed since are left alone and listed. Run undo again to revert the run before that.
 
     \b
     showtell photos undo --dry-run
     showtell photos undo
     """
-    from showtell.photos.undo import Undone, last_run
-    from showtell.photos.undo import undo as run
+    from showtell.photos.undo import UndoCounts, last_run, undo_last_run
 
-    with opened_catalogue(catalogue) as opened:
+    with open_catalogue(catalogue) as opened:
         last = last_run(opened)
         if last is not None:
-            click.echo(f"The run of {last.began} wrote {last.files:,} files.", err=True)
+            click.echo(f"The run of {last.started} wrote {last.files:,} files.", err=True)
             if dry_run:
                 return
-            ask(yes)
-        counts = Undone()
+            confirm(yes)
+        counts = UndoCounts()
         with Progress() as progress:
-            for counts in run(opened, report=progress.report):
-                progress.show(counts.restored + counts.kept, last.files if last else 0)
+            for counts in undo_last_run(opened, report=progress.report):
+                progress.show(counts.restored + counts.skipped, last.files if last else 0)
     click.echo(
-        f"{counts.restored:,} files brought back, {counts.kept:,} left alone,"
+        f"{counts.restored:,} files restored, {counts.skipped:,} left alone,"
         f" in {counts.seconds:.1f} s"
     )
-    end_with(counts.kept)
+    exit_if_failed(counts.skipped)
 
 
-@photos.command()
+@photos.command("edit")
 @click.argument("photo", metavar="PHOTO", type=click.Path(path_type=Path))
-@click.argument("words", metavar="[WORDS]...", nargs=-1)
-@click.option("--clear", is_flag=True, help="Take your words back; the model's hold again.")
-@_catalogue
-def edit(photo: Path, words: tuple[str, ...], clear: bool, catalogue: Path | None) -> None:
-    """Give PHOTO your own WORDS, which hold over any model's.
+@click.argument("words", metavar="[CAPTION]...", nargs=-1)
+@click.option("--clear", is_flag=True, help="Remove your caption and return to the model's.")
+@_catalogue_option
+def edit_command(photo: Path, words: tuple[str, ...], clear: bool, catalogue: Path | None) -> None:
+    """Give PHOTO your own CAPTION, which replaces the model's.
 
-    They are in the catalogue at once; showtell photos write puts them beside or into the photo.
-    Without WORDS an editor opens ($EDITOR).
+    The catalogue changes at once. Run showtell photos write to save the caption with the photo.
+    Without CAPTION, your editor opens ($EDITOR).
 
     \b
     showtell photos edit otters.jpg "Two otters on the ice of the Neva"
     showtell photos edit otters.jpg --clear
     """
-    from showtell.photos import corrections
+    from showtell.photos.corrections import caption_of, edit_caption
 
     if clear and words:
-        raise click.UsageError("either WORDS or --clear, not both")
-    with opened_catalogue(catalogue) as opened:
+        raise click.UsageError("give either CAPTION or --clear, not both")
+    with open_catalogue(catalogue) as opened:
         text = None if clear else " ".join(words)
         if text == "":
             if not sys.stdin.isatty():
-                raise click.UsageError("no WORDS, and no terminal for an editor")
-            text = click.edit(corrections.words_of(opened, photo))
+                raise click.UsageError("no CAPTION, and no terminal to open an editor on")
+            text = click.edit(caption_of(opened, photo))
             if text is None:
                 click.echo("nothing changed", err=True)
                 return
-        corrections.edit(opened, photo, text)
-        click.echo(corrections.words_of(opened, photo))
+        edit_caption(opened, photo, text)
+        click.echo(caption_of(opened, photo))
 
 
-@photos.command()
-@click.argument("places", metavar="[DIR]...", nargs=-1, type=_place)
+@photos.command("export")
+@click.argument("paths", metavar="[DIR]...", nargs=-1, type=_existing_path)
 @click.option(
-    "--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True
+    "--format",
+    "output_format",
+    type=click.Choice(["csv", "jsonl"]),
+    default="csv",
+    show_default=True,
 )
-@click.option("--source", type=click.Choice(["person", "model"]), help="Only whose words.")
-@_confidence
-@_output
-@_catalogue
-def export(
-    places: tuple[Path, ...],
-    form: str,
+@click.option(
+    "--source",
+    type=click.Choice(["person", "model"]),
+    help="Only captions by a person, or only captions by a model.",
+)
+@_confidence_option
+@_output_option
+@_catalogue_option
+def export_command(
+    paths: tuple[Path, ...],
+    output_format: str,
     source: str | None,
     min_confidence: float | None,
     output: Path | None,
     catalogue: Path | None,
 ) -> None:
-    """Export photos and their words: to correct them, or to train on them.
+    """Export photos and captions, to correct the captions or to train a model on them.
 
-    Of the whole catalogue, or of the photos in DIR.
+    Without DIR, the whole catalogue.
 
     \b
-    showtell photos export --output words.csv
+    showtell photos export --output captions.csv
     showtell photos export ~/Pictures --source person --output corrected.csv
     showtell data check corrected.csv
     """
-    from showtell.photos import corrections
-    from showtell.photos.catalogue.search import records
+    from showtell.photos.catalogue.records import photo_records
+    from showtell.photos.corrections import export_header, export_line
 
-    filters = filters_of(places, None, None, min_confidence)
-    with opened_catalogue(catalogue) as opened, target_of(output) as target:
-        target.write(corrections.header(form))  # type: ignore[arg-type]
-        for record in records(opened, filters):
+    filters = photo_filter(paths, None, None, min_confidence)
+    with open_catalogue(catalogue) as opened, open_output(output) as target:
+        target.write(export_header(output_format))  # type: ignore[arg-type]
+        for record in photo_records(opened, filters):
             if source in (None, record.source):
-                target.write(corrections.line(record, form))  # type: ignore[arg-type]
+                target.write(export_line(record, output_format))  # type: ignore[arg-type]
 
 
 @photos.command("import")
 @click.argument(
     "file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@_catalogue
-def import_(file: Path, catalogue: Path | None) -> None:
-    """Take over corrected words from FILE, a CSV or JSONL that was exported.
+@_catalogue_option
+def import_command(file: Path, catalogue: Path | None) -> None:
+    """Import corrected captions from FILE, a CSV or JSONL file made by export.
 
-    Rows whose caption is another than the catalogue's become your words; the others change
-    nothing. All rows are taken over, or none where the file is broken.
+    Captions that differ from the catalogue become your own captions; the other rows change
+    nothing. If the file has an error, no row is imported.
 
     \b
-    showtell photos export --output words.csv
-    showtell photos import words.csv
+    showtell photos export --output captions.csv
+    showtell photos import captions.csv
     """
-    from showtell.photos.corrections import import_words
+    from showtell.photos.corrections import import_captions
 
-    with opened_catalogue(catalogue) as opened, Progress() as progress:
-        counts = import_words(opened, file, report=progress.report)
+    with open_catalogue(catalogue) as opened, Progress() as progress:
+        counts = import_captions(opened, file, report=progress.report)
     click.echo(
-        f"{counts.changed:,} captions corrected, {counts.same:,} the same as before,"
-        f" {counts.blank:,} blank, {counts.failed:,} of photos that are not known"
+        f"{counts.changed:,} captions changed, {counts.unchanged:,} unchanged,"
+        f" {counts.blank:,} blank, {counts.failed:,} for photos that are not in the catalogue"
     )
-    end_with(progress.failures)
+    exit_if_failed(progress.failures)

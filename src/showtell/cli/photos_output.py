@@ -1,4 +1,4 @@
-"""What the commands of `showtell photos` share: the catalogue opened, a bar, sentences."""
+"""Helpers of the `showtell photos` commands: catalogue, progress, output and summaries."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ import click
 if TYPE_CHECKING:
     from showtell.captioner import Captioner
     from showtell.photos.catalogue.database import Catalogue
-    from showtell.photos.catalogue.search import Filter, PhotoRecord
-    from showtell.photos.scan import Scanned
-    from showtell.photos.write_plan import Verdict, Writing
+    from showtell.photos.catalogue.records import PhotoFilter, PhotoRecord
+    from showtell.photos.scan import ScanCounts
+    from showtell.photos.write import WriteCounts
+    from showtell.photos.write_plan import Verdict, WriteOptions
 
 FAILED = 1
 
 
 class Progress:
-    """A bar on a terminal, and failures around it, one line each."""
+    """A progress bar on a terminal, and one line for each failure."""
 
     def __init__(self) -> None:
         self.failures = 0
@@ -51,7 +52,7 @@ class Progress:
         self._bar.refresh()
 
     def report(self, error: Exception) -> None:
-        """Show a failure and count it."""
+        """Print a failure and count it."""
         self.failures += 1
         if self._bar is not None:
             self._bar.clear()
@@ -61,8 +62,8 @@ class Progress:
 
 
 @contextlib.contextmanager
-def opened_catalogue(path: Path | None, *, create: bool = False) -> Iterator[Catalogue]:
-    """Open a catalogue, by default the one of the platform's data folder."""
+def open_catalogue(path: Path | None, *, create: bool = False) -> Iterator[Catalogue]:
+    """Open a catalogue; None means the one in the user's data folder."""
     from showtell.files.folders import catalogue_file
     from showtell.photos.catalogue.database import Catalogue
 
@@ -70,114 +71,127 @@ def opened_catalogue(path: Path | None, *, create: bool = False) -> Iterator[Cat
         yield catalogue
 
 
-def quiet() -> None:
-    """Drop what a decoder mutters about metadata: the photo opens, or an error says why."""
+def ignore_decoder_warnings() -> None:
+    """Ignore Pillow's warnings about metadata: a photo either opens, or an error names it."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def loader(model: str | None, threads: int | None) -> Callable[[], Captioner]:
-    """Return what loads the model when it is needed."""
+def model_loader(model: str | None, threads: int | None) -> Callable[[], Captioner]:
+    """Return a function that loads the model, to be called when the model is first needed."""
 
-    def load() -> Captioner:
+    def load_model() -> Captioner:
         from showtell.captioner import Captioner
 
         return Captioner.load(model, threads=threads)
 
-    return load
+    return load_model
 
 
-def filters_of(
-    places: Iterable[Path], after: str | None, before: str | None, min_confidence: float | None
-) -> Filter:
-    """Return which photos are asked for."""
-    from showtell.photos.catalogue.search import Filter
+def photo_filter(
+    paths: Iterable[Path], after: str | None, before: str | None, min_confidence: float | None
+) -> PhotoFilter:
+    """Return the filter that the command's options describe."""
+    from showtell.photos.catalogue.records import PhotoFilter
 
-    return Filter(tuple(places), after, before, min_confidence)
+    return PhotoFilter(tuple(paths), after, before, min_confidence)
 
 
 @contextlib.contextmanager
-def target_of(output: Path | None) -> Iterator[IO[str]]:
-    """Open where results go: a file that appears whole, or standard output."""
+def open_output(output: Path | None) -> Iterator[IO[str]]:
+    """Open `output` for writing, so that it appears only when complete; None is standard output."""
     if output is not None:
         from showtell.cli.caption_output import whole_file
 
         with whole_file(output) as file:
             yield file
         return
-    if hasattr(sys.stdout, "reconfigure"):  # no terminal's encoding shall end a long list
+    if hasattr(sys.stdout, "reconfigure"):  # a name the terminal cannot show must not stop the list
         sys.stdout.reconfigure(errors="backslashreplace")
     yield sys.stdout
 
 
-def show_found(found: Iterator[PhotoRecord], form: str, title: str, target: IO[str]) -> int:
-    """Write what was found; returns how many photos."""
+def write_results(
+    results: Iterator[PhotoRecord], output_format: str, title: str, target: IO[str]
+) -> int:
+    """Write search results to `target` and return how many there are."""
     count = 0
 
     def counted() -> Iterator[PhotoRecord]:
         nonlocal count
-        for record in found:
+        for record in results:
             count += 1
             yield record
 
-    if form == "html":
-        from showtell.photos.gallery import gallery
+    if output_format == "html":
+        from showtell.photos.gallery import render_gallery
 
-        target.writelines(gallery(title, counted()))
+        target.writelines(render_gallery(title, counted()))
         return count
-    from showtell.photos import output_formats
+    from showtell.photos.output_formats import result_header, result_line
 
-    target.write(output_formats.header(form))
+    target.write(result_header(output_format))
     for record in counted():
-        target.write(output_formats.line(record, form))
+        target.write(result_line(record, output_format))
     return count
 
 
-def scanned_line(counts: Scanned) -> str:
-    """Return what a scan did."""
+def scan_summary(counts: ScanCounts) -> str:
+    """Return one line that says what a scan did."""
     rate = f" ({counts.read / counts.seconds:.0f} photos read per second)" if counts.read else ""
     return (
-        f"{counts.found:,} photos: {counts.captioned:,} captioned, {counts.known:,} known again,"
-        f" {counts.moved:,} moved, {counts.unchanged:,} unchanged, {counts.gone:,} gone,"
-        f" {counts.failed:,} failed, in {counts.seconds:.1f} s{rate}"
+        f"{counts.found:,} photos: {counts.captioned:,} captioned,"
+        f" {counts.already_captioned:,} captioned before, {counts.moved:,} moved,"
+        f" {counts.unchanged:,} unchanged, {counts.missing:,} missing, {counts.failed:,} failed,"
+        f" in {counts.seconds:.1f} s{rate}"
     )
 
 
-def planned_line(planned: dict[Verdict, int]) -> str:
-    """Return what is to be written and what is left."""
+def plan_summary(planned: dict[Verdict, int]) -> str:
+    """Return one line that says what a run will write and what it will leave alone."""
     text = f"To write: {planned['sidecar']:,} sidecars"
     if planned["embed"]:
-        text += f", words into {planned['embed']:,} photos"
+        text += f", captions into {planned['embed']:,} photos"
     return (
-        f"{text}. To leave: {planned['same']:,} that have the words already,"
-        f" {planned['person']:,} with words of a person"
+        f"{text}. To skip: {planned['up_to_date']:,} up to date,"
+        f" {planned['user_edited']:,} with a caption by a person or another program"
         + (f", {planned['failed']:,} that cannot be read" if planned["failed"] else "")
     )
 
 
-def show_plan(opened: Catalogue, writing: Writing) -> int:
-    """Say what would be written, line by line; returns how many photos fail."""
+def write_summary(counts: WriteCounts) -> str:
+    """Return one line that says what a run wrote."""
+    return (
+        f"{counts.sidecars:,} sidecars written, captions embedded in {counts.embedded:,} photos,"
+        f" {counts.up_to_date:,} up to date,"
+        f" {counts.user_edited:,} with a caption by a person or another program,"
+        f" {counts.failed:,} failed, in {counts.seconds:.1f} s"
+    )
+
+
+def print_plan(catalogue: Catalogue, options: WriteOptions) -> int:
+    """Print what a run would write, one line per file, and return how many photos fail."""
     from showtell.files.printable_names import printable
-    from showtell.photos.write_plan import plan
+    from showtell.photos.write_plan import plan_writes
 
     planned: Counter[Verdict] = Counter()
-    for item in plan(opened, writing):
+    for item in plan_writes(catalogue, options):
         planned[item.verdict] += 1
         if item.verdict == "failed":
             click.echo(f"showtell: {item.error}", err=True)
         elif item.verdict in ("sidecar", "embed"):
-            words = printable(next(iter(item.words.values())))
-            click.echo(f"{printable(str(item.target))}: {words}")
-    click.echo(planned_line(planned), err=True)
+            caption = printable(next(iter(item.texts.values())))
+            click.echo(f"{printable(str(item.target))}: {caption}")
+    click.echo(plan_summary(planned), err=True)
     return planned["failed"]
 
 
-def ask(yes: bool) -> None:
-    """Ask on a terminal; a script has said what it wants by calling."""
+def confirm(yes: bool) -> None:
+    """Ask for confirmation on a terminal, unless `yes`; a script is not asked."""
     if not yes and sys.stdin.isatty() and sys.stderr.isatty():
-        click.confirm("Go on?", abort=True, err=True)
+        click.confirm("Continue?", abort=True, err=True)
 
 
-def end_with(failures: int) -> None:
-    """End with code 1 where something failed."""
+def exit_if_failed(failures: int) -> None:
+    """Exit with code 1 if anything failed."""
     if failures:
         click.get_current_context().exit(FAILED)

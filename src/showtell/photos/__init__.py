@@ -1,6 +1,6 @@
-"""A photo library: a catalogue that is searched, and words that stay with the photos.
+"""A photo library: a searchable catalogue of captions, which can be written to the photos.
 
-`scan` fills the catalogue, `search` and `like` find photos in it, `write` puts words into XMP
-sidecars or into the photos themselves, `undo` takes them back. Light install only; `exiftool`
-is needed for embedding alone.
+`scan` fills the catalogue, `catalogue.search` and `similar` find photos, `write` puts captions
+into XMP sidecars or into the photos, and `undo` reverts that. All of it works with the light
+install; embedding also needs `exiftool`.
 """

@@ -1,7 +1,8 @@
-"""What a photo loses when words are put into it, so that its old bytes can be had back.
+"""Binary patches that restore a photo's old bytes from its new ones.
 
-Whatever the new file still holds (the image data, EXIF, the colour profile) is named by its
-place; only the rest is kept. A patch for a photo of megabytes is a few hundred bytes.
+Segments that both files contain (image data, EXIF, colour profile) are referenced by their
+position in the new file; only the rest is stored. So a patch for a photo of several megabytes has
+a few hundred bytes.
 """
 
 from __future__ import annotations
@@ -10,41 +11,43 @@ import struct
 import zlib
 
 from showtell.errors import MetadataError
-from showtell.photos.metadata.container import read_layout
+from showtell.photos.metadata.container import parse_container
 from showtell.photos.metadata.image_hash import file_hash
 
 _COPY, _LITERAL = b"c", b"l"
-_COPIED = struct.Struct(">QQ")
+_COPY_ARGUMENTS = struct.Struct(">QQ")  # start, length
 _LENGTH = struct.Struct(">Q")
-_LEAST = 32  # bytes: to name a place takes about as many
+_SHORTEST_COPY = 32  # bytes: a reference takes about as many
 
 
 def make_patch(old: bytes, new: bytes) -> bytes:
-    """Return what makes `old` of `new`, both of them photos that `read_layout` can take apart."""
-    places = {
-        file_hash(new[start:end]): start for start, end in _parts(new) if end - start >= _LEAST
+    """Return a patch that restores `old` from `new`, both photos for `parse_container`."""
+    new_starts = {
+        file_hash(new[start:end]): start
+        for start, end in _spans(new)
+        if end - start >= _SHORTEST_COPY
     }
-    steps: list[tuple[int | None, bytes]] = []  # where to copy from, and the bytes
-    for start, end in _parts(old):
-        piece = old[start:end]
-        place = places.get(file_hash(piece)) if end - start >= _LEAST else None
-        if steps and place is None and steps[-1][0] is None:
-            steps[-1] = (None, steps[-1][1] + piece)
+    steps: list[tuple[int | None, bytes]] = []  # start in `new` (None: literal bytes), bytes
+    for start, end in _spans(old):
+        data = old[start:end]
+        copy_start = new_starts.get(file_hash(data)) if end - start >= _SHORTEST_COPY else None
+        if steps and copy_start is None and steps[-1][0] is None:
+            steps[-1] = (None, steps[-1][1] + data)
         else:
-            steps.append((place, piece))
-    pieces = []
-    for place, piece in steps:
-        if place is None:
-            pieces.append(_LITERAL + _LENGTH.pack(len(piece)) + piece)
+            steps.append((copy_start, data))
+    encoded = []
+    for copy_start, data in steps:
+        if copy_start is None:
+            encoded.append(_LITERAL + _LENGTH.pack(len(data)) + data)
         else:
-            pieces.append(_COPY + _COPIED.pack(place, len(piece)))
-    return zlib.compress(b"".join(pieces))
+            encoded.append(_COPY + _COPY_ARGUMENTS.pack(copy_start, len(data)))
+    return zlib.compress(b"".join(encoded))
 
 
 def apply_patch(patch: bytes, new: bytes) -> bytes:
     """Return the old file.
 
-    Raises MetadataError where the patch is damaged.
+    Raises MetadataError if the patch is damaged.
     """
     pieces, position = [], 0
     try:
@@ -53,8 +56,8 @@ def apply_patch(patch: bytes, new: bytes) -> bytes:
             kind = steps[position : position + 1]
             position += 1
             if kind == _COPY:
-                start, length = _COPIED.unpack_from(steps, position)
-                position += _COPIED.size
+                start, length = _COPY_ARGUMENTS.unpack_from(steps, position)
+                position += _COPY_ARGUMENTS.size
                 pieces.append(new[start : start + length])
             else:
                 (length,) = _LENGTH.unpack_from(steps, position)
@@ -62,10 +65,12 @@ def apply_patch(patch: bytes, new: bytes) -> bytes:
                 pieces.append(steps[position : position + length])
                 position += length
     except (zlib.error, struct.error) as error:
-        raise MetadataError(f"what was kept of it is damaged ({error})") from None
+        raise MetadataError(f"the patch that restores it is damaged ({error})") from None
     return b"".join(pieces)
 
 
-def _parts(data: bytes) -> list[tuple[int, int]]:
-    layout = read_layout(data)
-    return [(0, len(data))] if layout is None else [(p.start, p.end) for p in layout.parts]
+def _spans(data: bytes) -> list[tuple[int, int]]:
+    container = parse_container(data)
+    if container is None:
+        return [(0, len(data))]
+    return [(segment.start, segment.end) for segment in container.segments]

@@ -1,6 +1,6 @@
-"""Words by a person: edited one by one, exported, and imported when corrected.
+"""Captions by the user: edited one by one, or exported, corrected and imported.
 
-What is exported is what `showtell train` and `showtell data check` read: `image` and `caption`.
+`showtell train` and `showtell data check` read the exported columns `image` and `caption`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from typing import Any, Literal
 from showtell.cli.caption_output import csv_row
 from showtell.errors import CatalogueError, PhotoError
 from showtell.files.printable_names import printable
+from showtell.photos.catalogue.caption_text import clean_text
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.catalogue.pictures import clean_words, store_edit
-from showtell.photos.catalogue.search import PhotoRecord, find_file
-from showtell.photos.output_formats import cells
+from showtell.photos.catalogue.pictures import find_picture, store_edit
+from showtell.photos.catalogue.records import PhotoRecord, find_file
+from showtell.photos.output_formats import csv_cells
 from showtell.photos.walk import Report
 
-Format = Literal["csv", "jsonl"]
-COLUMNS = (
+ExportFormat = Literal["csv", "jsonl"]
+EXPORT_COLUMNS = (
     "image",
     "caption",
     "source",
@@ -38,119 +39,126 @@ COLUMNS = (
     "height",
     "hash",
 )
+# the names of a column, the one of the export first
 _IMAGE, _CAPTION = ("image", "path"), ("caption", "text")
 
 
 @dataclass
-class Imported:
-    """Counts of an import: rows whose words are new, the same as before, blank, or not known."""
+class ImportCounts:
+    """Counts of imported rows: caption changed, unchanged or blank, and photo not found."""
 
     changed: int = 0
-    same: int = 0
+    unchanged: int = 0
     blank: int = 0
     failed: int = 0
 
 
-def edit(catalogue: Catalogue, photo: Path, text: str | None) -> None:
-    """Give a photo a person's words, which hold over every model's; None takes them back.
+def edit_caption(catalogue: Catalogue, photo: Path, text: str | None) -> None:
+    """Give a photo the user's caption, which replaces the model's; None removes it.
 
-    Raises CatalogueError where the photo is not in the catalogue, PhotoError for blank words.
+    Raises CatalogueError if the photo is not in the catalogue, PhotoError if the text is blank.
     """
-    picture = picture_at(catalogue, photo)
-    words = None if text is None else clean_words(text)
-    if words == "":
-        raise PhotoError(f"{printable(os.fspath(photo))}: no words: --clear takes words back")
+    picture = find_catalogued_picture(catalogue, photo)
+    caption = None if text is None else clean_text(text)
+    if caption == "":
+        shown = printable(os.fspath(photo))
+        raise PhotoError(f"{shown}: blank caption: use --clear to remove your caption")
     with catalogue.transaction():
-        store_edit(catalogue, picture, words)
+        store_edit(catalogue, picture, caption)
 
 
-def picture_at(catalogue: Catalogue, photo: Path) -> int:
-    """Return the picture that a photo holds.
+def find_catalogued_picture(catalogue: Catalogue, photo: Path) -> int:
+    """Return the picture that a photo contains.
 
-    Raises CatalogueError where it is not in the catalogue.
+    Raises CatalogueError if the photo is not in the catalogue, or was never read.
     """
     shown = printable(os.fspath(photo))
-    found = find_file(catalogue, photo)
-    if found is None:
+    file = find_file(catalogue, photo)
+    if file is None:
         raise CatalogueError(
-            f"{shown}: not in the catalogue: showtell photos scan its folder first"
+            f"{shown}: not in the catalogue: run showtell photos scan on its folder first"
         )
-    if found[1] is None:
+    if file[1] is None:
         raise CatalogueError(
-            f"{shown}: not read yet, or unreadable: showtell photos scan its folder"
+            f"{shown}: not read yet, or unreadable: run showtell photos scan on its folder"
         )
-    return found[1]
+    return file[1]
 
 
-def words_of(catalogue: Catalogue, photo: Path) -> str:
-    """Return the words that hold for a photo; empty where it has none."""
-    picture = picture_at(catalogue, photo)
-    return catalogue.value("SELECT caption FROM pictures WHERE id = ?", (picture,)) or ""
+def caption_of(catalogue: Catalogue, photo: Path) -> str:
+    """Return a photo's current caption, or an empty string if it has none."""
+    return _current_caption(catalogue, find_catalogued_picture(catalogue, photo)) or ""
 
 
-def header(form: Format) -> str:
-    """Return what stands before all exported photos: CSV's column names."""
-    return csv_row(list(COLUMNS)) if form == "csv" else ""
+def export_header(output_format: ExportFormat) -> str:
+    """Return the line that precedes the photos: column names for CSV, otherwise nothing."""
+    return csv_row(list(EXPORT_COLUMNS)) if output_format == "csv" else ""
 
 
-def line(record: PhotoRecord, form: Format) -> str:
-    """Return a photo as one exported line; a name that is no UTF-8 is whole in JSONL only."""
+def export_line(record: PhotoRecord, output_format: ExportFormat) -> str:
+    """Return a photo as one line; a path that is not UTF-8 is preserved in JSONL only."""
     values: dict[str, Any] = {
         "image": os.fspath(record.path),
-        **{name: getattr(record, name) for name in COLUMNS if name != "image"},
+        **{name: getattr(record, name) for name in EXPORT_COLUMNS if name != "image"},
     }
-    if form == "jsonl":
+    if output_format == "jsonl":
         return json.dumps(values) + "\n"
-    return csv_row(cells(values))
+    return csv_row(csv_cells(values))
 
 
-def import_words(catalogue: Catalogue, source: Path, *, report: Report) -> Imported:
-    """Take over a person's corrections from an exported CSV or JSONL file: all rows, or none.
+def import_captions(catalogue: Catalogue, source: Path, *, report: Report) -> ImportCounts:
+    """Import corrected captions from an exported CSV or JSONL file: all rows, or none.
 
-    A photo is found by its path (relative ones from the file's folder), else by its `hash`. A row
-    that says what the catalogue says already, or nothing, changes nothing. Photos that are not
-    known go to `report`.
+    A photo is found by its path, relative to the file's folder, or else by its `hash`. Rows whose
+    caption is blank or the same as in the catalogue change nothing. Photos that are not found go
+    to `report`.
 
-    Raises CatalogueError, naming file and line, where the file cannot be understood.
+    Raises CatalogueError, naming file and line, if the file is not valid.
     """
-    counts = Imported()
+    counts = ImportCounts()
     with catalogue.transaction():
         for number, row in _rows(source):
             where = f"{printable(os.fspath(source))}:{number}"
-            picture = _find(catalogue, source.parent, row, where)
+            picture = _find_picture(catalogue, source.parent, row, where)
             if picture is None:
                 counts.failed += 1
                 name = printable(_cell(row, _IMAGE, where))
                 report(PhotoError(f"{where}: {name}: not in the catalogue: scan its folder first"))
                 continue
-            words = clean_words(_cell(row, _CAPTION, where))
-            before = catalogue.value("SELECT caption FROM pictures WHERE id = ?", (picture,))
-            if not words:
+            caption = clean_text(_cell(row, _CAPTION, where))
+            if not caption:
                 counts.blank += 1
-            elif words == before:
-                counts.same += 1
+            elif caption == _current_caption(catalogue, picture):
+                counts.unchanged += 1
             else:
-                store_edit(catalogue, picture, words)
+                store_edit(catalogue, picture, caption)
                 counts.changed += 1
     return counts
 
 
-def _find(catalogue: Catalogue, folder: Path, row: dict[str, Any], where: str) -> int | None:
+def _current_caption(catalogue: Catalogue, picture: int) -> str | None:
+    caption: str | None = catalogue.value("SELECT caption FROM pictures WHERE id = ?", (picture,))
+    return caption
+
+
+def _find_picture(
+    catalogue: Catalogue, folder: Path, row: dict[str, Any], where: str
+) -> int | None:
     name = _cell(row, _IMAGE, where)
-    for candidate in dict.fromkeys((name, name.removeprefix("'"))):  # as CSV disarms formulas
+    # the export puts ' before a name that a spreadsheet would run as a formula
+    for candidate in dict.fromkeys((name, name.removeprefix("'"))):
         if not candidate or "\0" in candidate:
             continue
-        with contextlib.suppress(UnicodeEncodeError):  # no file is called so
-            found = find_file(catalogue, folder / candidate)
-            if found is not None and found[1] is not None:
-                return found[1]
+        with contextlib.suppress(UnicodeEncodeError):  # no file can have this name
+            file = find_file(catalogue, folder / candidate)
+            if file is not None and file[1] is not None:
+                return file[1]
     digest = row.get("hash")
     try:
-        key = bytes.fromhex(digest) if isinstance(digest, str) else b""
+        image_hash = bytes.fromhex(digest) if isinstance(digest, str) else b""
     except ValueError:
-        key = b""
-    picture = catalogue.value("SELECT id FROM pictures WHERE hash = ?", (key,))
-    return None if picture is None else int(picture)
+        image_hash = b""
+    return find_picture(catalogue, image_hash)
 
 
 def _cell(row: dict[str, Any], names: tuple[str, ...], where: str) -> str:
@@ -160,7 +168,7 @@ def _cell(row: dict[str, Any], names: tuple[str, ...], where: str) -> str:
             return value
         if value is None and name in row:
             return ""
-    raise CatalogueError(f"{where}: no {names[0]!r} that is text")
+    raise CatalogueError(f"{where}: {names[0]!r} is missing or not text")
 
 
 def _rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -179,44 +187,51 @@ def _rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _json_rows(text: str, shown: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line_ in enumerate(text.split("\n"), 1):
-        if not line_.strip():
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
             continue
         try:
-            row = json.loads(line_)
+            row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise CatalogueError(f"{shown}:{number}: not JSON ({error})") from None
         if not isinstance(row, dict):
-            raise CatalogueError(f'{shown}:{number}: not of the form {{"image": …, "caption": …}}')
+            raise CatalogueError(
+                f'{shown}:{number}: not an object such as {{"image": …, "caption": …}}'
+            )
         yield number, row
 
 
 def _csv_rows(text: str, shown: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    first = text.partition("\n")[0]
-    # spreadsheets of half of Europe write semicolons into a .csv
-    delimiter = next((mark for mark in ",;\t" if mark in first), ",")
+    first_line = text.partition("\n")[0]
+    # spreadsheets write semicolons in countries with a decimal comma
+    delimiter = next((mark for mark in ",;\t" if mark in first_line), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     columns: list[str] = []
-    number = 1
+    next_line = 1
     try:
         for fields in reader:
-            where, number = number, reader.line_num + 1
+            number, next_line = next_line, reader.line_num + 1  # a quoted field may span lines
             if not any(fields):
                 continue
-            if columns:
-                if len(fields) > len(columns):
-                    raise CatalogueError(
-                        f"{shown}:{where}: {len(fields)} fields under {len(columns)} columns:"
-                        " put a caption that holds commas in quotes"
-                    )
-                yield where, dict(zip(columns, fields, strict=False))
+            if not columns:
+                columns = _column_names(fields, f"{shown}:{number}")
                 continue
-            columns = [field.strip().lower() for field in fields]
-            for names in (_IMAGE, _CAPTION):
-                if not set(names) & set(columns):
-                    raise CatalogueError(
-                        f"{shown}:{where}: the header must name the columns image and caption;"
-                        f" here it is {printable(','.join(fields)[:80])}"
-                    )
+            if len(fields) > len(columns):
+                raise CatalogueError(
+                    f"{shown}:{number}: {len(fields)} fields under {len(columns)} columns:"
+                    " put captions that contain commas in quotes"
+                )
+            yield number, dict(zip(columns, fields, strict=False))
     except csv.Error as error:
-        raise CatalogueError(f"{shown}:{number}: broken CSV ({error})") from None
+        raise CatalogueError(f"{shown}:{next_line}: broken CSV ({error})") from None
+
+
+def _column_names(fields: list[str], where: str) -> list[str]:
+    columns = [field.strip().lower() for field in fields]
+    for names in (_IMAGE, _CAPTION):
+        if not set(names) & set(columns):
+            raise CatalogueError(
+                f"{where}: the first line must name the columns image and caption,"
+                f" but it is {printable(','.join(fields)[:80])}"
+            )
+    return columns

@@ -1,7 +1,7 @@
-"""The first half of a scan: compare folders with the catalogue, and note what is to be read.
+"""Compare folders with the catalogue and record which photos a scan must read.
 
-Nothing is opened here. What is noted is in the catalogue at once, so that a scan that was killed
-goes on where it was.
+This is the first half of a scan. It opens no photo, and saves its results in the catalogue, so
+that a killed scan can continue.
 """
 
 from __future__ import annotations
@@ -12,72 +12,77 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from showtell.photos.catalogue.database import Catalogue, now
-from showtell.photos.walk import Found, Report, walk
+from showtell.photos.catalogue.file_paths import SUBTREE_CONDITION, subtree_parameters
+from showtell.photos.walk import PhotoFile, Report, walk
 
-_AT_ONCE = 1000  # changes in one transaction
+_TRANSACTION_SIZE = 1000  # changes
 
 
 @dataclass
-class Compared:
-    """Counts of a comparison: photos found, of these unchanged; and photos gone since."""
+class ComparisonCounts:
+    """Counts of photos: found in the folders, unchanged among them, and newly missing."""
 
     found: int = 0
     unchanged: int = 0
-    gone: int = 0
+    missing: int = 0
 
 
 @dataclass
 class _Changes:
-    """Changes that wait for the next transaction."""
+    """Changes to save in the next transaction."""
 
     folders: list[bytes] = field(default_factory=list)
     new: list[tuple[bytes, bytes, int, int]] = field(default_factory=list)  # folder, name, stamp
     changed: list[tuple[int, int, int]] = field(default_factory=list)  # size, mtime, file
-    again: list[tuple[int]] = field(default_factory=list)
-    back: list[tuple[int]] = field(default_factory=list)
-    gone: list[tuple[str, int]] = field(default_factory=list)
+    failed_before: list[tuple[int]] = field(default_factory=list)  # file
+    reappeared: list[tuple[int]] = field(default_factory=list)  # file
+    missing: list[tuple[str, int]] = field(default_factory=list)  # time, file
 
     def __len__(self) -> int:
-        held = len(self.folders) + len(self.new) + len(self.changed)
-        return held + len(self.again) + len(self.back) + len(self.gone)
+        present = len(self.new) + len(self.changed) + len(self.failed_before)
+        return len(self.folders) + present + len(self.reappeared) + len(self.missing)
 
 
-def compare(
+def compare_folders(
     catalogue: Catalogue, roots: Sequence[Path], scan: int, report: Report
-) -> Iterator[Compared]:
-    """Compare the folders `roots` with the catalogue; yields its counts after each folder.
+) -> Iterator[ComparisonCounts]:
+    """Compare the folders `roots` with the catalogue; yield the counts after each folder.
 
-    Photos that are gone are marked; those in folders that cannot be listed now are left alone.
+    Photos that are missing are marked. Those in a folder that cannot be listed stay as they are.
     """
-    counts = Compared()
+    counts = ComparisonCounts()
     changes = _Changes()
     unlisted: list[bytes] = []
-    places = [os.fsencode(os.path.realpath(root)) for root in roots]
-    for place in places:
-        for folder, photos in walk(place, report):
+    real_roots = [os.fsencode(os.path.realpath(root)) for root in roots]
+    for root in real_roots:
+        for folder, photos in walk(root, report):
             if photos is None:
                 unlisted.append(folder)
                 continue
             _compare_folder(catalogue, folder, photos, counts, changes)
             changes.folders.append(folder)
-            if len(changes) >= _AT_ONCE:
+            if len(changes) >= _TRANSACTION_SIZE:
                 _save(catalogue, changes, scan)
                 changes = _Changes()
             yield counts
     _save(catalogue, changes, scan)
-    for place in places:
-        counts.gone += _mark_vanished(catalogue, place, scan, unlisted)
+    for root in real_roots:
+        counts.missing += _mark_missing_folders(catalogue, root, scan, unlisted)
     yield counts
 
 
 def _compare_folder(
-    catalogue: Catalogue, folder: bytes, photos: list[Found], counts: Compared, changes: _Changes
+    catalogue: Catalogue,
+    folder: bytes,
+    photos: list[PhotoFile],
+    counts: ComparisonCounts,
+    changes: _Changes,
 ) -> None:
-    known = {
-        name: (file, size, mtime_ns, pending, gone, error)
-        for file, name, size, mtime_ns, pending, gone, error in catalogue.rows(
+    stored = {
+        name: (file, size, mtime_ns, pending, missing, error)
+        for file, name, size, mtime_ns, pending, missing, error in catalogue.rows(
             """
-            SELECT files.id, name, size, mtime_ns, pending, gone IS NOT NULL, error IS NOT NULL
+            SELECT files.id, name, size, mtime_ns, pending, missing_since NOT NULL, error NOT NULL
             FROM files JOIN folders ON folders.id = folder_id WHERE folders.path = ?
             """,
             (folder,),
@@ -85,69 +90,70 @@ def _compare_folder(
     }
     for photo in photos:
         counts.found += 1
-        row = known.pop(photo.name, None)
+        row = stored.pop(photo.name, None)
         if row is None:
             changes.new.append((folder, photo.name, photo.size, photo.mtime_ns))
             continue
-        file, size, mtime_ns, pending, gone, error = row
+        file, size, mtime_ns, pending, missing, error = row
         if (size, mtime_ns) != (photo.size, photo.mtime_ns):
             changes.changed.append((photo.size, photo.mtime_ns, file))
         elif error:
-            changes.again.append((file,))
+            changes.failed_before.append((file,))
         else:
             counts.unchanged += not pending
-            if gone:
-                changes.back.append((file,))
-    moment = now()
-    for file, _, _, _, gone, _ in known.values():
-        if not gone:
-            counts.gone += 1
-            changes.gone.append((moment, file))
+            if missing:
+                changes.reappeared.append((file,))
+    time = now()
+    for file, _, _, _, missing, _ in stored.values():
+        if not missing:
+            counts.missing += 1
+            changes.missing.append((time, file))
 
 
 def _save(catalogue: Catalogue, changes: _Changes, scan: int) -> None:
     if not len(changes):
         return
+    must_read = "pending = 1, claim = NULL, missing_since = NULL"
     with catalogue.transaction():
-        catalogue.many(
+        catalogue.execute_many(
             "INSERT INTO folders (path, scan) VALUES (?, ?)"
             " ON CONFLICT (path) DO UPDATE SET scan = excluded.scan",
             ((folder, scan) for folder in changes.folders),
         )
-        # another scan may have entered the same photo meanwhile
-        catalogue.many(
+        # another scan may have added the same photo meanwhile
+        catalogue.execute_many(
             "INSERT OR IGNORE INTO files (folder_id, name, size, mtime_ns)"
             " SELECT id, ?2, ?3, ?4 FROM folders WHERE path = ?1",
             changes.new,
         )
-        catalogue.many(
-            "UPDATE files SET size = ?, mtime_ns = ?, pending = 1, claim = NULL, gone = NULL"
-            " WHERE id = ?",
-            changes.changed,
+        catalogue.execute_many(
+            f"UPDATE files SET size = ?, mtime_ns = ?, {must_read} WHERE id = ?", changes.changed
         )
-        catalogue.many(
-            "UPDATE files SET pending = 1, claim = NULL, gone = NULL WHERE id = ?", changes.again
+        catalogue.execute_many(f"UPDATE files SET {must_read} WHERE id = ?", changes.failed_before)
+        catalogue.execute_many(
+            "UPDATE files SET missing_since = NULL WHERE id = ?", changes.reappeared
         )
-        catalogue.many("UPDATE files SET gone = NULL WHERE id = ?", changes.back)
-        catalogue.many("UPDATE files SET gone = ? WHERE id = ?", changes.gone)
+        catalogue.execute_many("UPDATE files SET missing_since = ? WHERE id = ?", changes.missing)
 
 
-def _mark_vanished(catalogue: Catalogue, place: bytes, scan: int, unlisted: list[bytes]) -> int:
-    """Mark the photos of folders that are not there any more."""
-    below = place.rstrip(b"/")
-    vanished = [
+def _mark_missing_folders(
+    catalogue: Catalogue, root: bytes, scan: int, unlisted: list[bytes]
+) -> int:
+    """Mark the photos of folders that no longer exist; return how many there are."""
+    missing = [
         (folder,)
         for folder, path in catalogue.rows(
-            "SELECT id, path FROM folders"
-            " WHERE (path = ? OR (path >= ? AND path < ?)) AND scan <> ?",
-            (place, below + b"/", below + b"0", scan),
+            f"SELECT id, path FROM folders WHERE {SUBTREE_CONDITION} AND scan <> ?",
+            (*subtree_parameters(root), scan),
         )
         if not any(path == hidden or path.startswith(hidden + b"/") for hidden in unlisted)
-        and not os.path.isdir(path)  # noqa: PTH112 - else another scan has listed it since
+        and not os.path.isdir(path)  # noqa: PTH112 - if it exists, another scan has listed it
     ]
-    if not vanished:
+    if not missing:
         return 0
     with catalogue.transaction():
-        return catalogue.many(
-            f"UPDATE files SET gone = '{now()}' WHERE folder_id = ? AND gone IS NULL", vanished
+        return catalogue.execute_many(
+            f"UPDATE files SET missing_since = '{now()}'"
+            " WHERE folder_id = ? AND missing_since IS NULL",
+            missing,
         )

@@ -1,4 +1,4 @@
-"""What a search found, as one self-contained page with thumbnails."""
+"""Search results as one self-contained HTML page with thumbnails."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from PIL import Image, ImageOps
 from showtell.errors import ShowtellError
 from showtell.files.printable_names import printable
 from showtell.image import Preprocessing, open_photo
-from showtell.photos.catalogue.search import PhotoRecord
-from showtell.photos.metadata import raw_preview
-from showtell.photos.metadata.exif import exif_of_tiff, read_facts
-from showtell.photos.reading import raw_image, read_whole
+from showtell.photos.catalogue.records import PhotoRecord
+from showtell.photos.metadata.exif import exif_of_tiff, read_exif
+from showtell.photos.photo_names import is_raw_name
+from showtell.photos.reading import open_raw, read_stable_file
 from showtell.pipeline import pipeline
 
-SIDE = 320  # pixels of a thumbnail's longer side
+THUMBNAIL_SIDE = 320  # pixels of a thumbnail's longer side
+_THUMBNAIL_SIZE = Preprocessing(height=THUMBNAIL_SIDE, width=THUMBNAIL_SIDE)
 _QUALITY = 78
 _STYLE = """
 :root { color-scheme: light dark; --edge: #8884; --soft: #888; }
@@ -38,21 +39,23 @@ small { display: block; color: var(--soft); margin-top: .3rem; white-space: norm
 """
 
 
-def gallery(title: str, records: Iterable[PhotoRecord], *, threads: int = 2) -> Iterator[str]:
-    """Yield a page of photos, piece by piece; the page needs no other file and runs no script.
+def render_gallery(
+    title: str, records: Iterable[PhotoRecord], *, threads: int = 2
+) -> Iterator[str]:
+    """Yield an HTML page of photos, piece by piece; it needs no other file and no script.
 
-    A click opens the photo itself where the page is opened on the machine that has it. A photo
-    that cannot be read is shown as such.
+    A click opens the photo on the computer where it is stored. A photo that cannot be read has a
+    placeholder.
     """
-    shown = html.escape(title) or "All photos"
-    # nothing but what stands in the page itself may be loaded or run by it
+    heading = html.escape(title) or "All photos"
+    # the page may load or run nothing outside itself
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     yield (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{shown} - showtell</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{shown}</h1>\n<main>\n"
+        f"<title>{heading} - showtell</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{heading}</h1>\n<main>\n"
     )
     count = 0
     figures = pipeline(
@@ -80,13 +83,13 @@ def _figure(record: PhotoRecord) -> str:
     notes = [html.escape(printable(record.path.name))]
     if record.taken:
         notes.append(html.escape(record.taken[:10]))
-    if record.likeness is not None:
-        notes.append(f"likeness {record.likeness:.2f}")
+    if record.similarity is not None:
+        notes.append(f"similarity {record.similarity:.2f}")
     elif record.source == "person":
-        notes.append("a person's words")
+        notes.append("by a person")
     elif record.confidence is not None:
         notes.append(f"confidence {record.confidence:.2f}")
-    # as_uri percent-encodes every byte that means anything in a page
+    # as_uri percent-encodes every byte that has a meaning in HTML
     return (
         f'<figure><a href="{html.escape(record.path.as_uri())}" title="{name}">{picture}\n'
         f"<figcaption>{caption}<small>{' · '.join(notes)}</small></figcaption></a></figure>\n"
@@ -95,14 +98,14 @@ def _figure(record: PhotoRecord) -> str:
 
 def _thumbnail(path: Path) -> str | None:
     try:
-        data, _ = read_whole(path)
-        if raw_preview.is_raw(path.name):
-            image = raw_image(data, read_facts(exif_of_tiff(data)).orientation)
+        data, _ = read_stable_file(path)
+        if is_raw_name(path.name):
+            image = open_raw(data, read_exif(exif_of_tiff(data)).orientation)
         else:
-            image = open_photo(data, preprocessing=Preprocessing(height=SIDE, width=SIDE))
+            image = open_photo(data, preprocessing=_THUMBNAIL_SIZE)
     except (ShowtellError, MemoryError):
         return None
     buffer = io.BytesIO()
-    image = ImageOps.contain(image, (SIDE, SIDE), Image.Resampling.BICUBIC)
+    image = ImageOps.contain(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BICUBIC)
     image.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,4 +1,4 @@
-"""Photos that were found as text, JSON lines or CSV."""
+"""Search results as text, JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from showtell.cli.caption_output import csv_row, harmless
 from showtell.files.printable_names import printable
-from showtell.photos.catalogue.search import PhotoRecord
+from showtell.photos.catalogue.records import PhotoRecord
 
-COLUMNS = (
+RESULT_COLUMNS = (
     "path",
     "text",
     "confidence",
@@ -21,29 +21,29 @@ COLUMNS = (
     "longitude",
     "width",
     "height",
-    "likeness",
+    "similarity",
 )
 
 
-def header(form: str) -> str:
-    """Return the line that stands before all photos: CSV's column names, else nothing."""
-    return csv_row(list(COLUMNS)) if form == "csv" else ""
+def result_header(output_format: str) -> str:
+    """Return the line that precedes the results: column names for CSV, otherwise nothing."""
+    return csv_row(list(RESULT_COLUMNS)) if output_format == "csv" else ""
 
 
-def line(record: PhotoRecord, form: str) -> str:
-    """Return a photo in one of the formats, newline included; see `caption_output.line`."""
+def result_line(record: PhotoRecord, output_format: str) -> str:
+    """Return a photo as one line, with its newline; in text, control characters are escaped."""
     values: dict[str, Any] = {"path": os.fspath(record.path), "text": record.caption}
-    values |= {name: getattr(record, name) for name in COLUMNS[2:]}
-    if form == "jsonl":
+    values |= {name: getattr(record, name) for name in RESULT_COLUMNS[2:]}
+    if output_format == "jsonl":
         return json.dumps(values) + "\n"
-    if form == "csv":
-        return csv_row(cells(values))
-    likeness = "" if record.likeness is None else f"{record.likeness:.3f}  "
-    return f"{likeness}{printable(values['path'])}: {printable(record.caption or '')}\n"
+    if output_format == "csv":
+        return csv_row(csv_cells(values))
+    similarity = "" if record.similarity is None else f"{record.similarity:.3f}  "
+    return f"{similarity}{printable(values['path'])}: {printable(record.caption or '')}\n"
 
 
-def cells(values: dict[str, Any]) -> list[str]:
-    """Return values as cells of a CSV that no spreadsheet runs as formulas."""
+def csv_cells(values: dict[str, Any]) -> list[str]:
+    """Return values as CSV cells that no spreadsheet runs as formulas."""
     return [
         harmless(value) if isinstance(value, str) else "" if value is None else str(value)
         for value in values.values()

@@ -1,4 +1,4 @@
-"""Read one photo for the catalogue: its hash, what it says of itself, and the model's input."""
+"""Read one photo for the catalogue: its hash, EXIF values, size and the model's input."""
 
 from __future__ import annotations
 
@@ -14,46 +14,47 @@ from showtell.decoding.beam_search import Floats
 from showtell.errors import PhotoError, ShowtellError
 from showtell.files.printable_names import printable
 from showtell.image import Preprocessing, open_photo, prepare
-from showtell.photos.metadata import raw_preview
-from showtell.photos.metadata.container import Layout, read_layout
-from showtell.photos.metadata.exif import Facts, exif_of_tiff, read_facts
+from showtell.photos.metadata.container import Container, parse_container
+from showtell.photos.metadata.exif import ExifInfo, exif_of_tiff, read_exif
 from showtell.photos.metadata.image_hash import image_hash
+from showtell.photos.metadata.raw_preview import NO_PREVIEW, extract_preview
+from showtell.photos.photo_names import is_raw_name
 
-LARGEST = 2 << 30  # bytes; it is read whole
+LARGEST_FILE = 2 << 30  # bytes; files are read into memory
 _ORIENTATION = 0x0112
-_TURNED = (5, 6, 7, 8)
+_ROTATED_BY_90 = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What reading a photo found; `pixels` are None where they were not asked for.
+class PhotoContent:
+    """What a photo contains; `pixels` is None if the photo is not to be captioned.
 
-    `size` is the upright width and height in pixels. `error` says why a raw photo, which is known
-    all the same, has no pixels.
+    `size` is the upright width and height in pixels. `error` says why a raw photo, which is
+    catalogued nevertheless, has no pixels.
     """
 
     hash: bytes
     file_size: int
     mtime_ns: int
-    facts: Facts = field(default_factory=Facts)
+    exif: ExifInfo = field(default_factory=ExifInfo)
     size: tuple[int, int] | None = None
-    pixels: Floats | None = field(default=None, repr=False)
+    pixels: Floats | None = field(default=None, repr=False)  # (3, height, width)
     error: str | None = None
 
 
-def read_whole(path: Path) -> tuple[bytes, os.stat_result]:
-    """Read a file that keeps still meanwhile, with its status.
+def read_stable_file(path: Path) -> tuple[bytes, os.stat_result]:
+    """Return a file's bytes and status, all of one moment.
 
-    Raises PhotoError where it cannot be read or changes again and again.
+    Raises PhotoError if it cannot be read, or changes during each of three attempts.
     """
     shown = printable(os.fspath(path))
     try:
         for _ in range(3):
             with path.open("rb") as file:
                 before = os.fstat(file.fileno())
-                if before.st_size > LARGEST:
-                    raise PhotoError(f"{shown}: larger than {LARGEST >> 30} GB: no photo")
-                data = file.read(before.st_size + 1)  # what grows has no end
+                if before.st_size > LARGEST_FILE:
+                    raise PhotoError(f"{shown}: larger than {LARGEST_FILE >> 30} GB: not a photo")
+                data = file.read(before.st_size + 1)  # a growing file might never end
                 after = os.fstat(file.fileno())
             if _stamp(before) == _stamp(after) == _stamp(path.stat()) and (
                 len(data) == after.st_size
@@ -61,25 +62,27 @@ def read_whole(path: Path) -> tuple[bytes, os.stat_result]:
                 return data, after
     except OSError as error:
         raise PhotoError(f"{shown}: cannot be read ({_why(error)})") from error
-    raise PhotoError(f"{shown}: changes while it is read: scan again when it is finished")
+    raise PhotoError(f"{shown}: another program is changing it: scan again when it has finished")
 
 
 def read_photo(
-    path: Path, preprocessing: Preprocessing, wanted: Callable[[bytes], bool]
-) -> Reading:
-    """Read a photo; `wanted` says by its hash whether it is to be captioned.
+    path: Path, preprocessing: Preprocessing, needs_caption: Callable[[bytes], bool]
+) -> PhotoContent:
+    """Read a photo; `needs_caption` decides by its hash whether to prepare its pixels.
 
-    Raises PhotoError, one line that names the photo, where it cannot be.
+    Raises PhotoError, with one line that names the photo, if it cannot be read.
     """
-    data, status = read_whole(path)
+    data, status = read_stable_file(path)
     try:
-        return _understood(path, data, status, preprocessing, wanted)
+        if is_raw_name(path.name):
+            return _read_raw(path, data, status, preprocessing, needs_caption)
+        return _read_image(data, status, preprocessing, needs_caption)
     except ShowtellError as error:
         text = str(error)
         shown = printable(os.fspath(path))
         if text.startswith(shown):
             raise
-        # a message about bytes: say which photo it was
+        # the message is about bytes: name the photo instead
         raise PhotoError(
             f"{shown}: {text.removeprefix(f'photo of {len(data)} bytes: ')}"
         ) from error
@@ -87,87 +90,85 @@ def read_photo(
         raise PhotoError(f"{printable(os.fspath(path))}: not enough memory to open it") from None
 
 
-def _understood(
-    path: Path,
+def _read_image(
     data: bytes,
     status: os.stat_result,
     preprocessing: Preprocessing,
-    wanted: Callable[[bytes], bool],
-) -> Reading:
-    if raw_preview.is_raw(path.name):
-        return _raw(path, data, status, preprocessing, wanted)
-    image = None
-    layout = _layout(data)
-    if layout is None:
+    needs_caption: Callable[[bytes], bool],
+) -> PhotoContent:
+    image = pixels = None
+    container = _container(data)
+    if container is None:
         image = open_photo(data)
-    found = image_hash(data, layout, image)
-    facts = read_facts(_exif(data, layout))
-    pixels = None
-    if wanted(found):
+    digest = image_hash(data, container, image)
+    exif = read_exif(_exif_block(data, container))
+    if needs_caption(digest):
         if image is None:
             image = open_photo(data, preprocessing=preprocessing)
         pixels = prepare(image, preprocessing)
-    size = _size(layout, image, facts)
-    return Reading(found, status.st_size, status.st_mtime_ns, facts, size, pixels)
+    size = _upright_size(container, image, exif)
+    return PhotoContent(digest, status.st_size, status.st_mtime_ns, exif, size, pixels)
 
 
-def _raw(
+def _read_raw(
     path: Path,
     data: bytes,
     status: os.stat_result,
     preprocessing: Preprocessing,
-    wanted: Callable[[bytes], bool],
-) -> Reading:
-    """Read a raw photo: known by all of its bytes, captioned from its preview."""
-    found = image_hash(data, None)
-    facts = read_facts(exif_of_tiff(data))
-    pixels = error = None
-    if wanted(found):
+    needs_caption: Callable[[bytes], bool],
+) -> PhotoContent:
+    """Read a raw photo: its hash covers all of its bytes, its pixels are those of its preview."""
+    digest = image_hash(data, None)
+    exif = read_exif(exif_of_tiff(data))
+    pixels = message = None
+    if needs_caption(digest):
         try:
-            pixels = prepare(raw_image(data, facts.orientation), preprocessing)
-        except PhotoError as reason:
-            error = f"{printable(os.fspath(path))}: {reason}"
-    return Reading(found, status.st_size, status.st_mtime_ns, facts, None, pixels, error)
+            pixels = prepare(open_raw(data, exif.orientation), preprocessing)
+        except PhotoError as error:
+            message = f"{printable(os.fspath(path))}: {error}"
+    return PhotoContent(digest, status.st_size, status.st_mtime_ns, exif, None, pixels, message)
 
 
-def raw_image(data: bytes, orientation: int = 1) -> Image.Image:
-    """Return a raw photo's preview, upright; of a plain TIFF under a raw name its picture.
+def open_raw(data: bytes, orientation: int = 1) -> Image.Image:
+    """Return a raw photo's preview, upright, or its picture if it is really a plain TIFF.
 
-    Raises PhotoError where it has none.
+    Raises PhotoError if it has neither.
     """
     try:
-        image = open_photo(raw_preview.preview(data))
+        image = open_photo(extract_preview(data))
     except PhotoError:
         if exif_of_tiff(data) is None:
             raise
         try:
             return open_photo(data)
         except PhotoError:
-            raise PhotoError(raw_preview.NO_PREVIEW) from None
+            raise PhotoError(NO_PREVIEW) from None
     image.getexif()[_ORIENTATION] = orientation
     return ImageOps.exif_transpose(image)
 
 
-def _layout(data: bytes) -> Layout | None:
-    """Take the photo apart; a damaged one that decodes all the same is known by its pixels."""
+def _container(data: bytes) -> Container | None:
+    """Parse the container; None if it is damaged, as the photo may decode all the same."""
     try:
-        return read_layout(data)
+        return parse_container(data)
     except PhotoError:
         return None
 
 
-def _exif(data: bytes, layout: Layout | None) -> bytes | Image.Exif | None:
-    if layout is not None:
-        return next(layout.payloads("exif", data), None)
-    # open_photo has decoded it: the format is one that showtell reads, its plugin loaded
+def _exif_block(data: bytes, container: Container | None) -> bytes | Image.Exif | None:
+    if container is not None:
+        return next(container.payloads("exif", data), None)
+    # open_photo has decoded the photo already, so Pillow supports its format
     with Image.open(io.BytesIO(data)) as image:
         return image.getexif()
 
 
-def _size(layout: Layout | None, image: Image.Image | None, facts: Facts) -> tuple[int, int] | None:
-    if layout is not None and layout.size is not None:
-        width, height = layout.size
-        return (height, width) if facts.orientation in _TURNED else (width, height)
+def _upright_size(
+    container: Container | None, image: Image.Image | None, exif: ExifInfo
+) -> tuple[int, int] | None:
+    if container is not None and container.size is not None:
+        width, height = container.size
+        return (height, width) if exif.orientation in _ROTATED_BY_90 else (width, height)
     return None if image is None else image.size
 
 

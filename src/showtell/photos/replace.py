@@ -1,4 +1,4 @@
-"""Put a new file in an old one's place: whole, with its dates and rights, or not at all."""
+"""Replace a file by a complete copy that has the same dates, permissions and owner."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pathlib import Path
 from showtell.errors import MetadataError
 from showtell.files.printable_names import printable
 
-Stamp = tuple[int, int, int]
+FileStamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """A finished copy beside its target, and the state in which the target was read.
+    """A complete copy beside its target, and the stamp of the target when it was read.
 
-    `stamp` is None where there was no such file.
+    `stamp` is None if the target does not exist.
     """
 
     temporary: Path
     target: Path
-    stamp: Stamp | None
+    stamp: FileStamp | None
 
 
-def stamp_of(path: Path) -> Stamp | None:
-    """Return what tells whether a file was touched: size, time, inode; None for no file."""
+def file_stamp(path: Path) -> FileStamp | None:
+    """Return a file's size, modification time and inode; None if there is no such file."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -35,11 +35,11 @@ def stamp_of(path: Path) -> Stamp | None:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def write_copy(temporary: Path, target: Path, data: bytes, stamp: Stamp | None) -> Replacement:
-    """Write `data` to a temporary file, with the dates and rights of `target` if that exists.
+def write_copy(temporary: Path, target: Path, data: bytes, stamp: FileStamp | None) -> Replacement:
+    """Write `data` to `temporary`, with the dates, permissions and owner of `target`, if any.
 
-    The bytes are on the disk and read back before this returns.
-    Raises OSError, on a full disk say, with nothing left behind.
+    The bytes are on the disk and verified before this returns.
+    Raises OSError, for example on a full disk, and then leaves no file behind.
     """
     try:
         with temporary.open("xb") as file:
@@ -58,16 +58,16 @@ def write_copy(temporary: Path, target: Path, data: bytes, stamp: Stamp | None) 
     return Replacement(temporary, target, stamp)
 
 
-def put_in_place(replacement: Replacement) -> None:
-    """Exchange the target for its copy, in one step.
+def replace_target(replacement: Replacement) -> None:
+    """Replace the target by its copy atomically.
 
-    Raises MetadataError, and leaves all as it is, where the target was touched meanwhile.
+    Raises MetadataError, and changes nothing, if the target has changed since it was read.
     """
     temporary, target = replacement.temporary, replacement.target
     try:
-        if stamp_of(target) != replacement.stamp:
+        if file_stamp(target) != replacement.stamp:
             shown = printable(os.fspath(target))
-            raise MetadataError(f"{shown}: was changed by another program meanwhile: left alone")
+            raise MetadataError(f"{shown}: another program has just changed it: left alone")
         temporary.replace(target)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -76,8 +76,8 @@ def put_in_place(replacement: Replacement) -> None:
     sync_folder(target.parent)
 
 
-def failure_line(target: Path, error: Exception) -> str:
-    """Return one line that names the file which could not be replaced, and why."""
+def failure_message(target: Path, error: Exception) -> str:
+    """Return one line that names a file and says why it could not be replaced."""
     shown = printable(os.fspath(target))
     if isinstance(error, OSError):
         return f"{shown}: cannot be written ({(error.strerror or str(error)).lower()})"
@@ -86,7 +86,7 @@ def failure_line(target: Path, error: Exception) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Let a new name outlive a power cut, where the system can."""
+    """Flush a folder, so that a new name survives a power cut, if the system supports it."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -98,5 +98,5 @@ def sync_folder(folder: Path) -> None:
 def _copy_owner(source: Path, target: Path) -> None:
     if hasattr(os, "chown"):
         status = source.stat()
-        with contextlib.suppress(PermissionError):  # another's photo in a folder of one's own
+        with contextlib.suppress(PermissionError):  # the photo belongs to another user
             os.chown(target, status.st_uid, status.st_gid)

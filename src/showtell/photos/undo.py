@@ -1,4 +1,4 @@
-"""Bring the last run of writes back: the files become, byte by byte, what they were."""
+"""Undo the last run of writes: restore the files byte for byte."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from showtell.errors import MetadataError, PhotoError, ShowtellError
 from showtell.photos.binary_patch import apply_patch
 from showtell.photos.catalogue.database import Catalogue, now
-from showtell.photos.catalogue.journal import hash_of, recover, renew_stamp, temporary_of
-from showtell.photos.catalogue.pictures import path_of
+from showtell.photos.catalogue.file_paths import file_path
+from showtell.photos.catalogue.journal import (
+    hash_file,
+    recover,
+    temporary_path,
+    update_file_stamp,
+)
 from showtell.photos.catalogue.writer_lock import only_writer
-from showtell.photos.metadata.current_metadata import SUFFIX, sidecar_of
 from showtell.photos.metadata.image_hash import file_hash
+from showtell.photos.metadata.sidecar import SIDECAR_SUFFIX, sidecar_path
 from showtell.photos.replace import (
-    failure_line,
-    put_in_place,
-    stamp_of,
+    failure_message,
+    file_stamp,
+    replace_target,
     sync_folder,
     write_copy,
 )
@@ -31,47 +35,61 @@ BATCH_SIZE = 16
 
 @dataclass
 class LastRun:
-    """The run that an undo would bring back: when it began, how many files it wrote."""
+    """The run that undo would revert: when it started, and how many files it wrote."""
 
     number: int
-    began: str
+    started: str
     files: int
 
 
 @dataclass
-class Undone:
-    """What an undo has done so far: brought back, and left alone because changed since."""
+class UndoCounts:
+    """Counts of an undo so far: files restored, and skipped because they have changed since."""
 
     restored: int = 0
-    kept: int = 0
+    skipped: int = 0
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _DoneWrite:
+    """A write to undo; `target` is where its file is now."""
+
+    number: int
+    file: int
+    target: Path
+    temporary: Path
+    before_hash: bytes | None
+    after_hash: bytes
+    before: bytes | None
+
+
 def last_run(catalogue: Catalogue) -> LastRun | None:
-    """Return the latest run that was not undone, or None."""
+    """Return the latest run that has not been undone, or None."""
     row = catalogue.row(
-        "SELECT runs.id, began, count(*) FROM runs JOIN writes ON run_id = runs.id"
+        "SELECT runs.id, started, count(*) FROM runs JOIN writes ON run_id = runs.id"
         " WHERE undone IS NULL AND state <> 'begun' GROUP BY runs.id ORDER BY runs.id DESC LIMIT 1"
     )
     return None if row is None else LastRun(*row)
 
 
-def undo(catalogue: Catalogue, *, report: Report) -> Iterator[Undone]:
-    """Bring the last run back; yields the counts after each batch.
+def undo_last_run(catalogue: Catalogue, *, report: Report) -> Iterator[UndoCounts]:
+    """Undo the last run; yield the counts after each batch.
 
-    A file that was changed since is left alone and goes to `report`. An undo that was killed is
-    finished by the next. Raises MetadataError where there is nothing to undo.
+    A file that has changed since is left alone and goes to `report`. The next undo completes one
+    that was killed. Raises MetadataError if there is nothing to undo.
     """
-    began = time.perf_counter()
-    counts = Undone()
+    started = time.perf_counter()
+    counts = UndoCounts()
     with only_writer(catalogue.path):
         recover(catalogue)
         run = last_run(catalogue)
         if run is None:
-            raise MetadataError("nothing to undo: no words were written yet, or all are undone")
+            raise MetadataError("nothing to undo: no run has written captions, or all are undone")
         try:
-            while _undo_batch(catalogue, run.number, counts, report):
-                counts.seconds = time.perf_counter() - began
+            while batch := _next_batch(catalogue, run.number):
+                _undo_batch(catalogue, batch, counts, report)
+                counts.seconds = time.perf_counter() - started
                 yield counts
         except BaseException:
             recover(catalogue)
@@ -80,81 +98,81 @@ def undo(catalogue: Catalogue, *, report: Report) -> Iterator[Undone]:
             catalogue.execute("UPDATE runs SET undone = ? WHERE id = ?", (now(), run.number))
 
 
-def _undo_batch(catalogue: Catalogue, run: int, counts: Undone, report: Report) -> bool:
-    rows = list(
-        catalogue.rows(
-            f"""
-            SELECT writes.id, file_id, writes.path, before_hash, after_hash, before, token,
-                folders.path, files.name
-            FROM writes JOIN runs ON runs.id = run_id
-            JOIN files ON files.id = file_id JOIN folders ON folders.id = folder_id
-            WHERE run_id = ? AND state = 'done' ORDER BY writes.id DESC LIMIT {BATCH_SIZE}
-            """,
-            (run,),
-        )
+def _next_batch(catalogue: Catalogue, run: int) -> list[_DoneWrite]:
+    rows = catalogue.rows(
+        f"""
+        SELECT writes.id, file_id, writes.path, before_hash, after_hash, before, token,
+            folders.path, files.name
+        FROM writes JOIN runs ON runs.id = run_id
+        JOIN files ON files.id = file_id JOIN folders ON folders.id = folder_id
+        WHERE run_id = ? AND state = 'done' ORDER BY writes.id DESC LIMIT {BATCH_SIZE}
+        """,
+        (run,),
     )
-    if not rows:
-        return False
-    targets = [_target(row) for row in rows]
+    batch = []
+    for number, file, path, before_hash, after_hash, before, token, folder, name in list(rows):
+        target = _current_target(Path(os.fsdecode(path)), file_path(folder, name))
+        temporary = temporary_path(target, token, number)
+        batch.append(_DoneWrite(number, file, target, temporary, before_hash, after_hash, before))
+    return batch
+
+
+def _undo_batch(
+    catalogue: Catalogue, batch: list[_DoneWrite], counts: UndoCounts, report: Report
+) -> None:
     with catalogue.transaction(durable=True):
-        catalogue.many(
+        catalogue.execute_many(
             "UPDATE writes SET state = 'undoing', path = ? WHERE id = ?",
-            ((os.fsencode(target), row[0]) for target, row in zip(targets, rows, strict=True)),
+            ((os.fsencode(write.target), write.number) for write in batch),
         )
     states = []
-    for target, row in zip(targets, rows, strict=True):
+    for write in batch:
         try:
-            number, _, _, before_hash, after_hash, before, token, *_ = row
-            temporary = temporary_of(target, token, number)
-            _restore(target, before_hash, after_hash, before, temporary)
+            _restore(write)
             states.append("undone")
             counts.restored += 1
         except (ShowtellError, OSError) as error:
             states.append("kept")
-            counts.kept += 1
-            report(PhotoError(failure_line(target, error)))
+            counts.skipped += 1
+            report(PhotoError(failure_message(write.target, error)))
     with catalogue.transaction(durable=True):
-        for target, row, state in zip(targets, rows, states, strict=True):
-            catalogue.execute("UPDATE writes SET state = ? WHERE id = ?", (state, row[0]))
-            renew_stamp(catalogue, row[1], target)
-    return True
+        for write, state in zip(batch, states, strict=True):
+            catalogue.execute("UPDATE writes SET state = ? WHERE id = ?", (state, write.number))
+            update_file_stamp(catalogue, write.file, write.target)
 
 
-def _target(row: tuple[Any, ...]) -> Path:
-    """Return where the file lies now: a scan may have followed its photo elsewhere."""
-    target = Path(os.fsdecode(row[2]))
+def _current_target(target: Path, photo: Path) -> Path:
+    """Return where a written file is now: a scan may have recognised that its photo was moved."""
     if os.path.lexists(target):
         return target
-    photo = path_of(row[7], row[8])
-    if target.suffix.lower() != SUFFIX:
+    if target.suffix.lower() != SIDECAR_SUFFIX:
         return Path(os.path.realpath(photo))
     try:
-        return sidecar_of(photo)
-    except OSError:  # its folder is gone too
+        return sidecar_path(photo)
+    except OSError:  # the folder is missing too
         return target
 
 
-def _restore(
-    target: Path,
-    before_hash: bytes | None,
-    after_hash: bytes,
-    before: bytes | None,
-    temporary: Path,
-) -> None:
-    stamp = stamp_of(target)
-    held = hash_of(target)
-    if held == before_hash:
+def _restore(write: _DoneWrite) -> None:
+    """Restore a file's old bytes, or remove it if it did not exist.
+
+    Raises MetadataError if the file is missing or has changed since.
+    """
+    target = write.target
+    stamp = file_stamp(target)
+    current_hash = hash_file(target)
+    if current_hash == write.before_hash:
         return
-    if held is None:
-        raise MetadataError("is not there any more")
-    if held != after_hash:
-        raise MetadataError("was changed since, so it is left alone")
-    if before_hash is None or before is None:
+    if current_hash is None:
+        raise MetadataError("no longer exists")
+    if current_hash != write.after_hash:
+        raise MetadataError("has changed since, so it is left alone")
+    if write.before_hash is None or write.before is None:
         target.unlink()
         sync_folder(target.parent)
         return
-    data = target.read_bytes()
-    old = before if target.suffix.lower() == SUFFIX else apply_patch(before, data)
-    if file_hash(old) != before_hash:
-        raise MetadataError("what was kept of it does not fit: left alone")
-    put_in_place(write_copy(temporary, target, old, stamp))
+    is_sidecar = target.suffix.lower() == SIDECAR_SUFFIX
+    old = write.before if is_sidecar else apply_patch(write.before, target.read_bytes())
+    if file_hash(old) != write.before_hash:
+        raise MetadataError("the data that restores it is damaged: left alone")
+    replace_target(write_copy(write.temporary, target, old, stamp))

@@ -1,8 +1,8 @@
-"""Write the catalogue's words where photographers' programs read them, and harm no photo.
+"""Write captions into sidecars and photos, without risk to the photos.
 
-A photo is replaced only by a copy that is whole on the disk and was verified: the same image
-data, EXIF and colour profile byte by byte, and the new words read back. See `journal` for what a
-killed run leaves behind (nothing) and `undo` for the way back.
+A photo is replaced only by a complete copy that is on the disk and verified: image data, EXIF and
+colour profile are the same byte for byte, and the new texts read back. A killed run leaves no
+damage (see `catalogue.journal`), and `undo` restores the old files.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -21,220 +21,254 @@ from showtell.errors import MetadataError, PhotoError, ShowtellError
 from showtell.files.printable_names import printable
 from showtell.photos.binary_patch import apply_patch, make_patch
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.catalogue.journal import WORK_PREFIX, Change, Entry, Run, recover
-from showtell.photos.catalogue.search import records
+from showtell.photos.catalogue.journal import (
+    WORK_PREFIX,
+    JournalEntry,
+    PreparedWrite,
+    WriteRun,
+    recover,
+)
+from showtell.photos.catalogue.records import photo_records
 from showtell.photos.catalogue.writer_lock import only_writer
 from showtell.photos.metadata import exiftool
-from showtell.photos.metadata.container import Layout, read_layout
-from showtell.photos.metadata.current_metadata import held_in_photo
+from showtell.photos.metadata.container import Container, Kind, parse_container
+from showtell.photos.metadata.current_metadata import read_photo_metadata
 from showtell.photos.metadata.image_hash import file_hash, image_hash
-from showtell.photos.metadata.xmp import put_words
-from showtell.photos.reading import read_whole
+from showtell.photos.metadata.xmp import set_fields
+from showtell.photos.reading import read_stable_file
 from showtell.photos.replace import (
+    FileStamp,
     Replacement,
-    Stamp,
-    failure_line,
-    put_in_place,
-    stamp_of,
+    failure_message,
+    file_stamp,
+    replace_target,
     write_copy,
 )
 from showtell.photos.walk import Report
-from showtell.photos.write_plan import Plan, Writing, plan_photo
+from showtell.photos.write_plan import WriteOptions, WritePlan, plan_photo
 
 BATCH_SIZE = 16
 
 
 @dataclass
-class Written:
-    """What a run has done so far: photos looked at, and what became of them."""
+class WriteCounts:
+    """Counts of a run so far: photos examined, and what happened to them."""
 
-    looked_at: int = 0
+    examined: int = 0
     sidecars: int = 0
     embedded: int = 0
-    same: int = 0
-    person: int = 0
+    up_to_date: int = 0
+    user_edited: int = 0
     failed: int = 0
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Old:
-    """A target as it was read: its bytes (None: no such file) and the stamp of that moment."""
+class _Original:
+    """A target's bytes and stamp when it was read; both None if it does not exist."""
 
     data: bytes | None
-    stamp: Stamp | None
+    stamp: FileStamp | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """A change whose copy is on the disk."""
+class _Copy:
+    """A verified copy on the disk, ready to replace its target."""
 
-    plan: Plan
-    change: Change
+    plan: WritePlan
+    prepared: PreparedWrite
     replacement: Replacement
 
 
-def write(
-    catalogue: Catalogue, writing: Writing, *, batch_size: int = BATCH_SIZE, report: Report
-) -> Iterator[Written]:
-    """Write words as `writing` says; yields the counts after each batch.
+def write_captions(
+    catalogue: Catalogue, options: WriteOptions, *, batch_size: int = BATCH_SIZE, report: Report
+) -> Iterator[WriteCounts]:
+    """Write captions as `options` say; yield the counts after each batch.
 
-    What fails goes to `report`, and the others are done. Raises MetadataError where exiftool is
-    needed and missing, or the disk is full; CatalogueError where another write is at work.
+    Failures go to `report`, and the other photos are written. Raises MetadataError if exiftool is
+    needed and missing, or the disk is full; CatalogueError if another write is running.
     """
-    began = time.perf_counter()
-    counts = Written()
-    program = exiftool.find_exiftool() if writing.to == "embed" else ""
+    started = time.perf_counter()
+    program = exiftool.find_exiftool() if options.to == "embed" else None
     with only_writer(catalogue.path):
         recover(catalogue)
-        run = Run(catalogue)
-        work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX)) if program else None
+        run = WriteRun(catalogue)
+        writer = _Writer(run, program, report)
         try:
-            if work is not None:
-                run.use_folder(work)
-            photos = records(catalogue, writing.filters)
+            if program is not None:
+                writer.make_work_folder()
+            photos = photo_records(catalogue, options.filters)
             while batch := list(islice(photos, batch_size)):
-                plans = [plan_photo(catalogue, photo, writing) for photo in batch]
-                counts.looked_at += len(plans)
-                _count_others(plans, counts, report)
-                chosen = [item for item in plans if item.verdict in ("sidecar", "embed")]
-                if chosen:
-                    _write_batch(run, chosen, program, work, counts, report)
-                counts.seconds = time.perf_counter() - began
-                yield counts
+                writer.write([plan_photo(catalogue, photo, options) for photo in batch])
+                writer.counts.seconds = time.perf_counter() - started
+                yield writer.counts
         except BaseException:
-            recover(catalogue)  # what this process leaves open, it knows best itself
+            recover(catalogue)  # settle the open writes now rather than at the next run
             raise
         finally:
-            if work is not None:
-                shutil.rmtree(work, ignore_errors=True)
+            writer.remove_work_folder()
         run.end()
 
 
-def _count_others(plans: list[Plan], counts: Written, report: Report) -> None:
-    for item in plans:
-        counts.same += item.verdict == "same"
-        counts.person += item.verdict == "person"
-        if item.verdict == "failed":
-            counts.failed += 1
-            report(PhotoError(item.error))
+@dataclass
+class _Writer:
+    """Writes batches of plans; `program` is exiftool's path, or None if it is not needed."""
 
+    run: WriteRun
+    program: str | None
+    report: Report
+    counts: WriteCounts = field(default_factory=WriteCounts)
+    work_folder: Path | None = None
 
-def _write_batch(
-    run: Run, plans: list[Plan], program: str, work: Path | None, counts: Written, report: Report
-) -> None:
-    entries = run.begin(
-        [(item.photo.file, item.target, item.photo.caption or "") for item in plans]
-    )
-    old: list[_Old | ShowtellError] = [_read(item) for item in plans]
-    new = _new_bytes(plans, old, program, work)
-    made: list[_Made] = []
-    failed: list[tuple[Entry, str]] = []
-    for item, entry, was, data in zip(plans, entries, old, new, strict=True):
-        try:
-            if isinstance(was, ShowtellError):
-                raise was
-            if isinstance(data, ShowtellError):
-                raise data
-            made.append(_make(item, entry, was, data))
-        except (ShowtellError, OSError) as error:
-            _stop_if_full(error, item.target)
-            failed.append((entry, failure_line(item.target, error)))
-    run.ready([copy.change for copy in made])
-    done = []
-    for copy in made:
-        try:
-            put_in_place(copy.replacement)
-        except (ShowtellError, OSError) as error:
-            _stop_if_full(error, copy.plan.target)
-            failed.append((copy.change.entry, failure_line(copy.plan.target, error)))
-            continue
-        done.append(copy.change.entry)
-        counts.sidecars += copy.plan.verdict == "sidecar"
-        counts.embedded += copy.plan.verdict == "embed"
-    run.settle(done, [entry for entry, _ in failed])
-    counts.failed += len(failed)
-    for _, message in failed:
-        report(PhotoError(message))
+    def make_work_folder(self) -> None:
+        self.work_folder = Path(tempfile.mkdtemp(prefix=WORK_PREFIX))
+        self.run.use_folder(self.work_folder)
 
+    def remove_work_folder(self) -> None:
+        if self.work_folder is not None:
+            shutil.rmtree(self.work_folder, ignore_errors=True)
 
-def _read(item: Plan) -> _Old | ShowtellError:
-    stamp = None
-    try:
-        stamp = stamp_of(item.target)
-        if stamp is None and item.verdict == "sidecar":
-            return _Old(None, None)
-        return _Old(read_whole(item.target)[0], stamp)
-    except (ShowtellError, OSError) as error:
-        return MetadataError(failure_line(item.target, error))
+    def write(self, plans: list[WritePlan]) -> None:
+        """Write a batch, and count the photos that need no writing."""
+        self.counts.examined += len(plans)
+        for plan in plans:
+            self.counts.up_to_date += plan.verdict == "up_to_date"
+            self.counts.user_edited += plan.verdict == "user_edited"
+            if plan.verdict == "failed":
+                self.counts.failed += 1
+                self.report(PhotoError(plan.error))
+        to_write = [plan for plan in plans if plan.verdict in ("sidecar", "embed")]
+        if to_write:
+            self._write_batch(to_write)
 
-
-def _new_bytes(
-    plans: list[Plan], old: list[_Old | ShowtellError], program: str, work: Path | None
-) -> list[bytes | ShowtellError]:
-    """Return each target's new bytes, or why there are none."""
-    new: list[bytes | ShowtellError] = []
-    jobs: list[tuple[int, exiftool.Job]] = []
-    for place, (item, was) in enumerate(zip(plans, old, strict=True)):
-        new.append(MetadataError("not written"))
-        if isinstance(was, ShowtellError):
-            new[place] = was
-        elif item.verdict == "sidecar":
+    def _write_batch(self, plans: list[WritePlan]) -> None:
+        entries = self.run.begin(
+            [(plan.photo.file, plan.target, plan.photo.caption or "") for plan in plans]
+        )
+        copies, failures = self._write_copies(plans, entries)
+        self.run.ready([copy.prepared for copy in copies])
+        done = []
+        for copy in copies:
             try:
-                new[place] = put_words(was.data, item.words)
-            except MetadataError as error:
-                new[place] = error
-        else:
-            data = was.data or b""
-            layout = read_layout(data)
-            iptc = held_in_photo(data, layout).iptc
-            suffix = f".{layout.format.lower()}" if layout else ".bin"
-            old_iptc = iptc.present and not iptc.utf8
-            jobs.append((place, exiftool.Job(data, suffix, item.words, old_iptc)))
-    if jobs and work is not None:
-        results = exiftool.embed(program, work / "batch", [job for _, job in jobs])
-        for (place, _), result in zip(jobs, results, strict=True):
-            new[place] = MetadataError(result) if isinstance(result, str) else result
-    return new
+                replace_target(copy.replacement)
+            except (ShowtellError, OSError) as error:
+                _raise_if_full(error, copy.plan.target)
+                failures.append((copy.prepared.entry, failure_message(copy.plan.target, error)))
+                continue
+            done.append(copy.prepared.entry)
+            self.counts.sidecars += copy.plan.verdict == "sidecar"
+            self.counts.embedded += copy.plan.verdict == "embed"
+        self.run.settle(done, [entry for entry, _ in failures])
+        self.counts.failed += len(failures)
+        for _, message in failures:
+            self.report(PhotoError(message))
+
+    def _write_copies(
+        self, plans: list[WritePlan], entries: list[JournalEntry]
+    ) -> tuple[list[_Copy], list[tuple[JournalEntry, str]]]:
+        """Write a verified copy for each plan; return the copies and the failures."""
+        originals = [_read_original(plan) for plan in plans]
+        new_contents = self._new_contents(plans, originals)
+        copies: list[_Copy] = []
+        failures: list[tuple[JournalEntry, str]] = []
+        for plan, entry, original, new in zip(plans, entries, originals, new_contents, strict=True):
+            try:
+                if isinstance(original, ShowtellError):
+                    raise original
+                if isinstance(new, ShowtellError):
+                    raise new
+                copies.append(_write_copy(plan, entry, original, new))
+            except (ShowtellError, OSError) as error:
+                _raise_if_full(error, plan.target)
+                failures.append((entry, failure_message(plan.target, error)))
+        return copies, failures
+
+    def _new_contents(
+        self, plans: list[WritePlan], originals: Sequence[_Original | ShowtellError]
+    ) -> list[bytes | ShowtellError]:
+        """Return each target's new bytes, or the error that prevents them."""
+        contents: list[bytes | ShowtellError] = []
+        jobs: dict[int, exiftool.EmbedJob] = {}  # by index
+        for index, (plan, original) in enumerate(zip(plans, originals, strict=True)):
+            if isinstance(original, ShowtellError):
+                contents.append(original)
+            elif plan.verdict == "sidecar":
+                contents.append(_new_sidecar(original.data, plan.texts))
+            else:
+                contents.append(MetadataError("not written"))  # until exiftool has run
+                jobs[index] = _embed_job(original.data or b"", plan.texts)
+        if jobs and self.program is not None and self.work_folder is not None:
+            results = exiftool.embed_texts(
+                self.program, self.work_folder / "batch", list(jobs.values())
+            )
+            for index, result in zip(jobs, results, strict=True):
+                contents[index] = MetadataError(result) if isinstance(result, str) else result
+        return contents
 
 
-def _make(item: Plan, entry: Entry, was: _Old, data: bytes) -> _Made:
-    """Verify the new bytes and put them on the disk beside the target."""
-    before = was.data
-    if item.verdict == "embed":
-        assert before is not None
-        _verify(before, data, item.words)
-        before = make_patch(was.data or b"", data)
-        if apply_patch(before, data) != was.data:
-            raise MetadataError("could not be brought back again, so it is left alone")
-    before_hash = None if was.data is None else file_hash(was.data)
-    change = Change(entry, before_hash, file_hash(data), before)
-    return _Made(item, change, write_copy(entry.temporary, entry.target, data, was.stamp))
+def _read_original(plan: WritePlan) -> _Original | ShowtellError:
+    try:
+        stamp = file_stamp(plan.target)
+        if stamp is None and plan.verdict == "sidecar":
+            return _Original(None, None)
+        return _Original(read_stable_file(plan.target)[0], stamp)
+    except (ShowtellError, OSError) as error:
+        return MetadataError(failure_message(plan.target, error))
 
 
-def _verify(old: bytes, new: bytes, words: dict[str, str]) -> None:
-    """Raise MetadataError unless `new` is `old` with other words, and nothing else."""
-    before, after = read_layout(old), read_layout(new)
+def _new_sidecar(packet: bytes | None, texts: dict[str, str]) -> bytes | ShowtellError:
+    try:
+        return set_fields(packet, texts)
+    except MetadataError as error:
+        return error
+
+
+def _embed_job(data: bytes, texts: dict[str, str]) -> exiftool.EmbedJob:
+    container = parse_container(data)
+    iptc = read_photo_metadata(data, container).iptc
+    suffix = f".{container.format.lower()}" if container else ".bin"
+    return exiftool.EmbedJob(data, suffix, texts, iptc.present and not iptc.utf8)
+
+
+def _write_copy(plan: WritePlan, entry: JournalEntry, original: _Original, new: bytes) -> _Copy:
+    """Verify a target's new bytes and write them to a copy beside it."""
+    old = before = original.data
+    if plan.verdict == "embed":
+        assert old is not None
+        _verify_embedded(old, new, plan.texts)
+        before = make_patch(old, new)
+        if apply_patch(before, new) != old:
+            raise MetadataError("undo could not restore it, so it is left alone")
+    before_hash = None if old is None else file_hash(old)
+    prepared = PreparedWrite(entry, before_hash, file_hash(new), before)
+    return _Copy(plan, prepared, write_copy(entry.temporary, entry.target, new, original.stamp))
+
+
+def _verify_embedded(old: bytes, new: bytes, texts: dict[str, str]) -> None:
+    """Raise MetadataError unless `new` is `old` with `texts`, and nothing else has changed."""
+    before, after = parse_container(old), parse_container(new)
     if before is None or after is None or before.format != after.format:
-        raise MetadataError("exiftool made something else of it")
+        raise MetadataError("exiftool changed its format")
     if image_hash(old, before) != image_hash(new, after):
         raise MetadataError("exiftool changed its image data")
-    for kind in ("exif", "icc"):
-        if _all(before, kind, old) != _all(after, kind, new):
+    kinds: tuple[Kind, ...] = ("exif", "icc")
+    for kind in kinds:
+        if _joined_payloads(before, kind, old) != _joined_payloads(after, kind, new):
             raise MetadataError(f"exiftool changed its {kind.upper()} too")
-    held = held_in_photo(new, after)
-    for key, text in words.items():
-        if held.value(key) != text:
-            raise MetadataError(f"exiftool did not write its {key} as it was given")
+    metadata = read_photo_metadata(new, after)
+    for key, text in texts.items():
+        if metadata.value(key) != text:
+            raise MetadataError(f"exiftool did not write its {key} correctly")
 
 
-def _all(layout: Layout, kind: str, data: bytes) -> bytes:
-    return b"".join(layout.payloads(kind, data))  # type: ignore[arg-type]
+def _joined_payloads(container: Container, kind: Kind, data: bytes) -> bytes:
+    return b"".join(container.payloads(kind, data))
 
 
-def _stop_if_full(error: Exception, target: Path) -> None:
+def _raise_if_full(error: Exception, target: Path) -> None:
+    """Raise MetadataError if an error means that the disk is full, to end the run."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         raise MetadataError(
-            f"{printable(os.fspath(target))}: the disk is full; nothing is lost, and what was"
-            " written before stays: make room and run it again"
+            f"{printable(os.fspath(target))}: the disk is full. No data is lost:"
+            " free some space and run the command again"
         ) from error

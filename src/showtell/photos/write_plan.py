@@ -1,4 +1,4 @@
-"""What a run would write: for each photo which words, where, and whose words stay."""
+"""Plan a write: which captions go where for each photo, and which photos are skipped."""
 
 from __future__ import annotations
 
@@ -11,116 +11,122 @@ from typing import Literal
 
 from showtell.errors import MetadataError, PhotoError
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.catalogue.search import Filter, PhotoRecord, records
-from showtell.photos.metadata import raw_preview
-from showtell.photos.metadata.container import Layout
+from showtell.photos.catalogue.records import PhotoFilter, PhotoRecord, photo_records
+from showtell.photos.metadata.container import Container
 from showtell.photos.metadata.current_metadata import (
-    Held,
-    held_in_file,
-    held_in_sidecar,
-    sidecar_of,
+    CurrentMetadata,
+    read_file_metadata,
+    read_sidecar_metadata,
 )
-from showtell.photos.metadata.iptc import fitting
+from showtell.photos.metadata.iptc import truncate_caption
+from showtell.photos.metadata.sidecar import sidecar_path
+from showtell.photos.photo_names import is_raw_name
 
-To = Literal["sidecar", "embed"]
-Verdict = Literal["sidecar", "embed", "same", "person", "failed"]
+Destination = Literal["sidecar", "embed"]
+Verdict = Literal["sidecar", "embed", "up_to_date", "user_edited", "failed"]
 FIELDS = ("description", "alt", "iptc")
-# what says the same thing: where a person wrote one of them, none of them is written
-_TOGETHER = (("description", "iptc"), ("alt",))
+# Fields that say the same thing: if a person wrote one of a group, no field of it is written.
+_GROUPS = (("description", "iptc"), ("alt",))
 
 
 @dataclass(frozen=True)
-class Writing:
-    """How words are written; see `write`."""
+class WriteOptions:
+    """What to write and where: see `showtell photos write --help`."""
 
-    to: To = "sidecar"
+    to: Destination = "sidecar"
     fields: tuple[str, ...] = FIELDS
     overwrite: bool = False
-    filters: Filter = field(default_factory=Filter)
+    filters: PhotoFilter = field(default_factory=PhotoFilter)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What happens to one photo: `words` by field go to `target`; or the reason why none do.
+class WritePlan:
+    """What happens to one photo: `texts` by field go to `target`, or `error` says why not.
 
-    `sidecar` and `embed` are written, `same` holds them already, `person` holds a person's.
+    `sidecar` and `embed` are written. `up_to_date` has the texts already. `user_edited` has texts
+    by a person or another program.
     """
 
     verdict: Verdict
     photo: PhotoRecord
     target: Path
-    words: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
     error: str | None = None
 
 
-def plan(catalogue: Catalogue, writing: Writing) -> Iterator[Plan]:
-    """Yield what would happen to each photo that is there and has words."""
-    for photo in records(catalogue, writing.filters):
-        yield plan_photo(catalogue, photo, writing)
+def plan_writes(catalogue: Catalogue, options: WriteOptions) -> Iterator[WritePlan]:
+    """Yield what would happen to each photo that is present and has a caption."""
+    for photo in photo_records(catalogue, options.filters):
+        yield plan_photo(catalogue, photo, options)
 
 
-def count(plans: Iterator[Plan]) -> Counter[Verdict]:
+def count_verdicts(plans: Iterator[WritePlan]) -> Counter[Verdict]:
     """Count plans by their verdict."""
-    return Counter(item.verdict for item in plans)
+    return Counter(plan.verdict for plan in plans)
 
 
-def plan_photo(catalogue: Catalogue, photo: PhotoRecord, writing: Writing) -> Plan:
-    """Decide what happens to one photo, by what it and its sidecar hold now."""
+def plan_photo(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions) -> WritePlan:
+    """Decide what happens to one photo, from what it and its sidecar contain now."""
     assert photo.caption is not None
     target = photo.path
     try:
-        inside, layout = held_in_file(photo.path)
-        sidecar = sidecar_of(photo.path)
-        beside = held_in_sidecar(sidecar)
-        embeds = writing.to == "embed" and can_embed(photo.path, layout)
+        embedded, container = read_file_metadata(photo.path)
+        sidecar = sidecar_path(photo.path)
+        in_sidecar = read_sidecar_metadata(sidecar)
+        embeds = options.to == "embed" and can_embed(photo.path, container)
         target = Path(os.path.realpath(photo.path if embeds else sidecar))
     except (MetadataError, PhotoError, OSError) as error:
-        return Plan("failed", photo, target, error=str(error))
-    wanted = _wanted(photo.caption, writing.fields, layout if embeds else None)
-    if not wanted:
-        return Plan("same", photo, target)
-    free = wanted
-    if not writing.overwrite:
-        own = _own(catalogue, photo)
-        free = {key: text for key, text in wanted.items() if not _foreign(key, inside, beside, own)}
-        if not free:
-            return Plan("person", photo, target)
-    there = inside if embeds else beside
-    changed = {key: text for key, text in free.items() if there.value(key) != text}
+        return WritePlan("failed", photo, target, error=str(error))
+    texts = _field_texts(photo.caption, options.fields, container if embeds else None)
+    if not texts:
+        return WritePlan("up_to_date", photo, target)
+    if not options.overwrite:
+        by_showtell = _texts_by_showtell(catalogue, photo)
+        texts = {
+            key: text
+            for key, text in texts.items()
+            if not _has_other_text(key, (embedded, in_sidecar), by_showtell)
+        }
+        if not texts:
+            return WritePlan("user_edited", photo, target)
+    current = embedded if embeds else in_sidecar
+    changed = {key: text for key, text in texts.items() if current.value(key) != text}
     if not changed:
-        return Plan("same", photo, target)
-    return Plan("embed" if embeds else "sidecar", photo, target, changed)
+        return WritePlan("up_to_date", photo, target)
+    return WritePlan("embed" if embeds else "sidecar", photo, target, changed)
 
 
-def can_embed(photo: Path, layout: Layout | None) -> bool:
-    """Tell whether words may go into a photo: JPEG, PNG and WebP, never a raw photo."""
-    return layout is not None and not raw_preview.is_raw(photo.name)
+def can_embed(photo: Path, container: Container | None) -> bool:
+    """Tell whether texts can be embedded in a photo: a JPEG, PNG or WebP, but never a raw photo."""
+    return container is not None and not is_raw_name(photo.name)
 
 
-def _wanted(text: str, fields: tuple[str, ...], layout: Layout | None) -> dict[str, str]:
-    """Return each field's words; `layout` is that of the photo they go into, if they do."""
-    wanted = {key: text for key in fields if key != "iptc"}
-    if "iptc" in fields and layout is not None and layout.format == "JPEG":
-        wanted["iptc"] = fitting(text)
-    return wanted
+def _field_texts(
+    caption: str, fields: tuple[str, ...], container: Container | None
+) -> dict[str, str]:
+    """Return each field's text; `container` is the photo's if the texts are to be embedded."""
+    texts = {key: caption for key in fields if key != "iptc"}
+    if "iptc" in fields and container is not None and container.format == "JPEG":
+        texts["iptc"] = truncate_caption(caption)
+    return texts
 
 
-def _foreign(key: str, inside: Held, beside: Held, own: set[str]) -> bool:
-    """Tell whether a person, or another program, wrote what this field says."""
-    group = next(group for group in _TOGETHER if key in group)
-    return bool((inside.texts(group) | beside.texts(group)) - own)
+def _has_other_text(key: str, places: tuple[CurrentMetadata, ...], by_showtell: set[str]) -> bool:
+    """Tell whether a person or another program wrote a text in this field's group."""
+    group = next(group for group in _GROUPS if key in group)
+    return any(metadata.texts(group) - by_showtell for metadata in places)
 
 
-def _own(catalogue: Catalogue, photo: PhotoRecord) -> set[str]:
-    """Return what showtell may have written there: its captions, and what its runs wrote."""
+def _texts_by_showtell(catalogue: Catalogue, photo: PhotoRecord) -> set[str]:
+    """Return the texts that showtell may have written: captions, edits and texts of past runs."""
     rows = catalogue.rows(
         """
         SELECT text FROM captions WHERE picture_id = :picture
         UNION SELECT text FROM edits WHERE picture_id = :picture
-        UNION SELECT words FROM writes JOIN files ON files.id = file_id
+        UNION SELECT caption FROM writes JOIN files ON files.id = file_id
             WHERE picture_id = :picture AND state = 'done'
         """,
         {"picture": photo.picture},
     )
     texts = {row[0] for row in rows}
-    return {" ".join(text.split()) for text in texts | {fitting(text) for text in texts}}
+    return {" ".join(text.split()) for text in texts | {truncate_caption(text) for text in texts}}

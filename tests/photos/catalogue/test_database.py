@@ -24,7 +24,7 @@ def test_new_catalogue_is_versioned_waits_in_wal_and_minds_its_references(tmp_pa
         assert catalogue.value("PRAGMA journal_mode") == "wal"
         with pytest.raises(CatalogueError, match="FOREIGN KEY"):
             catalogue.execute("INSERT INTO edits VALUES (7, 'words', 'now')")
-        assert catalogue.is_whole()
+        assert catalogue.is_intact()
 
 
 def test_older_catalogue_is_brought_up_to_date_and_keeps_all(
@@ -37,10 +37,41 @@ def test_older_catalogue_is_brought_up_to_date_and_keeps_all(
     with Catalogue(path) as catalogue:
         assert catalogue.value("PRAGMA user_version") == len(MIGRATIONS) + 1
         assert catalogue.row("SELECT caption, stars FROM pictures") == ("otters", None)
-        assert catalogue.is_whole()
+        assert catalogue.is_intact()
     monkeypatch.undo()
-    with pytest.raises(CatalogueError, match=r"newer showtell \(format 2.*pip install -U"):
+    with pytest.raises(CatalogueError, match=r"newer showtell \(format 3.*pip install -U"):
         Catalogue(path)
+
+
+def test_catalogue_of_format_1_keeps_its_rows_under_the_new_column_names(tmp_path: Path) -> None:
+    path = tmp_path / "photos.sqlite"
+    with sqlite3.connect(path) as old:
+        for statement in MIGRATIONS[0]:
+            old.execute(statement)
+        old.execute("INSERT INTO folders (id, path) VALUES (1, x'2f')")
+        old.execute("INSERT INTO pictures (id, hash) VALUES (1, x'01')")
+        old.execute(
+            "INSERT INTO files (id, folder_id, name, picture_id, size, mtime_ns, gone)"
+            " VALUES (1, 1, x'61', 1, 5, 6, '2024-01-01')"
+        )
+        old.execute("INSERT INTO captions VALUES (1, 'm', 'an otter', 0.5, -1, '2024-01-02')")
+        old.execute("INSERT INTO edits VALUES (1, 'two otters', '2024-01-03')")
+        old.execute("INSERT INTO runs (id, token, began) VALUES (1, 't', '2024-01-04')")
+        old.execute(
+            "INSERT INTO writes (run_id, file_id, path, state, words)"
+            " VALUES (1, 1, x'62', 'done', 'two otters')"
+        )
+        old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        old.execute("PRAGMA user_version = 1")
+    old.close()
+    with Catalogue(path) as catalogue:
+        assert catalogue.value("PRAGMA user_version") == len(MIGRATIONS)
+        assert catalogue.value("SELECT missing_since FROM files") == "2024-01-01"
+        assert catalogue.value("SELECT created FROM captions") == "2024-01-02"
+        assert catalogue.value("SELECT created FROM edits") == "2024-01-03"
+        assert catalogue.value("SELECT started FROM runs") == "2024-01-04"
+        assert catalogue.value("SELECT caption FROM writes") == "two otters"
+        assert catalogue.is_intact()
 
 
 def test_migration_that_breaks_off_never_happened(
@@ -59,7 +90,9 @@ def test_migration_that_breaks_off_never_happened(
 
 def test_missing_foreign_and_damaged_files_are_named_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "photos.sqlite"
-    with pytest.raises(CatalogueError, match="no catalogue yet: showtell photos scan"):
+    with pytest.raises(
+        CatalogueError, match="no catalogue here: create one with showtell photos scan"
+    ):
         Catalogue(path)
     with pytest.raises(CatalogueError, match="not a file"):
         Catalogue(tmp_path)
@@ -76,14 +109,14 @@ def test_missing_foreign_and_damaged_files_are_named_and_left_alone(tmp_path: Pa
     assert other.read_bytes() == before
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(CatalogueError, match="folder cannot be made"):
+    with pytest.raises(CatalogueError, match="folder cannot be created"):
         Catalogue(blocked / "photos.sqlite", create=True)
 
 
 def test_pages_that_rot_are_an_error_and_not_a_wrong_answer(tmp_path: Path) -> None:
     path = tmp_path / "photos.sqlite"
     with Catalogue(path, create=True) as catalogue:
-        catalogue.many(
+        catalogue.execute_many(
             "INSERT INTO pictures (hash, caption) VALUES (?, ?)",
             ((bytes([n, n]), f"words {n}" * 30) for n in range(200)),
         )
@@ -92,7 +125,7 @@ def test_pages_that_rot_are_an_error_and_not_a_wrong_answer(tmp_path: Path) -> N
     data[4096 * (page - 1) : 4096 * page] = bytes(4096)
     path.write_bytes(data)
     with Catalogue(path) as catalogue:
-        assert not catalogue.is_whole()
+        assert not catalogue.is_intact()
         with pytest.raises(CatalogueError, match="damaged"):
             list(catalogue.rows("SELECT * FROM pictures"))
 

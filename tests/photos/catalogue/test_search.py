@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from showtell import Captioner
 from showtell.errors import CatalogueError, ShowtellError
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.catalogue.search import Filter, checked_date, like, search
-from showtell.photos.corrections import edit
-from support.photo_library import dated, library, photo, record_of, scanned
+from showtell.photos.catalogue.records import PhotoFilter, parse_date
+from showtell.photos.catalogue.search import search_photos
+from showtell.photos.corrections import edit_caption
+from showtell.photos.similar import find_similar
+from support.photo_library import dated_photo, library, photo, record_of, scan_fully
 
 WORDS = [
     "a dog runs on a sandy beach",
@@ -29,14 +31,14 @@ WORDS = [
 def words(tmp_path: Path, catalogue: Catalogue, captioner: Captioner) -> Catalogue:
     """A catalogue of seven photos, 0 to 6, with a person's words."""
     photos = library(tmp_path / "lib", 7)
-    scanned(catalogue, tmp_path / "lib", captioner)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
     for path, text in zip(photos, WORDS, strict=True):
-        edit(catalogue, path, text)
+        edit_caption(catalogue, path, text)
     return catalogue
 
 
 def found(catalogue: Catalogue, query: str, **options: object) -> set[int]:
-    return {int(item.path.stem) for item in search(catalogue, query, **options)}  # type: ignore[arg-type]
+    return {int(item.path.stem) for item in search_photos(catalogue, query, **options)}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -104,14 +106,14 @@ PIECES = [
 def test_no_text_is_an_error(words: Catalogue, text: str, pieces: list[str]) -> None:
     for query in (text, "".join(pieces), " ".join(pieces)):
         for any_word in (False, True):
-            list(search(words, query, any_word=any_word))
+            list(search_photos(words, query, any_word=any_word))
 
 
 def test_better_matches_come_first_and_a_limit_keeps_them(words: Catalogue, tmp_path: Path) -> None:
-    edit(words, tmp_path / "lib" / "000" / "00005.jpg", "dog dog dog")
-    ranked = list(search(words, "dog"))
+    edit_caption(words, tmp_path / "lib" / "000" / "00005.jpg", "dog dog dog")
+    ranked = list(search_photos(words, "dog"))
     assert int(ranked[0].path.stem) == 5
-    assert list(search(words, "dog", limit=2)) == ranked[:2]
+    assert list(search_photos(words, "dog", limit=2)) == ranked[:2]
 
 
 def test_filters_by_folder_file_date_and_confidence(
@@ -125,12 +127,12 @@ def test_filters_by_folder_file_date_and_confidence(
         "a/sub/4.jpg": "2025:01:01 00:00:00",
     }
     for seed, (name, date) in enumerate(dates.items()):
-        dated(lib / name, seed, date)
+        dated_photo(lib / name, seed, date)
     photo(lib / "a" / "5.jpg", 9)
-    scanned(catalogue, lib, captioner)
+    scan_fully(catalogue, lib, captioner)
 
     def names(**options: object) -> set[str]:
-        return {item.path.stem for item in search(catalogue, "", Filter(**options))}  # type: ignore[arg-type]
+        return {item.path.stem for item in search_photos(catalogue, "", PhotoFilter(**options))}  # type: ignore[arg-type]
 
     assert names(folders=[lib / "a"]) == {"1", "2", "4", "5"}
     assert names(folders=[lib / "ab", lib / "a" / "1.jpg"]) == {"1", "3"}
@@ -142,14 +144,14 @@ def test_filters_by_folder_file_date_and_confidence(
     assert record.confidence is not None
     assert "5" in names(min_confidence=record.confidence)
     assert "5" not in names(min_confidence=record.confidence + 1e-6)
-    edit(catalogue, record.path, "sure")
+    edit_caption(catalogue, record.path, "sure")
     assert "5" in names(min_confidence=1)
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2024-13", "2023-02-29", "20240101", "", "99"])
-def test_what_is_no_date_is_said_so(text: str) -> None:
-    with pytest.raises(ShowtellError, match="no date: write 2024"):
-        checked_date(text)
+def test_text_that_is_not_a_date_is_rejected(text: str) -> None:
+    with pytest.raises(ShowtellError, match="not a date: write 2024"):
+        parse_date(text)
 
 
 def test_photos_like_one_are_ranked_by_their_features(
@@ -157,15 +159,15 @@ def test_photos_like_one_are_ranked_by_their_features(
 ) -> None:
     photos = library(tmp_path / "lib", 30)
     photo(tmp_path / "lib" / "000" / "z.png", 3)  # the third picture in another format
-    scanned(catalogue, tmp_path / "lib", captioner)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
 
     def unused() -> Captioner:
         raise AssertionError("the features are in the catalogue")
 
-    ranked = list(like(catalogue, photos[3], captioner=unused))
+    ranked = list(find_similar(catalogue, photos[3], captioner=unused))
     assert len(ranked) == 30
     assert ranked[0].path.name == "z.png"
-    likenesses = [item.likeness for item in ranked]
+    likenesses = [item.similarity for item in ranked]
     assert likenesses == sorted(likenesses, key=lambda value: -(value or 0))
     pooled = [captioner.features(path).pooled for path in photos]
     for item in ranked[1:5]:
@@ -173,18 +175,18 @@ def test_photos_like_one_are_ranked_by_their_features(
         assert one is not None
         assert other is not None
         cosine = float(one @ other / ((one @ one) * (other @ other)) ** 0.5)
-        assert item.likeness == pytest.approx(cosine, abs=0.02)
+        assert item.similarity == pytest.approx(cosine, abs=0.02)
     outside = photo(tmp_path / "elsewhere.png", 3)
-    assert next(like(catalogue, outside, captioner=lambda: captioner)).likeness == pytest.approx(
-        1, abs=0.001
-    )
+    assert next(
+        find_similar(catalogue, outside, captioner=lambda: captioner)
+    ).similarity == pytest.approx(1, abs=0.001)
 
 
 def test_likeness_without_features_says_what_to_do(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
-    with pytest.raises(CatalogueError, match="scan --again"):
-        list(like(catalogue, photo(tmp_path / "a.jpg", 1), captioner=lambda: captioner))
+    with pytest.raises(CatalogueError, match="scan --recaption"):
+        list(find_similar(catalogue, photo(tmp_path / "a.jpg", 1), captioner=lambda: captioner))
 
 
 def test_names_of_any_bytes_are_found_by_folder(
@@ -193,6 +195,6 @@ def test_names_of_any_bytes_are_found_by_folder(
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/lib/-\n\xff<b>"))
     path = photo(odd / "%_'\".jpg", 1)
     photo(tmp_path / "lib" / "other.jpg", 2)
-    scanned(catalogue, tmp_path / "lib", captioner)
-    assert [item.path for item in search(catalogue, "", Filter([odd]))] == [path]
-    assert [item.path for item in search(catalogue, "", Filter([path]))] == [path]
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    assert [item.path for item in search_photos(catalogue, "", PhotoFilter([odd]))] == [path]
+    assert [item.path for item in search_photos(catalogue, "", PhotoFilter([path]))] == [path]

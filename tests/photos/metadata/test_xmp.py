@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from showtell.errors import MetadataError
-from showtell.photos.catalogue.pictures import clean_words
-from showtell.photos.metadata.xmp import DEFAULT, find_packet, put_words, read_words
+from showtell.photos.catalogue.caption_text import clean_text
+from showtell.photos.metadata.xmp import DEFAULT_LANGUAGE, find_packet, read_fields, set_fields
 from support.photo_library import exiftool
 
 LIGHTROOM = """\ufeff<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
@@ -31,26 +31,35 @@ LIGHTROOM = """\ufeff<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 </x:xmpmeta>
 <?xpacket end="w"?>"""
 
-sentences = st.text(min_size=1).map(clean_words).filter(bool)
+sentences = st.text(min_size=1).map(clean_text).filter(bool)
 
 
 @settings(deadline=None)
 @given(sentences, sentences, sentences)
 def test_words_read_back_as_they_were_put(one: str, two: str, three: str) -> None:
-    packet = put_words(None, {"description": one, "alt": two})
-    assert read_words(packet) == {"description": {DEFAULT: one}, "alt": {DEFAULT: two}}
-    again = put_words(packet, {"description": three})
-    assert read_words(again) == {"description": {DEFAULT: three}, "alt": {DEFAULT: two}}
-    assert put_words(again, {"description": one}) == put_words(packet, {"description": one})
+    packet = set_fields(None, {"description": one, "alt": two})
+    assert read_fields(packet) == {
+        "description": {DEFAULT_LANGUAGE: one},
+        "alt": {DEFAULT_LANGUAGE: two},
+    }
+    again = set_fields(packet, {"description": three})
+    assert read_fields(again) == {
+        "description": {DEFAULT_LANGUAGE: three},
+        "alt": {DEFAULT_LANGUAGE: two},
+    }
+    assert set_fields(again, {"description": one}) == set_fields(packet, {"description": one})
 
 
 def test_another_programs_sidecar_keeps_every_byte_beside_the_words() -> None:
     packet = LIGHTROOM.encode()
-    assert read_words(packet)["description"] == {DEFAULT: "Otters & ice", "de": "Otter auf Eis"}
-    changed = put_words(packet, {"description": "Two <otters>", "alt": "two otters"})
-    assert read_words(changed) == {
-        "description": {DEFAULT: "Two <otters>", "de": "Otter auf Eis"},
-        "alt": {DEFAULT: "two otters"},
+    assert read_fields(packet)["description"] == {
+        DEFAULT_LANGUAGE: "Otters & ice",
+        "de": "Otter auf Eis",
+    }
+    changed = set_fields(packet, {"description": "Two <otters>", "alt": "two otters"})
+    assert read_fields(changed) == {
+        "description": {DEFAULT_LANGUAGE: "Two <otters>", "de": "Otter auf Eis"},
+        "alt": {DEFAULT_LANGUAGE: "two otters"},
     }
     text = LIGHTROOM.removeprefix("\ufeff")
     before, rest = text.split("   <d:description>")
@@ -69,9 +78,9 @@ def test_sidecars_in_other_encodings_are_understood() -> None:
         b"\xfe\xff" + ('<?xml version="1.0" encoding="UTF-16"?>\n' + text).encode("utf-16-be"),
         ('<?xml version="1.0" encoding="ISO-8859-1"?>' + text.replace("\ufeff", "")).encode(),
     ):
-        changed = put_words(data, {"description": "Grüße, 東京"})
-        assert read_words(changed)["description"] == {
-            DEFAULT: "Grüße, 東京",
+        changed = set_fields(data, {"description": "Grüße, 東京"})
+        assert read_fields(changed)["description"] == {
+            DEFAULT_LANGUAGE: "Grüße, 東京",
             "de": "Otter auf Eis",
         }
 
@@ -89,7 +98,7 @@ def test_sidecars_in_other_encodings_are_understood() -> None:
 )
 def test_what_is_no_xmp_is_refused(packet: bytes) -> None:
     with pytest.raises(MetadataError):
-        put_words(packet, {"description": "words"})
+        set_fields(packet, {"description": "words"})
 
 
 def test_plain_text_where_alternatives_should_be_is_read_and_replaced() -> None:
@@ -98,25 +107,25 @@ def test_plain_text_where_alternatives_should_be_is_read_and_replaced() -> None:
         b"syntax-ns#'><r:Description xmlns:dc='http://purl.org/dc/elements/1.1/'>"
         b"<dc:description>plain</dc:description></r:Description></r:RDF></x:xmpmeta>"
     )
-    assert read_words(packet) == {"description": {DEFAULT: "plain"}}
-    changed = put_words(packet, {"description": "better"})
-    assert read_words(changed) == {"description": {DEFAULT: "better"}}
+    assert read_fields(packet) == {"description": {DEFAULT_LANGUAGE: "plain"}}
+    changed = set_fields(packet, {"description": "better"})
+    assert read_fields(changed) == {"description": {DEFAULT_LANGUAGE: "better"}}
     assert b"plain" not in changed
 
 
 def test_packet_is_found_in_any_file() -> None:
-    packet = put_words(None, {"alt": "words"})
+    packet = set_fields(None, {"alt": "words"})
     found = find_packet(b"II*\0" + bytes(99) + packet + bytes(99))
     assert found is not None
-    assert read_words(found) == {"alt": {DEFAULT: "words"}}
+    assert read_fields(found) == {"alt": {DEFAULT_LANGUAGE: "words"}}
     assert find_packet(b"</x:xmpmeta><x:xmpmeta") is None
 
 
 def test_exiftool_reads_and_validates_what_is_written(tmp_path: Path) -> None:
     made, changed = tmp_path / "made.xmp", tmp_path / "changed.xmp"
     words = {"description": "Grüße aus 東京 <&>", "alt": "Ďáblice"}
-    made.write_bytes(put_words(None, words))
-    changed.write_bytes(put_words(LIGHTROOM.encode(), words))
+    made.write_bytes(set_fields(None, words))
+    changed.write_bytes(set_fields(LIGHTROOM.encode(), words))
     for path in (made, changed):
         shown = exiftool(
             "-s3",

@@ -1,1 +1,1 @@
-"""The catalogue of a photo library: one SQLite file, its tables, its searches."""
+"""The catalogue of a photo library: one SQLite file, its tables and searches."""

@@ -1,4 +1,4 @@
-"""The catalogue: one SQLite file, opened, brought up to date, and its troubles put into words."""
+"""Open a catalogue file, migrate it to the current format, and run SQL on it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from showtell.photos.catalogue.schema import APPLICATION_ID, MIGRATIONS
 
 WAIT = 30.0  # seconds for another process to finish its transaction
 Parameters = Sequence[object] | dict[str, object]
-_INSTEAD = (
-    "move it away and scan again, or restore a copy; words already written stay with the photos"
+_AFTER_DAMAGE = (
+    "move it away and scan again, or restore a copy; captions saved with the photos are not lost"
 )
 
 
 class Catalogue:
-    """An open catalogue. Several processes may use one file at once; close it when done.
+    """An open catalogue file, which several processes may use at once; close it when done.
 
-    Raises CatalogueError from every method where the file is missing (unless `create`), locked,
-    damaged, of another program, or from a newer showtell.
+    With `any_thread`, threads may share it if only one uses it at a time. Every method raises
+    CatalogueError if the file is missing (unless `create`), locked, damaged, not a catalogue, or
+    from a newer showtell.
     """
 
     def __init__(self, path: Path, *, create: bool = False, any_thread: bool = False) -> None:
@@ -35,17 +36,17 @@ class Catalogue:
         if not path.exists():
             if not create:
                 raise CatalogueError(
-                    f"{self.shown}: no catalogue yet: showtell photos scan DIR makes one"
+                    f"{self.shown}: no catalogue here: create one with showtell photos scan DIR"
                 )
             _make_folder(path, self.shown)
         elif not path.is_file():
-            raise CatalogueError(f"{self.shown}: not a file: a catalogue is a file of its own")
-        with self._translated():
+            raise CatalogueError(f"{self.shown}: not a file: --catalogue takes the path of a file")
+        with self._catalogue_errors():
             self._connection = sqlite3.connect(
                 path, timeout=WAIT, isolation_level=None, check_same_thread=not any_thread
             )
         try:
-            with self._translated():
+            with self._catalogue_errors():
                 self._prepare()
         except BaseException:
             self._connection.close()
@@ -58,12 +59,12 @@ class Catalogue:
         self.close()
 
     def close(self) -> None:
-        """Close the file; what was committed is kept."""
+        """Close the file. Committed transactions are kept."""
         self._connection.close()
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:
-        """Do all of the block or nothing of it; `durable` outlives a power cut, not only a kill."""
+        """Commit the block, or roll it back on an error; `durable` also survives a power cut."""
         if durable:
             self.execute("PRAGMA synchronous = FULL")
         self.execute("BEGIN IMMEDIATE")
@@ -81,57 +82,57 @@ class Catalogue:
                     self._connection.execute("PRAGMA synchronous = NORMAL")
 
     def execute(self, sql: str, parameters: Parameters = ()) -> sqlite3.Cursor:
-        """Run one statement; its cursor tells `lastrowid` and `rowcount`."""
-        with self._translated():
+        """Run one statement and return its cursor."""
+        with self._catalogue_errors():
             return self._connection.execute(sql, parameters)
 
-    def many(self, sql: str, rows: Iterable[Parameters]) -> int:
-        """Run one statement for each row of parameters; returns how many rows it changed."""
-        with self._translated():
+    def execute_many(self, sql: str, rows: Iterable[Parameters]) -> int:
+        """Run one statement for each row of parameters; return how many rows it changed."""
+        with self._catalogue_errors():
             return self._connection.executemany(sql, rows).rowcount
 
     def rows(self, sql: str, parameters: Parameters = ()) -> Iterator[tuple[Any, ...]]:
-        """Yield a query's rows as they are read."""
-        with self._translated():
+        """Yield a query's rows, reading a few at a time."""
+        with self._catalogue_errors():
             cursor = self._connection.execute(sql, parameters)
         while True:
-            with self._translated():
-                found = cursor.fetchmany(256)
-            if not found:
+            with self._catalogue_errors():
+                rows = cursor.fetchmany(256)
+            if not rows:
                 return
-            yield from found
+            yield from rows
 
     def row(self, sql: str, parameters: Parameters = ()) -> tuple[Any, ...] | None:
         """Return a query's first row, or None."""
-        with self._translated():
-            found: tuple[Any, ...] | None = self._connection.execute(sql, parameters).fetchone()
-        return found
+        with self._catalogue_errors():
+            row: tuple[Any, ...] | None = self._connection.execute(sql, parameters).fetchone()
+        return row
 
     def value(self, sql: str, parameters: Parameters = ()) -> Any:
         """Return the first column of a query's first row, or None."""
-        found = self.row(sql, parameters)
-        return None if found is None else found[0]
+        row = self.row(sql, parameters)
+        return None if row is None else row[0]
 
-    def is_whole(self) -> bool:
-        """Check the whole file, as SQLite does: structure, indexes, references, search index."""
+    def is_intact(self) -> bool:
+        """Check the whole file for damage: structure, indexes, references and search index."""
         try:
-            good = self.value("PRAGMA integrity_check") == "ok"
+            intact = self.value("PRAGMA integrity_check") == "ok"
             self.execute("INSERT INTO search (search) VALUES ('integrity-check')")
-            return good and self.row("PRAGMA foreign_key_check") is None
+            return intact and self.row("PRAGMA foreign_key_check") is None
         except CatalogueError:
             return False
 
     def _prepare(self) -> None:
         connection = self._connection
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("BEGIN")  # one state of the file: another process may be making it
-        owner = connection.execute("PRAGMA application_id").fetchone()[0]
+        connection.execute("BEGIN")  # one consistent view: another process may be creating the file
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
         version = self._version()
-        used = version or connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        has_tables = version or connection.execute("SELECT 1 FROM sqlite_master").fetchone()
         connection.execute("COMMIT")
-        if owner != APPLICATION_ID and (owner or used):
+        if application != APPLICATION_ID and (application or has_tables):
             raise CatalogueError(
-                f"{self.shown}: a database of another program: give another --catalogue"
+                f"{self.shown}: a database of another program: choose another file with --catalogue"
             )
         if version > len(MIGRATIONS):
             raise CatalogueError(
@@ -147,9 +148,9 @@ class Catalogue:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
     def _migrate(self) -> None:
-        """Take all missing steps in one transaction: a killed migration never happened."""
+        """Apply all missing migrations in one transaction: killed, they leave no trace."""
         with self.transaction(durable=True):
-            version = self._version()  # another process may have been faster
+            version = self._version()  # another process may have migrated it
             for number, statements in enumerate(MIGRATIONS[version:], version + 1):
                 for statement in statements:
                     self._connection.execute(statement)
@@ -157,7 +158,7 @@ class Catalogue:
             self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _catalogue_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.DatabaseError as error:
@@ -165,7 +166,7 @@ class Catalogue:
 
 
 def now() -> str:
-    """Return the time as the catalogue writes it: UTC, to the second."""
+    """Return the current time as the catalogue stores it: ISO, UTC, in seconds."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -174,11 +175,14 @@ def _make_folder(path: Path, shown: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise CatalogueError(f"{shown}: its folder cannot be made ({reason})") from error
+        raise CatalogueError(f"{shown}: its folder cannot be created ({reason})") from error
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Readers and a writer do not wait for each other; the switch itself knows no waiting."""
+    """Switch to write-ahead logging, so that readers and a writer do not block each other.
+
+    SQLite's own timeout does not apply to this switch, so wait here.
+    """
     deadline = time.monotonic() + WAIT
     while True:
         try:
@@ -193,15 +197,15 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 def _reason(error: sqlite3.DatabaseError) -> str:
     text = str(error)
     if "locked" in text or "busy" in text:
-        return "locked by another program: wait until it has finished, then try again"
+        return "locked by another program: wait until it has finished and try again"
     if "malformed" in text or "not a database" in text or "corrupt" in text:
-        return f"damaged ({text}): {_INSTEAD}"
+        return f"damaged ({text}): {_AFTER_DAMAGE}"
     if "I/O error" in text:
-        return "the disk does not write or read (disk I/O error): is it full or failing?"
+        return "disk I/O error: is the disk full or failing?"
     if "full" in text:
-        return "the disk is full; what was saved before is kept: make room and go on"
+        return "the disk is full: free some space and try again; saved data is kept"
     if "readonly" in text or "read-only" in text:
-        return "cannot be written: no permission, or a read-only disk"
+        return "cannot be written: no permission, or the disk is read-only"
     if "unable to open" in text:
-        return "cannot be opened: is its folder there, and may you write to it?"
+        return "cannot be opened: check that its folder exists and that you may write to it"
     return f"the catalogue failed ({text})"

@@ -1,13 +1,13 @@
-"""What a person types into a search, made into a query that SQLite's FTS5 cannot misread."""
+"""Convert a search that a user typed into a query for SQLite's full-text index, FTS5."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from showtell.photos.catalogue.pictures import clean_words, spaced
+from showtell.photos.catalogue.caption_text import clean_text, segment_cjk
 
-# They are in nearly every caption, so they would cost much and tell little.
+# Nearly every caption contains these words, so searching for them is slow and finds little.
 STOP_WORDS = frozenset(
     {"a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "in", "into", "is", "it"}
     | {"its", "of", "on", "or", "that", "the", "their", "them", "they", "this", "to", "up"}
@@ -18,21 +18,21 @@ _TERM = re.compile(r'(-?)"([^"]*)"?(\*?)|(\S+)')
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A search as FTS5 takes it: what is wanted, and what is not; either may be empty."""
+    """FTS5 expressions of the terms to match and the terms to exclude; each may be empty."""
 
-    wanted: str
-    unwanted: str
+    include: str
+    exclude: str
 
 
-def parse(text: str, *, any_word: bool = False) -> Query:
-    """Understand `dog run* "on a beach" -snow`: all words, in any order and form, none excluded.
+def parse_query(text: str, *, any_word: bool = False) -> Query:
+    """Parse a search such as `dog run* "on a beach" -snow`.
 
-    Common words like `the` count only within quotes, or where there are no others. With
-    `any_word` one of the words is enough. Every text is a query; what holds no letter or digit
-    is passed over.
+    All terms must match, in any order and form; with `any_word`, one of them. Stop words such as
+    `the` count only in quotes, or if there are no other words. Every text is a valid query: terms
+    without a letter or digit are ignored.
     """
-    wanted, common, unwanted = [], [], []
-    for match in _TERM.finditer(clean_words(text)):
+    include, stop_words, exclude = [], [], []
+    for match in _TERM.finditer(clean_text(text)):
         minus, phrase, star, word = match.groups()
         if word is not None:
             minus = "-" if word.startswith("-") else ""
@@ -40,12 +40,12 @@ def parse(text: str, *, any_word: bool = False) -> Query:
             phrase = word.lstrip("-").rstrip("*")
         if not any(letter.isalnum() for letter in phrase):
             continue
-        term = '"' + spaced(phrase).replace('"', " ") + '"' + ("*" if star else "")
+        term = '"' + segment_cjk(phrase).replace('"', " ") + '"' + ("*" if star else "")
         if minus:
-            unwanted.append(term)
+            exclude.append(term)
         elif word is not None and phrase.lower() in STOP_WORDS and not star:
-            common.append(term)
+            stop_words.append(term)
         else:
-            wanted.append(term)
-    between = " OR " if any_word else " AND "
-    return Query(between.join(wanted or common), " OR ".join(unwanted))
+            include.append(term)
+    operator = " OR " if any_word else " AND "
+    return Query(operator.join(include or stop_words), " OR ".join(exclude))

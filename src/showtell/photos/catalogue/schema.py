@@ -1,17 +1,18 @@
-"""The catalogue's tables, as steps from one version to the next.
+"""The catalogue's tables, as migrations from one format version to the next.
 
-A step that was released never changes: a new one follows it. `PRAGMA user_version` counts the
-steps that a catalogue has taken.
+A released migration never changes: another one follows it. `PRAGMA user_version` counts the
+migrations that a catalogue has had.
 
-A *picture* is image data, known by its hash; a *file* is a place where it lies. Captions, a
-person's words and features belong to the picture, so that moved, copied and re-tagged photos keep
-them. `pictures.caption` repeats the words that hold now (a person's, else the latest model's), so
-that a search reads one row. Paths and names are the bytes that the file system holds.
+A *picture* is image data, identified by its hash; a *file* is a place where it is stored.
+Captions, the user's edits and features belong to the picture, so photos that are moved, copied or
+retagged keep them. `pictures.caption` repeats the current caption (the user's edit, or else the
+latest by a model), so that a search reads one row. Paths and names are bytes, as in the file
+system.
 """
 
 from __future__ import annotations
 
-APPLICATION_ID = 0x73746C6C  # "stll", in the file's header: whose database it is
+APPLICATION_ID = 0x73746C6C  # "stll" in the file's header: this is a catalogue of showtell
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -19,7 +20,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         CREATE TABLE folders (
             id INTEGER PRIMARY KEY,
             path BLOB NOT NULL UNIQUE,
-            scan INTEGER NOT NULL DEFAULT 0  -- the last scan that listed it
+            scan INTEGER NOT NULL DEFAULT 0  -- the last scan that listed this folder
         )""",
         """
         CREATE TABLE pictures (
@@ -27,7 +28,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             hash BLOB NOT NULL UNIQUE,
             width INTEGER,
             height INTEGER,
-            taken TEXT,  -- as the camera's clock had it: 2024-05-31T18:30:00
+            taken TEXT,  -- by the camera's clock: 2024-05-31T18:30:00
             latitude REAL,
             longitude REAL,
             caption TEXT,
@@ -43,9 +44,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             picture_id INTEGER REFERENCES pictures (id),
             size INTEGER NOT NULL,
             mtime_ns INTEGER NOT NULL,
-            pending INTEGER NOT NULL DEFAULT 1,  -- to be read
-            claim INTEGER,  -- the scan that reads it now
-            gone TEXT,  -- when it was found missing
+            pending INTEGER NOT NULL DEFAULT 1,  -- must be read
+            claim INTEGER,  -- the scan that is reading it
+            gone TEXT,  -- when a scan found it missing
             error TEXT,
             UNIQUE (folder_id, name)
         )""",
@@ -67,7 +68,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             text TEXT NOT NULL,
             made TEXT NOT NULL
         )""",
-        # apart from pictures: a vector is larger than all else together
+        # not in pictures: a vector is larger than all other columns together
         """
         CREATE TABLE features (
             picture_id INTEGER PRIMARY KEY REFERENCES pictures (id) ON DELETE CASCADE,
@@ -81,8 +82,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """
         CREATE TABLE runs (
             id INTEGER PRIMARY KEY,
-            token TEXT NOT NULL,  -- names this run's temporary files
-            work BLOB,  -- folder for exiftool, while the run lasts
+            token TEXT NOT NULL,  -- part of the names of the run's temporary files
+            work BLOB,  -- folder in which exiftool works, during the run
             began TEXT NOT NULL,
             ended TEXT,
             undone TEXT
@@ -92,16 +93,23 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             id INTEGER PRIMARY KEY,
             run_id INTEGER NOT NULL REFERENCES runs (id),
             file_id INTEGER NOT NULL REFERENCES files (id),
-            path BLOB NOT NULL,  -- what is written: the photo or its sidecar
+            path BLOB NOT NULL,  -- the written file: the photo or its sidecar
             state TEXT NOT NULL
                 CHECK (state IN ('begun', 'ready', 'done', 'undoing', 'undone', 'kept')),
             words TEXT NOT NULL,
             before_hash BLOB,  -- NULL: there was no such file
             after_hash BLOB,
-            before BLOB  -- what makes the old bytes of the new ones
+            before BLOB  -- the old sidecar, or a patch from the new photo to the old one
         )""",
         "CREATE INDEX writes_of_run ON writes (run_id, state)",
         "CREATE INDEX writes_of_file ON writes (file_id)",
         "CREATE INDEX writes_open ON writes (state) WHERE state IN ('begun', 'ready', 'undoing')",
+    ),
+    (
+        "ALTER TABLE files RENAME COLUMN gone TO missing_since",
+        "ALTER TABLE captions RENAME COLUMN made TO created",
+        "ALTER TABLE edits RENAME COLUMN made TO created",
+        "ALTER TABLE runs RENAME COLUMN began TO started",
+        "ALTER TABLE writes RENAME COLUMN words TO caption",
     ),
 )

@@ -1,4 +1,4 @@
-"""One writing process at a time for each catalogue."""
+"""Allow one process at a time to write captions or undo, for each catalogue."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from showtell.files.printable_names import printable
 
 
 def only_writer(catalogue: Path) -> contextlib.AbstractContextManager[None]:
-    """Hold the catalogue's lock for writes and undos.
+    """Hold the catalogue's lock for write and undo.
 
-    Raises CatalogueError where another process holds it.
+    Raises CatalogueError if another process holds it.
     """
 
     def refuse() -> None:
         raise CatalogueError(
-            f"{printable(str(catalogue))}: another write or undo is at work:"
+            f"{printable(str(catalogue))}: another write or undo is running:"
             " wait until it has finished"
         )
 

@@ -1,1 +1,1 @@
-"""Metadata in photos and sidecars: XMP, IPTC and EXIF, read and written."""
+"""Metadata in photos and sidecars: read XMP, IPTC and EXIF; set XMP; embed with exiftool."""

@@ -1,4 +1,4 @@
-"""The words that a photo and its sidecar hold already, read without exiftool."""
+"""Read the captions that a photo and its sidecar contain now, without exiftool."""
 
 from __future__ import annotations
 
@@ -9,133 +9,106 @@ from typing import BinaryIO
 
 from showtell.errors import MetadataError, PhotoError
 from showtell.files.printable_names import printable
-from showtell.photos.metadata import raw_preview
-from showtell.photos.metadata.container import Layout, read_layout
+from showtell.photos.metadata.container import Container, parse_container
 from showtell.photos.metadata.iptc import Iptc, read_iptc
-from showtell.photos.metadata.xmp import DEFAULT, Languages, find_packet, read_words
-from showtell.photos.walk import is_photo_name
+from showtell.photos.metadata.xmp import (
+    DEFAULT_LANGUAGE,
+    TextByLanguage,
+    find_packet,
+    read_fields,
+)
+from showtell.photos.photo_names import is_raw_name
 
-SUFFIX = ".xmp"
-_LONGEST_NAME = 255  # bytes, on nearly every file system
-_HEAD = 1 << 20  # bytes: what stands before a JPEG's pixels is less
+_HEAD = 1 << 20  # bytes: a JPEG's metadata precedes its pixels and is smaller than this
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Words by field: in XMP by language, in IPTC the caption."""
+class CurrentMetadata:
+    """The texts in a photo or sidecar: XMP fields by name and language, and the IPTC caption."""
 
-    xmp: dict[str, Languages]
+    xmp: dict[str, TextByLanguage]
     iptc: Iptc
 
     def texts(self, fields: tuple[str, ...]) -> set[str]:
-        """Return all texts in some fields, blank ones left out."""
-        found = {text for key in fields for text in self.xmp.get(key, {}).values()}
+        """Return the texts of some fields in all languages, without blank ones."""
+        texts = {text for field in fields for text in self.xmp.get(field, {}).values()}
         if "iptc" in fields:
-            found.add(self.iptc.caption)
-        return {" ".join(text.split()) for text in found} - {""}
+            texts.add(self.iptc.caption)
+        return {" ".join(text.split()) for text in texts} - {""}
 
-    def value(self, key: str) -> str | None:
-        """Return what a program shows of a field."""
-        if key == "iptc":
+    def value(self, field: str) -> str | None:
+        """Return a field's text in the default language, or None."""
+        if field == "iptc":
             return self.iptc.caption if self.iptc.present else None
-        return self.xmp.get(key, {}).get(DEFAULT)
+        return self.xmp.get(field, {}).get(DEFAULT_LANGUAGE)
 
 
-NOTHING = Held({}, Iptc())
+NO_METADATA = CurrentMetadata({}, Iptc())
 
 
-def held_in_photo(data: bytes, layout: Layout | None) -> Held:
-    """Return the words inside a photo; metadata that is damaged holds none that one could read."""
-    packet = layout.xmp(data) if layout is not None else find_packet(data)
-    words: dict[str, Languages] = {}
+def read_photo_metadata(data: bytes, container: Container | None) -> CurrentMetadata:
+    """Return the texts in a photo's bytes; damaged XMP counts as none."""
+    packet = container.xmp(data) if container is not None else find_packet(data)
+    fields: dict[str, TextByLanguage] = {}
     if packet is not None:
         try:
-            words = read_words(packet)
+            fields = read_fields(packet)
         except MetadataError:
-            words = {}
+            fields = {}
     resources = b""
-    if layout is not None and layout.format == "JPEG":
-        resources = b"".join(layout.payloads("iptc", data))
-    return Held(words, read_iptc(resources))
+    if container is not None and container.format == "JPEG":
+        resources = b"".join(container.payloads("iptc", data))
+    return CurrentMetadata(fields, read_iptc(resources))
 
 
-def held_in_file(path: Path) -> tuple[Held, Layout | None]:
-    """Return the words in a photo and its layout, reading no more of the file than need be.
+def read_file_metadata(path: Path) -> tuple[CurrentMetadata, Container | None]:
+    """Return the texts in a photo and its container, reading as little of the file as possible.
 
-    Raises PhotoError where it cannot be read.
+    Raises PhotoError if the file cannot be read.
     """
     shown = printable(os.fspath(path))
     try:
         with path.open("rb") as file:
             data = file.read(_HEAD)
-            if not data.startswith(b"\xff\xd8"):  # elsewhere words may stand behind the pixels
+            if not data.startswith(b"\xff\xd8"):  # other formats may store metadata at the end
                 size = os.fstat(file.fileno()).st_size
-                if size > 4 * _HEAD and raw_preview.is_raw(path.name):
+                if size > 4 * _HEAD and is_raw_name(path.name):
                     file.seek(-_HEAD, os.SEEK_END)
                 data += file.read()
-            layout = None if raw_preview.is_raw(path.name) else _layout(data, file)
-        return held_in_photo(data, layout), layout
+            container = None if is_raw_name(path.name) else _parse_head(data, file)
+        return read_photo_metadata(data, container), container
     except OSError as error:
         raise PhotoError(f"{shown}: cannot be read ({_why(error)})") from None
     except PhotoError as error:
         raise PhotoError(f"{shown}: {error}") from None
 
 
-def _layout(data: bytes, file: BinaryIO) -> Layout | None:
+def _parse_head(data: bytes, file: BinaryIO) -> Container | None:
     try:
-        return read_layout(data)
+        return parse_container(data)
     except PhotoError:
-        rest = file.read()  # a head of unusual size
+        rest = file.read()  # the metadata is larger than usual
         if not rest:
             raise
-        return read_layout(data + rest)
+        return parse_container(data + rest)
 
 
-def held_in_sidecar(path: Path) -> Held:
-    """Return the words in a sidecar, which may not exist.
+def read_sidecar_metadata(path: Path) -> CurrentMetadata:
+    """Return the texts in a sidecar; a missing sidecar has none.
 
-    Raises MetadataError, one line that names it, where it is damaged or cannot be read.
+    Raises MetadataError if the sidecar is damaged or cannot be read.
     """
     try:
         packet = path.read_bytes()
     except FileNotFoundError:
-        return NOTHING
+        return NO_METADATA
     except OSError as error:
         shown = printable(os.fspath(path))
         raise MetadataError(f"{shown}: cannot be read ({_why(error)})") from None
     try:
-        return Held(read_words(packet), Iptc())
+        return CurrentMetadata(read_fields(packet), Iptc())
     except MetadataError as error:
-        raise MetadataError(f"{printable(os.fspath(path))}: {error}: left as it is") from None
-
-
-def sidecar_of(photo: Path) -> Path:
-    """Return where a photo's sidecar is or should be.
-
-    `IMG_1.jpg.xmp` (darktable, digiKam) or `IMG_1.xmp` (Adobe), whichever is there; a new one is
-    `IMG_1.jpg.xmp`, and for raw photos `IMG_1.xmp`, where Adobe's programs look. `IMG_1.xmp`
-    beside both IMG_1.jpg and a raw IMG_1 belongs to the raw photo.
-    """
-    full = photo.with_name(photo.name + SUFFIX)
-    short = photo.with_suffix(SUFFIX)
-    if os.path.lexists(full):
-        return full
-    if raw_preview.is_raw(photo.name) or len(os.fsencode(full.name)) > _LONGEST_NAME:
-        return short
-    if os.path.lexists(short) and not _shared(photo):
-        return short
-    return full
-
-
-def _shared(photo: Path) -> bool:
-    """Tell whether another photo has the same name but for its suffix."""
-    start = os.fsencode(photo.stem) + b"."
-    own = os.fsencode(photo.name)
-    with os.scandir(os.fsencode(photo.parent)) as listing:
-        return any(
-            entry.name.startswith(start) and entry.name != own and is_photo_name(entry.name)
-            for entry in listing
-        )
+        raise MetadataError(f"{printable(os.fspath(path))}: {error}: left unchanged") from None
 
 
 def _why(error: OSError) -> str:

@@ -1,4 +1,4 @@
-"""What a photo says of itself in its EXIF: when and where it was taken, which side is up."""
+"""Read a photo's EXIF block: when and where it was taken, and its orientation."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from typing import Any
 
 from PIL import Image
 
-_ORIENTATION, _CHANGED, _EXIF_IFD, _GPS_IFD = 0x0112, 0x0132, 0x8769, 0x8825
-_TAKEN, _DIGITISED = 0x9003, 0x9004
+_ORIENTATION, _DATE_TIME, _EXIF_IFD, _GPS_IFD = 0x0112, 0x0132, 0x8769, 0x8825
+_DATE_TIME_ORIGINAL, _DATE_TIME_DIGITIZED = 0x9003, 0x9004
+_LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE = 1, 2, 3, 4
+_EXIF_MARK = b"Exif\0\0"
 _TIFF = (b"II*\0", b"MM\0*")
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """When (ISO, the camera's clock) and where (degrees) a photo was taken, and its orientation."""
+class ExifInfo:
+    """When (ISO, by the camera's clock) and where (degrees) a photo was taken; its orientation.
+
+    `orientation` is EXIF's code, 1 to 8.
+    """
 
     taken: str | None = None
     latitude: float | None = None
@@ -25,64 +30,69 @@ class Facts:
     orientation: int = 1
 
 
-def read_facts(exif: bytes | Image.Exif | None) -> Facts:
-    """Read an EXIF block, with or without its `Exif` mark; what is damaged in it is left out."""
+def read_exif(exif: bytes | Image.Exif | None) -> ExifInfo:
+    """Read an EXIF block, with or without its `Exif` mark; ignore the fields that are damaged."""
     if exif is None:
-        return Facts()
+        return ExifInfo()
     if not isinstance(exif, Image.Exif):
-        exif = _parsed(exif)
-    taken = place = None
+        exif = _parse(exif)
+    taken = position = None
     orientation = 1
-    # Damaged EXIF has as many faces as there are cameras, and none of them spoils a photo.
+    # Pillow raises many exception types for damaged EXIF, and the rest of the photo is still good.
     with contextlib.suppress(Exception):
-        found = exif.get(_ORIENTATION)
-        orientation = found if isinstance(found, int) and 1 <= found <= 8 else 1
+        code = exif.get(_ORIENTATION)
+        orientation = code if isinstance(code, int) and 1 <= code <= 8 else 1
     with contextlib.suppress(Exception):
-        own = exif.get_ifd(_EXIF_IFD)
-        moments = (own.get(_TAKEN), own.get(_DIGITISED), exif.get(_CHANGED))
-        taken = next(filter(None, map(_moment, moments)), None)
+        details = exif.get_ifd(_EXIF_IFD)
+        dates = (
+            details.get(_DATE_TIME_ORIGINAL),
+            details.get(_DATE_TIME_DIGITIZED),
+            exif.get(_DATE_TIME),
+        )
+        taken = next(filter(None, map(_iso_date, dates)), None)
     with contextlib.suppress(Exception):
-        place = _place(exif.get_ifd(_GPS_IFD))
-    latitude, longitude = place or (None, None)
-    return Facts(taken, latitude, longitude, orientation)
-
-
-def _parsed(data: bytes) -> Image.Exif:
-    exif = Image.Exif()
-    with contextlib.suppress(Exception):
-        exif.load(data if data.startswith(b"Exif\0\0") else b"Exif\0\0" + data)
-    return exif
+        position = _gps_position(exif.get_ifd(_GPS_IFD))
+    latitude, longitude = position or (None, None)
+    return ExifInfo(taken, latitude, longitude, orientation)
 
 
 def exif_of_tiff(data: bytes) -> bytes | None:
-    """Return a TIFF-based raw photo as EXIF block, which is a small TIFF itself."""
+    """Return a TIFF-based raw photo as an EXIF block, which is itself a small TIFF; else None."""
     return data if data.startswith(_TIFF) else None
 
 
-def _moment(value: Any) -> str | None:
-    """Read `2024:05:31 18:30:00`; cameras whose clock was never set write zeros or spaces."""
+def _parse(data: bytes) -> Image.Exif:
+    exif = Image.Exif()
+    with contextlib.suppress(Exception):
+        exif.load(data if data.startswith(_EXIF_MARK) else _EXIF_MARK + data)
+    return exif
+
+
+def _iso_date(value: Any) -> str | None:
+    """Convert `2024:05:31 18:30:00` to ISO; zeros or spaces (a clock never set) give None."""
     if not isinstance(value, str):
         return None
     try:
-        moment = datetime.datetime.strptime(value.strip("\0 ")[:19], "%Y:%m:%d %H:%M:%S")
+        date = datetime.datetime.strptime(value.strip("\0 ")[:19], "%Y:%m:%d %H:%M:%S")
     except ValueError:
         return None
-    return moment.isoformat()
+    return date.isoformat()
 
 
-def _place(gps: dict[int, Any]) -> tuple[float, float] | None:
-    latitude = _degrees(gps.get(2), gps.get(1), "S", 90)
-    longitude = _degrees(gps.get(4), gps.get(3), "W", 180)
+def _gps_position(gps: dict[int, Any]) -> tuple[float, float] | None:
+    latitude = _degrees(gps.get(_LATITUDE), gps.get(_LATITUDE_REF) == "S", 90)
+    longitude = _degrees(gps.get(_LONGITUDE), gps.get(_LONGITUDE_REF) == "W", 180)
     if latitude is None or longitude is None:
         return None
     return latitude, longitude
 
 
-def _degrees(parts: Any, side: Any, negative: str, most: int) -> float | None:
+def _degrees(parts: Any, negative: bool, largest: int) -> float | None:
+    """Convert degrees, minutes and seconds to degrees; None if missing or out of range."""
     if parts is None:
         return None
     degrees, minutes, seconds = (float(part) for part in parts)
     value = degrees + minutes / 60 + seconds / 3600
-    if not math.isfinite(value) or value > most:
+    if not math.isfinite(value) or value > largest:
         return None
-    return round(-value if side == negative else value, 7)
+    return round(-value if negative else value, 7)

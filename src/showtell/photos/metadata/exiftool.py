@@ -1,8 +1,8 @@
-"""Embed words by exiftool, which is never shown a photo's own name.
+"""Embed texts in photos with exiftool, without exposing file names or captions as options.
 
-Photos are copied under names of ours into a folder of ours, where exiftool is started; words
-reach it in files too. So nothing that a name, a folder or a caption holds can become an option.
-One process serves a batch and ends by itself: none is left behind where showtell is killed.
+showtell copies the photos to a folder of its own under its own names, starts exiftool there, and
+passes the texts in files. So nothing in a name, a folder or a caption can become an option.
+exiftool runs once per batch and exits, so no process is left behind when showtell is killed.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 
 from showtell.errors import MetadataError
 
-HOW_TO_GET = "apt install libimage-exiftool-perl, brew install exiftool, or exiftool.org"
-_SECONDS = 60  # for each photo, before exiftool counts as stuck
+INSTALL_HINT = "apt install libimage-exiftool-perl, brew install exiftool, or exiftool.org"
+_SECONDS = 60  # per photo, before exiftool counts as stuck
+_ARGUMENT_FILE = "arguments"
 _TAGS = {
     "description": "XMP-dc:Description",
     "alt": "XMP-iptcCore:AltTextAccessibility",
@@ -25,42 +26,42 @@ _TAGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A photo's bytes, the words to put into it, and whether it has IPTC that is not UTF-8."""
+class EmbedJob:
+    """A photo's bytes and suffix, the texts to embed by field, and if it has IPTC not in UTF-8."""
 
     data: bytes
     suffix: str
-    words: dict[str, str]
-    old_iptc: bool = False
+    texts: dict[str, str]
+    legacy_iptc: bool = False
 
 
 def find_exiftool() -> str:
     """Return the path of exiftool.
 
-    Raises MetadataError, which says how to get it, where it is missing.
+    Raises MetadataError, with a hint how to install it, if it is missing.
     """
-    found = shutil.which("exiftool")
-    if found is None:
-        raise MetadataError(f"words are embedded by exiftool, which is not installed: {HOW_TO_GET}")
-    return found
+    path = shutil.which("exiftool")
+    if path is None:
+        raise MetadataError(f"embedding needs exiftool, which is not installed: {INSTALL_HINT}")
+    return path
 
 
-def embed(program: str, folder: Path, jobs: Sequence[Job]) -> list[bytes | str]:
-    """Return each photo's new bytes, or in one line why there are none.
+def embed_texts(program: str, folder: Path, jobs: Sequence[EmbedJob]) -> list[bytes | str]:
+    """Return each photo's new bytes, or one line that says why it has none.
 
-    What comes back is as exiftool wrote it: whoever takes it verifies it.
+    exiftool's output is not verified here: the caller must do that.
     """
     results = _run(program, folder, jobs)
-    # one that was killed takes its whole batch along: those that are left get a second chance
-    left = [place for place, result in enumerate(results) if isinstance(result, str)]
-    if left and any("by signal" in str(results[place]) for place in left):
-        again = _run(program, folder, [jobs[place] for place in left])
-        for place, result in zip(left, again, strict=True):
-            results[place] = result
+    # When exiftool is killed its whole batch fails: retry the photos that it did not reach.
+    failed = [index for index, result in enumerate(results) if isinstance(result, str)]
+    if any("by signal" in str(results[index]) for index in failed):
+        retried = _run(program, folder, [jobs[index] for index in failed])
+        for index, result in zip(failed, retried, strict=True):
+            results[index] = result
     return results
 
 
-def _run(program: str, folder: Path, jobs: Sequence[Job]) -> list[bytes | str]:
+def _run(program: str, folder: Path, jobs: Sequence[EmbedJob]) -> list[bytes | str]:
     """Run exiftool once over a batch."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -69,22 +70,22 @@ def _run(program: str, folder: Path, jobs: Sequence[Job]) -> list[bytes | str]:
         name = f"{number}{job.suffix}"
         (folder / name).write_bytes(job.data)
         lines += [*_arguments(folder, number, job), "-overwrite_original", name, "-execute"]
-    (folder / "arguments").write_text("\n".join(lines) + "\n", "ascii")
-    common, failures = _call(program, folder, _SECONDS * len(jobs))
+    (folder / _ARGUMENT_FILE).write_text("\n".join(lines) + "\n", "ascii")
+    batch_error, photo_errors = _call(program, folder, _SECONDS * len(jobs))
     results: list[bytes | str] = []
     for number, job in enumerate(jobs):
         data = (folder / f"{number}{job.suffix}").read_bytes()
-        reason = failures.get(number) or common or "exiftool changed nothing"
+        reason = photo_errors.get(number) or batch_error or "exiftool changed nothing"
         results.append(reason if data == job.data else data)
     return results
 
 
 def _call(program: str, folder: Path, seconds: int) -> tuple[str, dict[int, str]]:
-    """Start exiftool and wait; returns why all failed, if so, and why single photos did."""
-    # -config "": a person's own settings of exiftool are for their own calls
-    command = [program, "-config", "", "-@", "arguments"]
+    """Run exiftool to its end; return an error of the whole batch (or "") and errors by photo."""
+    # -config "": ignore the user's own exiftool settings
+    command = [program, "-config", "", "-@", _ARGUMENT_FILE]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -96,31 +97,32 @@ def _call(program: str, folder: Path, seconds: int) -> tuple[str, dict[int, str]
     except subprocess.TimeoutExpired:
         return f"exiftool did not finish in {seconds} seconds", {}
     except OSError as error:
-        return f"exiftool does not run ({error.strerror or error})", {}
-    failures = _failures(done.stderr.decode("utf-8", "replace"))
-    ended = f"exiftool was ended by signal {-done.returncode}" if done.returncode < 0 else ""
-    return ended, failures
+        return f"exiftool cannot be started ({error.strerror or error})", {}
+    photo_errors = _parse_errors(process.stderr.decode("utf-8", "replace"))
+    if process.returncode < 0:
+        return f"exiftool was ended by signal {-process.returncode}", photo_errors
+    return "", photo_errors
 
 
-def _arguments(folder: Path, number: int, job: Job) -> list[str]:
+def _arguments(folder: Path, number: int, job: EmbedJob) -> list[str]:
     lines = []
-    if "iptc" in job.words:
-        if job.old_iptc:  # read by the old character set, written by the new
+    if "iptc" in job.texts:
+        if job.legacy_iptc:  # read in the old character set, write in UTF-8
             lines += ["-tagsFromFile", "@", "-IPTC:all"]
         lines += ["-IPTC:CodedCharacterSet=UTF8", "-IPTCDigest=new"]
-    for key, text in job.words.items():
-        source = f"{number}.{key}"
-        (folder / source).write_bytes(text.encode())
-        lines.append(f"-{_TAGS[key]}<={source}")
+    for field, text in job.texts.items():
+        text_file = f"{number}.{field}"
+        (folder / text_file).write_bytes(text.encode())
+        lines.append(f"-{_TAGS[field]}<={text_file}")
     return lines
 
 
-def _failures(text: str) -> dict[int, str]:
-    """Read lines like `Error: Not a valid PNG - 3.png`."""
-    failures = {}
+def _parse_errors(text: str) -> dict[int, str]:
+    """Read lines like `Error: Not a valid PNG - 3.png`; return messages by photo number."""
+    errors = {}
     for line in text.splitlines():
         message, _, name = line.rpartition(" - ")
         number = name.strip().removeprefix("./").split(".")[0]
         if line.startswith("Error") and number.isdecimal():
-            failures[int(number)] = "exiftool: " + message.removeprefix("Error: ")
-    return failures
+            errors[int(number)] = "exiftool: " + message.removeprefix("Error: ")
+    return errors

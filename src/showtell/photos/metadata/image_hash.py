@@ -1,4 +1,4 @@
-"""Which picture a file holds: a hash of its image data, whatever its name and metadata say."""
+"""Identify a picture by a hash of its image data, whatever its file name and metadata."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import hashlib
 import numpy as np
 from PIL import Image
 
-from showtell.photos.metadata.container import Layout
+from showtell.photos.metadata.container import Container
 
-SIZE = 20  # bytes; nobody finds two pictures of one such hash
+SIZE = 20  # bytes: collisions are infeasible
 _WHOLE_FILE = b"file"
 
 
-def image_hash(data: bytes, layout: Layout | None, image: Image.Image | None = None) -> bytes:
-    """Hash a photo's image data (BLAKE2b).
+def image_hash(data: bytes, container: Container | None, image: Image.Image | None = None) -> bytes:
+    """Hash a photo's image data (BLAKE2b, 20 bytes).
 
-    Of a JPEG, PNG or WebP these are the parts that a decoder needs, so that the hash is the same
-    whatever metadata is written or removed. Of any other format they are the decoded pixels,
-    `image`; where there are none (raw photos), all of the file.
+    For JPEG, PNG and WebP that is the segments that a decoder needs, so the hash does not change
+    when metadata is written or removed. For other formats it is the decoded pixels, `image`. With
+    neither (raw photos) it is the whole file.
     """
     digest = hashlib.blake2b(digest_size=SIZE)
-    if layout is not None:
-        digest.update(layout.format.encode())
-        for part in layout.parts:
-            if part.kind == "image":
-                digest.update(memoryview(data)[part.start : part.end])
+    if container is not None:
+        digest.update(container.format.encode())
+        for segment in container.segments:
+            if segment.kind == "image":
+                digest.update(memoryview(data)[segment.start : segment.end])
     elif image is not None:
         digest.update(f"{image.mode} {image.size}".encode())
         digest.update(np.ascontiguousarray(image).data)
@@ -36,5 +36,5 @@ def image_hash(data: bytes, layout: Layout | None, image: Image.Image | None = N
 
 
 def file_hash(data: bytes) -> bytes:
-    """Hash a file byte by byte: whether it is still as it was written."""
+    """Hash all bytes of a file, to detect whether it has changed."""
     return hashlib.blake2b(data, digest_size=SIZE).digest()

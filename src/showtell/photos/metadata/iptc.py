@@ -1,18 +1,19 @@
-"""The caption in a JPEG's IPTC block (IIM version 4.2, inside Photoshop's image resources)."""
+"""Read the caption in a JPEG's IPTC block (IIM version 4.2, in Photoshop's image resources)."""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
 
-CAPTION_BYTES = 2000  # what IIM allows in Caption-Abstract (2:120)
+CAPTION_BYTES = 2000  # the longest Caption-Abstract (2:120) that IIM allows
 _UTF8 = b"\x1b%G"
-_IIM = 0x0404  # the image resource that holds IPTC
+_IPTC_RESOURCE = 0x0404
+_CODED_CHARACTER_SET, _CAPTION_ABSTRACT = (1, 90), (2, 120)
 
 
 @dataclass(frozen=True, slots=True)
 class Iptc:
-    """What a JPEG's IPTC says: `caption` (empty where there is none), and whether it is UTF-8."""
+    """A JPEG's caption in IPTC (may be empty), whether IPTC is present, and if it is UTF-8."""
 
     caption: str = ""
     present: bool = False
@@ -20,23 +21,23 @@ class Iptc:
 
 
 def read_iptc(resources: bytes) -> Iptc:
-    """Read Photoshop's image resources; what is damaged in them ends the reading."""
+    """Read Photoshop's image resources, up to the first one that is damaged."""
     position = 0
     while resources.startswith(b"8BIM", position) and position + 8 <= len(resources):
-        number, name = struct.unpack_from(">HB", resources, position + 4)
-        position += 6 + 1 + name + (name + 1) % 2
+        resource, name_length = struct.unpack_from(">HB", resources, position + 4)
+        position += 6 + 1 + name_length + (name_length + 1) % 2
         if position + 4 > len(resources):
             break
         size = struct.unpack_from(">I", resources, position)[0]
         position += 4
-        if number == _IIM:
-            return _datasets(resources[position : position + size])
+        if resource == _IPTC_RESOURCE:
+            return _read_datasets(resources[position : position + size])
         position += size + size % 2
     return Iptc()
 
 
-def fitting(text: str) -> str:
-    """Return as much of a text, in whole words, as Caption-Abstract holds."""
+def truncate_caption(text: str) -> str:
+    """Shorten a text to what Caption-Abstract can hold, at a word boundary, ending in `…`."""
     data = text.encode()
     if len(data) <= CAPTION_BYTES:
         return text
@@ -44,18 +45,18 @@ def fitting(text: str) -> str:
     return cut[: cut.rfind(" ") if " " in cut else len(cut)].rstrip() + "…"
 
 
-def _datasets(data: bytes) -> Iptc:
+def _read_datasets(data: bytes) -> Iptc:
     position, utf8, caption = 0, False, None
     while position + 5 <= len(data) and data[position] == 0x1C:
         record, dataset, size = struct.unpack_from(">BBH", data, position + 1)
         position += 5
-        if size & 0x8000:  # the size of the size: for pictures inside, never for words
+        if size & 0x8000:  # an extended size: used for embedded pictures, never for text
             break
         value = data[position : position + size]
         position += size
-        if (record, dataset) == (1, 90):
+        if (record, dataset) == _CODED_CHARACTER_SET:
             utf8 = value == _UTF8
-        elif (record, dataset) == (2, 120):
+        elif (record, dataset) == _CAPTION_ABSTRACT:
             caption = value
     text = "" if caption is None else caption.decode("utf-8" if utf8 else "cp1252", "replace")
     return Iptc(text, True, utf8)

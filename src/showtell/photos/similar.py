@@ -1,0 +1,111 @@
+"""Find photos that look like a given photo, by the encoder's features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from showtell.decoding.beam_search import Floats
+from showtell.errors import CatalogueError
+from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.pictures import ModelId, find_picture, quantize_features
+from showtell.photos.catalogue.records import (
+    RECORD_COLUMNS,
+    PhotoFilter,
+    PhotoRecord,
+    find_file,
+    record_from_row,
+)
+from showtell.photos.reading import read_photo
+
+if TYPE_CHECKING:
+    from showtell.captioner import Captioner
+
+_CHUNK = 4096  # vectors compared in one multiplication
+
+
+def find_similar(
+    catalogue: Catalogue,
+    photo: Path,
+    filters: PhotoFilter | None = None,
+    *,
+    captioner: Callable[[], Captioner],
+    limit: int | None = None,
+) -> Iterator[PhotoRecord]:
+    """Yield the photos most similar to `photo`, best first, by the cosine of their features.
+
+    The photo itself is left out. `captioner` is called if the photo is not in the catalogue.
+
+    Raises PhotoError if the photo cannot be read, CatalogueError if no photo has features of the
+    same encoder.
+    """
+    query_picture, encoder, vector = _query_features(catalogue, photo, captioner)
+    pictures, cosines = _cosines(catalogue, encoder, vector)
+    if not len(pictures):
+        raise CatalogueError(
+            f"{catalogue.shown}: no photo has features of the model {encoder}:"
+            " run showtell photos scan --recaption DIR, or give another --model"
+        )
+    condition, values = (filters or PhotoFilter()).sql_condition()
+    count = 0
+    for index in np.argsort(-cosines, kind="stable"):
+        picture = int(pictures[index])
+        if picture == query_picture:
+            continue
+        rows = catalogue.rows(
+            f"""
+            SELECT {RECORD_COLUMNS} FROM files
+            JOIN folders ON folders.id = files.folder_id
+            JOIN pictures ON pictures.id = files.picture_id
+            WHERE files.picture_id = ? AND {condition} ORDER BY folders.path, files.name
+            """,
+            [picture, *values],
+        )
+        for row in rows:
+            if limit is not None and count >= limit:
+                return
+            count += 1
+            yield record_from_row(row, float(cosines[index]))
+
+
+def _query_features(
+    catalogue: Catalogue, photo: Path, captioner: Callable[[], Captioner]
+) -> tuple[int | None, str, bytes]:
+    """Return the photo's picture, encoder and features, computed if the catalogue has none."""
+    file = find_file(catalogue, photo)
+    if file is not None and file[1] is not None:
+        picture = file[1]
+        row = catalogue.row("SELECT encoder, vector FROM features WHERE picture_id = ?", (picture,))
+        if row is not None:
+            return picture, row[0], row[1]
+    loaded = captioner()
+    content = read_photo(photo, loaded.bundle.manifest.preprocessing, lambda _: True)
+    assert content.pixels is not None
+    [(_, pooled)] = loaded.caption_pixels(content.pixels[None], [photo])
+    encoder = ModelId.of(loaded.bundle).encoder
+    return find_picture(catalogue, content.hash), encoder, quantize_features(pooled)
+
+
+def _cosines(catalogue: Catalogue, encoder: str, vector: bytes) -> tuple[NDArray[np.int64], Floats]:
+    """Return all pictures with features of an encoder, and the cosine of each with `vector`."""
+    query = np.frombuffer(vector, np.int8).astype(np.float32)  # (channels,)
+    query /= np.linalg.norm(query) or 1
+    pictures: list[NDArray[np.int64]] = []
+    cosines: list[Floats] = []
+    rows = catalogue.rows(
+        "SELECT picture_id, vector FROM features WHERE encoder = ? AND length(vector) = ?",
+        (encoder, len(vector)),
+    )
+    while chunk := [row for row, _ in zip(rows, range(_CHUNK), strict=False)]:
+        features = np.frombuffer(b"".join(row[1] for row in chunk), np.int8).astype(np.float32)
+        features = features.reshape(len(chunk), -1)  # (chunk, channels)
+        norms = np.sqrt(np.einsum("ij,ij->i", features, features))  # (chunk,)
+        cosines.append((features @ query) / np.maximum(norms, 1e-9))
+        pictures.append(np.array([row[0] for row in chunk], np.int64))
+    if not pictures:
+        return np.empty(0, np.int64), np.empty(0, np.float32)
+    return np.concatenate(pictures), np.concatenate(cosines)
