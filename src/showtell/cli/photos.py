@@ -358,7 +358,7 @@ def edit_command(photo: Path, words: tuple[str, ...], clear: bool, catalogue: Pa
     showtell photos edit otters.jpg "Two otters on the ice of the Neva"
     showtell photos edit otters.jpg --clear
     """
-    from showtell.photos.corrections import caption_of, edit_caption
+    from showtell.photos.corrections import current_caption, edit_caption
 
     if clear and words:
         raise click.UsageError("give either CAPTION or --clear, not both")
@@ -367,12 +367,12 @@ def edit_command(photo: Path, words: tuple[str, ...], clear: bool, catalogue: Pa
         if text == "":
             if not sys.stdin.isatty():
                 raise click.UsageError("no CAPTION, and no terminal to open an editor on")
-            text = click.edit(caption_of(opened, photo))
+            text = click.edit(current_caption(opened, photo))
             if text is None:
                 click.echo("nothing changed", err=True)
                 return
         edit_caption(opened, photo, text)
-        click.echo(caption_of(opened, photo))
+        click.echo(current_caption(opened, photo))
 
 
 @photos.command("export")

@@ -85,9 +85,9 @@ def find_catalogued_picture(catalogue: Catalogue, photo: Path) -> int:
     return file[1]
 
 
-def caption_of(catalogue: Catalogue, photo: Path) -> str:
+def current_caption(catalogue: Catalogue, photo: Path) -> str:
     """Return a photo's current caption, or an empty string if it has none."""
-    return _current_caption(catalogue, find_catalogued_picture(catalogue, photo)) or ""
+    return _picture_caption(catalogue, find_catalogued_picture(catalogue, photo)) or ""
 
 
 def export_header(output_format: ExportFormat) -> str:
@@ -128,7 +128,7 @@ def import_captions(catalogue: Catalogue, source: Path, *, report: Report) -> Im
             caption = clean_text(_cell(row, _CAPTION, where))
             if not caption:
                 counts.blank += 1
-            elif caption == _current_caption(catalogue, picture):
+            elif caption == _picture_caption(catalogue, picture):
                 counts.unchanged += 1
             else:
                 store_edit(catalogue, picture, caption)
@@ -136,7 +136,7 @@ def import_captions(catalogue: Catalogue, source: Path, *, report: Report) -> Im
     return counts
 
 
-def _current_caption(catalogue: Catalogue, picture: int) -> str | None:
+def _picture_caption(catalogue: Catalogue, picture: int) -> str | None:
     caption: str | None = catalogue.value("SELECT caption FROM pictures WHERE id = ?", (picture,))
     return caption
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from showtell.errors import MetadataError
+from showtell.files.atomic_write import sync_folder
 from showtell.files.printable_names import printable
 
 FileStamp = tuple[int, int, int]
@@ -83,16 +84,6 @@ def failure_message(target: Path, error: Exception) -> str:
         return f"{shown}: cannot be written ({(error.strerror or str(error)).lower()})"
     text = str(error)
     return text if text.startswith(shown) else f"{shown}: {text}"
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder, so that a new name survives a power cut, if the system supports it."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _copy_owner(source: Path, target: Path) -> None:

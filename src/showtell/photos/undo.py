@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from showtell.errors import MetadataError, PhotoError, ShowtellError
+from showtell.files.atomic_write import sync_folder
 from showtell.photos.binary_patch import apply_patch
 from showtell.photos.catalogue.database import Catalogue, now
 from showtell.photos.catalogue.file_paths import file_path
@@ -25,7 +26,6 @@ from showtell.photos.replace import (
     failure_message,
     file_stamp,
     replace_target,
-    sync_folder,
     write_copy,
 )
 from showtell.photos.walk import Report
