@@ -32,7 +32,7 @@ from torch.nn import functional
 
 from showtell.data import open_dataset
 from showtell.data.dataset import CaptionedPhoto
-from showtell.data.feature_cache import Features, extract_features
+from showtell.data.feature_cache import FeatureArrays, extract_features
 from showtell.nets.decoder import AttentionDecoder, DecoderSettings
 from showtell.nets.encoder import build_encoder
 from showtell.nets.model import CaptionModel
@@ -128,7 +128,7 @@ def photos_of(data: Path | None, count: int, words: int, folder: Path) -> list[C
     ]
 
 
-def stored_features(photos: int, folder: Path) -> Features:
+def stored_features(photos: int, folder: Path) -> FeatureArrays:
     """Random features as the cache holds them: float16, memory-mapped, read from disk."""
     file = folder / "regions.npy"
     array = np.lib.format.open_memmap(
@@ -139,7 +139,7 @@ def stored_features(photos: int, folder: Path) -> Features:
         some = array[start : start + 256]
         some[:] = np.maximum(random.standard_normal(some.shape, np.float32), 0)
     array.flush()
-    return Features({"regions": np.load(file, mmap_mode="r")}, {})
+    return FeatureArrays({"regions": np.load(file, mmap_mode="r")}, {})
 
 
 def settings_of(arguments: argparse.Namespace) -> tuple[Recipe, DecoderSettings]:

@@ -17,7 +17,7 @@ import pytest
 
 from showtell.data import feature_cache as features_module
 from showtell.data.dataset import CaptionedPhoto
-from showtell.data.feature_cache import Features, cache_key, extract_features, unreadable
+from showtell.data.feature_cache import FeatureArrays, cache_key, extract_features, find_unreadable
 from showtell.errors import DatasetError
 from showtell.image import open_photo, prepare
 from support.feature_encoders import SHAPES, SIZE, Encode, photos_in
@@ -31,8 +31,8 @@ def photos(tmp_path: Path) -> list[CaptionedPhoto]:
 
 
 @pytest.fixture
-def extract(tmp_path: Path) -> Callable[..., Features]:
-    def run(photos: Sequence[CaptionedPhoto], encode: Any, **other: Any) -> Features:
+def extract(tmp_path: Path) -> Callable[..., FeatureArrays]:
+    def run(photos: Sequence[CaptionedPhoto], encode: Any, **other: Any) -> FeatureArrays:
         given: dict[str, Any] = {
             "encoder": "abc",
             "shapes": SHAPES,
@@ -50,7 +50,7 @@ def refuse(pixels: Any) -> dict[str, Any]:
 
 
 def test_features_are_those_of_prepared_photos_in_float16(
-    photos: list[CaptionedPhoto], extract: Callable[..., Features]
+    photos: list[CaptionedPhoto], extract: Callable[..., FeatureArrays]
 ) -> None:
     found = extract(photos, Encode())
     assert found.bad == {}
@@ -64,7 +64,7 @@ def test_features_are_those_of_prepared_photos_in_float16(
 
 
 def test_a_mirrored_view_is_the_mirrored_photo(
-    tmp_path: Path, extract: Callable[..., Features]
+    tmp_path: Path, extract: Callable[..., FeatureArrays]
 ) -> None:
     path = tmp_path / "corners.png"
     corners(40, 40).save(path)
@@ -76,7 +76,7 @@ def test_a_mirrored_view_is_the_mirrored_photo(
 
 
 def test_the_same_again_is_read_without_encoding(
-    photos: list[CaptionedPhoto], extract: Callable[..., Features]
+    photos: list[CaptionedPhoto], extract: Callable[..., FeatureArrays]
 ) -> None:
     first = extract(photos, Encode())
     again = extract(photos, refuse)
@@ -97,7 +97,7 @@ def test_the_same_again_is_read_without_encoding(
     ],
 )
 def test_another_encoder_preprocessing_or_view_is_computed_anew(
-    change: dict[str, Any], photos: list[CaptionedPhoto], extract: Callable[..., Features]
+    change: dict[str, Any], photos: list[CaptionedPhoto], extract: Callable[..., FeatureArrays]
 ) -> None:
     extract(photos, Encode())
     encode = Encode()
@@ -106,7 +106,7 @@ def test_another_encoder_preprocessing_or_view_is_computed_anew(
 
 
 def test_a_changed_missing_added_or_moved_photo_is_computed_anew(
-    photos: list[CaptionedPhoto], extract: Callable[..., Features]
+    photos: list[CaptionedPhoto], extract: Callable[..., FeatureArrays]
 ) -> None:
     key = cache_key(photos, "abc", SIZE, "plain", sorted(SHAPES))
     assert key == cache_key(list(photos), "abc", SIZE, "plain", sorted(SHAPES))
@@ -131,7 +131,7 @@ def test_a_changed_missing_added_or_moved_photo_is_computed_anew(
 
 def test_an_interrupted_extraction_goes_on_at_its_last_mark(
     photos: list[CaptionedPhoto],
-    extract: Callable[..., Features],
+    extract: Callable[..., FeatureArrays],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -172,7 +172,7 @@ extract_features(photos, Kill(), "abc", SHAPES, SIZE, Path(sys.argv[2]), batch_s
 
 @pytest.mark.parametrize("after", [0, 6])
 def test_a_killed_extraction_goes_on_and_gives_the_same_numbers(
-    after: int, photos: list[CaptionedPhoto], extract: Callable[..., Features], tmp_path: Path
+    after: int, photos: list[CaptionedPhoto], extract: Callable[..., FeatureArrays], tmp_path: Path
 ) -> None:
     arguments = [tmp_path / "photos", tmp_path / "cache", str(after), TESTS]
     run = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True)
@@ -186,7 +186,7 @@ def test_a_killed_extraction_goes_on_and_gives_the_same_numbers(
 
 
 def test_bad_photos_are_named_and_their_rows_are_zero(
-    photos: list[CaptionedPhoto], extract: Callable[..., Features]
+    photos: list[CaptionedPhoto], extract: Callable[..., FeatureArrays]
 ) -> None:
     photos[1].path.write_bytes(b"not a photo")
     photos[5].path.write_bytes(photos[5].path.read_bytes()[:60])
@@ -203,11 +203,11 @@ def test_bad_photos_are_named_and_their_rows_are_zero(
         values = Encode()(prepare(open_photo(photos[row].path), SIZE)[None])
         np.testing.assert_array_equal(found.arrays["pooled"][row], np.float16(values["pooled"][0]))
     assert extract(photos, refuse).bad == found.bad
-    assert unreadable(photos, SIZE) == found.bad
+    assert find_unreadable(photos, SIZE) == found.bad
 
 
 def test_a_batch_of_nothing_but_bad_photos_is_passed_over(
-    photos: list[CaptionedPhoto], extract: Callable[..., Features]
+    photos: list[CaptionedPhoto], extract: Callable[..., FeatureArrays]
 ) -> None:
     for photo in photos[4:8]:
         photo.path.write_bytes(b"")
@@ -217,7 +217,9 @@ def test_a_batch_of_nothing_but_bad_photos_is_passed_over(
 
 
 def test_a_bad_photo_that_can_be_read_now_is_computed_after_all(
-    photos: list[CaptionedPhoto], extract: Callable[..., Features], monkeypatch: pytest.MonkeyPatch
+    photos: list[CaptionedPhoto],
+    extract: Callable[..., FeatureArrays],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As after installing what a format needs: the file itself has not changed."""
 
@@ -238,7 +240,7 @@ def test_a_bad_photo_that_can_be_read_now_is_computed_after_all(
 
 
 def test_photos_of_names_that_are_no_utf8_are_cached(
-    photos: list[CaptionedPhoto], extract: Callable[..., Features]
+    photos: list[CaptionedPhoto], extract: Callable[..., FeatureArrays]
 ) -> None:
     odd = replace(photos[0], name=os.fsdecode(b"caf\xe9.png"))
     assert extract([odd, *photos[1:]], Encode()).bad == {}
@@ -317,7 +319,7 @@ def test_a_full_disk_is_a_clear_error_before_the_work_begins(
 
 
 def test_a_damaged_cache_is_named(
-    photos: list[CaptionedPhoto], extract: Callable[..., Features], tmp_path: Path
+    photos: list[CaptionedPhoto], extract: Callable[..., FeatureArrays], tmp_path: Path
 ) -> None:
     extract(photos, Encode())
     [folder] = (tmp_path / "cache").iterdir()
@@ -331,7 +333,7 @@ def test_a_damaged_cache_is_named(
 
 def test_two_processes_fill_a_cache_once(
     photos: list[CaptionedPhoto],
-    extract: Callable[..., Features],
+    extract: Callable[..., FeatureArrays],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -342,7 +344,7 @@ def test_two_processes_fill_a_cache_once(
     folder = tmp_path / "cache" / cache_key(photos, "abc", SIZE, "plain", sorted(SHAPES))
     folder.mkdir(parents=True)
     encode = Encode()
-    found: list[Features] = []
+    found: list[FeatureArrays] = []
     with (folder / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # as another process that is at it
         waiting = threading.Thread(target=lambda: found.append(extract(photos, encode)))

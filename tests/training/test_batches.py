@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from showtell.data.dataset import CaptionedPhoto
-from showtell.data.feature_cache import Features
+from showtell.data.feature_cache import FeatureArrays
 from showtell.image import Preprocessing, open_photo, prepare
 from showtell.training.batches import Batch, CachedFeatures, Pixels, collate
 from showtell.training.recipe import Stage
@@ -134,7 +134,7 @@ def test_cached_features_come_in_the_order_asked_from_the_view_asked() -> None:
         view: {"regions": draw.normal(size=(6, 4, 3)).astype(np.float16)}
         for view in ("plain", "flip")
     }
-    source = CachedFeatures({view: Features(a, {}) for view, a in arrays.items()})
+    source = CachedFeatures({view: FeatureArrays(a, {}) for view, a in arrays.items()})
     found = source.take([5, 0, 5, 2], [False, True, True, False], (0,))["regions"]
     expected = [("plain", 5), ("flip", 0), ("flip", 5), ("plain", 2)]
     for row, (view, photo) in zip(found, expected, strict=True):

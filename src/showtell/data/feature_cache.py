@@ -39,7 +39,7 @@ Encode = Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
-class Features:
+class FeatureArrays:
     """Cached features of one view: `arrays` by name, float16 [photos, ...], and `bad` photos.
 
     `bad` maps the row of each photo that could not be read to what was wrong; its rows are zero.
@@ -53,7 +53,7 @@ class Features:
         return {name: np.asarray(array[index]) for name, array in self.arrays.items()}
 
 
-def see(image: Image.Image, view: str) -> Image.Image:
+def apply_view(image: Image.Image, view: str) -> Image.Image:
     """Return a view of a photo: as it is (`plain`), or mirrored (`flip`)."""
     return ImageOps.mirror(image) if view == "flip" else image
 
@@ -94,7 +94,7 @@ def extract_features(
     batch_size: int = 32,
     threads: int = 2,
     progress: Callable[[int], None] | None = None,
-) -> Features:
+) -> FeatureArrays:
     """Return the features of `photos`, from the cache folder where they are, else computed.
 
     `encode` takes pixels [batch, 3, H, W] to arrays by name, `encoder` is its fingerprint, and
@@ -124,10 +124,10 @@ def extract_features(
         ) from error
     except (ValueError, EOFError, KeyError) as error:
         raise DatasetError(f"{folder}: the feature cache is damaged: remove the folder") from error
-    return Features(arrays, {int(row): reason for row, reason in bad.items()})
+    return FeatureArrays(arrays, {int(row): reason for row, reason in bad.items()})
 
 
-def unreadable(
+def find_unreadable(
     photos: Sequence[CaptionedPhoto], preprocessing: Preprocessing, threads: int = 2
 ) -> dict[int, str]:
     """Return the row of each photo that cannot be read, with what was wrong."""
@@ -258,7 +258,7 @@ class _Work:
         image = _open(self.photos[row], self.preprocessing)
         if isinstance(image, str):
             return image
-        return prepare(see(image, self.view), self.preprocessing)
+        return prepare(apply_view(image, self.view), self.preprocessing)
 
 
 def _make_array(file: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from showtell.data.dataset import CaptionedPhoto
-from showtell.data.feature_cache import Features, see
+from showtell.data.feature_cache import FeatureArrays, apply_view
 from showtell.data.shards.order import local_order
 from showtell.image import Preprocessing, open_photo, prepare
 from showtell.nets.packed_lstm import Packing
@@ -103,7 +103,7 @@ class Source(Protocol):
 class CachedFeatures:
     """Features of the frozen encoder, read from the cache."""
 
-    def __init__(self, views: dict[str, Features]) -> None:
+    def __init__(self, views: dict[str, FeatureArrays]) -> None:
         self.views = views
 
     def take(
@@ -166,7 +166,7 @@ class Pixels:
         if self.color:
             for kind in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
                 image = kind(image).enhance(random.uniform(1 - self.color, 1 + self.color))
-        return prepare(see(image, "flip" if flip else "plain"), self.preprocessing)
+        return prepare(apply_view(image, "flip" if flip else "plain"), self.preprocessing)
 
 
 @dataclass(frozen=True)

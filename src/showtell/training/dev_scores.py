@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from showtell.data.dataset import CaptionedPhoto
-from showtell.data.feature_cache import Features
+from showtell.data.feature_cache import FeatureArrays
 from showtell.decoding.beam_search import beam_search
 from showtell.decoding.options import DecodingDefaults
 from showtell.image import open_photo, prepare
@@ -33,7 +33,7 @@ class DevScores:
     model: CaptionModel
     vocabulary: Vocabulary
     photos: Sequence[CaptionedPhoto]
-    features: Features | None
+    features: FeatureArrays | None
     encode: Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]
     ranks: Ranks = ALONE
 

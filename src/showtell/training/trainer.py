@@ -16,7 +16,7 @@ from torch import Tensor
 
 from showtell.data import open_dataset
 from showtell.data.dataset import CaptionedPhoto, Dataset
-from showtell.data.feature_cache import Features, extract_features, unreadable
+from showtell.data.feature_cache import FeatureArrays, extract_features, find_unreadable
 from showtell.data.shards.index import OnBroken
 from showtell.errors import RecipeError, TrainingError
 from showtell.files.folders import cache_dir
@@ -102,7 +102,7 @@ class _Run:
             self.mix = open_mix(recipe.mix, recipe.mix_share, new, recipe.seed)
         self.train_photos += self.mix.train if self.mix else ()
         self.dev_photos: list[CaptionedPhoto] = []
-        self.dev_features: Features | None = None
+        self.dev_features: FeatureArrays | None = None
         begun = Beginning(recipe, dataset, self.mix, self.train_photos, output).on_all(
             ranks, resume
         )
@@ -276,7 +276,7 @@ class _Run:
     def _unreadable(self, photos: Sequence[CaptionedPhoto]) -> dict[int, str]:
         """Return the row of each photo that cannot be read; every rank looks at its share."""
         rows = self.ranks.mine(range(len(photos)))
-        found = unreadable(
+        found = find_unreadable(
             [photos[row] for row in rows], self.encoder.spec.preprocessing, max(2, self._workers())
         )
         own = {rows[place]: reason for place, reason in found.items()}
@@ -288,7 +288,7 @@ class _Run:
             return self.recipe.workers
         return max(1, min(16, (os.cpu_count() or 1) // self.ranks.local_count - 1))
 
-    def _features(self, photos: Sequence[CaptionedPhoto], view: str, tuned: bool) -> Features:
+    def _features(self, photos: Sequence[CaptionedPhoto], view: str, tuned: bool) -> FeatureArrays:
         encoder = self.encoder.eval()
         regions = encoder.grid[0] * encoder.grid[1]
         shapes = {"regions": (regions, encoder.channels), "pooled": (encoder.channels,)}
