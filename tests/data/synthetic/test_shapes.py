@@ -244,7 +244,7 @@ def test_an_empty_folder_is_filled(tmp_path, monkeypatch):
 
 
 def test_an_interrupted_drawing_leaves_nothing_behind(tmp_path, monkeypatch):
-    from showtell.data import shapes
+    from showtell.data.synthetic import shapes
 
     def full_disk(chance: object, scene: Scene) -> list[str]:
         raise OSError(28, "No space left on device")
