@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import os
 import tempfile
@@ -14,12 +12,12 @@ from typing import IO, Any, Literal
 
 from showtell.caption import Caption
 from showtell.errors import ShowtellError
+from showtell.files.csv_text import csv_row, escape_csv_formula
 from showtell.files.printable_names import printable
 
 Format = Literal["text", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = ("text", "jsonl", "csv")
 STDIN = "-"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def header(form: Format, *, nbest: int = 1) -> str:
@@ -48,12 +46,12 @@ def line(caption: Caption, form: Format, *, nbest: int = 1, words: bool = False)
         others += [""] * (nbest - 1 - len(others))
         return csv_row(
             [
-                harmless(path),
-                harmless(caption.text),
+                escape_csv_formula(path),
+                escape_csv_formula(caption.text),
                 _number(caption.log_probability),
                 _number(caption.confidence),
-                *map(harmless, others),
-                harmless(caption.error or ""),
+                *map(escape_csv_formula, others),
+                escape_csv_formula(caption.error or ""),
             ]
         )
     if caption.error is not None:
@@ -112,18 +110,5 @@ def _umask() -> int:
     return mask
 
 
-def harmless(cell: str) -> str:
-    """Return a CSV cell that no spreadsheet runs as a formula; stray bytes of a path spelt out."""
-    cell = cell.encode("utf-8", "backslashreplace").decode("utf-8")  # stray bytes of a path
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
-
-
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
-
-
-def csv_row(cells: list[str]) -> str:
-    """Return a line of CSV."""
-    buffer = io.StringIO()
-    csv.writer(buffer).writerow(cells)  # its own line end is what makes it quote a lone \r
-    return buffer.getvalue().removesuffix("\r\n") + "\n"

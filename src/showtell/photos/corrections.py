@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from showtell.cli.caption_output import csv_row
 from showtell.errors import CatalogueError, PhotoError
+from showtell.files.csv_text import csv_row
 from showtell.files.printable_names import printable
 from showtell.photos.catalogue.caption_text import clean_text
 from showtell.photos.catalogue.database import Catalogue

@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from showtell.cli.caption_output import csv_row, harmless
+from showtell.files.csv_text import csv_row, escape_csv_formula
 from showtell.files.printable_names import printable
 from showtell.photos.catalogue.records import PhotoRecord
 
@@ -45,6 +45,6 @@ def result_line(record: PhotoRecord, output_format: str) -> str:
 def csv_cells(values: dict[str, Any]) -> list[str]:
     """Return values as CSV cells that no spreadsheet runs as formulas."""
     return [
-        harmless(value) if isinstance(value, str) else "" if value is None else str(value)
+        escape_csv_formula(value) if isinstance(value, str) else "" if value is None else str(value)
         for value in values.values()
     ]

@@ -1,0 +1,25 @@
+"""Write lines of CSV that spreadsheets can open safely."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+
+_FORMULA_START = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def csv_row(cells: Iterable[str]) -> str:
+    r"""Return a line of CSV that ends in `\n`."""
+    buffer = io.StringIO()
+    csv.writer(buffer).writerow(cells)  # with its default line end, it also quotes a lone \r
+    return buffer.getvalue().removesuffix("\r\n") + "\n"
+
+
+def escape_csv_formula(cell: str) -> str:
+    """Return a cell that no spreadsheet runs as a formula: an apostrophe precedes `=`, `-`, ...
+
+    Bytes of a path that are not UTF-8 become backslash escapes.
+    """
+    cell = cell.encode("utf-8", "backslashreplace").decode("utf-8")
+    return f"'{cell}" if cell.startswith(_FORMULA_START) else cell
