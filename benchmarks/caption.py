@@ -50,8 +50,8 @@ class Stopwatch:
         self.seconds[stage] += time.perf_counter() - start
         return result
 
-    def begin(self, features: Any) -> Any:
-        return self.time("begin (network)", self.model.begin, features)
+    def init_state(self, features: Any) -> Any:
+        return self.time("begin (network)", self.model.init_state, features)
 
     def step(self, tokens: Any, memory: Any, state: Any) -> Any:
         return self.time("steps (network)", self.model.step, tokens, memory, state)

@@ -76,7 +76,7 @@ STAGE = Stage(epochs=1, flip=False)
 def padded_loss(decoder: AttentionDecoder, batch: Batch) -> Tensor:
     """The same network as a plain loop: every caption takes every step, one after the other."""
     width = batch.packing.rows // len(batch.features["regions"])
-    memory, state = decoder.begin(batch.features)
+    memory, state = decoder.init_state(batch.features)
     h1, c1, h2, c2 = (state[name].repeat_interleave(width, 0) for name in decoder.state_names)
     keys, values = memory["memory_keys"], memory["memory_values"]
     losses = []
@@ -87,7 +87,7 @@ def padded_loss(decoder: AttentionDecoder, batch: Batch) -> Tensor:
         asked = below.view(len(keys), width, -1)
         context = decoder.attention(asked, keys, values)[0].flatten(0, 1)
         h2, c2 = decoder.upper.step(torch.cat([below, context], -1), h2, c2)
-        logits = decoder.word(decoder.speak(decoder.drop(torch.cat([h2, context], -1))))
+        logits = decoder.word(decoder.output_proj(decoder.drop(torch.cat([h2, context], -1))))
         losses.append(
             functional.cross_entropy(
                 logits.float(),

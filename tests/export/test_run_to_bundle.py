@@ -55,8 +55,8 @@ def with_java():
     """Ask for the scores of the PTB tokenizer and METEOR."""
 
 
-RUNS = ["run", "merge_run", "ensemble_run", "evidence_run", "regions_run"]
-LEARN_WORDS = [{"epochs": 2, "objective": "words", "learning_rate": 0.01}]
+RUNS = ["run", "merge_run", "ensemble_run", "concept_run", "regions_run"]
+LEARN_CONCEPTS = [{"epochs": 2, "objective": "concepts", "learning_rate": 0.01}]
 
 
 def trained_run(
@@ -64,8 +64,8 @@ def trained_run(
     shapes: Path,
     kind: str,
     members: int = 1,
-    evidence: float = 0.0,
-    evidence_from: str = "pooled",
+    concept_weight: float = 0.0,
+    concepts_from: str = "pooled",
 ) -> Path:
     recipe = recipe_from_dict(
         {
@@ -79,13 +79,16 @@ def trained_run(
                 "heads": 4,
                 "dropout": 0.1,
                 "members": members,
-                "evidence": evidence,
-                "evidence_from": evidence_from,
+                "concept_weight": concept_weight,
+                "concepts_from": concepts_from,
             },
             "min_count": 1,
             "batch_photos": 16,
             "precision": "float32",
-            "stages": [{"epochs": 2, "learning_rate": 5e-3}, *(LEARN_WORDS if evidence else ())],
+            "stages": [
+                {"epochs": 2, "learning_rate": 5e-3},
+                *(LEARN_CONCEPTS if concept_weight else ()),
+            ],
         }
     )
     return train(recipe, shapes, folder)
@@ -107,15 +110,15 @@ def ensemble_run(tmp_path_factory, shapes):
 
 
 @pytest.fixture(scope="module")
-def evidence_run(tmp_path_factory, shapes):
-    folder = tmp_path_factory.mktemp("runs") / "evidence"
-    return trained_run(folder, shapes, "attention", 2, evidence=0.5)
+def concept_run(tmp_path_factory, shapes):
+    folder = tmp_path_factory.mktemp("runs") / "concepts"
+    return trained_run(folder, shapes, "attention", 2, concept_weight=0.5)
 
 
 @pytest.fixture(scope="module")
 def regions_run(tmp_path_factory, shapes):
     folder = tmp_path_factory.mktemp("runs") / "regions"
-    return trained_run(folder, shapes, "attention", 2, evidence=0.5, evidence_from="regions")
+    return trained_run(folder, shapes, "attention", 2, concept_weight=0.5, concepts_from="regions")
 
 
 def photos_of(folder: Path, count: int = 12) -> list[Path]:

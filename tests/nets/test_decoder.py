@@ -11,8 +11,8 @@ from torch import Tensor
 
 from showtell.decoding.beam_search import beam_search
 from showtell.errors import RecipeError
-from showtell.nets.decoder import DECODERS, Decoder, DecoderSettings, build_decoder
-from showtell.nets.model import TorchDecoder
+from showtell.nets.decoder import DECODERS, Decoder, DecoderSettings
+from showtell.nets.model import TorchDecoder, build_decoder
 from showtell.training.batches import Batch, collate
 
 CHANNELS, REGIONS, WORDS = 12, 6, 15
@@ -47,7 +47,7 @@ def teacher_forced(decoder: Decoder, batch: Batch) -> Tensor:
 
 
 def word_by_word(decoder: Decoder, batch: Batch) -> tuple[Tensor, list[Tensor | None]]:
-    memory, state = decoder.begin(batch.features)
+    memory, state = decoder.init_state(batch.features)
     width = batch.packing.rows // len(batch.features["pooled"])
     state = {name: array.repeat_interleave(width, 0) for name, array in state.items()}
     said, looked = [], []
@@ -133,7 +133,7 @@ def test_attention_of_the_looked_at_region_moves_the_words() -> None:
     decoder = small("attention", heads=1)
     features = features_of(1)
     with torch.inference_mode():
-        memory, state = decoder.begin(features)
+        memory, state = decoder.init_state(features)
         before, weights, _ = decoder.step(torch.tensor([1]), memory, state)
         assert weights is not None
         changes = []
@@ -196,7 +196,7 @@ def test_torch_decoder_takes_cached_float16_features_that_cannot_be_written() ->
     for array in features.values():
         array.flags.writeable = False
     for kind in DECODERS:
-        memory, state = TorchDecoder(small(kind)).begin(features)
+        memory, state = TorchDecoder(small(kind)).init_state(features)
         assert {array.dtype for array in (memory | state).values()} == {np.dtype(np.float32)}
 
 
@@ -204,7 +204,7 @@ def test_torch_decoder_takes_cached_float16_features_that_cannot_be_written() ->
 @given(kinds)
 def test_arrays_have_the_names_the_decoder_says(kind: str) -> None:
     decoder = small(kind)
-    memory, state = decoder.begin(features_of(2))
+    memory, state = decoder.init_state(features_of(2))
     _, _, new = decoder.step(torch.tensor([1, 1]), memory, state)
     assert tuple(memory) == decoder.memory_names
     assert tuple(state) == tuple(new) == decoder.state_names
@@ -213,13 +213,13 @@ def test_arrays_have_the_names_the_decoder_says(kind: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "transformer"}, "decoder.kind: 'transformer' is none of attention, merge"),
-        ({"embedding": 0}, "decoder.embedding: must be at least 1"),
-        ({"hidden": -5}, "decoder.hidden: must be at least 1"),
-        ({"heads": 0}, "decoder.heads: must be at least 1"),
-        ({"hidden": 10, "heads": 4}, "decoder.heads: 4 does not divide decoder.hidden (10)"),
-        ({"dropout": 1.0}, "decoder.dropout: must be from 0 to below 1"),
-        ({"dropout": -0.1}, "decoder.dropout: must be from 0 to below 1"),
+        ({"kind": "transformer"}, "kind: must be one of attention, merge, not 'transformer'"),
+        ({"embedding": 0}, "embedding: must be at least 1, not 0"),
+        ({"hidden": -5}, "hidden: must be at least 1, not -5"),
+        ({"heads": 0}, "heads: must be at least 1, not 0"),
+        ({"hidden": 10, "heads": 4}, "heads: 4 does not divide hidden (10)"),
+        ({"dropout": 1.0}, "dropout: must be at least 0 and below 1, not 1.0"),
+        ({"dropout": -0.1}, "dropout: must be at least 0 and below 1, not -0.1"),
     ],
 )
 def test_a_wrong_setting_is_one_clear_line(settings: dict[str, object], message: str) -> None:
@@ -228,5 +228,5 @@ def test_a_wrong_setting_is_one_clear_line(settings: dict[str, object], message:
     assert str(error.value) == message
 
 
-def test_a_merge_decoder_cares_for_no_heads() -> None:
+def test_a_merge_decoder_ignores_heads() -> None:
     assert DecoderSettings(kind="merge", hidden=10, heads=4, embedding=3).hidden == 10

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from showtell.decoding.beam_search import beam_search
 from showtell.errors import RecipeError
-from showtell.nets.decoder import DecoderSettings, build_decoder
+from showtell.nets.decoder import DecoderSettings
 from showtell.nets.ensemble import EnsembleDecoder
-from showtell.nets.model import TorchDecoder
+from showtell.nets.model import TorchDecoder, build_decoder
 from showtell.training.batches import Batch, collate
 from showtell.training.objectives import CrossEntropy
 
@@ -48,7 +48,7 @@ def batch_of(photos: int = 3, width: int = 2) -> Batch:
 def test_word_by_word_the_ensemble_says_what_it_says_in_training(kind: str) -> None:
     decoder, batch = ensemble(kind), batch_of()
     forced = batch.packing.unpack(decoder(batch.features, batch.inputs, batch.packing))
-    memory, state = decoder.begin(batch.features)
+    memory, state = decoder.init_state(batch.features)
     assert tuple(memory) == decoder.memory_names
     assert tuple(state) == decoder.state_names
     state = {name: array.repeat_interleave(2, 0) for name, array in state.items()}
@@ -93,5 +93,5 @@ def test_beam_search_reads_an_ensemble() -> None:
 
 
 def test_an_ensemble_of_none_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"decoder\.members: must be at least 1"):
+    with pytest.raises(RecipeError, match="members: must be at least 1"):
         DecoderSettings(members=0)

@@ -42,7 +42,7 @@ class SeededDecoder:
         draw = np.random.default_rng([self.seed + 1, photo, *prefix])
         return draw.dirichlet(np.ones(self.regions)).astype(np.float32)
 
-    def begin(self, features: Arrays) -> tuple[Arrays, Arrays]:
+    def init_state(self, features: Arrays) -> tuple[Arrays, Arrays]:
         photos = features["pooled"].astype(np.int64)
         return {"photo": photos}, {"prefix": np.zeros((len(photos), 0), np.int64)}
 
@@ -74,7 +74,7 @@ class FixedDecoder:
     def __init__(self, table: Floats) -> None:
         self.table = table
 
-    def begin(self, features: Arrays) -> tuple[Arrays, Arrays]:
+    def init_state(self, features: Arrays) -> tuple[Arrays, Arrays]:
         return {}, {"nothing": np.zeros((len(features["pooled"]), 1), np.float32)}
 
     def step(

@@ -30,7 +30,7 @@ TINY: dict[str, Any] = {
     "save_steps": 2,
     "stages": [
         {"epochs": 2, "average": 0.9, "interpolation": 0.7},
-        {"epochs": 2, "average": 0.9, "train_encoder": "all", "crop": 0.7},
+        {"epochs": 2, "average": 0.9, "train_encoder": "all", "min_crop_area": 0.7},
     ],
 }
 TIMES = (

@@ -37,7 +37,7 @@ EVERYTHING: dict[str, Any] = {
     "stages": [
         {"epochs": 2, "average": 0.9},
         {"epochs": 1, "objective": "words", "train_encoder": "all"},
-        {"epochs": 1, "train_encoder": "all", "crop": 0.7, "color": 0.2},
+        {"epochs": 1, "train_encoder": "all", "min_crop_area": 0.7, "color_jitter": 0.2},
         {
             "epochs": 1,
             "objective": "self_critical",
@@ -112,7 +112,7 @@ def test_three_ranks_over_four_unequal_shards_train_as_one_on_loose_photos(
     shards = [path.name for path in (tmp_path / "shards").glob("*train*.tar")]
     assert len(shards) == 4
     recipe = FROZEN | {
-        "stages": [{"epochs": 1}, {"epochs": 1, "train_encoder": "all", "crop": 0.7}]
+        "stages": [{"epochs": 1}, {"epochs": 1, "train_encoder": "all", "min_crop_area": 0.7}]
     }
     ended = train(tmp_path / "one", recipe=recipe, without_dropout=True)
     assert ended.code == 0, ended.stderr

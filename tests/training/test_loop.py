@@ -63,10 +63,10 @@ def test_without_warmup_the_first_step_is_made_at_full_rate() -> None:
     assert all(learning_rate_scale(step, 10, 0.0, 1.0) == 1 for step in range(10))  # constant
 
 
-def test_adams_second_moment_decays_as_the_stage_says(model: CaptionModel) -> None:
+def test_the_stage_sets_adams_beta2(model: CaptionModel) -> None:
     unused: Any = None
     for value in (0.98, 0.999):
-        stage = Stage(epochs=1, second_moment=value)
+        stage = Stage(epochs=1, adam_beta2=value)
         loop = StageLoop(
             Recipe(),
             stage,
@@ -84,8 +84,8 @@ def test_adams_second_moment_decays_as_the_stage_says(model: CaptionModel) -> No
         assert [group["betas"] for group in loop.optimizer.param_groups] == [(0.9, value)] * len(
             loop.groups
         )
-    with pytest.raises(RecipeError, match="second_moment: must be between 0 and 1"):
-        Stage(epochs=1, second_moment=1.0)
+    with pytest.raises(RecipeError, match="adam_beta2: must be above 0 and below 1"):
+        Stage(epochs=1, adam_beta2=1.0)
 
 
 def test_the_average_follows_the_weights_and_is_lent_for_a_while() -> None:

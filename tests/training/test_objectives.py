@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from showtell.nets.decoder import DecoderSettings, build_decoder
+from showtell.nets.decoder import DecoderSettings
+from showtell.nets.model import build_decoder
 from showtell.training.batches import collate
 from showtell.training.objectives import NEVER, CrossEntropy, SelfCritical, sample_captions
 from showtell.training.rewards import CiderReward
@@ -64,7 +65,7 @@ def test_samples_follow_the_decoders_own_probabilities(decoder):
     features = batch_of().features
     torch.manual_seed(3)
     drawn = sample_captions(decoder, features, 4000, 1)
-    memory, state = decoder.begin({name: features[name] for name in decoder.needs})
+    memory, state = decoder.init_state({name: features[name] for name in decoder.needs})
     scores, _, _ = decoder.step(torch.full((3,), 1), memory, state)
     scores[:, [*NEVER, END]] = -torch.inf
     expected = scores.softmax(-1)

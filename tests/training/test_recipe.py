@@ -161,49 +161,63 @@ def test_numbers_are_read_as_people_write_them(text: str) -> None:
 
 
 WRONG = [
-    (["batch_photo=3"], "batch_photo: no such key: did you mean 'batch_photos'?"),
-    (["stages.0.epoch=3"], "stages.0.epoch: no such key: did you mean 'epochs'?"),
-    (["decoder.hiden=3"], "decoder.hiden: no such key: did you mean 'hidden'?"),
-    (["batch_photos=many"], "batch_photos: 'many' is no int"),
-    (["batch_photos=1.5"], "batch_photos: '1.5' is no int"),
-    (["batch_photos=true"], "batch_photos: 'True' is no int"),
-    (["batch_photos="], "batch_photos: '' is no int"),
-    (["batch_photos=0"], "batch_photos: must be at least 1"),
-    (["stages.0.learning_rate=.nan"], "stages.0.learning_rate: 'nan' is no float"),
-    (["stages.0.learning_rate=-1"], "stages.0.learning_rate: must be above 0"),
-    (["stages.0.flip=maybe"], "stages.0.flip: 'maybe' is no bool"),
-    (["stages.0.train_encoder=some"], "stages.0.train_encoder: 'some' is none of none, last, all"),
-    (["stages.2.epochs=3"], "stages.2.epochs: '2' is no place in a list of 2"),
-    (["stages.last.epochs=3"], "stages.last.epochs: 'last' is no place in a list of 2"),
-    (["stages.²=3"], "stages.²: '²' is no place in a list of 2"),
-    (["stages=[]"], "stages: must hold at least one stage"),
-    (["stages=3"], "stages: needs a list"),
-    (["stages=[3]"], "stages.0: needs `key: value` lines"),
-    (["stages=[{learning_rate: 1}]"], "stages.0.epochs: is missing"),
-    (["decoder=big"], "decoder: needs `key: value` lines"),
-    (["decoder.kind=gru"], "decoder.kind: 'gru' is none of attention, merge"),
-    (["decoder.heads=7"], "decoder.heads: 7 does not divide decoder.hidden (512)"),
-    (["decoding.beam=0"], "decoding.beam: must be at least 1 and at most 1000, not 0"),
-    (["decoding.max_length=0"], "decoding.max_length: must be at least 1 and at most 1000, not 0"),
+    (["batch_photo=3"], "flickr8k: batch_photo: unknown key: did you mean 'batch_photos'?"),
+    (["stages.0.epoch=3"], "flickr8k: stages.0.epoch: unknown key: did you mean 'epochs'?"),
+    (["decoder.hiden=3"], "flickr8k: decoder.hiden: unknown key: did you mean 'hidden'?"),
+    (["batch_photos=many"], "flickr8k: batch_photos: must be an integer, not 'many'"),
+    (["batch_photos=1.5"], "flickr8k: batch_photos: must be an integer, not 1.5"),
+    (["batch_photos=true"], "flickr8k: batch_photos: must be an integer, not True"),
+    (["batch_photos="], "flickr8k: batch_photos: must be an integer, not ''"),
+    (["batch_photos=0"], "flickr8k: batch_photos: must be at least 1, not 0"),
+    (
+        ["stages.0.learning_rate=.nan"],
+        "flickr8k: stages.0.learning_rate: must be a finite number, not nan",
+    ),
+    (["stages.0.learning_rate=-1"], "flickr8k: stages.0.learning_rate: must be above 0, not -1.0"),
+    (["stages.0.flip=maybe"], "flickr8k: stages.0.flip: must be true or false, not 'maybe'"),
+    (
+        ["stages.0.train_encoder=some"],
+        "flickr8k: stages.0.train_encoder: must be one of none, last, all, not 'some'",
+    ),
+    (["stages.2.epochs=3"], "stages.2.epochs: '2' is not an index of a list of 2"),
+    (["stages.last.epochs=3"], "stages.last.epochs: 'last' is not an index of a list of 2"),
+    (["stages.²=3"], "stages.²: '²' is not an index of a list of 2"),
+    (["stages=[]"], "flickr8k: stages: must hold at least one stage"),
+    (["stages=3"], "flickr8k: stages: must be a list, not 3"),
+    (["stages=[3]"], "flickr8k: stages.0: must be keys with values, not 3"),
+    (["stages=[{learning_rate: 1}]"], "flickr8k: stages.0.epochs: missing"),
+    (["decoder=big"], "flickr8k: decoder: must be keys with values, not 'big'"),
+    (["decoder.kind=gru"], "flickr8k: decoder.kind: must be one of attention, merge, not 'gru'"),
+    (["decoder.heads=7"], "flickr8k: decoder.heads: 7 does not divide hidden (512)"),
+    (["decoding.beam=0"], "flickr8k: decoding.beam: must be at least 1 and at most 1000, not 0"),
+    (
+        ["decoding.max_length=0"],
+        "flickr8k: decoding.max_length: must be at least 1 and at most 1000, not 0",
+    ),
     (
         ["decoding.length_penalty=-1"],
-        "decoding.length_penalty: must be at least 0 and at most 100, not -1.0",
+        "flickr8k: decoding.length_penalty: must be at least 0 and at most 100, not -1.0",
     ),
-    (["views=[plain, upside]"], "views: takes plain, flip"),
-    (["views=[flip]"], "views: must hold plain"),
-    (["views=plain"], "views: needs a list"),
-    (["seed=-1"], "seed: must not be negative"),
-    (["save_steps=-1"], "save_steps: must not be negative"),
-    (["precision=float16"], "precision: 'float16' is none of auto, float32, bfloat16"),
-    (["encoder.name.first=x"], "encoder.name.first: 'encoder.name' holds no keys"),
-    (["encoder.name=x"], "encoder.name: 'encoder' holds no keys"),
+    (["views=[plain, upside]"], "flickr8k: views: each must be one of plain, flip"),
+    (["views=[flip]"], "flickr8k: views: must hold plain"),
+    (["views=plain"], "flickr8k: views: must be a list, not 'plain'"),
+    (["seed=-1"], "flickr8k: seed: must be at least 0, not -1"),
+    (["save_steps=-1"], "flickr8k: save_steps: must be at least 0, not -1"),
+    (
+        ["precision=float16"],
+        "flickr8k: precision: must be one of auto, float32, bfloat16, not 'float16'",
+    ),
+    (["encoder.name.first=x"], "encoder.name.first: 'encoder.name' is a value without keys"),
+    (["encoder.name=x"], "encoder.name: 'encoder' is a value without keys"),
     (["batch_photos"], "'batch_photos': write key=value, such as batch_photos=16"),
     (["=3"], "'=3': write key=value, such as batch_photos=16"),
 ]
 
 
 @pytest.mark.parametrize(("overrides", "message"), WRONG, ids=[" ".join(o) for o, _ in WRONG])
-def test_what_cannot_be_is_one_line_that_names_the_key(overrides: list[str], message: str) -> None:
+def test_a_wrong_override_gives_one_line_that_names_recipe_and_key(
+    overrides: list[str], message: str
+) -> None:
     with pytest.raises(RecipeError) as error:
         load_recipe("flickr8k", overrides)
     assert str(error.value) == message
@@ -237,11 +251,11 @@ def test_no_override_ends_in_anything_but_a_recipe_or_one_line(overrides: list[s
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("encoder: [", "not YAML"),
+        ("encoder: [", "odd.yaml: not valid YAML"),
         ("just words", "a recipe is a list of `key: value` lines"),
         ("- encoder", "a recipe is a list of `key: value` lines"),
-        ("3: x", "3: no such key"),
-        ("learning_rate: 1", "learning_rate: no such key"),
+        ("3: x", "odd.yaml: 3: unknown key"),
+        ("learning_rate: 1", "odd.yaml: learning_rate: unknown key"),
     ],
 )
 def test_a_recipe_file_that_is_none_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -250,6 +264,49 @@ def test_a_recipe_file_that_is_none_is_named(tmp_path: Path, text: str, message:
         load_recipe(tmp_path / "odd.yaml")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+OLD_KEYS = """
+mix: old
+mix_share: 0.25
+decoder: {evidence: 0.3, evidence_from: regions}
+stages:
+- {epochs: 1, objective: words, train_encoder: all, crop: 0.5, color: 0.1}
+- {epochs: 1, restart: true, second_moment: 0.9, begin_with: last}
+"""
+NEW_KEYS = """
+rehearsal: old
+rehearsal_share: 0.25
+decoder: {concept_weight: 0.3, concepts_from: regions}
+stages:
+- {epochs: 1, objective: concepts, train_encoder: all, min_crop_area: 0.5, color_jitter: 0.1}
+- {epochs: 1, reinit_decoder: true, adam_beta2: 0.9, init_checkpoint: last}
+"""
+
+
+def test_old_keys_are_read_with_a_warning_that_gives_the_new_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    old.write_text(OLD_KEYS)
+    new.write_text(NEW_KEYS)
+    recipe = load_recipe(old)
+    assert f"{old}: 'mix' is now called 'rehearsal'" in caplog.messages
+    assert f"{old}: stages.0.objective: 'words' is now called 'concepts'" in caplog.messages
+    assert len(caplog.messages) == 10
+    caplog.clear()
+    assert load_recipe(new) == recipe
+    assert not caplog.messages
+
+
+def test_an_override_with_an_old_key_replaces_the_recipe_s_new_key(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    old = ["mix=x", "decoder.evidence=0.1", "stages.0.crop=0.5"]
+    new = ["rehearsal=x", "decoder.concept_weight=0.1", "stages.0.min_crop_area=0.5"]
+    assert load_recipe("flickr8k-best", old) == load_recipe("flickr8k-best", new)
+    assert caplog.messages[0] == "'mix' is now called 'rehearsal'"
+    assert len(caplog.messages) == 3
 
 
 def test_an_empty_recipe_is_the_default_one(tmp_path: Path) -> None:
@@ -286,4 +343,6 @@ def test_a_wrong_key_on_the_command_line_is_one_line_and_exit_code_one(tmp_path:
         env=os.environ,
     )
     assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr == "showtell: batch_foto: no such key: did you mean 'batch_photos'?\n"
+    assert (
+        run.stderr == "showtell: flickr8k: batch_foto: unknown key: did you mean 'batch_photos'?\n"
+    )

@@ -24,7 +24,7 @@ OTHER_STAGES = {
         {"epochs": 1, "train_encoder": "last", "average": 0.9},
         {"epochs": 1},  # frozen again, on what the stage before made of the encoder
         {"epochs": 1, "objective": "self_critical", "samples": 2, "learning_rate": 1e-4},
-        {"epochs": 1, "restart": True, "distill": 0.5},
+        {"epochs": 1, "reinit_decoder": True, "distill": 0.5},
     ]
 }
 

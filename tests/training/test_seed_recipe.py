@@ -17,9 +17,9 @@ from showtell.data.synthetic.shapes import draw_shapes
 from showtell.decoding.beam_search import beam_search
 from showtell.export.run_to_bundle import export
 from showtell.image import open_photo, prepare
-from showtell.nets.decoder import MergeDecoder, build_decoder
+from showtell.nets.decoder import MergeDecoder
 from showtell.nets.encoder import build_encoder
-from showtell.nets.model import TorchDecoder
+from showtell.nets.model import TorchDecoder, build_decoder
 from showtell.scoring.evaluate import evaluate
 from showtell.training.recipe import load_recipe
 from showtell.training.run_folder import TrainedRun, open_run
@@ -50,7 +50,7 @@ def test_the_seed_recipe_is_the_notebooks_and_nothing_of_ours() -> None:
     assert (stage.epochs, stage.objective, stage.train_encoder) == (10, "cross_entropy", "none")
     nothing = (stage.label_smoothing, stage.weight_decay, stage.warmup, stage.average)
     assert nothing == (0, 0, 0, 0)
-    assert (stage.learning_rate, stage.final_learning_rate, stage.second_moment) == (1e-3, 1, 0.999)
+    assert (stage.learning_rate, stage.final_learning_rate, stage.adam_beta2) == (1e-3, 1, 0.999)
 
 
 def test_the_seeds_first_weights_are_drawn_as_keras_draws_them() -> None:

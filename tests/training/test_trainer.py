@@ -99,9 +99,9 @@ def test_the_best_weights_are_those_of_the_best_epoch(train: Training, tmp_path:
     assert progress.best_score == pytest.approx(max(scores), abs=1e-3)
 
 
-@pytest.mark.parametrize("begin_with", ["best", "last"])
+@pytest.mark.parametrize("init_checkpoint", ["best", "last"])
 def test_a_stage_begins_with_the_weights_that_it_is_told_to(
-    begin_with: str, train: Training, tmp_path: Path
+    init_checkpoint: str, train: Training, tmp_path: Path
 ) -> None:
     run, first = tmp_path / "run", {"epochs": 3, "learning_rate": 0.03, "average": 0.9}
     first |= {"interpolation": 0.8}
@@ -112,13 +112,18 @@ def test_a_stage_begins_with_the_weights_that_it_is_told_to(
         "best": kept.tensors("best", "model"),
         "last": kept.tensors("last", "model") | kept.tensors("last", "kept"),
     }
-    still = {"epochs": 1, "learning_rate": 1e-12, "weight_decay": 0, "begin_with": begin_with}
+    still = {
+        "epochs": 1,
+        "learning_rate": 1e-12,
+        "weight_decay": 0,
+        "init_checkpoint": init_checkpoint,
+    }
     assert train(run, recipe={"stages": [first, still]}, resume=True).code == 0
     now = kept.tensors("last", "model")
     assert kept.progress("last").stage == 1
     for name, tensor in now.items():
-        assert torch.allclose(tensor, expected[begin_with][name], atol=1e-6), name
-    other = expected["last" if begin_with == "best" else "best"]
+        assert torch.allclose(tensor, expected[init_checkpoint][name], atol=1e-6), name
+    other = expected["last" if init_checkpoint == "best" else "best"]
     assert any(not torch.allclose(tensor, other[name], atol=1e-4) for name, tensor in now.items())
 
 

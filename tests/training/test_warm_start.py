@@ -23,7 +23,7 @@ from showtell.training.batches import CaptionBatches
 from showtell.training.checkpoint import trained_tensors
 from showtell.training.loop import load_weights
 from showtell.training.recipe import load_recipe, recipe_from_dict
-from showtell.training.rehearsal import open_mix
+from showtell.training.rehearsal import open_rehearsal
 from showtell.training.run_folder import open_run
 from showtell.training.trainer import train
 from showtell.training.warm_start import compare, grown_tensors, load_initial, open_start
@@ -45,9 +45,9 @@ def old_run(tmp_path_factory: pytest.TempPathFactory, shapes: Path) -> Path:
     """A run on shapes whose every weight has moved, batch norm's too."""
     learn = {"epochs": 1, "train_encoder": "all"}
     recipe = TINY | {
-        "decoder": TINY["decoder"] | {"evidence": 0.3, "evidence_from": "regions"},
+        "decoder": TINY["decoder"] | {"concept_weight": 0.3, "concepts_from": "regions"},
         "views": ["plain"],
-        "stages": [learn, learn | {"objective": "words", "learning_rate": 0.01}],
+        "stages": [learn, learn | {"objective": "concepts", "learning_rate": 0.01}],
     }
     return train(recipe_from_dict(recipe), shapes, tmp_path_factory.mktemp("old") / "run")
 
@@ -115,7 +115,7 @@ def test_the_shipped_model_s_weights_are_read_back() -> None:
     assert (features < 1e-3, words < 0.05) == (True, True)
     with torch.no_grad():  # the comparison notices a twentieth of one weight of many
         for name, weight in start.model.decoder.named_parameters():
-            if name.endswith("speak.weight"):
+            if name.endswith("output_proj.weight"):
                 weight.mul_(1.05)
     assert compare(load_bundle(find_bundle("flickr8k")), start.model)[1] > 0.05
 
@@ -138,7 +138,7 @@ def test_new_words_come_after_the_old_and_take_little_from_them(old_run: Path) -
     scores = []
     for model in (start.model, larger):
         decoder = TorchDecoder(model.decoder)
-        scores.append(decoder.step(np.full(3, START), *decoder.begin(features))[0])
+        scores.append(decoder.step(np.full(3, START), *decoder.init_state(features))[0])
     before, after = scores
     assert after.shape[1] == before.shape[1] + 1
     taken = 1 - np.exp(after[:, : len(old)]).sum(1)
@@ -181,8 +181,8 @@ def test_a_killed_and_resumed_run_equals_one_that_never_was(
 ) -> None:
     recipe = {
         "init_from": str(old_run),
-        "mix": str(shapes),
-        "mix_share": 0.4,
+        "rehearsal": str(shapes),
+        "rehearsal_share": 0.4,
         "batch_photos": 3,
         "views": ["plain"],
         "save_steps": 2,
@@ -210,9 +210,9 @@ def test_a_run_killed_before_its_first_checkpoint_still_begins_with_the_model(
         assert torch.equal(after[name], tensor), name
     fresh = CaptionModel(before.model.encoder, before.model.settings, len(before.vocabulary))
     load_initial(run, fresh)
-    old_words = open_run(old_run).model.decoder.get_parameter("inner.embed.weight")
+    old_words = open_run(old_run).model.decoder.get_parameter("base.embed.weight")
     assert torch.equal(
-        fresh.decoder.get_parameter("inner.embed.weight")[: len(old_words)], old_words
+        fresh.decoder.get_parameter("base.embed.weight")[: len(old_words)], old_words
     )
 
 
@@ -220,12 +220,12 @@ def test_an_epoch_holds_all_new_photos_and_a_share_of_old_ones_others_each_time(
     shapes: Path, mine: Path
 ) -> None:
     new = open_dataset(mine).split("train")
-    mix = open_mix(shapes, 0.5, len(new), seed=0)
-    assert len(mix.train) == 20  # all there are: fewer than twenty epochs would draw
-    photos = [*new, *mix.train]
-    recipe = replace(load_recipe("finetune"), batch_photos=4, mix_share=0.5)
+    rehearsal = open_rehearsal(shapes, 0.5, len(new), seed=0)
+    assert len(rehearsal.train) == 20  # all there are: fewer than twenty epochs would draw
+    photos = [*new, *rehearsal.train]
+    recipe = replace(load_recipe("finetune"), batch_photos=4, rehearsal_share=0.5)
     vocabulary = Vocabulary.build([text for photo in photos for text in photo.captions])
-    batches = CaptionBatches(photos, range(len(photos)), vocabulary, recipe, len(mix.train))
+    batches = CaptionBatches(photos, range(len(photos)), vocabulary, recipe, len(rehearsal.train))
 
     class Source:
         def take(self, photos: list[int], *_: object) -> dict[str, torch.Tensor]:
@@ -243,13 +243,13 @@ def test_an_epoch_holds_all_new_photos_and_a_share_of_old_ones_others_each_time(
 def test_the_best_epoch_is_judged_by_new_and_old_photos_as_they_are_mixed(
     shapes: Path, mine: Path
 ) -> None:
-    mix = open_mix(shapes, 0.25, 8, seed=0)
+    rehearsal = open_rehearsal(shapes, 0.25, 8, seed=0)
     new = open_dataset(mine).split("dev")
-    photos = [*new, *mix.dev]
+    photos = [*new, *rehearsal.dev]
     right = [photo.captions[0] for photo in photos]
-    both = mix.score(right, photos)
-    new_forgotten = mix.score(["x"] * len(new) + right[len(new) :], photos)
-    old_forgotten = mix.score(right[: len(new)] + ["x"] * len(mix.dev), photos)
+    both = rehearsal.score(right, photos)
+    new_forgotten = rehearsal.score(["x"] * len(new) + right[len(new) :], photos)
+    old_forgotten = rehearsal.score(right[: len(new)] + ["x"] * len(rehearsal.dev), photos)
     assert both == pytest.approx(new_forgotten + old_forgotten)
     assert 0 < new_forgotten < old_forgotten
 
@@ -258,5 +258,5 @@ def test_a_mix_without_training_photos_is_named(tmp_path: Path, mine: Path) -> N
     rows = [json.loads(line) for line in (mine / "captions.jsonl").read_text().splitlines()]
     lines = [json.dumps(row | {"split": "dev", "image": str(mine / row["image"])}) for row in rows]
     (tmp_path / "captions.jsonl").write_text("\n".join(lines))
-    with pytest.raises(TrainingError, match="nothing to mix in"):
-        open_mix(tmp_path, 0.5, 10, seed=0)
+    with pytest.raises(TrainingError, match="no training photos with captions"):
+        open_rehearsal(tmp_path, 0.5, 10, seed=0)

@@ -78,7 +78,7 @@ def _decoding(decoding: DecodingDefaults) -> str:
 
 
 def _members(decoder: dict[str, Any]) -> str:
-    members, evidence = decoder.get("members", 1), decoder.get("evidence", 0.0)
+    members, evidence = decoder.get("members", 1), decoder.get("concept_weight", 0.0)
     seen = f"in the light of the words seen in the photo (weight {evidence:g}), "
     return (seen if evidence else "") + (f"an ensemble of {members}, each " if members > 1 else "")
 

@@ -61,7 +61,7 @@ class OnnxModel:
         joined = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return dict(zip(names, joined, strict=True))
 
-    def begin(self, features: Arrays) -> tuple[Arrays, Arrays]:
+    def init_state(self, features: Arrays) -> tuple[Arrays, Arrays]:
         """Turn features into the decoder's memory and first state (see `decode.Decoder`)."""
         names = [*self._memory, *self._state]
         arrays = dict(zip(names, self._begin.run(names, features), strict=True))

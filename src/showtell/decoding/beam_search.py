@@ -1,8 +1,8 @@
 """Beam search and diverse beam search over any decoder, batched over photos; numpy only.
 
-A decoder is anything with `begin` and `step` (see `Decoder`): the ONNX one that captions, a torch
-one while training, a table in a test. Photos never influence each other: a photo's captions are
-the same alone and in a batch, as far as the decoder's own arithmetic is.
+A decoder is anything with `init_state` and `step` (see `Decoder`): the ONNX one that captions, a
+torch one while training, a table in a test. Photos never influence each other: a photo's captions
+are the same alone and in a batch, as far as the decoder's own arithmetic is.
 
 A hypothesis' score is its log-probability divided by (emitted tokens, END included) to the power
 of `length_penalty` (Wu et al., "Google's Neural Machine Translation System", 2016, simplified).
@@ -37,7 +37,7 @@ class Decoder(Protocol):
     photo, row r belongs to photo r // width, and `step` takes width as rows // photos.
     """
 
-    def begin(self, features: Arrays) -> tuple[Arrays, Arrays]:
+    def init_state(self, features: Arrays) -> tuple[Arrays, Arrays]:
         """Turn features (`regions`, `pooled`, one row per photo) into memory and first state."""
         ...
 
@@ -185,7 +185,7 @@ class _Search:
         photos = len(self.finished)
         if not photos:
             return []
-        memory, state = self.decoder.begin(self.features)
+        memory, state = self.decoder.init_state(self.features)
         alive = np.arange(photos)  # which photo each row of the arrays below is
         live = np.zeros((photos, 1))  # log-probability so far, -inf: no hypothesis here
         tokens = np.full((photos, 1), START)

@@ -65,7 +65,7 @@ def sample(
     gains = np.full((photos, samples, max_length), -np.inf)
     attention: Floats | None = None
 
-    memory, state = decoder.begin(features)
+    memory, state = decoder.init_state(features)
     alive = np.arange(photos)
     tokens = np.full((photos, 1), START)
     for step in range(max_length):

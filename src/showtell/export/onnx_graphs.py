@@ -47,7 +47,9 @@ class _Begin(nn.Module):
         self.decoder = decoder
 
     def forward(self, *features: Tensor) -> tuple[Tensor, ...]:
-        memory, state = self.decoder.begin(dict(zip(self.decoder.needs, features, strict=True)))
+        memory, state = self.decoder.init_state(
+            dict(zip(self.decoder.needs, features, strict=True))
+        )
         names = (*self.decoder.memory_names, *self.decoder.state_names)
         return tuple((memory | state)[name] for name in names)
 
@@ -74,7 +76,7 @@ def encoder_graph(model: CaptionModel) -> onnx.ModelProto:
 
 
 def decoder_graphs(model: CaptionModel) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """Export the decoder's `begin` and `step`."""
+    """Export the decoder's `init_state` and `step`."""
     decoder = model.decoder.eval()
     photos, width = 2, 3
     rows, channels = model.encoder.grid[0] * model.encoder.grid[1], model.encoder.channels
@@ -85,7 +87,7 @@ def decoder_graphs(model: CaptionModel) -> tuple[onnx.ModelProto, onnx.ModelProt
         _Begin(decoder), tuple(features.values()), list(features), [*memory_names, *state_names]
     )
     with torch.no_grad():
-        memory, state = decoder.begin(features)
+        memory, state = decoder.init_state(features)
     tokens = torch.arange(photos * width) % model.words
     arrays = [memory[name] for name in memory_names]
     arrays += [state[name].repeat_interleave(width, 0) for name in state_names]

@@ -321,8 +321,8 @@ def _difference(
     tokens[:, 0] = START
     for row, caption in enumerate(captions):
         tokens[row, 1 : len(caption.tokens) + 1] = caption.tokens
-    memory, state = ours.begin(features)
-    memory2, state2 = theirs.begin(theirs.encode(pixels))
+    memory, state = ours.init_state(features)
+    memory2, state2 = theirs.init_state(theirs.encode(pixels))
     largest = 0.0
     for step in range(steps):
         scores, _, state = ours.step(tokens[:, step], memory, state)

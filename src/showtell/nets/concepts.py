@@ -1,12 +1,14 @@
-"""Words that are seen in a photo, beside those that a decoder would say of it.
+"""Concepts: frequent words that a linear layer detects in a photo to guide the decoder.
 
-A decoder prefers what is usually said: its likeliest sentence is about fewer things than a photo
-shows. A linear layer on the photo's features knows better which words belong to it. How much
-likelier it holds a word than the word is anyway is added to the decoder's scores, until the word is
-said. Detected words have long been offered to captioners (Fang et al., From Captions to Visual
-Concepts and Back, 2015, who look for each word in every region, too; You et al., Image Captioning
-with Semantic Attention, 2016); the ratio to the usual is what Li et al. (A Diversity-Promoting
-Objective Function for Neural Conversation Models, 2016) choose sentences by.
+A decoder alone prefers common sentences, which name fewer things than the photo shows. A linear
+layer on the photo's features knows better which words fit the photo. For each word, the log-ratio
+of its detected probability to its overall frequency is added to the decoder's scores until the
+word has been emitted.
+
+Sources: detected words guide captions in Fang et al., From Captions to Visual Concepts and Back,
+2015 (which detects words in every region, too) and You et al., Image Captioning with Semantic
+Attention, 2016. The ratio to the prior comes from Li et al., A Diversity-Promoting Objective
+Function for Neural Conversation Models, 2016.
 """
 
 from __future__ import annotations
@@ -21,138 +23,150 @@ from showtell.nets.decoder import Arrays, Decoder, mean_region
 from showtell.nets.packed_lstm import Packing
 from showtell.vocabulary import SPECIAL_WORDS
 
-FREQUENT = 900  # words that a head knows, the most frequent: of rarer ones it has seen too few
-FIRST = len(SPECIAL_WORDS)  # the vocabulary's first word, which is its most frequent
-UNSAID = "unsaid"
+MAX_CONCEPTS = 900  # only the most frequent words: rarer ones have too few training photos
+FIRST_WORD = len(SPECIAL_WORDS)  # id of the first, and most frequent, real word
+REMAINING_BIAS = "remaining_bias"  # name of the state array
 
 
-class _Usual(nn.Module):
-    """How likely each word is whatever the photo, as a logarithm; counted, not trained."""
+class _LogPrior(nn.Module):
+    """The log-frequency of each concept over all photos: counted, not trained."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
-        self.bias = nn.Parameter(torch.full((count,), 0.5).log(), requires_grad=False)
+        # named `bias` because only weights and biases are read back from ONNX graphs
+        self.bias = nn.Parameter(torch.full((count,), 0.5).log(), requires_grad=False)  # [count]
 
 
-class WordHead(nn.Module):
-    """Says of a photo's features which frequent words its captions hold.
+class ConceptHead(nn.Module):
+    """Predicts which frequent words appear in the captions of a photo.
 
-    By its pooled features and, with `regions`, by the region that speaks for a word the most: what
-    fills one region of many is lost in their mean.
+    It reads the photo's pooled features. With `regions` it also scores every region and takes a
+    smooth maximum over them, because an object that fills one region of many is lost in the mean.
     """
 
     def __init__(self, channels: int, words: int, *, regions: bool = False) -> None:
         super().__init__()
         self.words = words
-        self.count = min(FREQUENT, words - FIRST)
-        self.present = nn.Linear(channels, self.count)
-        self.local = nn.Linear(channels, self.count, bias=False) if regions else None
-        self.usual = _Usual(self.count)
-        nn.init.zeros_(self.present.bias)
-        for layer in filter(None, (self.present, self.local)):
-            nn.init.zeros_(layer.weight)
+        self.count = min(MAX_CONCEPTS, words - FIRST_WORD)
+        self.global_logits = nn.Linear(channels, self.count)
+        self.region_logits = nn.Linear(channels, self.count, bias=False) if regions else None
+        self.log_prior = _LogPrior(self.count)
+        nn.init.zeros_(self.global_logits.bias)
+        self._zero_weights()
 
     def forward(self, features: Arrays, dropout: float = 0.0) -> Tensor:
-        """Return the logit of each frequent word's presence: [photos, count]."""
-        pooled = pooled_of(features).float()
-        logits: Tensor = self.present(functional.dropout(pooled, dropout) if dropout else pooled)
-        if self.local is None:
+        """Return the logit of each concept's presence, [photos, count]."""
+        pooled = pooled_features(features).float()  # [photos, channels]
+        logits: Tensor = self.global_logits(_dropout(pooled, dropout))  # [photos, count]
+        if self.region_logits is None:
             return logits
-        regions = features["regions"].float()
-        spoken = self.local(functional.dropout(regions, dropout) if dropout else regions)
-        return logits + _soft_maximum(spoken.transpose(1, 2))
+        regions = features["regions"].float()  # [photos, regions, channels]
+        by_region = self.region_logits(_dropout(regions, dropout))
+        return logits + _soft_maximum(by_region.transpose(1, 2))  # [photos, count]
 
-    def begin_with(self, frequency: Tensor) -> None:
-        """Say how frequent each word [words] is, whatever the photo."""
-        chance = frequency[FIRST : FIRST + self.count].clamp(1e-5, 1 - 1e-5)
+    def set_prior(self, frequency: Tensor) -> None:
+        """Make the head predict each word's `frequency` [words] for every photo."""
+        frequency = frequency[FIRST_WORD : FIRST_WORD + self.count].clamp(1e-5, 1 - 1e-5)
         with torch.no_grad():
-            for layer in filter(None, (self.present, self.local)):
-                layer.weight.zero_()
-            self.present.bias.copy_(chance.logit())
-            self.usual.bias.copy_(chance.log())
+            self._zero_weights()
+            self.global_logits.bias.copy_(frequency.logit())
+            self.log_prior.bias.copy_(frequency.log())
 
-    def evidence(self, features: Arrays) -> Tensor:
-        """Return log(how likely a photo makes each word / how likely it is): [photos, words].
+    def log_ratios(self, features: Arrays) -> Tensor:
+        """Return log(probability in this photo / overall frequency) of each word, [photos, words].
 
-        Of words that the head does not know, nothing: 0.
+        It is 0 for words that are not concepts.
         """
-        logits = self(features)
-        # a row of two for each word: ONNX Runtime's logarithm hangs on the place in the batch
-        chance = torch.stack([logits, torch.zeros_like(logits)], -1).log_softmax(-1)[..., 0]
-        gained = chance - self.usual.bias
-        return functional.pad(gained, (FIRST, self.words - FIRST - self.count))
+        logits = self(features)  # [photos, count]
+        # log-sigmoid as a softmax over two logits: the result of ONNX Runtime's logarithm depends
+        # on the position in the batch
+        pairs = torch.stack([logits, torch.zeros_like(logits)], -1)  # [photos, count, 2]
+        ratios = pairs.log_softmax(-1)[..., 0] - self.log_prior.bias  # [photos, count]
+        return functional.pad(ratios, (FIRST_WORD, self.words - FIRST_WORD - self.count))
+
+    def _zero_weights(self) -> None:
+        for layer in filter(None, (self.global_logits, self.region_logits)):
+            nn.init.zeros_(layer.weight)
 
 
 def _soft_maximum(logits: Tensor) -> Tensor:
-    """Return the logarithm of the mean of exp(logits) [..., n] over n, a smooth maximum: [...].
+    """Return log(mean(exp(logits))) over the last dimension: [..., n] to [...].
 
-    Through the softmax, which ONNX Runtime rounds alike for one photo and for many.
+    Computed through the softmax, which ONNX Runtime rounds the same way for one photo and for
+    many.
     """
-    first = logits[..., 0] - logits.log_softmax(-1)[..., 0]
-    return first - math.log(logits.shape[-1])
+    maximum = logits[..., 0] - logits.log_softmax(-1)[..., 0]
+    return maximum - math.log(logits.shape[-1])
 
 
-class EvidenceDecoder(Decoder):
-    """A decoder whose every word is chosen in the light of the words seen in the photo.
+class ConceptGuidedDecoder(Decoder):
+    """A decoder whose scores are shifted towards the concepts detected in the photo.
 
-    The decoder itself is trained without (`member_logits`): on photos that it learns from, the head
-    knows the words by heart, and the decoder would come to trust it too far.
+    The base decoder is trained without the shift (`member_logits`): the head knows the training
+    photos by heart, and the decoder would learn to trust it too much.
     """
 
     def __init__(
-        self, inner: Decoder, channels: int, words: int, weight: float, *, regions: bool = False
+        self, base: Decoder, channels: int, words: int, weight: float, *, regions: bool = False
     ) -> None:
         super().__init__()
-        self.inner = inner
+        self.base = base
         self.weight = weight
-        self.head = WordHead(channels, words, regions=regions)
-        more = ("regions",) if regions and "regions" not in inner.needs else ()
-        self.needs = (*more, *inner.needs)
-        self.memory_names = inner.memory_names
-        self.state_names = (*inner.state_names, UNSAID)
-        self.has_attention = inner.has_attention
+        self.head = ConceptHead(channels, words, regions=regions)
+        extra = ("regions",) if regions and "regions" not in base.needs else ()
+        self.needs = (*extra, *base.needs)
+        self.memory_names = base.memory_names
+        self.state_names = (*base.state_names, REMAINING_BIAS)
+        self.has_attention = base.has_attention
 
-    def begin(self, features: Arrays) -> tuple[Arrays, Arrays]:
-        memory, state = self.inner.begin(features)
-        return memory, state | {UNSAID: self._seen(features)}
+    def init_state(self, features: Arrays) -> tuple[Arrays, Arrays]:
+        memory, state = self.base.init_state(features)
+        return memory, state | {REMAINING_BIAS: self._bias(features)}
 
     def step(
         self, tokens: Tensor, memory: Arrays, state: Arrays
     ) -> tuple[Tensor, Tensor | None, Arrays]:
-        own = {name: state[name] for name in self.inner.state_names}
-        scores, looked, new = self.inner.step(tokens, memory, own)
-        unsaid = _without(state[UNSAID], tokens)
-        return (scores + unsaid).log_softmax(-1), looked, new | {UNSAID: unsaid}
+        base_state = {name: state[name] for name in self.base.state_names}
+        scores, attention, new_state = self.base.step(tokens, memory, base_state)
+        bias = _without_tokens(state[REMAINING_BIAS], tokens)  # [rows, words]
+        scores = (scores + bias).log_softmax(-1)
+        return scores, attention, new_state | {REMAINING_BIAS: bias}
 
     def forward(self, features: Arrays, inputs: Tensor, packing: Packing) -> Tensor:
-        """Score captions as `step` does: log-probabilities [tokens, words], packed."""
-        scores = self.inner(features, inputs, packing).float().log_softmax(-1)
-        seen = self._seen(features)
-        unsaid = seen.repeat_interleave(packing.rows // len(seen), 0)  # (rows, words)
-        light: list[Tensor] = []
-        for step, going in enumerate(packing.sizes):
-            unsaid = _without(unsaid, inputs[:, step])
-            light.append(unsaid[packing.order[:going]])
-        total: Tensor = scores + torch.cat(light)
+        """Score captions with the same shift as `step`: log-probabilities [tokens, words]."""
+        scores = self.base(features, inputs, packing).float().log_softmax(-1)  # [tokens, words]
+        bias = self._bias(features)  # [photos, words]
+        bias = bias.repeat_interleave(packing.rows // len(bias), 0)  # [rows, words]
+        packed_bias: list[Tensor] = []
+        for step, rows in enumerate(packing.sizes):
+            bias = _without_tokens(bias, inputs[:, step])
+            packed_bias.append(bias[packing.order[:rows]])
+        total: Tensor = scores + torch.cat(packed_bias)  # [tokens, words]
         return total.log_softmax(-1)
 
     def member_logits(self, features: Arrays, inputs: Tensor, packing: Packing) -> list[Tensor]:
-        return self.inner.member_logits(features, inputs, packing)
+        return self.base.member_logits(features, inputs, packing)
 
-    def _seen(self, features: Arrays) -> Tensor:
-        return self.weight * self.head.evidence(features)
-
-
-def speaker(decoder: Decoder) -> Decoder:
-    """Return the decoder that speaks, without the evidence beside it."""
-    return decoder.inner if isinstance(decoder, EvidenceDecoder) else decoder
+    def _bias(self, features: Arrays) -> Tensor:
+        """Return what is added to each word's score until it is emitted, [photos, words]."""
+        return self.weight * self.head.log_ratios(features)
 
 
-def pooled_of(features: Arrays) -> Tensor:
-    """Return a photo's pooled features [photos, channels], of its regions where they are here."""
+def base_decoder(decoder: Decoder) -> Decoder:
+    """Return the decoder without concept guidance."""
+    return decoder.base if isinstance(decoder, ConceptGuidedDecoder) else decoder
+
+
+def pooled_features(features: Arrays) -> Tensor:
+    """Return pooled features [photos, channels]: the mean of the regions where there are any."""
     return mean_region(features["regions"]) if "regions" in features else features["pooled"]
 
 
-def _without(evidence: Tensor, tokens: Tensor) -> Tensor:
-    """Return evidence [rows, words] less that for the words [rows] that were said."""
-    return evidence.scatter(1, tokens[:, None], torch.zeros_like(evidence[:, :1]))
+def _dropout(values: Tensor, p: float) -> Tensor:
+    # not called with p = 0, so that exported graphs hold no dropout
+    return functional.dropout(values, p) if p else values
+
+
+def _without_tokens(bias: Tensor, tokens: Tensor) -> Tensor:
+    """Return bias [rows, words] set to 0 for the emitted tokens [rows]."""
+    return bias.scatter(1, tokens[:, None], torch.zeros_like(bias[:, :1]))

@@ -1,21 +1,23 @@
-"""LSTM decoders: features of a photo to a distribution over the next word.
+"""LSTM decoders: from the features of a photo to a distribution over the next word.
 
-Every decoder offers the same three calls. `forward` scores whole captions at once (teacher
-forcing); `begin` and `step` write a caption word by word, for `showtell.decoding` and for export.
-What never changes while a caption is written is the memory, one row a photo; what changes is the
-state, one row a hypothesis. Rows are grouped by photo, so attention needs no copy of the memory.
+Every decoder has three methods. `forward` scores whole captions at once (teacher forcing);
+`init_state` and `step` write a caption word by word, for `showtell.decoding` and for export.
+The memory has one row per photo and stays constant while a caption is written. The state has one
+row per hypothesis and changes with every word. Rows are grouped by photo, so attention needs no
+copy of the memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from showtell.errors import RecipeError
+from showtell.files.typed_settings import check_limits
 from showtell.nets.packed_lstm import PackedLSTM, Packing
 
 Arrays = dict[str, Tensor]
@@ -23,73 +25,72 @@ Arrays = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class DecoderSettings:
-    """A decoder's size and kind; `DECODERS` lists the kinds."""
+    """Kind and size of a decoder. `DECODERS` lists the kinds."""
 
     kind: str = "attention"
-    embedding: int = 512
-    hidden: int = 512
-    heads: int = 8
-    dropout: float = 0.5  # on what the softmax reads
-    input_dropout: float = 0.2  # on words and between layers (attention kind)
-    tied: bool = True  # of attention: the softmax shares the word embedding (Press and Wolf, 2017)
-    members: int = 1  # decoders that are trained apart and choose each word together
-    evidence: float = 0.0  # weight of the words seen in the photo, where a stage learns words
-    evidence_from: Literal["pooled", "regions"] = "pooled"  # where words are looked for
+    embedding: int = field(default=512, metadata={"ge": 1})
+    hidden: int = field(default=512, metadata={"ge": 1})
+    heads: int = field(default=8, metadata={"ge": 1})
+    # on the input of the softmax layer
+    dropout: float = field(default=0.5, metadata={"ge": 0, "lt": 1})
+    # on words and between layers (attention decoder)
+    input_dropout: float = field(default=0.2, metadata={"ge": 0, "lt": 1})
+    # attention decoder: the softmax layer shares the word embedding (Press and Wolf, 2017)
+    tied: bool = True
+    # decoders that are trained separately and choose each word together
+    members: int = field(default=1, metadata={"ge": 1})
+    # weight of the concepts detected in the photo; 0: no concept guidance
+    concept_weight: float = field(default=0.0, metadata={"ge": 0, "old_names": ("evidence",)})
+    # features in which concepts are detected
+    concepts_from: Literal["pooled", "regions"] = field(
+        default="pooled", metadata={"old_names": ("evidence_from",)}
+    )
 
     def __post_init__(self) -> None:
+        check_limits(self, RecipeError)
         if self.kind not in DECODERS:
-            raise RecipeError(f"decoder.kind: '{self.kind}' is none of {', '.join(DECODERS)}")
-        for name in ("embedding", "hidden", "heads", "members"):
-            if getattr(self, name) < 1:
-                raise RecipeError(f"decoder.{name}: must be at least 1")
+            raise RecipeError(f"kind: must be one of {', '.join(DECODERS)}, not '{self.kind}'")
         if self.kind == "attention" and self.hidden % self.heads:
-            raise RecipeError(
-                f"decoder.heads: {self.heads} does not divide decoder.hidden ({self.hidden})"
-            )
-        for name in ("dropout", "input_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise RecipeError(f"decoder.{name}: must be from 0 to below 1")
-        if self.evidence < 0:
-            raise RecipeError("decoder.evidence: must not be negative")
+            raise RecipeError(f"heads: {self.heads} does not divide hidden ({self.hidden})")
 
     @property
-    def looks_in_regions(self) -> bool:
-        """Whether words are looked for in every region, not in their mean alone."""
-        return self.evidence_from == "regions"
+    def concepts_in_regions(self) -> bool:
+        """Whether concepts are detected in every region, not only in the pooled features."""
+        return self.concepts_from == "regions"
 
 
 class Decoder(nn.Module):
-    """What all decoders share: which features they read and the names of their arrays."""
+    """Base class of decoders: the features they need and the names of their arrays."""
 
     needs: tuple[str, ...]  # of "regions" and "pooled"
     memory_names: tuple[str, ...]
     state_names: tuple[str, ...]
     has_attention: bool
 
-    def begin(self, features: Arrays) -> tuple[Arrays, Arrays]:
-        """Take features (`needs` of `regions` and `pooled`) to memory and state, a row a photo."""
-        raise TypeError(f"{type(self).__name__} has no begin")
+    def init_state(self, features: Arrays) -> tuple[Arrays, Arrays]:
+        """Return memory and first state, one row per photo, for the features named in `needs`."""
+        raise NotImplementedError
 
     def step(
         self, tokens: Tensor, memory: Arrays, state: Arrays
     ) -> tuple[Tensor, Tensor | None, Arrays]:
-        """Take the last words [rows] to log-probabilities [rows, words] of the next.
+        """Read the last tokens [rows]; return log-probabilities [rows, words] of the next.
 
-        Also returns attention [rows, regions] (or None) and the new state.
+        Also returns attention [rows, regions], or None, and the new state.
         """
-        raise TypeError(f"{type(self).__name__} has no step")
+        raise NotImplementedError
 
     def forward(self, features: Arrays, inputs: Tensor, packing: Packing) -> Tensor:
-        """Score captions: words so far `inputs` [rows, steps] to logits [tokens, words], packed."""
-        raise TypeError(f"{type(self).__name__} has no forward")
+        """Score captions: input tokens [rows, steps] to logits [tokens, words], packed."""
+        raise NotImplementedError
 
     def member_logits(self, features: Arrays, inputs: Tensor, packing: Packing) -> list[Tensor]:
-        """Score captions as `forward` does, once for each decoder that is trained on its own."""
+        """Return the logits of `forward` for each decoder that is trained separately."""
         return [self(features, inputs, packing)]
 
 
 class Attention(nn.Module):
-    """Scaled dot-product attention of a word over a photo's regions, with several heads.
+    """Multi-head scaled dot-product attention over the regions of a photo.
 
     Soft attention of Show, Attend and Tell (Xu et al., 2015) in the form of Vaswani et al. (2017).
     """
@@ -101,29 +102,30 @@ class Attention(nn.Module):
         self.query = nn.Linear(size, size)
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, words: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Attend from words [photos, width, size] to keys and values [photos, regions, size].
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Attend from queries [photos, n, size] to keys and values [photos, regions, size].
 
-        Returns contexts [photos, width, size] and weights [photos, width, regions], the mean
-        over heads, which sum to 1.
+        Returns contexts [photos, n, size] and weights [photos, n, regions]: the mean over heads,
+        which sums to 1 over regions.
         """
-        query = self._parted(self.query(words))  # (P, h, W, d/h)
-        key = self._parted(keys).transpose(2, 3)  # (P, h, d/h, R)
-        value = self._parted(values)  # (P, h, R, d/h)
-        weights = ((query * self.scale) @ key).softmax(-1)  # (P, h, W, R)
-        context = (self.drop(weights) @ value).transpose(1, 2).flatten(2)  # (P, W, d)
-        return context, weights.mean(1)
+        query = self._split_heads(self.query(queries))  # [photos, heads, n, size / heads]
+        key = self._split_heads(keys).transpose(2, 3)  # [photos, heads, size / heads, regions]
+        value = self._split_heads(values)  # [photos, heads, regions, size / heads]
+        weights = ((query * self.scale) @ key).softmax(-1)  # [photos, heads, n, regions]
+        context = self.drop(weights) @ value  # [photos, heads, n, size / heads]
+        return context.transpose(1, 2).flatten(2), weights.mean(1)
 
-    def _parted(self, vectors: Tensor) -> Tensor:
-        """Part [photos, n, size] among the heads: [photos, heads, n, size / heads]."""
+    def _split_heads(self, vectors: Tensor) -> Tensor:
+        """Turn [photos, n, size] into [photos, heads, n, size / heads]."""
         photos, n, size = vectors.shape
         return vectors.reshape(photos, n, self.heads, size // self.heads).transpose(1, 2)
 
 
 def mean_region(regions: Tensor) -> Tensor:
-    """Return the mean [photos, channels] of regions [photos, regions, channels].
+    """Return the mean [photos, channels] over regions [photos, regions, channels].
 
-    As a product, which ONNX Runtime rounds alike for one photo and for many.
+    Computed as a matrix product, which ONNX Runtime rounds the same way for one photo and for
+    many.
     """
     count = regions.shape[1]
     return (regions.new_full((1, count), 1 / count) @ regions).squeeze(1)
@@ -132,10 +134,11 @@ def mean_region(regions: Tensor) -> Tensor:
 class AttentionDecoder(Decoder):
     """Two LSTM layers with attention between them.
 
-    The lower layer reads words and asks; attention answers from the regions; the upper layer
-    reads both and speaks. This is the bottom-up top-down decoder of Anderson et al. (2018)
-    without the upper layer's feedback into the lower, so that in training attention and gates
-    of all steps are a few large products.
+    The lower layer reads words and gives the attention query; the upper layer reads the lower
+    layer's output and the attended context, and predicts the next word. This is the bottom-up
+    top-down decoder of Anderson et al. (2018) without the feedback from the upper layer to the
+    lower, so that training computes attention and gate inputs of all steps as a few large
+    products.
     """
 
     needs = ("regions",)
@@ -143,6 +146,8 @@ class AttentionDecoder(Decoder):
     state_names = ("lower_h", "lower_c", "upper_h", "upper_c")
     has_attention = True
 
+    # A parameter's name also is its name in checkpoints and ONNX graphs: one that is renamed needs
+    # an entry in `nets/renamed_parameters.py`.
     def __init__(self, settings: DecoderSettings, channels: int, words: int) -> None:
         super().__init__()
         size, embedding = settings.hidden, settings.embedding
@@ -154,7 +159,7 @@ class AttentionDecoder(Decoder):
         self.lower = PackedLSTM(embedding, size)
         self.attention = Attention(size, settings.heads, 0.1)
         self.upper = PackedLSTM(2 * size, size)
-        self.speak = nn.Linear(2 * size, embedding)
+        self.output_proj = nn.Linear(2 * size, embedding)
         self.word = nn.Linear(embedding, words)
         self.drop = nn.Dropout(settings.dropout)
         self.drop_input = nn.Dropout(settings.input_dropout)
@@ -163,52 +168,55 @@ class AttentionDecoder(Decoder):
         if settings.tied:
             self.word.weight = self.embed.weight
 
-    def begin(self, features: Arrays) -> tuple[Arrays, Arrays]:
-        region = self.region(features["regions"])  # (P, R, size)
+    def init_state(self, features: Arrays) -> tuple[Arrays, Arrays]:
+        region = self.region(features["regions"])  # [photos, regions, size]
         memory = {"memory_keys": self.key(region), "memory_values": self.value(region)}
-        start = self.start(mean_region(region)).tanh().chunk(4, dim=-1)
-        return memory, dict(zip(self.state_names, start, strict=True))
+        state = self.start(mean_region(region)).tanh().chunk(4, dim=-1)  # each [photos, size]
+        return memory, dict(zip(self.state_names, state, strict=True))
 
     def step(
         self, tokens: Tensor, memory: Arrays, state: Arrays
     ) -> tuple[Tensor, Tensor | None, Arrays]:
         keys, values = memory["memory_keys"], memory["memory_values"]
-        h1, c1 = self.lower.step(self.embed(tokens), state["lower_h"], state["lower_c"])
-        asked = h1.reshape(keys.shape[0], -1, h1.shape[-1])  # (P, width, size)
-        context, weights = self.attention(asked, keys, values)
-        context = context.flatten(0, 1)
-        h2, c2 = self.upper.step(torch.cat([h1, context], -1), state["upper_h"], state["upper_c"])
-        logits = self.word(self.speak(torch.cat([h2, context], -1)))
-        new = {"lower_h": h1, "lower_c": c1, "upper_h": h2, "upper_c": c2}
-        return logits.float().log_softmax(-1), weights.flatten(0, 1), new
+        lower_h, lower_c = self.lower.step(self.embed(tokens), state["lower_h"], state["lower_c"])
+        query = lower_h.reshape(keys.shape[0], -1, lower_h.shape[-1])  # [photos, width, size]
+        context, attention = self.attention(query, keys, values)
+        context = context.flatten(0, 1)  # [rows, size]
+        upper_input = torch.cat([lower_h, context], -1)  # [rows, 2 * size]
+        upper_h, upper_c = self.upper.step(upper_input, state["upper_h"], state["upper_c"])
+        output = self.output_proj(torch.cat([upper_h, context], -1))  # [rows, embedding]
+        logits = self.word(output)  # [rows, words]
+        new_state = dict(zip(self.state_names, (lower_h, lower_c, upper_h, upper_c), strict=True))
+        return logits.float().log_softmax(-1), attention.flatten(0, 1), new_state
 
     def forward(self, features: Arrays, inputs: Tensor, packing: Packing) -> Tensor:
-        memory, state = self.begin(features)
+        memory, state = self.init_state(features)
         photos = features["regions"].shape[0]
         width = packing.rows // photos
-        # states (rows, size), in packed order
         lower_h, lower_c, upper_h, upper_c = (
-            state[name].float().repeat_interleave(width, 0)[packing.order]
+            state[name].float().repeat_interleave(width, 0)[packing.order]  # [rows, size]
             for name in self.state_names
         )
-        words = self.drop_input(self.embed(packing.pack(inputs)))  # (tokens, embedding)
-        below = self.drop_input(
-            self.lower(words, packing.sizes, lower_h, lower_c)
-        )  # (tokens, size)
-        asked = packing.unpack(below).view(photos, width * packing.steps, -1)
-        context, _ = self.attention(asked, memory["memory_keys"], memory["memory_values"])
-        context = context.flatten(0, 1)[packing.index]  # (tokens, size)
-        above = self.upper(torch.cat([below, context], -1), packing.sizes, upper_h, upper_c)
-        spoken = self.speak(self.drop(torch.cat([above, context], -1)))
-        logits: Tensor = self.word(spoken)
+        words = self.drop_input(self.embed(packing.pack(inputs)))  # [tokens, embedding]
+        lower = self.lower(words, packing.sizes, lower_h, lower_c)  # [tokens, size]
+        lower = self.drop_input(lower)
+        # attention needs rows grouped by photo: [photos, width * steps, size]
+        query = packing.unpack(lower).view(photos, width * packing.steps, -1)
+        context, _ = self.attention(query, memory["memory_keys"], memory["memory_values"])
+        context = context.flatten(0, 1)[packing.index]  # [tokens, size]
+        upper_input = torch.cat([lower, context], -1)  # [tokens, 2 * size]
+        upper = self.upper(upper_input, packing.sizes, upper_h, upper_c)  # [tokens, size]
+        output = self.output_proj(self.drop(torch.cat([upper, context], -1)))
+        logits: Tensor = self.word(output)  # [tokens, words]
         return logits
 
 
 class MergeDecoder(Decoder):
-    """The notebook's decoder: the photo joins the LSTM's output, not its input.
+    """The decoder of the notebook: the photo is added to the LSTM's output, not to its input.
 
     The merge architecture of Tanti, Gatt and Camilleri (Where to put the image in an image caption
-    generator, 2018): pooled features and an LSTM over the words so far, added before the softmax.
+    generator, 2018): pooled features and an LSTM over the words so far, added before the softmax
+    layers.
     """
 
     needs = ("pooled",)
@@ -227,32 +235,33 @@ class MergeDecoder(Decoder):
         self.lstm = PackedLSTM(settings.embedding, size)
         self.join = nn.Linear(size, size)
         self.word = nn.Linear(size, words)
-        nn.init.uniform_(self.embed.weight, -0.05, 0.05)  # as Keras begins, here and below
+        # Keras' default initialisation
+        nn.init.uniform_(self.embed.weight, -0.05, 0.05)
         for layer in (project, self.join, self.word):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def begin(self, features: Arrays) -> tuple[Arrays, Arrays]:
-        photo = self.photo(features["pooled"]).relu()  # (P, size)
+    def init_state(self, features: Arrays) -> tuple[Arrays, Arrays]:
+        photo = self.photo(features["pooled"]).relu()  # [photos, size]
         return {"memory_photo": photo}, {"h": photo * 0, "c": photo * 0}
 
     def step(
         self, tokens: Tensor, memory: Arrays, state: Arrays
     ) -> tuple[Tensor, Tensor | None, Arrays]:
         photo = memory["memory_photo"]
-        h, c = self.lstm.step(self.embed(tokens), state["h"], state["c"])
-        joined = h.reshape(photo.shape[0], -1, self.size) + photo[:, None]  # (P, width, size)
-        logits = self.word(self.join(joined.flatten(0, 1)).relu())
+        h, c = self.lstm.step(self.embed(tokens), state["h"], state["c"])  # [rows, size]
+        merged = h.reshape(photo.shape[0], -1, self.size) + photo[:, None]  # [photos, width, size]
+        logits = self.word(self.join(merged.flatten(0, 1)).relu())  # [rows, words]
         return logits.float().log_softmax(-1), None, {"h": h, "c": c}
 
     def forward(self, features: Arrays, inputs: Tensor, packing: Packing) -> Tensor:
-        photo = self.photo(features["pooled"]).relu()
+        photo = self.photo(features["pooled"]).relu()  # [photos, size]
         width = packing.rows // photo.shape[0]
-        zero = photo.new_zeros(packing.rows, self.size, dtype=torch.float32)
-        words = self.drop(self.embed(packing.pack(inputs)))
-        h = self.lstm(words, packing.sizes, zero, zero)  # (tokens, size)
-        row = packing.index // packing.steps
-        logits: Tensor = self.word(self.join(h + photo[row // width]).relu())
+        zeros = photo.new_zeros(packing.rows, self.size, dtype=torch.float32)
+        words = self.drop(self.embed(packing.pack(inputs)))  # [tokens, embedding]
+        h = self.lstm(words, packing.sizes, zeros, zeros)  # [tokens, size]
+        row = packing.index // packing.steps  # of each token
+        logits: Tensor = self.word(self.join(h + photo[row // width]).relu())  # [tokens, words]
         return logits
 
 
@@ -260,18 +269,3 @@ DECODERS: dict[str, Callable[[DecoderSettings, int, int], Decoder]] = {
     "attention": AttentionDecoder,
     "merge": MergeDecoder,
 }
-
-
-def build_decoder(settings: DecoderSettings, channels: int, words: int) -> Decoder:
-    """Build a decoder over features of `channels` channels and a vocabulary of `words` words."""
-    # which are made of decoders
-    from showtell.nets.concepts import EvidenceDecoder
-    from showtell.nets.ensemble import EnsembleDecoder
-
-    kind = DECODERS[settings.kind]
-    members = [kind(settings, channels, words) for _ in range(settings.members)]
-    decoder = members[0] if len(members) == 1 else EnsembleDecoder(members)
-    if settings.evidence:
-        regions = settings.looks_in_regions
-        return EvidenceDecoder(decoder, channels, words, settings.evidence, regions=regions)
-    return decoder

@@ -1,4 +1,4 @@
-"""The captioner's network in one place: an encoder, a decoder, and a numpy face for decoding."""
+"""The whole captioner in PyTorch: encoder and decoder, and a numpy adapter for decoding."""
 
 from __future__ import annotations
 
@@ -10,56 +10,69 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from showtell.nets.concepts import EvidenceDecoder, WordHead, speaker
-from showtell.nets.decoder import Decoder, DecoderSettings, build_decoder
+from showtell.nets.concepts import ConceptGuidedDecoder, ConceptHead, base_decoder
+from showtell.nets.decoder import DECODERS, Decoder, DecoderSettings
 from showtell.nets.encoder import Encoder
+from showtell.nets.ensemble import EnsembleDecoder
 
 
 class CaptionModel(nn.Module):
     """Encoder and decoder together: pixels to the next word.
 
-    `word_head` says of a photo's features which words captions hold: the decoder's own, where it
-    chooses words by that too, or one that training asks for.
+    With `concept_head`, the model has a concept head for training even where the decoder is not
+    guided by concepts.
     """
 
     def __init__(
-        self, encoder: Encoder, settings: DecoderSettings, words: int, *, word_head: bool = False
+        self, encoder: Encoder, settings: DecoderSettings, words: int, *, concept_head: bool = False
     ) -> None:
         super().__init__()
         self.settings = settings
         self.words = words
         self.encoder = encoder
         self.decoder: Decoder = build_decoder(settings, encoder.channels, words)
-        alone = word_head and not isinstance(self.decoder, EvidenceDecoder)
-        regions = settings.looks_in_regions
-        self.head = WordHead(encoder.channels, words, regions=regions) if alone else None
+        separate = concept_head and not isinstance(self.decoder, ConceptGuidedDecoder)
+        regions = settings.concepts_in_regions
+        self.head = ConceptHead(encoder.channels, words, regions=regions) if separate else None
 
     @property
-    def word_head(self) -> WordHead | None:
-        """What says which words a photo's captions hold, if anything does."""
-        return self.decoder.head if isinstance(self.decoder, EvidenceDecoder) else self.head
+    def concept_head(self) -> ConceptHead | None:
+        """The decoder's concept head, else the model's own, else None."""
+        return self.decoder.head if isinstance(self.decoder, ConceptGuidedDecoder) else self.head
 
 
-def draw_anew(model: CaptionModel) -> None:
-    """Give a model's decoder the random weights of a new one; what it knows of words stays."""
-    fresh = build_decoder(model.settings, model.encoder.channels, model.words)
-    speaker(model.decoder).load_state_dict(speaker(fresh).state_dict())
+def build_decoder(settings: DecoderSettings, channels: int, words: int) -> Decoder:
+    """Build a decoder for features with `channels` channels and a vocabulary of `words` words."""
+    kind = DECODERS[settings.kind]
+    members = [kind(settings, channels, words) for _ in range(settings.members)]
+    decoder = members[0] if len(members) == 1 else EnsembleDecoder(members)
+    if not settings.concept_weight:
+        return decoder
+    return ConceptGuidedDecoder(
+        decoder, channels, words, settings.concept_weight, regions=settings.concepts_in_regions
+    )
+
+
+def reinit_decoder(model: CaptionModel) -> None:
+    """Give a model's decoder new random weights; its concept head keeps its weights."""
+    new = build_decoder(model.settings, model.encoder.channels, model.words)
+    base_decoder(model.decoder).load_state_dict(base_decoder(new).state_dict())
 
 
 class TorchDecoder:
-    """A torch decoder as `showtell.decoding` wants it: numpy in, numpy out, no gradient."""
+    """Adapts a torch decoder to `showtell.decoding`: numpy arrays in and out, no gradients."""
 
     def __init__(self, decoder: Decoder, device: torch.device | str = "cpu") -> None:
         self.decoder = decoder
         self.device = torch.device(device)
 
-    def begin(
+    def init_state(
         self, features: Mapping[str, NDArray[Any]]
     ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-        """Turn features (`regions`, `pooled`) into memory and first state."""
+        """Return memory and first state for features (`regions`, `pooled`), a row per photo."""
         with torch.inference_mode():
-            given = {name: self._tensor(features[name]).float() for name in self.decoder.needs}
-            memory, state = self.decoder.begin(given)
+            needed = {name: self._tensor(features[name]).float() for name in self.decoder.needs}
+            memory, state = self.decoder.init_state(needed)
         return self._arrays(memory), self._arrays(state)
 
     def step(
@@ -70,16 +83,16 @@ class TorchDecoder:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, dict[str, NDArray[Any]]]:
         """Read one token per row; return log-probabilities, attention and the next state."""
         with torch.inference_mode():
-            scores, attention, new = self.decoder.step(
+            scores, attention, new_state = self.decoder.step(
                 self._tensor(tokens),
                 {name: self._tensor(array) for name, array in memory.items()},
                 {name: self._tensor(array) for name, array in state.items()},
             )
         weights = None if attention is None else attention.cpu().numpy()
-        return scores.cpu().numpy(), weights, self._arrays(new)
+        return scores.cpu().numpy(), weights, self._arrays(new_state)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
-        if not array.flags.writeable:  # torch warns about memory that it could not write to
+        if not array.flags.writeable:  # torch warns about memory that it cannot write to
             array = array.copy()
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 

@@ -23,7 +23,7 @@ from showtell.image import Preprocessing, open_photo, prepare
 from showtell.nets.packed_lstm import Packing
 from showtell.training.distributed import ALONE, Ranks
 from showtell.training.recipe import Recipe, Stage
-from showtell.training.rehearsal import drawn_in_epoch
+from showtell.training.rehearsal import photos_per_epoch
 from showtell.vocabulary import END, PAD, START, Vocabulary
 
 _SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
@@ -206,7 +206,7 @@ class CaptionBatches:
         self.usable = self.usable[[bool(self.captions[i]) for i in usable]]
         new = self.usable < len(photos) - mixed
         self.new, self.old = self.usable[new], self.usable[~new]
-        self.drawn = drawn_in_epoch(len(self.new), len(self.old), recipe.mix_share)
+        self.drawn = photos_per_epoch(len(self.new), len(self.old), recipe.rehearsal_share)
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch."""

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, contiguous_format, nn, optim
 
 from showtell.errors import TrainingError
+from showtell.nets.renamed_parameters import with_current_names
 from showtell.training.distributed import ALONE, Ranks
 
 
@@ -110,9 +111,10 @@ class Checkpoints:
         return self.ranks.by_first(lambda: Progress(**read_json(self._path(name) / path)))
 
     def tensors(self, name: str, group: str) -> dict[str, Tensor]:
-        """Read one group of a checkpoint."""
+        """Read one group of a checkpoint; parameters of earlier versions by their current names."""
         path = f"{group}.safetensors"
-        return self.ranks.by_first(lambda: read_tensors(self._path(name) / path))
+        tensors = self.ranks.by_first(lambda: read_tensors(self._path(name) / path))
+        return with_current_names(tensors)
 
     def has_group(self, name: str, group: str) -> bool:
         """Say whether a checkpoint holds a group of tensors."""

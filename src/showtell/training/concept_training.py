@@ -4,7 +4,7 @@ Which words people use of a photo is a label that every captioned photo has, and
 encoder more directly than through an LSTM. Detectors of caption words (Fang et al., From Captions
 to Visual Concepts and Back, 2015; Wu et al., What Value Do Explicit High Level Concepts Have in
 Vision to Language Problems?, 2016) were trained so; what the head knows then serves the decoder
-too, where its recipe gives `decoder.evidence` a weight.
+too, where its recipe gives `decoder.concept_weight` a weight.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from showtell.data.dataset import CaptionedPhoto
 from showtell.errors import TrainingError
-from showtell.nets.concepts import FIRST, WordHead
+from showtell.nets.concepts import FIRST_WORD, ConceptHead
 from showtell.nets.model import CaptionModel
 from showtell.training.batches import Batch
 from showtell.training.objectives import features_of
@@ -28,7 +28,9 @@ from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
 RAREST, MOST_COMMON = 0.02, 0.5  # shares of the photos judged: words outside tell little
 
 
-def word_shares(photos: Sequence[CaptionedPhoto], vocabulary: Vocabulary) -> NDArray[np.float32]:
+def concept_targets(
+    photos: Sequence[CaptionedPhoto], vocabulary: Vocabulary
+) -> NDArray[np.float32]:
     """Return the share of each photo's captions that hold each word: [photos, words]."""
     shares = np.zeros((len(photos), len(vocabulary)), np.float32)
     for row, photo in enumerate(photos):
@@ -38,7 +40,7 @@ def word_shares(photos: Sequence[CaptionedPhoto], vocabulary: Vocabulary) -> NDA
     return shares
 
 
-class WordPresence:
+class ConceptPrediction:
     """Cross-entropy between the share of captions with each word and a photo's prediction.
 
     `shares` [photos, words] are of the training split, by photo number. The sum over words, in
@@ -52,11 +54,11 @@ class WordPresence:
 
     def start(self, model: CaptionModel) -> None:
         """Let the head say how frequent each word is, whatever the photo."""
-        word_head(model).begin_with(torch.from_numpy(self.shares.mean(0)))
+        concept_head_of(model).set_prior(torch.from_numpy(self.shares.mean(0)))
 
     def loss(self, model: CaptionModel, batch: Batch) -> Tensor:
         """Return the cross-entropy of a batch, a scalar."""
-        head = word_head(model)
+        head = concept_head_of(model)
         features = features_of(model, batch)
         device = next(iter(features.values())).device
         with torch.autocast(device.type, enabled=False):
@@ -66,7 +68,7 @@ class WordPresence:
             return loss / len(shares) * (batch.part.of_photos if batch.part else 1.0)
 
 
-def word_precision(head: WordHead, scores: Tensor, shares: NDArray[np.float32]) -> float:
+def concept_precision(head: ConceptHead, scores: Tensor, shares: NDArray[np.float32]) -> float:
     """Return the mean average precision of the head's `scores` [photos, count] of words on photos.
 
     Mean over the words that the head knows and between 2 and 50 % of the photos' captions hold.
@@ -83,13 +85,15 @@ def word_precision(head: WordHead, scores: Tensor, shares: NDArray[np.float32]) 
     return float(((precision * ranked).sum(0) / ranked.sum(0)).mean())
 
 
-def _known(shares: NDArray[np.float32], head: WordHead) -> NDArray[np.float32]:
+def _known(shares: NDArray[np.float32], head: ConceptHead) -> NDArray[np.float32]:
     """Return the shares [photos, count] of the words that the head knows."""
-    return shares[:, FIRST : FIRST + head.count]
+    return shares[:, FIRST_WORD : FIRST_WORD + head.count]
 
 
-def word_head(model: CaptionModel) -> WordHead:
+def concept_head_of(model: CaptionModel) -> ConceptHead:
     """Return the model's word head; raises TrainingError where it was built without."""
-    if model.word_head is None:
-        raise TrainingError("the model was built without a word head: its recipe has no such stage")
-    return model.word_head
+    if model.concept_head is None:
+        raise TrainingError(
+            "the model was built without a concept head: its recipe has no such stage"
+        )
+    return model.concept_head

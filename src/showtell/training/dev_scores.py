@@ -16,7 +16,7 @@ from showtell.decoding.beam_search import beam_search
 from showtell.decoding.options import DecodingDefaults
 from showtell.image import open_photo, prepare
 from showtell.nets.model import CaptionModel, TorchDecoder
-from showtell.training.concept_training import word_head, word_precision, word_shares
+from showtell.training.concept_training import concept_head_of, concept_precision, concept_targets
 from showtell.training.distributed import ALONE, Ranks
 from showtell.vocabulary import Vocabulary
 
@@ -53,9 +53,9 @@ class DevScores:
 
         return cider(captions, [photo.captions for photo in self.photos])
 
-    def word_precision(self) -> float:
+    def concept_precision(self) -> float:
         """Return the mean average precision of the words that captions of the photos hold."""
-        head = word_head(self.model)
+        head = concept_head_of(self.model)
         device = next(head.parameters()).device
         own: list[Tensor] = []
         for rows in self._batches():
@@ -65,7 +65,7 @@ class DevScores:
                     {name: torch.from_numpy(x).to(device) for name, x in seen.items()}
                 ).cpu()
         scores = torch.stack(self.ranks.put_together(own, len(self.photos)))
-        return word_precision(head, scores, word_shares(self.photos, self.vocabulary))
+        return concept_precision(head, scores, concept_targets(self.photos, self.vocabulary))
 
     def _batches(self) -> list[Sequence[int]]:
         rows = self.ranks.mine(range(len(self.photos)))

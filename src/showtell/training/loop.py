@@ -151,14 +151,14 @@ class StageLoop:
     def __post_init__(self) -> None:
         self.model.encoder.set_trainable(self.stage.train_encoder)
         # with a head for words, there are weights that only another stage trains
-        unused = self.model.word_head is not None or (
+        unused = self.model.concept_head is not None or (
             self.ranks.count > 1 and self.model.encoder.has_idle_weights()
         )
         self.loss = self.ranks.parallel(_Loss(self.model, self.objective), unused=unused)
         named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
         self.groups = self._groups(named)
         self.names = [name for group in self.groups for name in group.pop("names")]
-        betas = (0.9, self.stage.second_moment)
+        betas = (0.9, self.stage.adam_beta2)
         self.optimizer = torch.optim.AdamW(self.groups, betas=betas, fused=True)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         average, share = self.stage.average, self.stage.interpolation
@@ -245,7 +245,7 @@ class StageLoop:
                 tag = f"{self.number}-{epoch}"
                 self.checkpoints.save("best", tag, progress, model=trained_tensors(self.model))
         progress.seconds += time.perf_counter() - started
-        metric = "word_precision" if self.stage.objective == "words" else "cider"
+        metric = "concept_precision" if self.stage.objective == "concepts" else "cider"
         said = {"loss": loss, metric: score}
         self.log.epoch(self.number, epoch, seconds=progress.seconds, **said)
         progress.epoch, progress.step, progress.loss_sum, progress.tokens = epoch + 1, 0, 0.0, 0

@@ -207,7 +207,7 @@ def sample_captions(
     A caption that does not end within `max_length` words has no END. None is empty. `draw` takes
     probabilities [rows, words] to a word for each row.
     """
-    memory, state = decoder.begin({name: features[name] for name in decoder.needs})
+    memory, state = decoder.init_state({name: features[name] for name in decoder.needs})
     state = {name: array.repeat_interleave(samples, 0) for name, array in state.items()}
     rows = len(next(iter(state.values())))
     device = next(iter(state.values())).device

@@ -49,7 +49,9 @@ def open_run(path: Path) -> TrainedRun:
     text = (path / VOCABULARY).read_text("utf-8")
     vocabulary = Vocabulary.from_json(text, path / VOCABULARY)
     encoder = encoder_from_spec(spec_of(description), read_tensors(path / ENCODER))
-    model = CaptionModel(encoder, recipe.decoder, len(vocabulary), word_head=recipe.learns_words)
+    model = CaptionModel(
+        encoder, recipe.decoder, len(vocabulary), concept_head=recipe.learns_concepts
+    )
     load_weights(model, checkpoints.tensors("best", "model"))
     progress = checkpoints.progress("best")
     return TrainedRun(path, model.eval(), vocabulary, recipe, description, progress)

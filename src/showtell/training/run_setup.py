@@ -20,7 +20,7 @@ from showtell.nets.encoder import SPEC_KEY, Encoder, EncoderSpec, build_encoder,
 from showtell.training.checkpoint import read_json, read_tensors, write_json
 from showtell.training.distributed import Ranks
 from showtell.training.recipe import Recipe, recipe_from_dict
-from showtell.training.rehearsal import Mix
+from showtell.training.rehearsal import Rehearsal
 from showtell.training.run_folder import ENCODER, RUN, VOCABULARY, spec_of
 from showtell.training.warm_start import open_start, with_networks
 from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
@@ -49,11 +49,11 @@ class Begun:
 
 @dataclass(frozen=True)
 class Beginning:
-    """What a run is to begin with; `train_photos` are the dataset's and, behind, those of `mix`."""
+    """What a run starts from; `train_photos` are the dataset's, then those of `rehearsal`."""
 
     recipe: Recipe
     dataset: Dataset
-    mix: Mix | None
+    rehearsal: Rehearsal | None
     train_photos: Sequence[CaptionedPhoto]
     output: Path
 
@@ -162,7 +162,9 @@ class Beginning:
 
     def _described_data(self) -> dict[str, Any]:
         return {
-            "layout": ", ".join([self.dataset.layout, *([self.mix.layout] if self.mix else [])]),
+            "layout": ", ".join(
+                [self.dataset.layout, *([self.rehearsal.layout] if self.rehearsal else [])]
+            ),
             "photos": {
                 split: {
                     "count": len(photos),

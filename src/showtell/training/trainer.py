@@ -20,12 +20,12 @@ from showtell.data.feature_cache import FeatureArrays, extract_features, find_un
 from showtell.data.shards.index import OnBroken
 from showtell.errors import RecipeError, TrainingError
 from showtell.files.folders import cache_dir
-from showtell.nets.concepts import speaker
+from showtell.nets.concepts import base_decoder
 from showtell.nets.decoder import Decoder
-from showtell.nets.model import CaptionModel, draw_anew
+from showtell.nets.model import CaptionModel, reinit_decoder
 from showtell.training.batches import CachedFeatures, CaptionBatches, Pixels, step_seed
 from showtell.training.checkpoint import Checkpoints, Progress, trained_tensors
-from showtell.training.concept_training import WordPresence, word_shares
+from showtell.training.concept_training import ConceptPrediction, concept_targets
 from showtell.training.dev_captions import write_said
 from showtell.training.dev_scores import DevScores
 from showtell.training.distributed import Ranks, joined
@@ -35,7 +35,7 @@ from showtell.training.loop import InterruptedTrainingError, StageLoop, load_wei
 from showtell.training.malloc import keep_large_blocks
 from showtell.training.objectives import CrossEntropy, Objective, SelfCritical
 from showtell.training.recipe import Recipe
-from showtell.training.rehearsal import open_mix
+from showtell.training.rehearsal import open_rehearsal
 from showtell.training.rewards import BleuReward, CiderReward, MixedReward, RecallReward, Reward
 from showtell.training.run_setup import Beginning
 from showtell.training.sync_batch_norm import share_batch_norm
@@ -97,20 +97,22 @@ class _Run:
                 f"{dataset.root}: no photo of the split train: nothing to learn from"
             )
         new = len(self.train_photos)
-        self.mix = None
-        if recipe.mix:
-            self.mix = open_mix(recipe.mix, recipe.mix_share, new, recipe.seed)
-        self.train_photos += self.mix.train if self.mix else ()
+        self.rehearsal = None
+        if recipe.rehearsal:
+            self.rehearsal = open_rehearsal(
+                recipe.rehearsal, recipe.rehearsal_share, new, recipe.seed
+            )
+        self.train_photos += self.rehearsal.train if self.rehearsal else ()
         self.dev_photos: list[CaptionedPhoto] = []
         self.dev_features: FeatureArrays | None = None
-        begun = Beginning(recipe, dataset, self.mix, self.train_photos, output).on_all(
+        begun = Beginning(recipe, dataset, self.rehearsal, self.train_photos, output).on_all(
             ranks, resume
         )
         self.recipe = recipe = begun.recipe
         self.vocabulary, self.encoder, self.resumed = begun.vocabulary, begun.encoder, begun.resumed
         torch.manual_seed(recipe.seed)  # however the run began, new weights are drawn alike
         self.model = CaptionModel(
-            self.encoder, recipe.decoder, len(self.vocabulary), word_head=recipe.learns_words
+            self.encoder, recipe.decoder, len(self.vocabulary), concept_head=recipe.learns_concepts
         )
         if ranks.first:  # whose weights every stage begins with
             load_initial(output, self.model)
@@ -136,7 +138,7 @@ class _Run:
                 if number != first:
                     # words are scored otherwise than captions, so their best is no mark to pass
                     words = [
-                        self.recipe.stages[n].objective == "words" for n in (number - 1, number)
+                        self.recipe.stages[n].objective == "concepts" for n in (number - 1, number)
                     ]
                     best = progress.best_score if words[0] == words[1] else -1.0
                     progress = Progress(stage=number, best_score=best, seconds=progress.seconds)
@@ -150,13 +152,13 @@ class _Run:
         stage = self.recipe.stages[number]
         if resumed:
             load_weights(self.model, self.checkpoints.tensors("last", "model"))
-        elif number and self.checkpoints.has(stage.begin_with):
-            load_weights(self.model, self._weights(stage.begin_with))
+        elif number and self.checkpoints.has(stage.init_checkpoint):
+            load_weights(self.model, self._weights(stage.init_checkpoint))
         objective = self._objective(number, resumed)
-        if stage.restart and not resumed:
+        if stage.reinit_decoder and not resumed:
             torch.manual_seed(step_seed(self.recipe.seed, number))
-            draw_anew(self.model)
-        if isinstance(objective, WordPresence) and not resumed:
+            reinit_decoder(self.model)
+        if isinstance(objective, ConceptPrediction) and not resumed:
             objective.start(self.model)
         loop = StageLoop(
             self.recipe,
@@ -179,7 +181,7 @@ class _Run:
 
     def _teacher(self, number: int, resumed: bool) -> Decoder:
         """Return the decoder as the stage found it, frozen, for the stage to learn from."""
-        teacher = copy.deepcopy(speaker(self.model.decoder)).requires_grad_(False).eval()
+        teacher = copy.deepcopy(base_decoder(self.model.decoder)).requires_grad_(False).eval()
         kept = Checkpoints(self.output / "teacher", self.ranks)
         if resumed:
             load_weights(teacher, kept.tensors("last", "model"))
@@ -203,8 +205,8 @@ class _Run:
         if stage.objective == "cross_entropy":
             teacher = self._teacher(number, resumed) if stage.distill else None
             return CrossEntropy(stage.label_smoothing, teacher, stage.distill)
-        if stage.objective == "words":
-            return WordPresence(word_shares(self.train_photos, self.vocabulary))
+        if stage.objective == "concepts":
+            return ConceptPrediction(concept_targets(self.train_photos, self.vocabulary))
         references = [
             [[*self.vocabulary.encode(text), END] for text in photo.captions]
             for photo in self.train_photos
@@ -230,7 +232,10 @@ class _Run:
         if stage.train_encoder != "none":
             self.dev_features = None
             return Pixels(
-                self.train_photos, self.encoder.spec.preprocessing, stage.crop, stage.color
+                self.train_photos,
+                self.encoder.spec.preprocessing,
+                stage.min_crop_area,
+                stage.color_jitter,
             )
         tuned = any(before.train_encoder != "none" for before in self.recipe.stages[:number])
         self.dev_features = self._features(self.dev_photos, "plain", tuned)
@@ -247,7 +252,7 @@ class _Run:
         )
         _warn(self.train_photos, bad)
         usable = [row for row in range(len(self.train_photos)) if row not in bad]
-        mixed = len(self.mix.train) if self.mix else 0
+        mixed = len(self.rehearsal.train) if self.rehearsal else 0
         self.batches = CaptionBatches(
             self.train_photos,
             usable,
@@ -264,7 +269,7 @@ class _Run:
             )
         photos = [photo for photo in self.dataset.split("dev") if photo.captions]
         photos = photos[: self.recipe.dev_photos or None] or self.train_photos[:100]
-        photos += self.mix.dev if self.mix else ()
+        photos += self.rehearsal.dev if self.rehearsal else ()
         bad = self._unreadable(photos)
         _warn(photos, bad)
         if len(bad) == len(photos):
@@ -331,13 +336,17 @@ class _Run:
             self._encode,
             self.ranks,
         )
-        if self.recipe.stages[number].objective == "words":
-            return dev.word_precision()
+        if self.recipe.stages[number].objective == "concepts":
+            return dev.concept_precision()
         captions = dev.captions(self.recipe.decoding)
 
         def judge() -> float:
             write_said(self.output, number, epoch, self.dev_photos, captions)
-            return self.mix.score(captions, self.dev_photos) if self.mix else dev.cider(captions)
+            return (
+                self.rehearsal.score(captions, self.dev_photos)
+                if self.rehearsal
+                else dev.cider(captions)
+            )
 
         return self.ranks.by_first(judge)
 

@@ -26,10 +26,11 @@ from showtell.bundle.onnx_weights import weights_of
 from showtell.bundle.registry import RUN_FILE, find_bundle, installed_models
 from showtell.data.overlap import NAMES_KEY
 from showtell.errors import BundleError, RecipeError, TrainingError
-from showtell.nets.concepts import FREQUENT
+from showtell.nets.concepts import MAX_CONCEPTS
 from showtell.nets.decoder import DecoderSettings
 from showtell.nets.encoder import EncoderSpec, encoder_from_spec
 from showtell.nets.model import CaptionModel, TorchDecoder
+from showtell.nets.renamed_parameters import with_current_names
 from showtell.training.checkpoint import read_tensors, trained_tensors
 from showtell.training.loop import load_weights
 from showtell.training.recipe import Recipe, recipe_from_dict
@@ -43,6 +44,7 @@ INITIAL = "initial.safetensors"  # in a run's folder: the decoder that it began 
 # differ from float32; other precisions are computed in float32
 FEATURES = {"int8": 0.1, "float16": 1e-3, "float32": 1e-3}
 WORDS = {"int8": 0.05, "float16": 1e-3, "float32": 1e-3}
+_PER_CONCEPT = ("log_prior", "global_logits", "region_logits")  # of the concept head
 _STEPS = 6  # words that the two are compared along
 _LIKELY = -9.0  # log-probability above which a word counts in the comparison
 
@@ -111,7 +113,7 @@ def with_networks(recipe: Recipe, other: Recipe) -> Recipe:
 def load_initial(run: Path, model: CaptionModel) -> None:
     """Give a model the decoder that its run began with, where it began with one."""
     if (run / INITIAL).is_file():
-        load_weights(model.decoder, read_tensors(run / INITIAL))
+        load_weights(model.decoder, with_current_names(read_tensors(run / INITIAL)))
 
 
 def open_start(model: str) -> Start:
@@ -145,7 +147,7 @@ def _from_bundle(bundle: Bundle) -> Start:
         model = _built(bundle)
         weights: dict[str, Any] = {}
         for name in (ENCODER, DECODER_BEGIN, DECODER_STEP):
-            weights |= weights_of(bundle.file(name))
+            weights |= with_current_names(weights_of(bundle.file(name)))
         _fill(model, weights)
         features, words = compare(bundle, model)
     except (KeyError, TypeError, ValueError, RuntimeError, RecipeError) as error:
@@ -224,11 +226,11 @@ def compare(bundle: Bundle, model: CaptionModel) -> tuple[float, float]:
     graphs, decoder = OnnxModel(bundle, threads=1), TorchDecoder(model.decoder)
     with torch.inference_mode():
         encoded = model.encoder(torch.from_numpy(pixels))
-    memory, state = decoder.begin({name: array.numpy() for name, array in encoded.items()})
+    memory, state = decoder.init_state({name: array.numpy() for name, array in encoded.items()})
     seen = graphs.encode(pixels)
     regions = encoded["regions"].numpy()
     apart = np.linalg.norm(regions - seen["regions"]) / (float(np.linalg.norm(regions)) + 1e-9)
-    memory2, state2 = graphs.begin(seen)
+    memory2, state2 = graphs.init_state(seen)
     tokens = np.full(len(pixels), START)
     differences = []
     for _ in range(_STEPS):
@@ -251,7 +253,9 @@ def grown_tensors(model: CaptionModel, words: int, seed: int) -> dict[str, Tenso
     generator = torch.Generator().manual_seed(seed)
     grown = {}
     for name, tensor in trained_tensors(model.decoder).items():
-        if any(f".{part}." in f".{name}" for part in ("usual", "present", "local")):
+        if any(
+            f".{part}." in f".{name}" for part in ("log_prior", "global_logits", "region_logits")
+        ):
             grown[name] = _grown_head(name, tensor, words)
             continue
         per_word = name.endswith(("embed.weight", "word.weight", "word.bias"))
@@ -266,7 +270,9 @@ def grown_tensors(model: CaptionModel, words: int, seed: int) -> dict[str, Tenso
 
 
 def _grown_head(name: str, tensor: Tensor, words: int) -> Tensor:
-    """Return a word head's rows and more, where it has room: of a new word it knows nothing."""
-    rows = min(FREQUENT, words - len(SPECIAL_WORDS)) - len(tensor)
-    value = math.log(0.5) if ".usual." in f".{name}" else 0.0  # as a head that knows nothing has
+    """Return a concept head's parameter with rows for new concepts, as a new head has them."""
+    rows = min(MAX_CONCEPTS, words - len(SPECIAL_WORDS)) - len(tensor)
+    value = (
+        math.log(0.5) if ".log_prior." in f".{name}" else 0.0
+    )  # as a head that knows nothing has
     return torch.cat([tensor, tensor.new_full((rows, *tensor.shape[1:]), value)])
