@@ -1,4 +1,4 @@
-"""Rules for every test: which ones run, caches of their own, no network beyond this machine."""
+"""Rules for every test: which tests run, private cache folders, no network beyond this machine."""
 
 from __future__ import annotations
 
@@ -11,24 +11,36 @@ from typing import Any
 
 import pytest
 
+from support.light_install import imports_only_light_packages
 from support.paths import ROOT
 
 
 def shared_folder() -> Path:
     """The folder of Flickr8k and encoder weights: $SHOWTELL_SHARED, or `shared` beside the root."""
-    chosen = os.environ.get("SHOWTELL_SHARED")
-    return Path(chosen) if chosen else ROOT.parent / "shared"
+    configured = os.environ.get("SHOWTELL_SHARED")
+    return Path(configured) if configured else ROOT.parent / "shared"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A shell that starts a job in the background has it ignore Ctrl-C, and so would every
-    # process that a test starts and interrupts.
+    # A shell makes background jobs ignore Ctrl-C. Processes that tests start, and interrupt,
+    # would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+    parser.addoption("--light", action="store_true", help="run only tests that need no extra")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --light, ignore test modules, and folders whose conftest, that import an extra."""
+    if not config.getoption("--light"):
+        return None
+    path = collection_path / "conftest.py" if collection_path.is_dir() else collection_path
+    return (
+        path.suffix == ".py" and path.is_file() and not imports_only_light_packages(path)
+    ) or None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -38,13 +50,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("shared"):
                 item.add_marker(absent)
-    # A person's own -m, whatever it says of slow, is taken as it is.
-    if config.getoption("--slow") or "slow" in (config.getoption("-m") or ""):
-        return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    if config.getoption("--light"):
+        deselect("extras", config, items)
+    # An explicit -m expression that mentions slow decides about slow tests itself.
+    if not config.getoption("--slow") and "slow" not in (config.getoption("-m") or ""):
+        deselect("slow", config, items)
+
+
+def deselect(marker: str, config: pytest.Config, items: list[pytest.Item]) -> None:
+    deselected = [item for item in items if item.get_closest_marker(marker)]
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if item not in deselected]
 
 
 @pytest.fixture(scope="session")
@@ -54,10 +71,10 @@ def shared_dir() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Keep every cache and setting of the tests out of the home of whoever runs them.
+def _private_folders(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Keep caches and settings of the tests out of the user's home folder.
 
-    Environment variables, so that the processes that tests start are kept out too.
+    Environment variables do this, so that it also holds for processes that tests start.
     """
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
@@ -66,8 +83,8 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Any:
         for name in ("CACHE", "CONFIG", "DATA", "STATE"):
             patch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
         patch.setenv("HF_HOME", str(home / "hub"))
-        patch.setenv("no_proxy", "*")  # servers of tests are on this machine
-        patch.setenv("HF_HUB_OFFLINE", "1")  # timm and torch processes reach for the hub by it
+        patch.setenv("no_proxy", "*")  # test servers run on this machine
+        patch.setenv("HF_HUB_OFFLINE", "1")  # for timm, in this and other processes
         yield
 
 

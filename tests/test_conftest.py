@@ -48,7 +48,12 @@ def test_slow_tests_run_when_asked_for_and_shared_ones_where_it_is(
 ) -> None:
     tests = tmp_path / "project" / "tests"
     (tests / "support").mkdir(parents=True)
-    for name in ("conftest.py", "support/__init__.py", "support/paths.py"):
+    for name in (
+        "conftest.py",
+        "support/__init__.py",
+        "support/light_install.py",
+        "support/paths.py",
+    ):
         shutil.copy(TESTS / name, tests / name)
     (tests / "test_it.py").write_text(
         "import pytest\n"
@@ -62,7 +67,9 @@ def test_slow_tests_run_when_asked_for_and_shared_ones_where_it_is(
     folder = tmp_path / "shared"
     if shared:
         folder.mkdir()
-    environment = {name: value for name, value in os.environ.items() if name != "SHOWTELL_SHARED"}
+    inherited = os.environ.items()
+    unset = ("SHOWTELL_SHARED", "PYTEST_ADDOPTS")
+    environment = {name: value for name, value in inherited if name not in unset}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-s", "-rs", "-p", "no:cacheprovider", *options],
         cwd=tests.parent,

@@ -18,6 +18,8 @@ from showtell.cli import showtell
 from support.documentation import Block, blocks_of
 from support.paths import DOCS, EXAMPLES, ROOT, TESTS
 
+pytestmark = pytest.mark.extras
+
 RENDERED = ("notebook.md",)  # by docs/render_notebook.py, from a notebook that has a test
 SMALL = {"train": 12, "dev": 4}  # photos of Flickr8k that marked blocks are run on
 

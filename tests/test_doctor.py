@@ -82,6 +82,7 @@ def test_another_working_model_captions_though_the_shipped_one_is_gone(
     assert found("shipped model").state == "broken"
 
 
+@pytest.mark.extras
 def test_missing_extra_says_what_it_is_for_and_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -10,7 +10,12 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
+from support.light_install import LIGHT_PACKAGES, needs_an_extra
 from support.paths import ROOT, SOURCE, TESTS
+
+pytestmark = pytest.mark.extras
 
 ROOT_MODULES = {
     "caption",
@@ -22,22 +27,6 @@ ROOT_MODULES = {
     "pipeline",
     "vocabulary",
 }
-# Top-level packages that come with `pip install showtell`, beside the standard library.
-LIGHT_PACKAGES = {
-    "click",
-    "filelock",
-    "flatbuffers",
-    "google",
-    "numpy",
-    "onnxruntime",
-    "packaging",
-    "PIL",
-    "platformdirs",
-    "showtell",
-    "tqdm",
-}
-NEEDS_AN_EXTRA = ("client", "cluster.job", "export", "nets", "server", "training")
-NEEDS_AN_EXTRA += ("bundle.onnx_weights",)
 # Public names that still have several definitions (issue 17).
 BEING_RENAMED = {
     "Decoder",
@@ -88,10 +77,7 @@ def test_modules_that_need_no_extra_import_in_the_light_install() -> None:
     modules = []
     for path in sorted(SOURCE.rglob("*.py")):
         name = ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
-        needs_an_extra = any(
-            name == prefix or name.startswith(f"{prefix}.") for prefix in NEEDS_AN_EXTRA
-        )
-        if path.name not in ("__init__.py", "__main__.py") and not needs_an_extra:
+        if path.name not in ("__init__.py", "__main__.py") and not needs_an_extra(name):
             modules.append(f"showtell.{name}")
     assert len(modules) > 100
     code = f"""

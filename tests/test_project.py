@@ -21,7 +21,7 @@ PHOTOS = sorted(EXAMPLES.glob("*.jpg"))
             "python3 -m venv .venv && .venv/bin/pip install ."
             " && .venv/bin/showtell caption examples/",
         ),
-        (2, '.venv/bin/pip install -e ".[all,dev]" && .venv/bin/pytest'),
+        (2, '.venv/bin/pip install -e ".[all,dev]" && .venv/bin/pytest -n 2'),
     ],
 )
 def test_readme_prints_the_two_commands_that_ci_runs(number: int, command: str) -> None:
