@@ -16,7 +16,7 @@ from showtell.files.printable_names import printable
 if TYPE_CHECKING:
     from showtell.data.check import DatasetReport
     from showtell.data.download.fetch import FetchPlan
-    from showtell.data.readers.listing import Finding
+    from showtell.data.readers.listing import DatasetFinding
 
 FAILED = 1
 _NOTES = 10  # of one kind that are named
@@ -229,7 +229,7 @@ def _summary(report: DatasetReport) -> str:
     return "\n".join(lines)
 
 
-def _lines(findings: Sequence[Finding]) -> Iterator[str]:
+def _lines(findings: Sequence[DatasetFinding]) -> Iterator[str]:
     """Yield a line for each finding; of notes of one kind, which ask for nothing, the first few."""
     notes: Counter[str] = Counter()
     for finding in findings:
@@ -242,6 +242,6 @@ def _lines(findings: Sequence[Finding]) -> Iterator[str]:
             yield f"note: {kind}: {count - _NOTES:,} more"
 
 
-def _line(finding: Finding) -> str:
+def _line(finding: DatasetFinding) -> str:
     mark = "" if finding.severity == "error" else f"{finding.severity}: "
     return f"{mark}{finding.kind}: {printable(finding.name)}: {printable(finding.detail)}"

@@ -14,7 +14,7 @@ from statistics import fmean, median
 from tqdm import tqdm
 
 from showtell.data.dataset import SPLITS, CaptionedPhoto
-from showtell.data.readers.listing import Finding, Listing, Severity
+from showtell.data.readers.listing import DatasetFinding, DatasetListing, Severity
 from showtell.data.readers.registry import read_listing, usable_photos
 from showtell.data.shards.index import ShardIndex, is_shards, open_index, read_tables
 from showtell.data.shards.remote_files import parse_address
@@ -56,7 +56,7 @@ class DatasetReport:
     lengths: CaptionLengths | None
     words: int
     frequent_words: int
-    findings: tuple[Finding, ...]
+    findings: tuple[DatasetFinding, ...]
 
     @property
     def ok(self) -> bool:
@@ -92,10 +92,10 @@ def check_dataset(
 
 def _check_shards(index: ShardIndex, workers: int, progress: bool) -> DatasetReport:
     """Look through shards: each against its checksum, then the photos as if they were loose."""
-    broken: list[Finding] = []
+    broken: list[DatasetFinding] = []
     photos = read_tables(
         index,
-        lambda shard, fault: broken.append(Finding("broken shard", shard.name, fault)),
+        lambda shard, fault: broken.append(DatasetFinding("broken shard", shard.name, fault)),
         whole=True,
     )
     found = (*broken, *_look_at(photos, workers, progress))
@@ -106,7 +106,7 @@ def _report(
     root: Path | str,
     layout: str,
     photos: Sequence[CaptionedPhoto],
-    findings: tuple[Finding, ...],
+    findings: tuple[DatasetFinding, ...],
     *,
     split_drawn: bool = False,
 ) -> DatasetReport:
@@ -139,7 +139,7 @@ def _lengths(lengths: list[int]) -> CaptionLengths | None:
     return CaptionLengths(min(lengths), median(lengths), fmean(lengths), max(lengths))
 
 
-def _absent(listing: Listing) -> list[Finding]:
+def _absent(listing: DatasetListing) -> list[DatasetFinding]:
     """Find photos that the files name and that are not there, or have nothing said of them."""
     findings = []
     for photo in listing.photos.values():
@@ -147,13 +147,17 @@ def _absent(listing: Listing) -> list[Finding]:
             # Flickr8k's own token file speaks of a photo that was never there, in none of its
             # lists: nothing is trained or scored on such, so there is nothing to repair.
             severity: Severity = "error" if photo.split else "warning"
-            findings.append(Finding("missing", photo.name, f"named in {photo.where}", severity))
+            findings.append(
+                DatasetFinding("missing", photo.name, f"named in {photo.location}", severity)
+            )
         elif not photo.captions:
-            findings.append(Finding("without captions", photo.name, f"named in {photo.where}"))
+            findings.append(
+                DatasetFinding("without captions", photo.name, f"named in {photo.location}")
+            )
     return findings
 
 
-def _uncaptioned(listing: Listing) -> list[Finding]:
+def _uncaptioned(listing: DatasetListing) -> list[DatasetFinding]:
     """Find photos on disk, beside captioned ones, that the files do not name."""
     # Strings, since Path is slow by thousands; links are not followed, as in the files.
     named = {os.path.abspath(photo.path) for photo in listing.photos.values()}  # noqa: PTH100
@@ -167,11 +171,13 @@ def _uncaptioned(listing: Listing) -> list[Finding]:
             path = os.path.join(folder, name)  # noqa: PTH118
             if path not in named and Path(name).suffix.lower() in SUFFIXES:
                 shown = os.path.relpath(path, listing.photo_folder or listing.root)
-                findings.append(Finding("without captions", shown, "on disk only", "note"))
+                findings.append(DatasetFinding("without captions", shown, "on disk only", "note"))
     return findings
 
 
-def _look_at(photos: Sequence[CaptionedPhoto], workers: int, progress: bool) -> list[Finding]:
+def _look_at(
+    photos: Sequence[CaptionedPhoto], workers: int, progress: bool
+) -> list[DatasetFinding]:
     """Decode every photo and compare the bytes of all."""
     findings = []
     same: defaultdict[bytes, list[CaptionedPhoto]] = defaultdict(list)
@@ -185,19 +191,19 @@ def _look_at(photos: Sequence[CaptionedPhoto], workers: int, progress: bool) -> 
         )
         for photo, (digest, fault) in zip(photos, looks, strict=True):
             if fault:
-                findings.append(Finding("unreadable", photo.name, fault))
+                findings.append(DatasetFinding("unreadable", photo.name, fault))
             else:
                 same[digest].append(photo)
     return findings + [_duplicate(group) for group in same.values() if len(group) > 1]
 
 
-def _duplicate(group: Sequence[CaptionedPhoto]) -> Finding:
+def _duplicate(group: Sequence[CaptionedPhoto]) -> DatasetFinding:
     others = ", ".join(photo.name for photo in group[1:])
     splits = [photo.split or "no split" for photo in group]
     if len(set(splits)) == 1:
-        return Finding("duplicated", group[0].name, f"the same file as {others}", "note")
+        return DatasetFinding("duplicated", group[0].name, f"the same file as {others}", "note")
     detail = f"the same file as {others}, in {' and '.join(splits)}: scores flatter"
-    return Finding("duplicated", group[0].name, detail, "warning")
+    return DatasetFinding("duplicated", group[0].name, detail, "warning")
 
 
 def _look(photo: CaptionedPhoto) -> tuple[bytes, str | None]:

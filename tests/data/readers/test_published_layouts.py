@@ -1,4 +1,4 @@
-"""The layouts in which Flickr30k, COCO and Karpathy's splits are handed out, oddities included."""
+"""The published layouts of Flickr30k, COCO and Karpathy's splits, with their irregularities."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def findings_of(folder: Path, kind: str) -> list[tuple[str, str, str]]:
     "write",
     [write_flickr30k, write_flickr30k_table, lambda r: write_flickr30k_table(r, inner=False)],
 )
-def test_flickr30k_reads_the_same_from_the_authors_files_and_from_kaggles(write, tmp_path):
+def test_flickr30k_is_the_same_from_the_authors_files_and_from_kaggle(write, tmp_path):
     dataset = open_dataset(write(tmp_path))
     assert dataset.layout == "Flickr30k"
     assert captions_of(dataset) == DOGS
@@ -50,20 +50,20 @@ def test_flickr30k_reads_the_same_from_the_authors_files_and_from_kaggles(write,
     assert all(photo.path.is_file() for photo in dataset.photos)
 
 
-def test_flickr30k_is_found_in_the_folder_that_its_text_archive_makes(tmp_path):
+def test_flickr30ks_token_file_may_be_in_the_folder_of_its_archive(tmp_path):
     write_photos(tmp_path / "flickr30k-images", DOGS)
     (tmp_path / "flickr30k").mkdir()
     (tmp_path / "flickr30k" / "results_20130124.token").write_text(token_lines(DOGS))
     assert captions_of(open_dataset(tmp_path)) == DOGS
 
 
-def test_kaggles_table_may_lie_among_its_photos(tmp_path):
+def test_kaggles_table_may_be_in_the_folder_of_the_photos(tmp_path):
     write_photos(tmp_path, ["1.jpg"])
     (tmp_path / "results.csv").write_text(HEADER + "1.jpg| 0| A dog\n")
     assert captions_of(open_dataset(tmp_path)) == {"1.jpg": ("A dog",)}
 
 
-def test_kaggles_broken_row_is_read_and_said_to_be_repaired(tmp_path):
+def test_kaggles_broken_row_is_repaired_with_a_note(tmp_path):
     write_flickr30k_table(tmp_path, {"2199200615.jpg": ("A dog runs",)}, inner=False)
     with (tmp_path / "results.csv").open("a") as file:
         file.write("2199200615.jpg| 4   A dog runs across the grass .\n")
@@ -86,14 +86,14 @@ def test_kaggles_captions_keep_commas_quotes_and_bars(tmp_path):
 @pytest.mark.parametrize(
     "line", ["1.jpg", "1.jpg| A dog", "1.jpg| 44  A dog| runs", "| 0| A dog", "1.jpg|  | A dog"]
 )
-def test_rows_that_nobody_can_repair_are_named(line, tmp_path):
+def test_rows_that_cannot_be_repaired_are_named(line, tmp_path):
     write_photos(tmp_path / "flickr30k_images", ["1.jpg"])
     (tmp_path / "results.csv").write_text(f"{HEADER}1.jpg| 0| A cat\n{line}\n")
     with pytest.raises(DatasetError, match=r"results\.csv:3: "):
         open_dataset(tmp_path)
 
 
-def test_the_other_table_of_kaggle_has_commas(tmp_path):
+def test_kaggles_table_with_commas_is_read(tmp_path):
     write_photos(tmp_path / "Images", ["1.jpg"])
     (tmp_path / "captions.txt").write_text(
         "image_name,comment_number,comment\n"
@@ -114,7 +114,7 @@ def test_flickr30k_without_its_photos_says_where_they_belong(tmp_path):
 # Karpathy
 
 
-def test_karpathys_splits_are_taken_and_restval_is_train(tmp_path):
+def test_karpathys_splits_are_used_and_restval_is_train(tmp_path):
     splits = {"dog.jpg": "restval", "cat.jpg": "val", "bird.jpg": "test"}
     dataset = open_dataset(write_karpathy(tmp_path, splits=splits))
     assert dataset.layout == "Flickr30k, Karpathy's splits"
@@ -135,7 +135,7 @@ def test_karpathys_splits_are_taken_and_restval_is_train(tmp_path):
         ("coco", "images/train2014"),
     ],
 )
-def test_karpathys_files_find_the_photos_where_they_were_unpacked(dataset, folder, tmp_path):
+def test_karpathys_photos_are_found_in_every_known_folder(dataset, folder, tmp_path):
     write_karpathy(tmp_path, dataset=dataset, photo_folder=folder)
     assert captions_of(open_dataset(tmp_path)) == DOGS
 
@@ -171,26 +171,26 @@ def test_karpathys_coco_is_found_among_the_photos_of_2014(tmp_path):
     assert [str(photo.path) for photo in open_dataset(source).photos] == expected
 
 
-def test_a_photo_that_karpathy_names_and_nobody_has_is_said_to_belong_into_its_folder(tmp_path):
+def test_a_missing_photo_of_karpathys_file_is_named(tmp_path):
     coco_entries(tmp_path)
     write_photos(tmp_path, ["train2014/x.jpg", "val2014/COCO_val2014_000000391895.jpg"])
     missing = findings_of(tmp_path, "missing")
     assert [name for _, name, _ in missing] == ["COCO_train2014_000000000009.jpg"]
 
 
-def test_of_karpathys_three_files_the_one_whose_photos_are_there_is_read(tmp_path):
+def test_of_karpathys_three_files_the_one_with_photos_is_read(tmp_path):
     for dataset in ("flickr8k", "flickr30k", "coco"):
         write_karpathy(tmp_path, {"none.jpg": (dataset,)}, dataset=dataset, photo_folder="other")
     write_photos(tmp_path / "flickr30k-images", ["none.jpg"])
     assert captions_of(open_dataset(tmp_path)) == {"none.jpg": ("flickr30k",)}
     write_photos(tmp_path / "val2014", ["none.jpg"])
-    with pytest.raises(DatasetError, match=r"which one is meant: .*flickr30k\.json, .*coco\.json"):
+    with pytest.raises(DatasetError, match=r"which file is meant: .*flickr30k\.json, .*coco\.json"):
         open_dataset(tmp_path)
     chosen = open_dataset(tmp_path / "dataset_coco.json")
     assert captions_of(chosen) == {"none.jpg": ("coco",)}
 
 
-def test_karpathys_file_may_lie_in_a_folder_of_its_own(tmp_path):
+def test_karpathys_file_may_be_in_a_subfolder(tmp_path):
     write_karpathy(tmp_path, splits={"dog.jpg": "test"})
     (tmp_path / "annotations").mkdir()
     source = tmp_path / "annotations" / "dataset_flickr30k.json"
@@ -199,7 +199,7 @@ def test_karpathys_file_may_lie_in_a_folder_of_its_own(tmp_path):
     assert splits_of(open_dataset(source)) == splits_of(open_dataset(tmp_path))
 
 
-def test_karpathys_splits_count_where_the_set_itself_has_none(tmp_path):
+def test_karpathys_splits_apply_to_datasets_without_splits(tmp_path):
     write_flickr30k_table(tmp_path / "a")
     write_karpathy(tmp_path / "a", splits={"dog.jpg": "test"}, photo_folder="flickr30k_images")
     assert splits_of(open_dataset(tmp_path / "a"))["dog.jpg"] == "test"
@@ -210,13 +210,13 @@ def test_karpathys_splits_count_where_the_set_itself_has_none(tmp_path):
     assert splits_of(open_dataset(tmp_path / "b"))["dog.jpg"] == "dev"
 
 
-def test_flickr8ks_own_lists_count_before_karpathys(tmp_path):
+def test_flickr8ks_own_lists_take_precedence_over_karpathys(tmp_path):
     write_flickr8k(tmp_path, lists={"dev": ["dog.jpg"]})
     write_karpathy(tmp_path, dataset="flickr8k", photo_folder="Flicker8k_Dataset")
     assert splits_of(open_dataset(tmp_path))["dog.jpg"] == "dev"
 
 
-def test_tokens_are_taken_where_there_is_no_raw_caption(tmp_path):
+def test_tokens_replace_a_missing_raw_caption(tmp_path):
     write_karpathy(tmp_path, {"1.jpg": ("A dog runs",)})
     source = tmp_path / "dataset_flickr30k.json"
     data = json.loads(source.read_text())
@@ -237,7 +237,7 @@ def test_tokens_are_taken_where_there_is_no_raw_caption(tmp_path):
         ({"sentences": [{"raw": 3}]}, r"images\[1\] \(cat.jpg\): a sentence's raw must be text"),
         ({"sentences": [{"tokens": [1]}]}, r"images\[1\] \(cat.jpg\): a token must be text"),
         ({"sentences": [{"raw": "\ud800"}]}, r"images\[1\] .*half a surrogate pair"),
-        ({"filename": "dog.jpg"}, r"images\[1\] \(dog.jpg\): the photo is there twice"),
+        ({"filename": "dog.jpg"}, r"images\[1\] \(dog.jpg\): the photo occurs twice"),
     ],
 )
 def test_a_broken_entry_of_karpathys_is_named_and_the_others_are_read(change, said, tmp_path):
@@ -300,7 +300,7 @@ def test_cocos_captions_with_line_breaks_and_trailing_spaces_are_one_line(tmp_pa
     )
 
 
-def test_cocos_photos_may_lie_under_images(tmp_path):
+def test_cocos_photos_may_be_in_images(tmp_path):
     write_coco(tmp_path, TWO)
     (tmp_path / "images").mkdir()
     for folder in ("train2017", "val2017"):
@@ -308,13 +308,13 @@ def test_cocos_photos_may_lie_under_images(tmp_path):
     assert all(photo.path.is_file() for photo in open_dataset(tmp_path).photos)
 
 
-def test_one_of_cocos_files_can_be_given_itself(tmp_path):
+def test_one_of_cocos_files_can_be_opened(tmp_path):
     write_coco(tmp_path, TWO)
     dataset = open_dataset(tmp_path / "annotations" / "captions_val2017.json")
     assert splits_of(dataset) == {coco_name(139): "dev"}
 
 
-def test_of_two_years_the_one_whose_photos_are_there_is_read(tmp_path):
+def test_of_two_years_the_one_with_photos_is_read(tmp_path):
     write_coco(tmp_path, TWO, 2014)
     write_coco(tmp_path, TWO, 2017)
     with pytest.raises(DatasetError, match=r"which year is meant: captions_train2014\.json, "):
@@ -332,7 +332,7 @@ def test_captions_of_cocos_form_with_another_name_get_drawn_splits(tmp_path):
     assert splits_of(open_dataset(tmp_path)) == {name: split_by_hash(name) for name in DOGS}
 
 
-def test_karpathys_splits_count_before_cocos(tmp_path):
+def test_karpathys_splits_take_precedence_over_cocos(tmp_path):
     write_coco(tmp_path, {"train": {coco_name(391895): ("COCO's",)}, "val": {}})
     coco_entries(tmp_path)
     assert captions_of(open_dataset(tmp_path)) == {coco_name(391895): ("A man rides",)}
@@ -346,7 +346,11 @@ def test_karpathys_splits_count_before_cocos(tmp_path):
         ("annotations", {"image_id": 5}, r"annotations\[0\]: image_id 5 is not among the images"),
         ("annotations", {"image_id": None}, r"annotations\[0\]: image_id must be a whole"),
         ("annotations", {"caption": None}, r"annotations\[0\]: caption must be text"),
-        ("annotations", {"caption": "\udc00"}, r"annotations\[0\]: half a surrogate pair"),
+        (
+            "annotations",
+            {"caption": "\udc00"},
+            r"annotations\[0\]: caption contains half a surrogate pair",
+        ),
     ],
 )
 def test_a_broken_entry_of_cocos_is_named(place, change, said, tmp_path):
@@ -365,7 +369,7 @@ def test_two_photos_of_one_id_are_named(tmp_path):
     data = json.loads(source.read_text())
     data["images"][1]["id"] = data["images"][0]["id"]
     source.write_text(json.dumps(data))
-    with pytest.raises(DatasetError, match=r"images\[1\]: cat\.jpg \(id 101\) is there twice"):
+    with pytest.raises(DatasetError, match=r"images\[1\]: cat\.jpg \(id 101\) occurs twice"):
         open_dataset(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""What every layout becomes: one table of photo, captions and split."""
+"""Every layout becomes one table of photo, captions and split."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ def test_every_layout_gives_the_same_captions(write, tmp_path):
 # Flickr8k
 
 
-def test_a_split_stands_in_the_order_of_its_list(tmp_path):
+def test_a_split_has_the_order_of_its_list(tmp_path):
     write_flickr8k(tmp_path, lists={"train": ["fish.jpg", "dog.jpg"], "dev": ["cat.jpg"]})
     dataset = open_dataset(tmp_path)
     assert [photo.name for photo in dataset.split("train")] == ["fish.jpg", "dog.jpg"]
     assert [photo.name for photo in dataset.split("dev")] == ["cat.jpg"]
 
 
-def test_a_photo_in_no_list_belongs_to_no_split(tmp_path):
+def test_a_photo_in_no_list_has_no_split(tmp_path):
     write_flickr8k(tmp_path, lists={"test": ["cat.jpg"]})
     splits = splits_of(open_dataset(tmp_path))
     assert splits == {"cat.jpg": "test", "dog.jpg": None, "bird.jpg": None, "fish.jpg": None}
 
 
 @pytest.mark.parametrize("write", [write_flickr8k, write_kaggle, write_own])
-def test_without_any_split_the_name_decides(write, tmp_path):
+def test_without_splits_the_hash_of_the_name_decides(write, tmp_path):
     splits = splits_of(open_dataset(write(tmp_path)))
     assert splits == {name: split_by_hash(name) for name in DOGS}
 
@@ -75,7 +75,7 @@ def test_hashed_splits_are_80_10_10():
         ("Flicker8k_Dataset", "."),
     ],
 )
-def test_the_ways_in_which_people_unzip_flickr8k(photos, text, tmp_path):
+def test_flickr8k_is_found_however_it_was_unzipped(photos, text, tmp_path):
     write_flickr8k(tmp_path, lists={"dev": ["dog.jpg"]}, photo_folder=photos, text_folder=text)
     dataset = open_dataset(tmp_path)
     assert captions_of(dataset) == DOGS
@@ -133,13 +133,13 @@ def test_kaggle_captions_keep_commas_and_quotes(tmp_path):
     )
 
 
-def test_official_lists_count_beside_kaggle_captions(tmp_path):
+def test_official_lists_apply_to_kaggle_captions(tmp_path):
     write_kaggle(tmp_path)
     (tmp_path / "Flickr_8k.devImages.txt").write_text("fish.jpg\nbird.jpg\n")
     assert [photo.name for photo in open_dataset(tmp_path).split("dev")] == ["fish.jpg", "bird.jpg"]
 
 
-def test_kaggle_without_its_header_is_an_error_that_names_the_line(tmp_path):
+def test_a_missing_kaggle_header_is_an_error_that_names_the_line(tmp_path):
     write_kaggle(tmp_path)
     (tmp_path / "captions.txt").write_text("dog.jpg,A dog\n")
     with pytest.raises(DatasetError, match=r"captions\.txt:1: the header must be image,caption"):
@@ -170,7 +170,7 @@ def test_the_first_broken_lines_are_named_and_the_others_counted(tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_flickr8k, write_kaggle, write_own])
-def test_byte_order_mark_carriage_returns_and_blank_lines_are_fine(write, tmp_path):
+def test_byte_order_marks_carriage_returns_and_blank_lines_are_accepted(write, tmp_path):
     write(tmp_path)
     for source in [*tmp_path.rglob("*.txt"), *tmp_path.rglob("*.csv")]:
         lines = source.read_text("utf-8").splitlines()
@@ -179,7 +179,7 @@ def test_byte_order_mark_carriage_returns_and_blank_lines_are_fine(write, tmp_pa
 
 
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
-def test_bytes_that_are_no_utf8_name_their_line(bom, tmp_path):
+def test_bytes_that_are_not_utf8_are_an_error_that_names_the_line(bom, tmp_path):
     (tmp_path / "my.csv").write_bytes(bom + b"image,caption\n1.jpg,x\n1.jpg,caf\xe9\n")
     with pytest.raises(DatasetError, match=r"my\.csv:3: not UTF-8 text: save the file as UTF-8"):
         open_dataset(tmp_path)
@@ -204,7 +204,7 @@ def test_captions_without_a_word_are_left_out(tmp_path):
     assert captions_of(open_dataset(tmp_path)) == {"dog.jpg": ("A dog",)}
 
 
-# what is not there
+# missing photos
 
 
 def test_missing_photos_are_left_out_with_one_warning(tmp_path, caplog):
@@ -224,9 +224,9 @@ def test_a_whole_dataset_logs_nothing(tmp_path, caplog):
     assert not caplog.messages
 
 
-def test_photos_all_gone_is_an_error_that_says_where_they_were_looked_for(tmp_path):
+def test_an_error_names_the_path_if_all_photos_are_missing(tmp_path):
     write_csv(tmp_path / "my.csv", ["image", "caption"], [("photos/1.jpg", "one")])
-    with pytest.raises(DatasetError, match=r"none of its 1 photos is there; .*photos/1\.jpg"):
+    with pytest.raises(DatasetError, match=r"none of its 1 photos exists; .*photos/1\.jpg"):
         open_dataset(tmp_path)
 
 
@@ -237,7 +237,7 @@ def test_an_empty_caption_file_is_an_error(text, tmp_path):
         open_dataset(tmp_path)
 
 
-def test_an_unknown_layout_lists_the_known_ones_and_what_is_there(tmp_path):
+def test_an_unknown_layout_is_an_error_that_lists_the_known_ones(tmp_path):
     write_photos(tmp_path, ["album/1.jpg", "notes.md"])
     with pytest.raises(DatasetError) as caught:
         open_dataset(tmp_path)

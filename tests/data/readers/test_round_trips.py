@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from showtell.data import open_dataset
-from showtell.data.readers.listing import Listing
+from showtell.data.readers.listing import DatasetListing
 from showtell.errors import DatasetError
 from showtell.vocabulary import tokenize
 from support.dataset_folders import karpathy_images, token_lines
@@ -198,6 +198,6 @@ def test_any_json_of_another_form_is_an_error_that_names_the_file(images, annota
 @given(text | tricky)
 @example("\u02bc")  # a letter to Unicode, an apostrophe to the rule
 def test_a_caption_is_kept_just_where_the_vocabulary_finds_a_word_in_it(caption):
-    listing = Listing(Path(), "made", Path())
-    photo = listing.add("1.jpg", "1.jpg", caption, "made:1")
+    listing = DatasetListing(Path(), "made", Path())
+    photo = listing.add_caption("1.jpg", "1.jpg", caption, "made:1")
     assert bool(photo.captions) == bool(tokenize(caption))

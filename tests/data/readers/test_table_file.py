@@ -136,7 +136,7 @@ def test_several_caption_files_are_listed(tmp_path):
         write_csv(tmp_path / name, ["image", "caption"], [("dog.jpg", "x")])
     (tmp_path / "._dev.csv").write_bytes(b"\0\5\x16\7")  # what macOS leaves on other disks
     with pytest.raises(
-        DatasetError, match=r"which one is the caption file: dev\.csv, train\.csv\?"
+        DatasetError, match=r"which file is the caption file: dev\.csv, train\.csv\?"
     ):
         open_dataset(tmp_path)
 

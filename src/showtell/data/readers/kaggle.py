@@ -1,4 +1,4 @@
-"""Reader of the layout in which Kaggle hands out Flickr8k: `Images/` and `captions.txt`."""
+"""Reader of Flickr8k as Kaggle distributes it: `Images/` and `captions.txt`."""
 
 from __future__ import annotations
 
@@ -6,46 +6,53 @@ import csv
 from pathlib import Path
 
 from showtell.data.readers.flickr8k import apply_split_lists
-from showtell.data.readers.listing import BrokenLineError, Layout, Listing, plain_name, read_lines
+from showtell.data.readers.listing import (
+    BrokenLineError,
+    DatasetLayout,
+    DatasetListing,
+    check_photo_name,
+    read_lines,
+)
 from showtell.errors import DatasetError
 
 
-def recognise(directory: Path) -> bool:
-    """Say whether there are both a caption file and a folder of photos of Kaggle's names."""
+def _recognise(directory: Path) -> bool:
+    """Return whether there are a caption file and a photo folder with Kaggle's names."""
     return (directory / "captions.txt").is_file() and (directory / "Images").is_dir()
 
 
-def read(directory: Path) -> Listing:
-    """Read `captions.txt`; the official split lists count where somebody put them beside it.
+def _read(directory: Path) -> DatasetListing:
+    """Read `captions.txt`, and the official split lists if they are beside it.
 
-    Raises DatasetError where the header is another one.
+    Raises DatasetError if the header is different.
     """
     source = directory / "captions.txt"
-    listing = Listing(directory, LAYOUT.name, source, directory / "Images")
+    listing = DatasetListing(directory, KAGGLE_LAYOUT.name, source, directory / "Images")
     prefix = f"{listing.photo_folder}/"
     lines = read_lines(source)
-    where, header = next(lines, (f"{source}:1", ""))
+    location, header = next(lines, (f"{source}:1", ""))
     if header.replace(" ", "").lower() != "image,caption":
-        raise DatasetError(f"{where}: the header must be image,caption: {header[:60]!r}")
-    for where, line in lines:
+        raise DatasetError(f"{location}: the header must be image,caption, not {header[:60]!r}")
+    for location, line in lines:
         name, comma, caption = line.partition(",")
         try:
             if not comma:
-                raise BrokenLineError(where, f"not of the form photo.jpg,caption: {line[:60]!r}")
-            name = plain_name(name, where)
+                fault = f"not of the form photo.jpg,caption: {line[:60]!r}"
+                raise BrokenLineError(location, fault)
+            name = check_photo_name(name, location)
         except BrokenLineError as error:
             listing.note_broken(error)
         else:
-            listing.add(name, prefix + name, unquote(caption), where)
+            listing.add_caption(name, prefix + name, unquote_caption(caption), location)
     apply_split_lists(listing)
     return listing
 
 
-def unquote(caption: str) -> str:
-    """Undo CSV quotes where the whole caption is quoted; commas and other quotes are the caption's.
+def unquote_caption(caption: str) -> str:
+    """Remove the CSV quotes of a caption that is quoted as a whole; keep all other quotes.
 
-    The file is read by the line, not as CSV, so that one caption with a lone quote at its start
-    cannot swallow the lines after it.
+    The file is read by lines and not as CSV, so that a caption with a lone quote at its start
+    cannot absorb the lines after it.
     """
     if not caption.startswith('"'):
         return caption
@@ -56,9 +63,9 @@ def unquote(caption: str) -> str:
     return fields[0] if len(fields) == 1 else caption
 
 
-LAYOUT = Layout(
+KAGGLE_LAYOUT = DatasetLayout(
     "Kaggle Flickr8k",
     "Images/ with the photos, captions.txt with image,caption lines",
-    recognise,
-    read,
+    _recognise,
+    _read,
 )

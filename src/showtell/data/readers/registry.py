@@ -1,6 +1,6 @@
-"""From a folder of any known layout to one table: `open_dataset`.
+"""`open_dataset`: read a dataset in any known layout.
 
-A new layout is one module with a `LAYOUT` and one line in `LAYOUTS`.
+To add a layout, write a module with a `DatasetLayout` and add it to `LAYOUTS`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ import os
 from pathlib import Path
 
 from showtell.data.dataset import CaptionedPhoto, Dataset
-from showtell.data.readers import (
-    coco,
-    flickr8k,
-    flickr30k,
-    kaggle,
-    karpathy,
-    table_file,
-    text_files,
-)
-from showtell.data.readers.listing import Layout, Listing
+from showtell.data.readers.coco import COCO_LAYOUT
+from showtell.data.readers.flickr8k import FLICKR8K_LAYOUT
+from showtell.data.readers.flickr30k import FLICKR30K_LAYOUT
+from showtell.data.readers.kaggle import KAGGLE_LAYOUT
+from showtell.data.readers.karpathy import KARPATHY_LAYOUT
+from showtell.data.readers.listing import DatasetLayout, DatasetListing
+from showtell.data.readers.table_file import TABLE_LAYOUT
+from showtell.data.readers.text_files import TEXT_FILES_LAYOUT
 from showtell.data.shards.index import OnBroken, is_shards, read_shards
 from showtell.data.shards.remote_files import parse_address
 from showtell.errors import DatasetError
@@ -27,32 +25,33 @@ from showtell.files.printable_names import printable
 
 logger = logging.getLogger(__name__)
 
-# Asked in this order. Karpathy's file is put beside a set for its splits, so it comes before what
-# has none. "Your own" comes late, since any folder may hold some CSV file, and after it texts
-# beside photos, since any folder of photos may hold some notes.
-LAYOUTS: tuple[Layout, ...] = (
-    flickr8k.LAYOUT,
-    karpathy.LAYOUT,
-    flickr30k.LAYOUT,
-    kaggle.LAYOUT,
-    coco.LAYOUT,
-    table_file.LAYOUT,
-    text_files.LAYOUT,
+# The first layout that matches is read. Karpathy's file adds splits to a dataset, so it comes
+# before layouts without splits. Tables come late because any folder may contain some CSV file, and
+# text files last because any folder of photos may contain some notes.
+LAYOUTS: tuple[DatasetLayout, ...] = (
+    FLICKR8K_LAYOUT,
+    KARPATHY_LAYOUT,
+    FLICKR30K_LAYOUT,
+    KAGGLE_LAYOUT,
+    COCO_LAYOUT,
+    TABLE_LAYOUT,
+    TEXT_FILES_LAYOUT,
 )
-_NAMED = 3  # broken lines that an error names
+_NAMED_LINES = 3  # broken lines that an error names
 
 
 def open_dataset(directory: Path | str, *, on_broken: OnBroken = "fail") -> Dataset:
-    """Read a captioned dataset: a folder of a known layout, one caption file, or shards.
+    """Read a captioned dataset: a folder in a known layout, one caption file, or shards.
 
-    Shards may lie at any address of fsspec, such as s3://bucket/flickr8k; `on_broken` says what
-    becomes of one that is gone or cut off, see `read_shards`.
+    Shards may be at any address that fsspec opens, such as s3://bucket/flickr8k. `on_broken`
+    selects what happens to a shard that is missing or truncated, see `read_shards`.
 
-    Photos that are not on disk or have no caption are left out, with one warning; no photo is
-    decoded (`check_dataset` does that and names each). Photos stand in the order of the split
-    lists where there are some, else of the caption file.
-    Raises DatasetError where the layout is unknown, lines are broken (it names the first ones) or
-    nothing is left.
+    Photos that are not on disk or have no caption are left out, with one warning. No photo is
+    decoded; `check_dataset` does that and names each fault. Photos are in the order of the split
+    lists if there are any, else of the caption file.
+
+    Raises DatasetError if the layout is unknown, if lines are broken (the first ones are named), or
+    if no photo is left.
     """
     address = parse_address(directory)
     if is_shards(address):
@@ -65,8 +64,8 @@ def open_dataset(directory: Path | str, *, on_broken: OnBroken = "fail") -> Data
     left_out = len(listing.photos) - len(photos)
     if left_out:
         logger.warning(
-            "%s: %d of %d photos are left out, missing or without captions:"
-            " showtell data check names each",
+            "%s: %d of %d photos are left out, because they are missing or have no captions:"
+            " showtell data check names them",
             listing.source,
             left_out,
             len(listing.photos),
@@ -74,11 +73,11 @@ def open_dataset(directory: Path | str, *, on_broken: OnBroken = "fail") -> Data
     return Dataset(listing.root, listing.layout, photos)
 
 
-def read_listing(directory: Path) -> Listing:
-    """Read what a dataset's files say, photos on disk or not.
+def read_listing(directory: Path) -> DatasetListing:
+    """Return what a dataset's files say, whether or not the photos are on disk.
 
-    Raises DatasetError where the layout is unknown or its file cannot be read at all; lines that
-    are broken are among the listing's findings.
+    Broken lines are among the listing's findings. Raises DatasetError if the layout is unknown or a
+    file cannot be read at all.
     """
     if not directory.exists():
         raise DatasetError(f"{directory}: there is no such folder")
@@ -93,7 +92,7 @@ def read_listing(directory: Path) -> Listing:
     )
 
 
-def usable_photos(listing: Listing) -> tuple[CaptionedPhoto, ...]:
+def usable_photos(listing: DatasetListing) -> tuple[CaptionedPhoto, ...]:
     """Return the listed photos that are on disk and have a caption."""
     return tuple(
         CaptionedPhoto(photo.name, Path(photo.path), tuple(photo.captions), photo.split)
@@ -102,33 +101,33 @@ def usable_photos(listing: Listing) -> tuple[CaptionedPhoto, ...]:
     )
 
 
-def _refuse_broken_lines(listing: Listing) -> None:
-    """Raise DatasetError where lines are broken: what is left of them would train, unnoticed."""
+def _refuse_broken_lines(listing: DatasetListing) -> None:
+    """Raise DatasetError for broken lines: training must not silently use only the other lines."""
     broken = listing.broken_lines()
     if not broken:
         return
-    named = "; ".join(f"{line.name}: {line.detail}" for line in broken[:_NAMED])
-    more = len(broken) - _NAMED
-    if more > 0:
-        named += f"; and {more:,} more broken lines: showtell data check names them all"
-    raise DatasetError(named)
+    message = "; ".join(f"{line.name}: {line.detail}" for line in broken[:_NAMED_LINES])
+    others = len(broken) - _NAMED_LINES
+    if others > 0:
+        message += f"; and {others:,} more broken lines: showtell data check names them all"
+    raise DatasetError(message)
 
 
 def _unknown_layout(directory: Path) -> str:
-    known = "; ".join(f"{layout.name}: {layout.looks_like}" for layout in LAYOUTS)
+    known = "; ".join(f"{layout.name}: {layout.description}" for layout in LAYOUTS)
     with os.scandir(directory) as entries:
         names = sorted(printable(e.name) + ("/" if e.is_dir() else "") for e in entries)
-    seen = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return f"{directory}: no known layout. It holds {seen or 'nothing'}. Known are {known}"
+    content = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return f"{directory}: no known layout. It holds {content or 'nothing'}. Known are {known}"
 
 
-def _nothing_left(listing: Listing) -> str:
+def _nothing_left(listing: DatasetListing) -> str:
     if not listing.photos:
         return f"{listing.source}: it names no photos"
     first = next(iter(listing.photos.values()))
     if not first.captions:
         return f"{listing.source}: no photo in it has a caption"
     return (
-        f"{listing.source}: none of its {len(listing.photos)} photos is there;"
+        f"{listing.source}: none of its {len(listing.photos)} photos exists;"
         f" the first would be {first.path}"
     )

@@ -1,6 +1,6 @@
-"""Reader of a folder of photos with a text file beside each: `dog.jpg` and `dog.txt`.
+"""Reader of a folder of photos with a text file beside each photo: `dog.jpg` and `dog.txt`.
 
-A text file holds one caption a line. Subfolders are read too.
+A text file contains one caption per line. Subfolders are read too.
 """
 
 from __future__ import annotations
@@ -11,86 +11,88 @@ from pathlib import Path
 
 from showtell.data.readers.listing import (
     BrokenLineError,
-    Finding,
-    Layout,
-    Listing,
+    DatasetFinding,
+    DatasetLayout,
+    DatasetListing,
+    parse_split,
     read_lines,
-    split_named,
 )
 from showtell.files.photo_files import SUFFIXES
 
+_RECOGNITION_DEPTH = 2  # levels of subfolders: recognition must not search a whole disk
 
-def recognise(directory: Path) -> bool:
-    """Say whether a photo in the folder, or not far down in it, has a text of its name."""
-    # Deeper folders are read too, but nobody's whole disk is searched for the first pair.
-    for _, names in _folders(directory, deepest=2):
-        photos, texts = _pairs(names)
+
+def _recognise(directory: Path) -> bool:
+    """Return whether a photo in the folder, or two levels below it, has a text file."""
+    for _, names in _walk(directory, depth=_RECOGNITION_DEPTH):
+        photos, texts = _photos_and_texts(names)
         if any(_stem(name) in texts for name in photos):
             return True
     return False
 
 
-def read(directory: Path) -> Listing:
-    """Read the texts of all photos in a folder and in the folders in it.
+def _read(directory: Path) -> DatasetListing:
+    """Read the text files of all photos in a folder and its subfolders.
 
-    Where every captioned photo lies in a folder called train, dev, val or test, that is its split;
-    else splits are drawn.
+    If every captioned photo is in a folder called train, dev, val or test, that is its split.
+    Otherwise splits are drawn.
     """
-    listing = Listing(directory, LAYOUT.name, directory)
-    for folder, names in _folders(directory):
-        photo_names, texts = _pairs(names)
+    listing = DatasetListing(directory, TEXT_FILES_LAYOUT.name, directory)
+    for folder, names in _walk(directory):
+        photo_names, texts = _photos_and_texts(names)
         for name in photo_names:
             text = texts.get(_stem(name))
             if text is not None:
-                _add(directory, folder / name, folder / text, listing)
+                _add_photo(directory, folder / name, folder / text, listing)
         stems = {_stem(name) for name in photo_names}
         for stem, text in texts.items():
             if stem not in stems:
-                shown = (folder / text).relative_to(directory).as_posix()
-                listing.findings.append(
-                    Finding("missing", shown, "a text without a photo of its name", "note")
-                )
+                name = (folder / text).relative_to(directory).as_posix()
+                detail = "a text file without a photo of the same name"
+                listing.findings.append(DatasetFinding("missing", name, detail, "note"))
     if not _split_by_folder(listing):
         listing.draw_splits()
     return listing
 
 
-def _folders(directory: Path, deepest: int | None = None) -> Iterator[tuple[Path, list[str]]]:
-    """Yield every folder with the names of its files, sorted; hidden ones are left out."""
-    for folder, inner, names in os.walk(directory):
+def _walk(directory: Path, depth: int | None = None) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each visible folder, down to `depth` levels, with the sorted names of its files."""
+    for folder, subfolders, names in os.walk(directory):
         path = Path(folder)
-        deep = len(path.relative_to(directory).parts)
-        inner[:] = sorted(name for name in inner if not name.startswith(".") and deep != deepest)
+        level = len(path.relative_to(directory).parts)
+        subfolders[:] = sorted(
+            name for name in subfolders if not name.startswith(".") and level != depth
+        )
         yield path, sorted(names)
 
 
-def _pairs(names: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Return the photos among a folder's visible files, and its texts by their stem."""
+def _photos_and_texts(names: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the photos among a folder's visible files, and its text files by stem."""
     visible = [name for name in names if not name.startswith(".")]
     photos = [name for name in visible if os.path.splitext(name)[1].lower() in SUFFIXES]  # noqa: PTH122
     return photos, {_stem(name): name for name in visible if name.lower().endswith(".txt")}
 
 
 def _stem(name: str) -> str:
-    return os.path.splitext(name)[0]  # noqa: PTH122 (Path is slow by thousands)
+    return os.path.splitext(name)[0]  # noqa: PTH122 (Path is slow for thousands of files)
 
 
-def _add(root: Path, photo: Path, text: Path, listing: Listing) -> None:
+def _add_photo(root: Path, photo: Path, text: Path, listing: DatasetListing) -> None:
     name = photo.relative_to(root).as_posix()
     listing.name_photo(name, str(photo), str(text))
     try:
-        for where, line in read_lines(text):
-            listing.add(name, str(photo), line, where)
+        for location, line in read_lines(text):
+            listing.add_caption(name, str(photo), line, location)
     except BrokenLineError as error:
         listing.note_broken(error)
 
 
-def _split_by_folder(listing: Listing) -> bool:
-    """Give photos the split that their outermost folder names; say whether each has one."""
+def _split_by_folder(listing: DatasetListing) -> bool:
+    """Give photos the split that their outermost folder names; return whether each has one."""
     splits = {}
     for name in listing.photos:
         try:
-            splits[name] = split_named(name.split("/")[0] if "/" in name else "", "")
+            splits[name] = parse_split(name.split("/")[0] if "/" in name else "", "")
         except BrokenLineError:
             return False
     for name, split in splits.items():
@@ -98,9 +100,9 @@ def _split_by_folder(listing: Listing) -> bool:
     return True
 
 
-LAYOUT = Layout(
+TEXT_FILES_LAYOUT = DatasetLayout(
     "texts beside photos",
-    "a .txt of captions, one a line, beside each photo",
-    recognise,
-    read,
+    "a .txt file with one caption per line beside each photo",
+    _recognise,
+    _read,
 )
