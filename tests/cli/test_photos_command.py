@@ -112,7 +112,7 @@ def test_recaption_has_its_old_name_for_one_release(run: Commands, lib: Path, mo
     assert (scanned.stderr, "0 captioned" in scanned.stdout) == ("", True)
 
 
-def test_search_takes_words_to_leave_out_whatever_their_letters(
+def test_search_excludes_words_that_look_like_options(
     run: Commands, lib: Path, model: str
 ) -> None:
     run("scan", lib, "-m", model)
@@ -139,14 +139,14 @@ def test_search_takes_words_to_leave_out_whatever_their_letters(
         (("scan", "/no/such/folder"), "does not exist"),
     ],
 )
-def test_wrong_usage_is_said_and_is_code_2(
+def test_wrong_usage_is_explained_and_exits_with_2(
     run: Commands, arguments: tuple[str, ...], reason: str, lib: Path, model: str
 ) -> None:
     Catalogue(run.catalogue, create=True).close()
     assert reason in run(*arguments, code=2).stderr
 
 
-def test_errors_are_one_line_with_a_way_out(lib: Path, tmp_path: Path) -> None:
+def test_errors_are_one_line_with_a_hint(lib: Path, tmp_path: Path) -> None:
     done = whole_command("search", "dog", "--catalogue", tmp_path / "no.sqlite")
     assert done.returncode == 1
     assert done.stderr == (
@@ -157,7 +157,7 @@ def test_errors_are_one_line_with_a_way_out(lib: Path, tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_catalogue_is_kept_in_the_platforms_data_folder(
+def test_default_catalogue_is_in_the_platforms_data_folder(
     lib: Path, model: str, tmp_path: Path
 ) -> None:
     variables = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data")}
@@ -169,14 +169,14 @@ def test_catalogue_is_kept_in_the_platforms_data_folder(
     assert done.returncode == 0
 
 
-def test_photos_that_fail_are_named_and_code_is_1(run: Commands, lib: Path, model: str) -> None:
+def test_unreadable_photos_are_reported_and_exit_with_1(run: Commands, lib: Path, model: str) -> None:
     (lib / "bad.jpg").write_bytes(b"no photo")
     done = run("scan", lib, "-m", model, code=1)
     assert "1 failed" in done.stdout
     assert done.stderr.startswith(f"showtell: {lib}/bad.jpg: not a photo")
 
 
-def test_page_is_written_whole(run: Commands, lib: Path, model: str, tmp_path: Path) -> None:
+def test_html_page_is_complete(run: Commands, lib: Path, model: str, tmp_path: Path) -> None:
     run("scan", lib, "-m", model)
     run("search", "a*", "--any", "--format", "html", "--output", tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text("utf-8").rstrip().endswith("</html>")
@@ -233,7 +233,7 @@ for words in (["scan", {os.fspath(lib)!r}, "-m", {model!r}], ["search", "a"], ["
     assert "5 files restored" in done.stdout
 
 
-def test_interrupted_scan_keeps_what_it_has(
+def test_interrupted_scan_keeps_saved_captions(
     run: Commands, tmp_path: Path, model: str, lib: Path
 ) -> None:
     for place in range(300):
@@ -273,7 +273,7 @@ def test_interrupted_scan_keeps_what_it_has(
     assert f"{305 - saved} captioned" in run("scan", lib, "-m", model).stdout
 
 
-def test_disk_that_fills_while_writing_loses_nothing(
+def test_full_disk_while_writing_loses_nothing(
     run: Commands, lib: Path, model: str, tmp_path: Path
 ) -> None:
     run("scan", lib, "-m", model)
@@ -319,7 +319,7 @@ def on_terminal(answer: str, *arguments: object) -> tuple[int, str]:
     return process.wait(timeout=120), shown.decode()
 
 
-def test_terminal_shows_a_bar_and_is_asked_before_anything_is_written(
+def test_terminal_shows_a_progress_bar_and_asks_before_writing(
     run: Commands, lib: Path, model: str
 ) -> None:
     place = ("--catalogue", run.catalogue)

@@ -33,7 +33,7 @@ def lib(tmp_path: Path, catalogue: Catalogue, captioner: Captioner) -> list[Path
     return photos
 
 
-def test_persons_words_hold_over_the_models_are_found_and_can_be_taken_back(
+def test_users_caption_replaces_the_models_is_searchable_and_can_be_removed(
     catalogue: Catalogue, lib: list[Path], tmp_path: Path, captioner: Captioner
 ) -> None:
     before = record_of(catalogue, lib[0])
@@ -53,7 +53,7 @@ def test_persons_words_hold_over_the_models_are_found_and_can_be_taken_back(
     assert list(search_photos(catalogue, "otter")) == []
 
 
-def test_photos_that_are_not_known_and_blank_words_are_refused(
+def test_uncatalogued_photos_and_blank_captions_are_rejected(
     catalogue: Catalogue, lib: list[Path], tmp_path: Path
 ) -> None:
     with pytest.raises(CatalogueError, match="not in the catalogue"):
@@ -63,7 +63,7 @@ def test_photos_that_are_not_known_and_blank_words_are_refused(
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_what_is_exported_is_imported_unchanged_and_corrections_are_taken_over(
+def test_export_imports_unchanged_and_corrections_are_applied(
     catalogue: Catalogue, lib: list[Path], tmp_path: Path, form: str
 ) -> None:
     path = exported(catalogue, tmp_path / f"words.{form}")
@@ -85,7 +85,7 @@ def test_what_is_exported_is_imported_unchanged_and_corrections_are_taken_over(
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_what_is_exported_can_be_trained_on(
+def test_export_can_be_opened_as_a_dataset(
     catalogue: Catalogue, lib: list[Path], tmp_path: Path, form: str
 ) -> None:
     lib[-1].unlink()  # a name that is no UTF-8 is whole in JSONL only
@@ -104,7 +104,7 @@ def test_what_is_exported_can_be_trained_on(
         assert item.captions == (record_of(catalogue, Path(item.path)).caption,)
 
 
-def test_csv_runs_no_formula_and_keeps_numbers(catalogue: Catalogue, lib: list[Path]) -> None:
+def test_csv_export_escapes_formulas_and_keeps_numbers(catalogue: Catalogue, lib: list[Path]) -> None:
     corrections.edit_caption(catalogue, lib[0], "=1+1")
     with catalogue.transaction():
         catalogue.execute("UPDATE pictures SET latitude = -33.5")
@@ -113,7 +113,7 @@ def test_csv_runs_no_formula_and_keeps_numbers(catalogue: Catalogue, lib: list[P
     assert (row["caption"], row["latitude"]) == ("'=1+1", "-33.5")
 
 
-def test_import_by_a_persons_spreadsheet_with_relative_paths(
+def test_import_reads_semicolons_and_relative_paths(
     catalogue: Catalogue, lib: list[Path], tmp_path: Path
 ) -> None:
     table = tmp_path / "lib" / "mine.csv"
@@ -136,7 +136,7 @@ def test_import_by_a_persons_spreadsheet_with_relative_paths(
         ("a.jsonl", '{"image": "a.jpg"}', "'caption' is missing or not text"),
     ],
 )
-def test_broken_import_changes_nothing_and_names_the_line(
+def test_invalid_import_changes_nothing_and_names_the_line(
     catalogue: Catalogue, lib: list[Path], tmp_path: Path, name: str, text: str, reason: str
 ) -> None:
     good = {"csv": f"image,caption\n{lib[0]},words\n", "jsonl": ""}[name.split(".")[1]]
@@ -153,7 +153,7 @@ def test_broken_import_changes_nothing_and_names_the_line(
     assert catalogue.value("SELECT count(*) FROM edits") == 0
 
 
-def test_import_of_what_no_path_can_be_is_named(
+def test_import_reports_names_that_cannot_be_paths(
     catalogue: Catalogue, lib: list[Path], tmp_path: Path
 ) -> None:
     rows = [{"image": name, "caption": "x"} for name in ("\ud800", "a\0b", "", "'")]

@@ -36,7 +36,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def test_page_is_intact_in_itself_and_nothing_in_it_is_markup_of_others(
+def test_page_is_self_contained_and_escapes_captions_and_paths(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b'/lib/"><b>#?%41\n\xff'))
@@ -83,7 +83,7 @@ def test_page_is_intact_in_itself_and_nothing_in_it_is_markup_of_others(
     assert "3 photos" in page.text
 
 
-def test_empty_page_and_many_photos(
+def test_page_of_no_photos_and_page_of_many(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     assert "0 photos" in Page("".join(render_gallery("", []))).text
@@ -94,7 +94,7 @@ def test_empty_page_and_many_photos(
     assert [own["alt"] for own in page.named("img")] == [item.caption for item in found]
 
 
-def test_page_is_written_as_photos_come(
+def test_page_is_produced_as_results_arrive(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     library(tmp_path / "lib", 1)

@@ -138,7 +138,7 @@ def test_scan_killed_at_random_moments(tmp_path: Path, captioner: Captioner) -> 
     assert len(kill_scans(tmp_path, captioner, 15, 60)) >= 4, "the kills missed the work"
 
 
-def test_writing_of_sidecars_killed_at_random_moments(tmp_path: Path, captioner: Captioner) -> None:
+def test_writing_sidecars_killed_at_random_moments(tmp_path: Path, captioner: Captioner) -> None:
     seen = kill_writes(tmp_path, captioner, "sidecar", 15, 40)
     assert len(seen) >= 2, "the kills missed the work"
 
@@ -156,7 +156,7 @@ def test_scan_killed_200_times(tmp_path: Path, captioner: Captioner) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
-def test_writing_of_sidecars_killed_200_times(tmp_path: Path, captioner: Captioner) -> None:
+def test_writing_sidecars_killed_200_times(tmp_path: Path, captioner: Captioner) -> None:
     seen = kill_writes(tmp_path, captioner, "sidecar", 200, 40)
     report(seen, 200, "writes of sidecars and their undos")
 

@@ -20,7 +20,7 @@ from support.photo_library import dated_photo, library, photo, picture, record_o
 from support.tiny_bundles import write_bundle
 
 
-def test_captions_are_the_captioners_own_and_a_second_scan_opens_nothing(
+def test_scan_stores_the_captioners_captions_and_a_second_scan_opens_no_photo(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     photos = library(tmp_path / "lib", 21, (".jpg", ".png", ".webp", ".tif"))
@@ -42,7 +42,7 @@ def test_captions_are_the_captioners_own_and_a_second_scan_opens_nothing(
     assert (again.unchanged, again.to_read) == (21, 0)
 
 
-def test_moved_copied_and_retagged_photos_are_known_again(
+def test_moved_copied_and_retagged_photos_keep_their_captions(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     a, b, c, *_ = library(tmp_path / "lib", 4)
@@ -62,7 +62,7 @@ def test_moved_copied_and_retagged_photos_are_known_again(
     assert len(list(photo_records(catalogue))) == 5
 
 
-def test_renamed_folder_is_followed_and_a_deleted_photo_marked_until_it_is_back(
+def test_renamed_folder_is_recognised_and_deleted_photo_is_missing_until_it_reappears(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     photos = library(tmp_path / "lib", 12)
@@ -81,7 +81,7 @@ def test_renamed_folder_is_followed_and_a_deleted_photo_marked_until_it_is_back(
     assert len(list(photo_records(catalogue))) == 12
 
 
-def test_photo_replaced_by_another_gets_words_of_its_own(
+def test_photo_replaced_by_another_gets_its_own_caption(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     [path] = library(tmp_path / "lib", 1)
@@ -96,7 +96,7 @@ def test_photo_replaced_by_another_gets_words_of_its_own(
     assert record_of(catalogue, path).caption == "two otters"
 
 
-def test_another_model_captions_again_only_when_asked(
+def test_another_model_recaptions_only_on_request(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     library(tmp_path / "lib", 6)
@@ -111,7 +111,7 @@ def test_another_model_captions_again_only_when_asked(
     assert catalogue.value("SELECT count(*) FROM captions") == 12
 
 
-def test_bad_photos_are_named_tried_again_and_the_others_done(
+def test_unreadable_photos_are_reported_and_retried_and_the_others_captioned(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     lib = tmp_path / "lib"
@@ -133,7 +133,7 @@ def test_bad_photos_are_named_tried_again_and_the_others_done(
     assert "empty.jpg" not in str(errors)
 
 
-def test_folder_that_cannot_be_listed_loses_no_photo(
+def test_photos_in_an_unlistable_folder_are_not_missing(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library(tmp_path / "lib", 10)
@@ -155,7 +155,7 @@ def test_folder_that_cannot_be_listed_loses_no_photo(
     assert len(list(photo_records(catalogue))) == 10
 
 
-def test_hidden_and_link_folders_are_not_walked(
+def test_hidden_folders_and_links_to_folders_are_skipped(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     library(tmp_path / "outside", 2)
@@ -171,7 +171,7 @@ def test_hidden_and_link_folders_are_not_walked(
     assert [item.path for item in photo_records(catalogue)] == [own]
 
 
-def test_photo_that_changes_while_it_is_read_is_named(tmp_path: Path) -> None:
+def test_photo_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "busy.jpg"
     path.write_bytes(b"\xff\xd8\xff" + bytes(8_000_000))
     stop = threading.Event()
@@ -196,7 +196,7 @@ def test_photo_that_changes_while_it_is_read_is_named(tmp_path: Path) -> None:
     assert read_stable_file(path)[0] == path.read_bytes()
 
 
-def test_raw_photos_are_captioned_from_their_preview_or_known_without_words(
+def test_raw_photos_are_captioned_from_their_preview_or_stored_without_caption(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     lib = tmp_path / "lib"
@@ -213,7 +213,7 @@ def test_raw_photos_are_captioned_from_their_preview_or_known_without_words(
     assert scan_fully(catalogue, lib, captioner).already_captioned == 1
 
 
-def test_two_scans_at_once_share_the_work_and_agree(
+def test_two_scans_at_once_share_the_work(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     photos = library(tmp_path / "lib", 120)
@@ -241,7 +241,7 @@ def test_two_scans_at_once_share_the_work_and_agree(
     assert catalogue.value("SELECT count(*) FROM files WHERE pending OR claim IS NOT NULL") == 0
 
 
-def test_scan_that_is_closed_keeps_its_batches_and_the_next_goes_on(
+def test_stopped_scan_keeps_its_batches_and_the_next_scan_continues(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     library(tmp_path / "lib", 40)

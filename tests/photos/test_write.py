@@ -37,7 +37,7 @@ def tags(path: Path, *names: str) -> list[str]:
     return exiftool("-s3", "-charset", "utf8", *names, "--", path).splitlines()
 
 
-def test_sidecars_hold_the_words_photos_are_untouched_and_undo_removes_them(
+def test_sidecars_contain_captions_leave_photos_intact_and_undo_removes_them(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     photos = library(tmp_path / "lib", 20, (".jpg", ".png", ".webp", ".tif", ".cr2"))
@@ -63,7 +63,7 @@ def test_sidecars_hold_the_words_photos_are_untouched_and_undo_removes_them(
     assert contents(tmp_path / "lib") == before
 
 
-def test_embedded_words_read_back_pixels_dates_and_rights_stay_and_undo_is_exact(
+def test_embedded_captions_read_back_keep_pixels_dates_and_permissions_and_undo_is_exact(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     lib = tmp_path / "lib"
@@ -108,7 +108,7 @@ def test_embedded_words_read_back_pixels_dates_and_rights_stay_and_undo_is_exact
     assert photos[0].stat().st_mtime_ns == status[photos[0]].st_mtime_ns
 
 
-def test_words_of_a_person_stay_unless_told_otherwise(
+def test_captions_by_a_person_are_kept_without_overwrite(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     lib = tmp_path / "lib"
@@ -143,7 +143,7 @@ def test_words_of_a_person_stay_unless_told_otherwise(
     }
 
 
-def test_own_words_of_before_are_renewed_when_the_catalogues_change(
+def test_captions_written_earlier_are_updated(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     lib = tmp_path / "lib"
@@ -166,7 +166,7 @@ def test_own_words_of_before_are_renewed_when_the_catalogues_change(
         undo_fully(catalogue)
 
 
-def test_fields_folders_and_confidence_choose_what_is_written(
+def test_fields_folders_and_confidence_select_what_is_written(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     lib = tmp_path / "lib"
@@ -183,7 +183,7 @@ def test_fields_folders_and_confidence_choose_what_is_written(
     assert write_fully(catalogue, writing).examined == 5
 
 
-def test_sidecar_beside_a_raw_and_a_jpeg_is_the_raws(tmp_path: Path) -> None:
+def test_sidecar_shared_by_raw_and_jpeg_belongs_to_the_raw_photo(tmp_path: Path) -> None:
     jpeg, raw = photo(tmp_path / "IMG_1.jpg", 1), photo(tmp_path / "IMG_1.cr2", 2)
     (tmp_path / "IMG_1.xmp").write_bytes(set_fields(None, {"alt": "x"}))
     assert sidecar_path(raw) == tmp_path / "IMG_1.xmp"
@@ -196,7 +196,7 @@ def test_sidecar_beside_a_raw_and_a_jpeg_is_the_raws(tmp_path: Path) -> None:
     assert sidecar_path(raw) == tmp_path / "IMG_1.cr2.xmp"
 
 
-def test_names_that_look_like_options_or_hold_anything_are_harmless(
+def test_file_names_and_captions_cannot_become_exiftool_options(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/lib/-execute\n-delete_original!\n\xff"))
@@ -217,7 +217,7 @@ def test_names_that_look_like_options_or_hold_anything_are_harmless(
     assert undo_fully(catalogue).restored == len(names)
 
 
-def test_missing_exiftool_is_said_before_anything_is_written(
+def test_missing_exiftool_is_an_error_before_anything_is_written(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library(tmp_path / "lib", 2)
@@ -241,7 +241,7 @@ def test_missing_exiftool_is_said_before_anything_is_written(
         ("exit 0", "changed nothing"),
     ],
 )
-def test_exiftool_that_fails_or_lies_harms_nothing(
+def test_failing_or_misbehaving_exiftool_leaves_photos_intact(
     tmp_path: Path,
     catalogue: Catalogue,
     captioner: Captioner,
@@ -265,7 +265,7 @@ def test_exiftool_that_fails_or_lies_harms_nothing(
     assert contents(tmp_path / "lib") == before
 
 
-def test_exiftool_that_hangs_is_ended(
+def test_hanging_exiftool_times_out(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library(tmp_path / "lib", 1)
@@ -280,7 +280,7 @@ def test_exiftool_that_hangs_is_ended(
     assert "did not finish" in str(errors[0])
 
 
-def test_file_changed_since_is_left_alone_by_undo_and_by_write(
+def test_undo_leaves_files_alone_that_have_changed_since(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     changed, gone, kept = library(tmp_path / "lib", 3)
@@ -297,7 +297,7 @@ def test_file_changed_since_is_left_alone_by_undo_and_by_write(
     assert read_fields(sidecar_path(changed).read_bytes()) == {"alt": {DEFAULT_LANGUAGE: "by hand"}}
 
 
-def test_damaged_sidecar_is_named_and_left_as_it_is(
+def test_damaged_sidecar_is_reported_and_left_unchanged(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     damaged, good = library(tmp_path / "lib", 2)
@@ -310,7 +310,7 @@ def test_damaged_sidecar_is_named_and_left_as_it_is(
     assert sidecar_path(good).exists()
 
 
-def test_moved_photos_are_undone_where_they_are_now(
+def test_undo_restores_a_moved_photo_at_its_new_path(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     lib = tmp_path / "lib"
@@ -341,7 +341,7 @@ def test_link_to_a_photo_stays_a_link(
     assert (link.is_symlink(), target.read_bytes()) == (True, before)
 
 
-def test_only_one_process_writes_at_a_time(
+def test_second_writer_is_rejected(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     library(tmp_path / "lib", 1)

@@ -17,7 +17,7 @@ MORE = (
 )
 
 
-def test_new_catalogue_is_versioned_waits_in_wal_and_minds_its_references(tmp_path: Path) -> None:
+def test_new_catalogue_has_version_wal_and_foreign_keys(tmp_path: Path) -> None:
     with Catalogue(tmp_path / "new" / "photos.sqlite", create=True) as catalogue:
         assert catalogue.value("PRAGMA user_version") == len(MIGRATIONS)
         assert catalogue.value("PRAGMA application_id") == APPLICATION_ID
@@ -27,7 +27,7 @@ def test_new_catalogue_is_versioned_waits_in_wal_and_minds_its_references(tmp_pa
         assert catalogue.is_intact()
 
 
-def test_older_catalogue_is_brought_up_to_date_and_keeps_all(
+def test_older_catalogue_is_migrated_and_keeps_its_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "photos.sqlite"
@@ -74,7 +74,7 @@ def test_catalogue_of_format_1_keeps_its_rows_under_the_new_column_names(tmp_pat
         assert catalogue.is_intact()
 
 
-def test_migration_that_breaks_off_never_happened(
+def test_failed_migration_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "photos.sqlite"
@@ -88,7 +88,7 @@ def test_migration_that_breaks_off_never_happened(
         assert "stars" not in {row[1] for row in catalogue.rows("PRAGMA table_info (pictures)")}
 
 
-def test_missing_foreign_and_damaged_files_are_named_and_left_alone(tmp_path: Path) -> None:
+def test_missing_foreign_and_damaged_files_are_rejected_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "photos.sqlite"
     with pytest.raises(
         CatalogueError, match="no catalogue here: create one with showtell photos scan"
@@ -113,7 +113,7 @@ def test_missing_foreign_and_damaged_files_are_named_and_left_alone(tmp_path: Pa
         Catalogue(blocked / "photos.sqlite", create=True)
 
 
-def test_pages_that_rot_are_an_error_and_not_a_wrong_answer(tmp_path: Path) -> None:
+def test_damaged_page_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "photos.sqlite"
     with Catalogue(path, create=True) as catalogue:
         catalogue.execute_many(
@@ -130,7 +130,7 @@ def test_pages_that_rot_are_an_error_and_not_a_wrong_answer(tmp_path: Path) -> N
             list(catalogue.rows("SELECT * FROM pictures"))
 
 
-def test_locked_catalogue_is_waited_for_and_then_named(
+def test_locked_catalogue_is_an_error_after_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "photos.sqlite"
@@ -150,7 +150,7 @@ def test_locked_catalogue_is_waited_for_and_then_named(
         assert catalogue.value("SELECT count(*) FROM pictures") == 1
 
 
-def test_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_failed_transaction_is_rolled_back(tmp_path: Path) -> None:
     with Catalogue(tmp_path / "photos.sqlite", create=True) as catalogue:
 
         def fail() -> None:
@@ -164,7 +164,7 @@ def test_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
         assert catalogue.value("PRAGMA synchronous") == 1
 
 
-def test_many_processes_may_make_one_catalogue_at_once(tmp_path: Path) -> None:
+def test_concurrent_creation_of_one_catalogue_succeeds(tmp_path: Path) -> None:
     path, failures = tmp_path / "photos.sqlite", []
 
     def enter(number: int) -> None:

@@ -72,7 +72,7 @@ def test_query_finds(words: Catalogue, query: str, expected: set[int]) -> None:
     assert found(words, query) == expected
 
 
-def test_one_word_of_several_is_enough_where_asked(words: Catalogue) -> None:
+def test_any_word_matches_one_of_several(words: Catalogue) -> None:
     assert found(words, "beach sofa", any_word=True) == {0, 6}
     assert found(words, "dog unicorn", any_word=True) == {0, 1, 6}
 
@@ -103,13 +103,13 @@ PIECES = [
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.text(), st.lists(st.sampled_from(PIECES)))
 @example(text="", pieces=['"'])
-def test_no_text_is_an_error(words: Catalogue, text: str, pieces: list[str]) -> None:
+def test_every_text_is_a_valid_query(words: Catalogue, text: str, pieces: list[str]) -> None:
     for query in (text, "".join(pieces), " ".join(pieces)):
         for any_word in (False, True):
             list(search_photos(words, query, any_word=any_word))
 
 
-def test_better_matches_come_first_and_a_limit_keeps_them(words: Catalogue, tmp_path: Path) -> None:
+def test_best_matches_come_first_and_survive_a_limit(words: Catalogue, tmp_path: Path) -> None:
     edit_caption(words, tmp_path / "lib" / "000" / "00005.jpg", "dog dog dog")
     ranked = list(search_photos(words, "dog"))
     assert int(ranked[0].path.stem) == 5
@@ -154,7 +154,7 @@ def test_text_that_is_not_a_date_is_rejected(text: str) -> None:
         parse_date(text)
 
 
-def test_photos_like_one_are_ranked_by_their_features(
+def test_similar_photos_are_ranked_by_their_features(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     photos = library(tmp_path / "lib", 30)
@@ -182,14 +182,14 @@ def test_photos_like_one_are_ranked_by_their_features(
     ).similarity == pytest.approx(1, abs=0.001)
 
 
-def test_likeness_without_features_says_what_to_do(
+def test_search_for_similar_photos_without_features_gives_a_hint(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     with pytest.raises(CatalogueError, match="scan --recaption"):
         list(find_similar(catalogue, photo(tmp_path / "a.jpg", 1), captioner=lambda: captioner))
 
 
-def test_names_of_any_bytes_are_found_by_folder(
+def test_paths_with_any_bytes_can_be_filtered(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/lib/-\n\xff<b>"))

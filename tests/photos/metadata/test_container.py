@@ -36,7 +36,7 @@ def with_xmp(image: Image.Image, kind: str, words: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_parts_tile_the_file_and_hold_its_xmp(kind: str) -> None:
+def test_segments_cover_the_file_and_contain_its_xmp(kind: str) -> None:
     for words in ("even", "odd"):
         data = with_xmp(picture(1), kind, words) + b"trailer"
         container = parse_container(data)
@@ -54,7 +54,7 @@ def test_parts_tile_the_file_and_hold_its_xmp(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_identity_is_the_image_datas_alone(kind: str) -> None:
+def test_image_hash_depends_on_image_data_only(kind: str) -> None:
     bare = encoded(picture(1), kind, **({"lossless": True} if kind == "WEBP" else {}))
     if kind == "JPEG":
         bare = encoded(picture(1), kind, quality=80)
@@ -72,7 +72,7 @@ def test_identity_is_the_image_datas_alone(kind: str) -> None:
     assert image_hash(other, parse_container(other)) not in hashes
 
 
-def test_progressive_and_cmyk_jpegs_are_taken_apart_whole() -> None:
+def test_progressive_and_cmyk_jpegs_are_parsed() -> None:
     for options in ({"progressive": True}, {"restart_marker_blocks": 2}, {"quality": 100}):
         data = encoded(picture(3, (400, 300)), "JPEG", **options)
         container = parse_container(data)
@@ -94,7 +94,7 @@ def test_progressive_and_cmyk_jpegs_are_taken_apart_whole() -> None:
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(FORMATS), st.data())
-def test_damaged_photos_are_refused_or_taken_apart_whole(kind: str, data: st.DataObject) -> None:
+def test_damaged_photos_are_rejected_or_parsed_completely(kind: str, data: st.DataObject) -> None:
     whole = with_xmp(picture(1), kind, "words")
     cut = data.draw(st.integers(0, len(whole)))
     broken = bytearray(whole[:cut])
@@ -111,7 +111,7 @@ def test_damaged_photos_are_refused_or_taken_apart_whole(kind: str, data: st.Dat
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_patch_brings_the_old_file_back_and_is_small(kind: str) -> None:
+def test_patch_restores_the_old_file_and_is_small(kind: str) -> None:
     old = with_xmp(picture(5, (600, 400)), kind, "old words")
     new = with_xmp(picture(5, (600, 400)), kind, "new words, and more of them") + b"tail"
     patch = make_patch(old, new)
@@ -121,7 +121,7 @@ def test_patch_brings_the_old_file_back_and_is_small(kind: str) -> None:
     assert apply_patch(make_patch(bare, new), new) == bare
 
 
-def test_exif_is_read_and_nonsense_is_left_out(tmp_path: Path) -> None:
+def test_exif_is_read_and_invalid_values_are_ignored(tmp_path: Path) -> None:
     data = dated_photo(tmp_path / "a.jpg", 1, "2024:05:31 18:30:00", position=True).read_bytes()
     container = parse_container(data)
     assert container is not None
@@ -136,7 +136,7 @@ def test_exif_is_read_and_nonsense_is_left_out(tmp_path: Path) -> None:
     assert read_exif(b"Exif\0\0MM\0*\xff\xff\xff\xff") == read_exif(None)
 
 
-def test_raw_photo_is_known_by_its_suffix_and_captioned_from_its_largest_preview() -> None:
+def test_largest_preview_of_a_raw_photo_is_extracted() -> None:
     small, large = (encoded(picture(7, size), "JPEG") for size in ((200, 150), (320, 240)))
     sensor = b"\xff\xd8\xff\xc3" + bytes(range(256)) * 40
     data = b"II*\0" + os.urandom(999) + small + sensor + large + os.urandom(999) + small
@@ -147,7 +147,7 @@ def test_raw_photo_is_known_by_its_suffix_and_captioned_from_its_largest_preview
         raw_preview.extract_preview(b"II*\0" + sensor)
 
 
-def test_caption_fits_into_iptc_in_whole_words() -> None:
+def test_caption_is_truncated_for_iptc_at_a_word_boundary() -> None:
     assert truncate_caption("short") == "short"
     for text in ("été " * 800, "é" * 3000):
         cut = truncate_caption(text)
@@ -156,6 +156,6 @@ def test_caption_fits_into_iptc_in_whole_words() -> None:
         assert text.startswith(cut.removesuffix("…"))
 
 
-def test_file_hash_tells_files_apart(tmp_path: Path) -> None:
+def test_file_hash_differs_for_different_files(tmp_path: Path) -> None:
     data = photo(tmp_path / "a.png", 1).read_bytes()
     assert file_hash(data) != file_hash(data + b"\0")

@@ -36,7 +36,7 @@ sentences = st.text(min_size=1).map(clean_text).filter(bool)
 
 @settings(deadline=None)
 @given(sentences, sentences, sentences)
-def test_words_read_back_as_they_were_put(one: str, two: str, three: str) -> None:
+def test_fields_read_back_as_they_were_set(one: str, two: str, three: str) -> None:
     packet = set_fields(None, {"description": one, "alt": two})
     assert read_fields(packet) == {
         "description": {DEFAULT_LANGUAGE: one},
@@ -50,7 +50,7 @@ def test_words_read_back_as_they_were_put(one: str, two: str, three: str) -> Non
     assert set_fields(again, {"description": one}) == set_fields(packet, {"description": one})
 
 
-def test_another_programs_sidecar_keeps_every_byte_beside_the_words() -> None:
+def test_setting_fields_keeps_all_other_bytes_of_a_sidecar() -> None:
     packet = LIGHTROOM.encode()
     assert read_fields(packet)["description"] == {
         DEFAULT_LANGUAGE: "Otters & ice",
@@ -71,7 +71,7 @@ def test_another_programs_sidecar_keeps_every_byte_beside_the_words() -> None:
     assert 'rdf:about="uuid:1"' in written.split(middle)[1]
 
 
-def test_sidecars_in_other_encodings_are_understood() -> None:
+def test_sidecars_in_other_encodings_are_read_and_changed() -> None:
     text = LIGHTROOM.removeprefix("\ufeff")
     for data in (
         b"\xff\xfe" + text.encode("utf-16-le"),
@@ -96,12 +96,12 @@ def test_sidecars_in_other_encodings_are_understood() -> None:
         b"\xff\xfe\x00",
     ],
 )
-def test_what_is_no_xmp_is_refused(packet: bytes) -> None:
+def test_invalid_xmp_is_rejected(packet: bytes) -> None:
     with pytest.raises(MetadataError):
         set_fields(packet, {"description": "words"})
 
 
-def test_plain_text_where_alternatives_should_be_is_read_and_replaced() -> None:
+def test_plain_text_instead_of_language_alternatives_is_read_and_replaced() -> None:
     packet = (
         b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><r:RDF xmlns:r='http://www.w3.org/1999/02/22-rdf-"
         b"syntax-ns#'><r:Description xmlns:dc='http://purl.org/dc/elements/1.1/'>"
@@ -113,7 +113,7 @@ def test_plain_text_where_alternatives_should_be_is_read_and_replaced() -> None:
     assert b"plain" not in changed
 
 
-def test_packet_is_found_in_any_file() -> None:
+def test_packet_is_found_in_any_file_format() -> None:
     packet = set_fields(None, {"alt": "words"})
     found = find_packet(b"II*\0" + bytes(99) + packet + bytes(99))
     assert found is not None
@@ -121,7 +121,7 @@ def test_packet_is_found_in_any_file() -> None:
     assert find_packet(b"</x:xmpmeta><x:xmpmeta") is None
 
 
-def test_exiftool_reads_and_validates_what_is_written(tmp_path: Path) -> None:
+def test_exiftool_reads_and_validates_written_sidecars(tmp_path: Path) -> None:
     made, changed = tmp_path / "made.xmp", tmp_path / "changed.xmp"
     words = {"description": "Grüße aus 東京 <&>", "alt": "Ďáblice"}
     made.write_bytes(set_fields(None, words))
