@@ -112,9 +112,7 @@ def test_recaption_has_its_old_name_for_one_release(run: Commands, lib: Path, mo
     assert (scanned.stderr, "0 captioned" in scanned.stdout) == ("", True)
 
 
-def test_search_excludes_words_that_look_like_options(
-    run: Commands, lib: Path, model: str
-) -> None:
+def test_search_excludes_words_that_look_like_options(run: Commands, lib: Path, model: str) -> None:
     run("scan", lib, "-m", model)
     run("edit", lib / "0.jpg", "a hat on a bench")
     run("edit", lib / "1.jpg", "a hat on a chair")
@@ -169,7 +167,9 @@ def test_default_catalogue_is_in_the_platforms_data_folder(
     assert done.returncode == 0
 
 
-def test_unreadable_photos_are_reported_and_exit_with_1(run: Commands, lib: Path, model: str) -> None:
+def test_unreadable_photos_are_reported_and_exit_with_1(
+    run: Commands, lib: Path, model: str
+) -> None:
     (lib / "bad.jpg").write_bytes(b"no photo")
     done = run("scan", lib, "-m", model, code=1)
     assert "1 failed" in done.stdout

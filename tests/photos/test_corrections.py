@@ -104,7 +104,9 @@ def test_export_can_be_opened_as_a_dataset(
         assert item.captions == (record_of(catalogue, Path(item.path)).caption,)
 
 
-def test_csv_export_escapes_formulas_and_keeps_numbers(catalogue: Catalogue, lib: list[Path]) -> None:
+def test_csv_export_escapes_formulas_and_keeps_numbers(
+    catalogue: Catalogue, lib: list[Path]
+) -> None:
     corrections.edit_caption(catalogue, lib[0], "=1+1")
     with catalogue.transaction():
         catalogue.execute("UPDATE pictures SET latitude = -33.5")

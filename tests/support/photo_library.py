@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from showtell import Captioner
 from showtell.errors import PhotoError
@@ -53,6 +54,19 @@ def dated_photo(path: Path, seed: int, taken: str, position: bool = False) -> Pa
         gps = exif.get_ifd(0x8825)
         gps.update({1: "S", 2: (33.0, 51.0, 30.0), 3: "E", 4: (151.0, 12.0, 36.0)})
     return photo(path, seed, exif=exif)
+
+
+def photo_with_xmp(image: Image.Image, kind: str, words: str) -> bytes:
+    """Return a photo in format `kind` whose XMP packet, and EXIF if possible, contain `words`."""
+    packet = f"<x:xmpmeta xmlns:x='adobe:ns:meta/'>{words}</x:xmpmeta>".encode()
+    if kind == "PNG":
+        info = PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", packet.decode(), zip=len(words) % 2 == 0)
+        return encoded(image, kind, pnginfo=info)
+    exif = Image.Exif()
+    exif[0x010E] = words
+    options = {"quality": 80} if kind == "JPEG" else {"lossless": True}
+    return encoded(image, kind, xmp=packet, exif=exif, **options)
 
 
 def check_errors(reported: list[PhotoError], expected: list[PhotoError] | None) -> None:

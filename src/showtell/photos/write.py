@@ -246,7 +246,11 @@ def _write_copy(plan: WritePlan, entry: JournalEntry, original: _Original, new: 
 
 def _verify_embedded(old: bytes, new: bytes, texts: dict[str, str]) -> None:
     """Raise MetadataError unless `new` is `old` with `texts`, and nothing else has changed."""
-    before, after = parse_container(old), parse_container(new)
+    before = parse_container(old)
+    try:
+        after = parse_container(new)
+    except PhotoError as error:
+        raise MetadataError(f"exiftool damaged its copy ({error})") from None
     if before is None or after is None or before.format != after.format:
         raise MetadataError("exiftool changed its format")
     if image_hash(old, before) != image_hash(new, after):

@@ -74,9 +74,7 @@ def test_catalogue_of_format_1_keeps_its_rows_under_the_new_column_names(tmp_pat
         assert catalogue.is_intact()
 
 
-def test_failed_migration_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "photos.sqlite"
     Catalogue(path, create=True).close()
     monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, MORE, ("SELECT no_such_column",)))

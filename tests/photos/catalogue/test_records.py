@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from showtell import Captioner
+from showtell.errors import ShowtellError
+from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.records import PhotoFilter, parse_date
+from showtell.photos.catalogue.search import search_photos
+from showtell.photos.corrections import edit_caption
+from support.photo_library import dated_photo, photo, record_of, scan_fully
+
+
+def test_filters_by_folder_file_date_and_confidence(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    lib = tmp_path / "lib"
+    dates = {
+        "a/1.jpg": "2023:12:31 23:59:59",
+        "a/2.jpg": "2024:05:31 10:00:00",
+        "ab/3.jpg": "2024:06:01 00:00:00",
+        "a/sub/4.jpg": "2025:01:01 00:00:00",
+    }
+    for seed, (name, date) in enumerate(dates.items()):
+        dated_photo(lib / name, seed, date)
+    photo(lib / "a" / "5.jpg", 9)
+    scan_fully(catalogue, lib, captioner)
+
+    def names(**options: object) -> set[str]:
+        return {item.path.stem for item in search_photos(catalogue, "", PhotoFilter(**options))}  # type: ignore[arg-type]
+
+    assert names(folders=[lib / "a"]) == {"1", "2", "4", "5"}
+    assert names(folders=[lib / "ab", lib / "a" / "1.jpg"]) == {"1", "3"}
+    assert names(after="2024") == {"2", "3", "4"}
+    assert names(after="2024", before="2025") == {"2", "3"}
+    assert names(after="2024-06", before="2024-06-02") == {"3"}
+    assert names(before="2024-06-01") == {"1", "2"}
+    record = record_of(catalogue, lib / "a" / "5.jpg")
+    assert record.confidence is not None
+    assert "5" in names(min_confidence=record.confidence)
+    assert "5" not in names(min_confidence=record.confidence + 1e-6)
+    edit_caption(catalogue, record.path, "sure")
+    assert "5" in names(min_confidence=1)
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2024-13", "2023-02-29", "20240101", "", "99"])
+def test_text_that_is_not_a_date_is_rejected(text: str) -> None:
+    with pytest.raises(ShowtellError, match="not a date: write 2024"):
+        parse_date(text)
+
+
+def test_paths_with_any_bytes_can_be_filtered(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/lib/-\n\xff<b>"))
+    path = photo(odd / "%_'\".jpg", 1)
+    photo(tmp_path / "lib" / "other.jpg", 2)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    assert [item.path for item in search_photos(catalogue, "", PhotoFilter([odd]))] == [path]
+    assert [item.path for item in search_photos(catalogue, "", PhotoFilter([path]))] == [path]
