@@ -1,12 +1,12 @@
-"""How the service bears load: throughput beside the captioner alone, latency, four times too much.
+"""Measure the service: throughput relative to the captioner alone, latency, and overload.
 
     python benchmarks/serve.py
     python benchmarks/serve.py --seconds 5 --rounds 3 --workers 2 --batch-size 8
 
-The load comes from a process of its own on loopback. The captioner alone captions the same photos
-while the same tool does the same work at the same rate, with nobody at the other end. Machines
-differ and are seldom quiet, so what counts are the ratios; both sides take turns. On a machine
-that others use, the share by CPU time is the one to be trusted.
+Unknown options go to `showtell serve`. The load comes from a separate process over loopback. For a
+fair comparison, the captioner alone captions the same photos while the load tool sends the same
+number of requests per second to a dummy server. Machines differ and are rarely idle, so the ratios
+count, and both sides take turns. On a shared machine, rely on the ratio of CPU time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import contextlib
 import itertools
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -25,83 +24,84 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 10.0  # seconds after which a request counts as hung
-DRY = b"HTTP/1.1 200 OK\r\ncontent-length: 170\r\n\r\n" + b" " * 170
+TIMEOUT = 10.0  # seconds after which a request counts as hung
+DUMMY_RESPONSE = b"HTTP/1.1 200 OK\r\ncontent-length: 170\r\n\r\n" + b" " * 170
 
 
-# The load: `serve.py load`, a process of its own
+# The load tool: `serve.py load`, a separate process
 
 
 @dataclass
 class Tally:
-    """What became of the requests: statuses, and seconds from when each was due."""
+    """The outcomes of the requests, and their latencies since the time each was due."""
 
     statuses: Counter[str] = field(default_factory=Counter)
-    seconds: list[float] = field(default_factory=list)  # of those answered with a caption
-    longest: float = 0.0  # of all
+    latencies: list[float] = field(default_factory=list)  # seconds, of captions only
+    longest: float = 0.0  # seconds, of all requests
 
     def add(self, status: str, seconds: float) -> None:
         self.statuses[status] += 1
         self.longest = max(self.longest, seconds)
         if status == "200":
-            self.seconds.append(seconds)
+            self.latencies.append(seconds)
 
 
 class Connection(asyncio.Protocol):
-    """A kept-alive connection that sends a request and waits for the whole answer."""
+    """A keep-alive connection that sends a request and waits for the whole response."""
 
     def __init__(self) -> None:
-        self.answer: asyncio.Future[str] | None = None
+        self.status: asyncio.Future[str] | None = None
         self.received = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
 
     def send(self, request: Sequence[bytes]) -> asyncio.Future[str]:
-        self.answer = asyncio.get_running_loop().create_future()
+        self.status = asyncio.get_running_loop().create_future()
         self.received.clear()
         self.transport.writelines(request)
-        return self.answer
+        return self.status
 
     def data_received(self, data: bytes) -> None:
         self.received += data
-        head, found, body = self.received.partition(b"\r\n\r\n")
-        if not found or self.answer is None:
+        head, separator, body = self.received.partition(b"\r\n\r\n")
+        if not separator or self.status is None:
             return
         length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
-        if len(body) >= int(length) and not self.answer.done():
-            self.answer.set_result(head[9:12].decode())
+        if len(body) >= int(length) and not self.status.done():
+            self.status.set_result(head[9:12].decode())
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self.answer is not None and not self.answer.done():
-            self.answer.set_result("lost")
+        if self.status is not None and not self.status.done():
+            self.status.set_result("lost")
 
 
-class Sink(asyncio.Protocol):
-    """Nobody at the other end: takes a request of a known size and answers at once."""
+class DummyServer(asyncio.Protocol):
+    """Reads each request and responds at once, without captioning."""
 
     def __init__(self) -> None:
-        self.left = 0
+        self.bytes_left = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
 
     def data_received(self, data: bytes) -> None:
-        if not self.left:
+        if not self.bytes_left:
             head, _, body = data.partition(b"\r\n\r\n")
-            self.left = int(head.rpartition(b": ")[2]) - len(body)
+            self.bytes_left = int(head.rpartition(b": ")[2]) - len(body)
         else:
-            self.left -= len(data)
-        if not self.left:
-            self.transport.write(DRY)
+            self.bytes_left -= len(data)
+        if not self.bytes_left:
+            self.transport.write(DUMMY_RESPONSE)
 
 
-class Load:
-    """Sends photos over as many connections as it takes."""
+class LoadGenerator:
+    """Sends photos over as many connections as needed."""
 
     def __init__(self, host: str, port: int, photos: Sequence[bytes]) -> None:
         self.host, self.port = host, port
@@ -116,11 +116,11 @@ class Load:
         )
         return head.encode(), photo
 
-    async def one(self, due: float) -> None:
-        """Send one photo that was due at `due` and note what came of it."""
+    async def send_photo(self, due: float) -> None:
+        """Send one photo, and record its outcome and its latency since `due`."""
         connection = None
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 connection = await self.connection()
                 status = await connection.send(next(self.requests))
         except TimeoutError:
@@ -132,91 +132,92 @@ class Load:
             self.idle.append(connection)
 
     async def connection(self) -> Connection:
-        """Return a connection that is not in use."""
+        """Return an unused connection."""
         while self.idle:
-            kept = self.idle.pop()
-            if not kept.transport.is_closing():
-                return kept
+            connection = self.idle.pop()
+            if not connection.transport.is_closing():
+                return connection
         loop = asyncio.get_running_loop()
-        _, made = await loop.create_connection(Connection, self.host, self.port)
-        return made
+        _, connection = await loop.create_connection(Connection, self.host, self.port)
+        return connection
 
-    async def closed(self, clients: int, seconds: float) -> None:
-        """So many clients, each of which asks again when it has its answer."""
+    async def run_clients(self, clients: int, seconds: float) -> None:
+        """Run clients that each send the next photo when they have the response."""
         end = time.perf_counter() + seconds
 
         async def client() -> None:
             while (now := time.perf_counter()) < end:
-                await self.one(now)
+                await self.send_photo(now)
 
         await asyncio.gather(*(client() for _ in range(clients)))
 
-    async def paced(self, rate: float, seconds: float) -> None:
-        """A request every 1 / `rate` seconds, whether or not the ones before are answered."""
+    async def run_at_rate(self, rate: float, seconds: float) -> None:
+        """Send `rate` requests per second without waiting for earlier responses."""
         start = time.perf_counter()
         tasks = []
         for number in range(round(rate * seconds)):
             due = start + number / rate
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            tasks.append(asyncio.create_task(self.one(due)))
+            tasks.append(asyncio.create_task(self.send_photo(due)))
         await asyncio.gather(*tasks)
 
 
-async def load(arguments: argparse.Namespace) -> dict[str, Any]:
+async def run_load(arguments: argparse.Namespace) -> dict[str, Any]:
     photos = [path.read_bytes() for path in arguments.photos]
-    sink = None
+    dummy = None
     if arguments.url:
-        place = urlsplit(arguments.url)
-        host, port = place.hostname, place.port
+        url = urlsplit(arguments.url)
+        host, port = url.hostname, url.port
     else:
-        sink = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", 0)
-        host, port = sink.sockets[0].getsockname()
-    sender = Load(host, port, photos)
-    start, used = time.perf_counter(), time.process_time()
+        loop = asyncio.get_running_loop()
+        dummy = await loop.create_server(DummyServer, "127.0.0.1", 0)
+        host, port = dummy.sockets[0].getsockname()
+    generator = LoadGenerator(host, port, photos)
+    start, cpu_start = time.perf_counter(), time.process_time()
     if arguments.rate:
-        await sender.paced(arguments.rate, arguments.seconds)
+        await generator.run_at_rate(arguments.rate, arguments.seconds)
     else:
-        await sender.closed(arguments.clients, arguments.seconds)
-    lasted = time.perf_counter() - start
-    tally = sender.tally
-    found = sorted(tally.seconds) or [float("nan")]
+        await generator.run_clients(arguments.clients, arguments.seconds)
+    elapsed = time.perf_counter() - start
+    tally = generator.tally
+    latencies = sorted(tally.latencies) or [float("nan")]
     return {
-        "a_second": len(tally.seconds) / lasted,
-        "median": statistics.median(found),
-        "p99": found[min(len(found) - 1, round(0.99 * len(found)))],
+        "per_second": len(tally.latencies) / elapsed,
+        "median": median(latencies),
+        "p99": latencies[min(len(latencies) - 1, round(0.99 * len(latencies)))],
         "longest": tally.longest,
         "statuses": tally.statuses,
-        "cores": (time.process_time() - used) / lasted,
+        "cores": (time.process_time() - cpu_start) / elapsed,
     }
 
 
-# The captioner alone: `serve.py alone`
+# The captioner alone: `serve.py captioner`, a separate process
 
 
-def alone(arguments: argparse.Namespace) -> dict[str, Any]:
+def run_captioner(arguments: argparse.Namespace) -> dict[str, Any]:
     from showtell import Captioner
 
     captioner = Captioner.load(arguments.model)
     photos = [path.read_bytes() for path in arguments.photos]
     list(captioner.caption(photos[:16]))
-    start, used = time.perf_counter(), time.process_time()
+    start, cpu_start = time.perf_counter(), time.process_time()
 
-    def until_the_end() -> Iterator[bytes]:
+    def photos_until_timeout() -> Iterator[bytes]:
         for photo in itertools.cycle(photos):
             if time.perf_counter() - start > arguments.seconds:
                 return
             yield photo
 
-    done = sum(1 for _ in captioner.caption(until_the_end()))
-    lasted = time.perf_counter() - start
-    return {"a_second": done / lasted, "cpu": (time.process_time() - used) / done}
+    count = sum(1 for _ in captioner.caption(photos_until_timeout()))
+    elapsed = time.perf_counter() - start
+    return {"per_second": count / elapsed, "cpu": (time.process_time() - cpu_start) / count}
 
 
-# What is measured
+# The measurement
 
 
-def cpu_of(pid: int) -> float:
-    """Seconds of CPU that a process and those it started have used so far (Linux)."""
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process and its descendants have used so far (Linux only)."""
     total = 0.0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -225,13 +226,13 @@ def cpu_of(pid: int) -> float:
             if int(number) == pid:
                 total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
             elif int(fields[1]) == pid:
-                total += cpu_of(int(number))
+                total += cpu_seconds(int(number))
     return total
 
 
 @contextlib.contextmanager
-def service(options: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """Run the service; yields its address and process."""
+def running_service(options: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Run the service until the block ends; yields its URL and process id."""
     process = subprocess.Popen(
         [sys.executable, "-m", "showtell", "serve", "--port", "0", *options],
         stderr=subprocess.PIPE,
@@ -245,8 +246,8 @@ def service(options: Sequence[str]) -> Iterator[tuple[str, int]]:
         process.communicate(timeout=60)
 
 
-class Bench:
-    """Runs the load tool and the captioner as processes."""
+class Tools:
+    """Runs the load tool and the captioner as separate processes."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.seconds = arguments.seconds
@@ -260,22 +261,23 @@ class Bench:
         )
 
     def run(self, role: str, *options: object) -> dict[str, Any]:
-        return finished(self.start(role, *options))
+        output, _ = self.start(role, *options).communicate()
+        result: dict[str, Any] = json.loads(output)
+        return result
 
-    def alone(self, rate: float) -> dict[str, Any]:
-        """Photos a second of the captioner while the tool works at `rate` with nobody there."""
-        tool = self.start("load", "--rate", rate, "--seconds", self.seconds + 4)
+    def load(self, url: str, **options: float) -> dict[str, Any]:
+        """Run the load tool against the service."""
+        flags = itertools.chain(*((f"--{name}", value) for name, value in options.items()))
+        return self.run("load", "--url", url, *flags)
+
+    def captioner(self, rate: float) -> dict[str, Any]:
+        """Run the captioner while the load tool sends `rate` requests per second to a dummy."""
+        load = self.start("load", "--rate", rate, "--seconds", self.seconds + 4)
         try:
-            return self.run("alone")
+            return self.run("captioner")
         finally:
-            tool.terminate()
-            tool.communicate()
-
-
-def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
-    output, _ = process.communicate()
-    found: dict[str, Any] = json.loads(output)
-    return found
+            load.terminate()
+            load.communicate()
 
 
 def photos_of(arguments: argparse.Namespace) -> list[Path]:
@@ -284,72 +286,99 @@ def photos_of(arguments: argparse.Namespace) -> list[Path]:
     return sorted(folder.glob("*.jpg"))[:100]
 
 
-def measure(arguments: argparse.Namespace, options: Sequence[str]) -> None:
-    bench = Bench(arguments)
-    rows: list[tuple[str, str, str]] = []
-    with service(options) as (url, pid):
-        bench.run("load", "--url", url, "--clients", 8)  # warm
-        before = bench.run("load", "--url", url, "--clients", 1)
-        served, only, tool, cpu, cpu_alone = [], [], [], [], []
+@dataclass
+class Measurements:
+    """Results of the load tool (`run_load`) and the captioner (`run_captioner`)."""
+
+    idle_before: dict[str, Any] = field(default_factory=dict)  # one client
+    full: list[dict[str, Any]] = field(default_factory=list)  # as fast as possible, per round
+    captioner: list[dict[str, Any]] = field(default_factory=list)  # per round
+    cpu_per_photo: list[float] = field(default_factory=list)  # of the service, per round
+    at_80_percent: dict[str, Any] = field(default_factory=dict)
+    idle_between: dict[str, Any] = field(default_factory=dict)
+    overload: dict[str, Any] = field(default_factory=dict)  # four times the throughput
+    idle_after: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def throughput(self) -> float:
+        """Captions per second at full load."""
+        return median(result["per_second"] for result in self.full)
+
+
+def measure(arguments: argparse.Namespace, options: Sequence[str]) -> Measurements:
+    """Run all measurements; `options` go to `showtell serve`."""
+    tools = Tools(arguments)
+    results = Measurements()
+    with running_service(options) as (url, pid):
+        tools.load(url, clients=8)  # warm-up
+        results.idle_before = tools.load(url, clients=1)
         for _ in range(arguments.rounds):
-            used = cpu_of(pid)
-            found = bench.run("load", "--url", url, "--clients", arguments.clients)
-            cpu.append((cpu_of(pid) - used) / found["statuses"]["200"])
-            served.append(found["a_second"])
-            tool.append(found["cores"])
-            found = bench.alone(found["a_second"])
-            only.append(found["a_second"])
-            cpu_alone.append(found["cpu"])
-        ratio = statistics.median(a / b for a, b in zip(served, only, strict=True))
-        most = statistics.median(served)
-        eighty = bench.run("load", "--url", url, "--rate", 0.8 * most)
-        single = bench.run("load", "--url", url, "--clients", 1)
-        four = bench.run("load", "--url", url, "--rate", 4 * most)
-        after = bench.run("load", "--url", url, "--clients", 1)
-    rows.append(("photos a second", f"{most:.1f}", ""))
-    rows.append(("    the captioner alone", f"{statistics.median(only):.1f}", ""))
-    rows.append(("    share of it", f"{ratio:.0%}", ">= 85 %"))
-    rows.append(("    cores that the load tool took", f"{statistics.median(tool):.2f}", ""))
-    spent, least = 1000 * statistics.median(cpu), 1000 * statistics.median(cpu_alone)
-    rows.append(("CPU for a photo, ms", f"{spent:.1f}", ""))
-    rows.append(("    the captioner alone", f"{least:.1f}", ""))
-    rows.append(("    share of it", f"{least / spent:.0%}", ">= 85 %"))
-    lone = statistics.median((before["median"], single["median"]))
-    rows.append(("one photo, nothing else, ms", f"{1000 * lone:.1f}", ""))
-    rows.append(("at 80 % load: median, ms", f"{1000 * eighty['median']:.1f}", ""))
-    rows.append(("    99th percentile, ms", f"{1000 * eighty['p99']:.1f}", ""))
-    rows.append(("    of one photo's time", f"{eighty['p99'] / lone:.1f} x", "< 4 x"))
-    rows.append(("    answers", f"{eighty['statuses']}", "200 only"))
-    rows.append(("at 4 x load: captions a second", f"{four['a_second']:.1f}", ""))
-    rows.append(("    longest wait for any answer, s", f"{four['longest']:.2f}", "<= 2"))
-    rows.append(("    answers", f"{four['statuses']}", "200 and 503 only"))
-    rows.append(("one photo afterwards, of before", f"{after['median'] / lone:.2f} x", "1 x"))
-    print(
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {' '.join(options) or 'defaults'}"
-    )
-    for row in [("what", "found", "wanted"), *rows]:
-        print("{:<40} {:<36} {}".format(*row).rstrip())
+            cpu_start = cpu_seconds(pid)
+            full = tools.load(url, clients=arguments.clients)
+            results.cpu_per_photo.append((cpu_seconds(pid) - cpu_start) / full["statuses"]["200"])
+            results.full.append(full)
+            results.captioner.append(tools.captioner(full["per_second"]))
+        results.at_80_percent = tools.load(url, rate=0.8 * results.throughput)
+        results.idle_between = tools.load(url, clients=1)
+        results.overload = tools.load(url, rate=4 * results.throughput)
+        results.idle_after = tools.load(url, clients=1)
+    return results
+
+
+def table(results: Measurements) -> list[tuple[str, str, str]]:
+    """Return rows of quantity, measured value and target."""
+    pairs = zip(results.full, results.captioner, strict=True)
+    ratio = median(full["per_second"] / alone["per_second"] for full, alone in pairs)
+    captioner_rate = median(alone["per_second"] for alone in results.captioner)
+    load_cores = median(full["cores"] for full in results.full)
+    cpu = 1000 * median(results.cpu_per_photo)
+    captioner_cpu = 1000 * median(alone["cpu"] for alone in results.captioner)
+    idle = median((results.idle_before["median"], results.idle_between["median"]))
+    busy, overload = results.at_80_percent, results.overload
+    return [
+        ("quantity", "measured", "target"),
+        ("photos per second", f"{results.throughput:.1f}", ""),
+        ("    captioner alone", f"{captioner_rate:.1f}", ""),
+        ("    ratio", f"{ratio:.0%}", ">= 85 %"),
+        ("    cores used by the load tool", f"{load_cores:.2f}", ""),
+        ("CPU per photo, ms", f"{cpu:.1f}", ""),
+        ("    captioner alone", f"{captioner_cpu:.1f}", ""),
+        ("    ratio", f"{captioner_cpu / cpu:.0%}", ">= 85 %"),
+        ("one photo at a time, ms", f"{1000 * idle:.1f}", ""),
+        ("at 80 % load: median, ms", f"{1000 * busy['median']:.1f}", ""),
+        ("    99th percentile, ms", f"{1000 * busy['p99']:.1f}", ""),
+        ("    relative to one photo at a time", f"{busy['p99'] / idle:.1f} x", "< 4 x"),
+        ("    statuses", f"{busy['statuses']}", "200 only"),
+        ("at 4 x load: captions per second", f"{overload['per_second']:.1f}", ""),
+        ("    longest latency, s", f"{overload['longest']:.2f}", "<= 2"),
+        ("    statuses", f"{overload['statuses']}", "200 and 503 only"),
+        ("one photo afterwards, relative", f"{results.idle_after['median'] / idle:.2f} x", "1 x"),
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=10, help="per measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--model")
-    if len(sys.argv) > 1 and sys.argv[1] in ("load", "alone"):
+    if len(sys.argv) > 1 and sys.argv[1] in ("load", "captioner"):
         parser.add_argument("role")
         parser.add_argument("--url")
         parser.add_argument("--rate", type=float)
         parser.add_argument("photos", type=Path, nargs="+")
         arguments = parser.parse_args()
-        found = asyncio.run(load(arguments)) if arguments.role == "load" else alone(arguments)
-        print(json.dumps(found))
+        is_load = arguments.role == "load"
+        print(json.dumps(asyncio.run(run_load(arguments)) if is_load else run_captioner(arguments)))
         return
-    parser.add_argument("--folder", type=Path, help="of JPEGs (default: Flickr8k, or examples/)")
+    parser.add_argument("--folder", type=Path, help="JPEG files (default: Flickr8k, or examples/)")
     arguments, options = parser.parse_known_args()
     options += ["--model", arguments.model] if arguments.model else []
-    measure(arguments, options)  # what is left over is for `showtell serve`
+    rows = table(measure(arguments, options))
+    load = os.getloadavg()[0]
+    print(f"{os.cpu_count()} cores, load {load:.1f}, {' '.join(options) or 'default options'}")
+    for row in rows:
+        print("{:<40} {:<36} {}".format(*row).rstrip())
 
 
 if __name__ == "__main__":

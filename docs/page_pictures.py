@@ -80,7 +80,7 @@ def take(browser: Browser, address: str, picture: Picture) -> None:
     if "is_mobile" in picture.window:
         done.first.evaluate("(card) => card.scrollIntoView()")
     done.first.locator(".words button", has_text=picture.word).first.click()
-    expect(done.first.locator("canvas.on")).to_be_visible()
+    expect(done.first.locator("canvas.visible")).to_be_visible()
     with Image.open(io.BytesIO(page.screenshot())) as image:
         few = with_few_colours(image.convert("RGB"))
     few.save(DOCS / "images" / picture.name, optimize=True)

@@ -1,4 +1,4 @@
-"""What is in `deploy/` holds to its linters and to what the documentation says of it."""
+"""The files in `deploy/` pass their linters and match the command line and the docs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEPLOY = ROOT / "deploy"
 DOCKERFILE = DEPLOY / "Dockerfile"
 COMPOSE = DEPLOY / "compose.yaml"
 UNIT = DEPLOY / "showtell.service"
-EXPOSURE = 15  # of 100, in the eyes of `systemd-analyze security`; a unit that says nothing has 96
+MAX_EXPOSURE = 15  # of 100, by `systemd-analyze security`; a unit without hardening has 96
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
 )
@@ -42,39 +42,39 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def instructions(stage: int | None = None) -> list[tuple[str, str]]:
-    """The Dockerfile's instructions (of one of its stages) as pairs of word and rest."""
+    """The instructions of the Dockerfile, or of one stage, as pairs of keyword and arguments."""
     text = re.sub(r"^#.*\n", "", DOCKERFILE.read_text("utf-8"), flags=re.MULTILINE)
-    found = [tuple(line.split(None, 1)) for line in text.replace("\\\n", " ").splitlines() if line]
+    pairs = [tuple(line.split(None, 1)) for line in text.replace("\\\n", " ").splitlines() if line]
     stages: list[list[tuple[str, str]]] = []
-    for word, rest in found:
+    for word, rest in pairs:
         if word == "FROM":
             stages.append([])
         stages[-1].append((word, rest))
     return stages[stage] if stage is not None else [pair for each in stages for pair in each]
 
 
-def checked_serve(arguments: list[str]) -> click.Context:
+def parse_serve_command(arguments: list[str]) -> click.Context:
     """Parse a `showtell serve` command line as the command itself does."""
     assert arguments[0] == "serve"
     return serve.make_context("showtell serve", arguments[1:])
 
 
 def test_dockerfile_passes_hadolint() -> None:
-    done = run("hadolint", "--no-color", DOCKERFILE)
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    process = run("hadolint", "--no-color", DOCKERFILE)
+    assert (process.returncode, process.stdout + process.stderr) == (0, "")
 
 
-def test_image_runs_as_nobody_of_consequence_and_says_how_it_is() -> None:
+def test_image_runs_as_an_unprivileged_user_and_has_a_health_check() -> None:
     final = instructions(-1)
     words = [word for word, _ in final]
     user = dict(final)["USER"]
     assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", user)
-    assert words.index("USER") > max(place for place, word in enumerate(words) if word == "RUN")
+    assert words.index("USER") > max(index for index, word in enumerate(words) if word == "RUN")
     assert "/health" in dict(final)["HEALTHCHECK"]
     assert "pip" not in " ".join(rest for word, rest in final if word != "LABEL")
 
 
-def test_image_is_built_of_files_that_the_repository_tracks() -> None:
+def test_image_is_built_from_files_of_the_repository() -> None:
     copied = [
         shlex.split(rest)[:-1]
         for word, rest in instructions()
@@ -86,7 +86,7 @@ def test_image_is_built_of_files_that_the_repository_tracks() -> None:
     assert sources == {line[1:] for line in ignore if line.startswith("!")}
     for source in sources:
         assert (ROOT / source).exists(), source
-    # what the build backend reads is among them
+    # the build backend needs these
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert {project["readme"], *project["license-files"], "pyproject.toml", "src"} <= sources
     extras = re.findall(r'"\.\[([\w,]+)\]"', DOCKERFILE.read_text("utf-8"))
@@ -94,31 +94,31 @@ def test_image_is_built_of_files_that_the_repository_tracks() -> None:
     assert set(extras[0].split(",")) <= set(project["optional-dependencies"])
 
 
-def test_command_of_the_image_is_one_that_serve_understands() -> None:
+def test_command_of_the_image_is_valid() -> None:
     final = dict(instructions(-1))
     assert yaml.safe_load(final["ENTRYPOINT"]) == ["showtell"]
-    context = checked_serve(yaml.safe_load(final["CMD"]))
+    context = parse_serve_command(yaml.safe_load(final["CMD"]))
     assert context.params["host"] == "0.0.0.0"
     assert str(context.params["port"]) == final["EXPOSE"]
 
 
-def test_healthcheck_of_the_image_tells_a_live_service_from_none(
+def test_health_check_of_the_image_detects_a_dead_service(
     service: RunningService, unused_url: str
 ) -> None:
     words = yaml.safe_load(dict(instructions(-1))["HEALTHCHECK"].partition("CMD ")[2])
     assert words[0] == "python"
     script = words[2]
     for url, code in ((service.url, 0), (unused_url, 1)):
-        done = run(sys.executable, "-c", script.replace("http://127.0.0.1:8000", url))
-        assert done.returncode == code, done.stderr
+        process = run(sys.executable, "-c", script.replace("http://127.0.0.1:8000", url))
+        assert process.returncode == code, process.stderr
 
 
-def test_compose_file_keeps_to_its_schema() -> None:
-    done = run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_compose_file_is_valid() -> None:
+    process = run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE)
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
-def test_compose_file_is_locked_and_its_command_understood() -> None:
+def test_compose_file_is_hardened_and_its_command_valid() -> None:
     compose = yaml.safe_load(COMPOSE.read_text("utf-8"))
     service = compose["services"]["showtell"]
     assert (COMPOSE.parent / service["build"]["context"]).resolve() == ROOT
@@ -126,7 +126,7 @@ def test_compose_file_is_locked_and_its_command_understood() -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
-    params = checked_serve(service["command"]).params
+    params = parse_serve_command(service["command"]).params
     assert str(params["api_key_file"]) == "/run/secrets/api-key"
     assert set(service["secrets"]) == set(compose["secrets"])
     assert int(service["stop_grace_period"].removesuffix("s")) > params["shutdown_timeout"]
@@ -141,11 +141,11 @@ def unit_values() -> dict[str, list[str]]:
     return values
 
 
-def test_command_of_the_unit_is_one_that_serve_understands() -> None:
+def test_command_of_the_unit_is_valid() -> None:
     [command] = unit_values()["ExecStart"]
     program, *arguments = shlex.split(command)
     assert program.endswith("/bin/showtell")
-    params = checked_serve(arguments).params
+    params = parse_serve_command(arguments).params
     assert params["host"] == "127.0.0.1"
     [seconds] = unit_values()["TimeoutStopSec"]
     assert int(seconds) > params["shutdown_timeout"]
@@ -158,27 +158,27 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     copy.write_text(
         UNIT.read_text("utf-8").replace("/opt/showtell/bin/showtell", str(program)), "utf-8"
     )
-    done = run("systemd-analyze", "verify", "--man=no", copy)
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    process = run("systemd-analyze", "verify", "--man=no", copy)
+    assert (process.returncode, process.stdout + process.stderr) == (0, "")
 
 
 @needs_systemd
-def test_systemd_finds_the_unit_well_locked() -> None:
-    done = run(
+def test_unit_is_hardened() -> None:
+    process = run(
         "systemd-analyze",
         "security",
         "--offline=true",
         "--no-pager",
-        f"--threshold={EXPOSURE}",
+        f"--threshold={MAX_EXPOSURE}",
         UNIT,
     )
-    if "unrecognized option" in done.stderr:
-        pytest.skip("this systemd cannot judge a unit that is not installed")
-    assert done.returncode == 0, done.stdout
+    if "unrecognized option" in process.stderr:
+        pytest.skip("this systemd cannot check a unit that is not installed")
+    assert process.returncode == 0, process.stdout
 
 
-def test_captioner_works_where_no_memory_may_become_code() -> None:
-    """As the unit has it (MemoryDenyWriteExecute); a library that compiles would end here."""
+def test_captioner_works_without_writable_executable_memory() -> None:
+    """The unit forbids it (MemoryDenyWriteExecute), which breaks libraries that compile code."""
     script = """
 import ctypes, sys
 libc = ctypes.CDLL(None)
@@ -187,8 +187,8 @@ if not hasattr(libc, "prctl") or libc.prctl(65, 1, 0, 0, 0):  # PR_SET_MDWE, Lin
 from showtell import Captioner
 print(Captioner.load(threads=1).caption("examples/horses.jpg").text)
 """
-    done = run(sys.executable, "-c", script)
-    if done.returncode == 77:
-        pytest.skip("this kernel cannot forbid it")
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.split()) > 2
+    process = run(sys.executable, "-c", script)
+    if process.returncode == 77:
+        pytest.skip("this kernel does not support PR_SET_MDWE")
+    assert process.returncode == 0, process.stderr
+    assert len(process.stdout.split()) > 2

@@ -1,4 +1,4 @@
-"""A fresh environment with the extra `serve` and nothing else serves a photo, as the image does."""
+"""A new environment with only the extra `serve`, like the container image, serves a photo."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from support.paths import EXAMPLES, ROOT
 
 EXAMPLE = EXAMPLES / "horses.jpg"
-ASK = """
+CLIENT_SCRIPT = """
 import importlib.util, json, sys
 from showtell.client import Client
 with Client(sys.argv[1]) as client:
@@ -27,9 +27,9 @@ with Client(sys.argv[1]) as client:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_environment_with_only_the_extra_serve_serves_a_photo(tmp_path: Path) -> None:
+def test_environment_with_only_the_serve_extra_serves_a_photo(tmp_path: Path) -> None:
     source, environment = tmp_path / "source", tmp_path / "environment"
-    _copy_what_the_image_is_built_of(source)
+    _copy_files_of_the_image(source)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     subprocess.run(
         [
@@ -47,11 +47,11 @@ def test_environment_with_only_the_extra_serve_serves_a_photo(tmp_path: Path) ->
         timeout=1200,
     )
     programs = environment / ("Scripts" if os.name == "nt" else "bin")
-    outside = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home")}
+    variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home")}
     with subprocess.Popen(
         [programs / "showtell", "serve", "--port", "0"],
         cwd=tmp_path,
-        env=outside,
+        env=variables,
         stderr=subprocess.PIPE,
         text=True,
     ) as service:
@@ -60,25 +60,25 @@ def test_environment_with_only_the_extra_serve_serves_a_photo(tmp_path: Path) ->
             line = service.stderr.readline()
             assert line.startswith("Listening on http://"), line + service.stderr.read()
             url = line.removeprefix("Listening on ").strip()
-            done = subprocess.run(
-                [programs / "python", "-c", ASK, url, EXAMPLE],
+            process = subprocess.run(
+                [programs / "python", "-c", CLIENT_SCRIPT, url, EXAMPLE],
                 cwd=tmp_path,
-                env=outside,
+                env=variables,
                 capture_output=True,
                 text=True,
                 check=False,
             )
         finally:
             service.terminate()
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    assert process.returncode == 0, process.stderr
+    answer = json.loads(process.stdout)
     assert len(answer["text"].split()) > 2
     assert (answer["ready"], answer["heavy"]) == (True, [])
     assert service.returncode == 0
 
 
-def _copy_what_the_image_is_built_of(target: Path) -> None:
-    """Copy what `Dockerfile.dockerignore` lets through, which the repository tracks."""
+def _copy_files_of_the_image(target: Path) -> None:
+    """Copy the files that `Dockerfile.dockerignore` lets through."""
     ignore = (ROOT / "deploy" / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
     target.mkdir()
     for name in (line[1:] for line in ignore if line.startswith("!")):

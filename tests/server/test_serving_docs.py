@@ -1,4 +1,4 @@
-"""docs/serving.md keeps its word: its curl lines run on a real service, its tables are true."""
+"""docs/serving.md: its commands run with a real service, and its tables match the code."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(block: Block, url: str, folder: Path, **environment: str) -> str:
     command = [sys.executable, "-c", text]
     if block.language == "sh":
         command = ["bash", "-euo", "pipefail", "-c", text]
-    done = subprocess.run(
+    process = subprocess.run(
         command,
         cwd=folder,
         capture_output=True,
@@ -48,16 +48,16 @@ def run(block: Block, url: str, folder: Path, **environment: str) -> str:
         timeout=300,
         env=os.environ | environment,
     )
-    assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    assert process.returncode == 0, f"{block.text}\n{process.stdout}\n{process.stderr}"
+    return process.stdout
 
 
-def block_with(words: str) -> Block:
-    return next(block for block in CURL if words in block.text)
+def block_with(text: str) -> Block:
+    return next(block for block in CURL if text in block.text)
 
 
 def table(heading: str) -> dict[str, list[str]]:
-    """The rows of the first table below a heading, by their first cell."""
+    """The rows of the first table below a heading, keyed by their first cell."""
     text = TEXT.partition(f"\n{heading}\n")[2]
     rows = re.search(r"^\|[^\n]+\n\|[-|]+\n((?:\|[^\n]+\n)+)", text, re.MULTILINE)
     assert rows is not None
@@ -69,32 +69,30 @@ def table(heading: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     "block", [block for block in CURL if WITH_KEY not in block.text], ids=lambda b: b.text[:50]
 )
-def test_each_curl_line_of_the_page_works(
-    block: Block, service: RunningService, folder: Path
-) -> None:
+def test_curl_commands_work(block: Block, service: RunningService, folder: Path) -> None:
     run(block, service.url, folder)
 
 
 @needs_curl
-def test_curl_line_with_a_key_works_and_only_with_it(
+def test_curl_command_with_a_key_needs_the_right_key(
     keyed_service: RunningService, folder: Path
 ) -> None:
     block = block_with(WITH_KEY)
-    found = json.loads(
+    record = json.loads(
         run(block, keyed_service.url, folder, SHOWTELL_API_KEY=keyed_service.key or "")
     )
-    assert found["text"]
+    assert record["text"]
     with pytest.raises(AssertionError, match="401"):
         run(block, keyed_service.url, folder, SHOWTELL_API_KEY="not-the-key")
 
 
 @needs_curl
-def test_answers_are_what_the_page_says(service: RunningService, folder: Path) -> None:
+def test_responses_are_as_documented(service: RunningService, folder: Path) -> None:
     shown = json.loads(re.search(r"```json\n(.*?)```", TEXT, re.DOTALL)[1])
-    found = json.loads(run(block_with("horses.jpg http"), service.url, folder))
-    assert found.keys() == shown.keys()
-    # "in" a field or "on" it: too near to each other to be the same on every machine
-    assert found["text"].split()[:7] == shown["text"].split()[:7]
+    record = json.loads(run(block_with("horses.jpg http"), service.url, folder))
+    assert record.keys() == shown.keys()
+    # The rest of the sentence varies between machines ("in a field", "on a field").
+    assert record["text"].split()[:7] == shown["text"].split()[:7]
     many = json.loads(run(block_with("-F photos"), service.url, folder))
     assert [caption["path"] for caption in many["captions"]] == ["horses.jpg", "tiger-in-snow.jpg"]
     with_options = json.loads(run(block_with("nbest=3"), service.url, folder))
@@ -105,14 +103,12 @@ def test_answers_are_what_the_page_says(service: RunningService, folder: Path) -
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda b: b.text[:30])
-def test_each_python_block_of_the_page_works(
-    block: Block, service: RunningService, folder: Path
-) -> None:
-    found = run(block, service.url, folder)
-    assert len(found.splitlines()) == 1 + len(list((folder / "examples").glob("*.jpg")))
+def test_python_blocks_work(block: Block, service: RunningService, folder: Path) -> None:
+    output = run(block, service.url, folder)
+    assert len(output.splitlines()) == 1 + len(list((folder / "examples").glob("*.jpg")))
 
 
-def test_addresses_and_errors_of_the_page_are_those_of_the_api(service: RunningService) -> None:
+def test_documented_paths_and_errors_match_the_api(service: RunningService) -> None:
     api = httpx.get(f"{service.url}/openapi.json").json()
     described = {
         f"{method.upper()} {path}" for path, methods in api["paths"].items() for method in methods
@@ -120,12 +116,15 @@ def test_addresses_and_errors_of_the_page_are_those_of_the_api(service: RunningS
     listed = {re.search(r"`(.*)`", cell)[1] for cell in table("## The API")}
     assert described <= listed
     assert listed - described <= {"GET /openapi.json", "GET /metrics"}
-    answers = api["paths"]["/v1/captions"]["post"]["responses"]
-    assert set(table("### Errors")) - set(answers) <= {"401", "429"}  # there is no key, no rate
-    assert set(answers) - set(table("### Errors")) == {"200"}
+    statuses = api["paths"]["/v1/captions"]["post"]["responses"]
+    assert set(table("### Errors")) - set(statuses) <= {
+        "401",
+        "429",
+    }  # this service has no key and no rate limit
+    assert set(statuses) - set(table("### Errors")) == {"200"}
 
 
-def test_options_of_the_page_have_the_defaults_it_says() -> None:
+def test_documented_defaults_match_the_options() -> None:
     options = {
         name: option
         for option in serve.params
@@ -137,25 +136,25 @@ def test_options_of_the_page_have_the_defaults_it_says() -> None:
     for cell, (default, _) in rows.items():
         names = re.findall(r"`(--[\w-]+)`", cell)
         for name, value in zip(names, default.split(", "), strict=True):
-            if re.fullmatch(r"[\d.,]+", value):  # others differ between machines
+            if re.fullmatch(r"[\d.,]+", value):  # other defaults depend on the machine
                 assert float(value.replace(",", "")) == options[name].default, name
     for name in re.findall(r"`(--[\w-]+)`", TEXT):
         assert name in options, name
 
 
-def test_figures_of_the_page_are_all_that_metrics_has(service: RunningService) -> None:
-    found = httpx.get(f"{service.url}/metrics").text
-    families = set(re.findall(r"^# TYPE (showtell_\w+)", found, re.MULTILINE))
+def test_documented_metrics_match_the_service(service: RunningService) -> None:
+    text = httpx.get(f"{service.url}/metrics").text
+    families = set(re.findall(r"^# TYPE (showtell_\w+)", text, re.MULTILINE))
     families = {name for name in families if not name.endswith("_created")}
     listed = set(re.findall(r"`(showtell_\w+)`", "".join(table("## Metrics"))))
     assert listed <= families
     assert families - listed <= {"showtell_open_requests", "showtell_upload_bytes"}
 
 
-def test_unit_is_as_well_locked_as_the_page_says() -> None:
+def test_documented_exposure_of_the_unit_is_true() -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
-    done = subprocess.run(
+    process = subprocess.run(
         [
             "systemd-analyze",
             "security",
@@ -166,7 +165,7 @@ def test_unit_is_as_well_locked_as_the_page_says() -> None:
         capture_output=True,
         text=True,
     )
-    found = re.search(r"exposure level for \S+: ([\d.]+)", done.stdout)
-    if found is None:
-        pytest.skip("this systemd cannot judge a unit that is not installed")
-    assert float(found[1]) <= float(re.search(r"gives it ([\d.]+)", TEXT)[1])
+    match = re.search(r"exposure level for \S+: ([\d.]+)", process.stdout)
+    if match is None:
+        pytest.skip("this systemd cannot check a unit that is not installed")
+    assert float(match[1]) <= float(re.search(r"gives it ([\d.]+)", TEXT)[1])

@@ -1,4 +1,4 @@
-"""Uploads that are damaged photos, any number of them, each made anew from its number alone."""
+"""Any number of damaged photos, each a deterministic function of its number."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pillow_heif import register_heif_opener
 from support.paths import EXAMPLES
 
 KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
-LONGEST_SIDE = 240  # damage is in the bytes, not in the pixels, and small photos are more of it
-# what a decoder reads as a length, a count or a size, at its most tempting
-NUMBERS = (
+LONGEST_SIDE = 240  # small, so that most bytes are headers and tables
+# Extreme values for what a decoder reads as a length, count or size.
+EXTREME_NUMBERS = (
     b"\xff\xff\xff\xff",
     b"\x00\x00\x00\x00",
     b"\x7f\xff\xff\xff",
@@ -30,16 +30,16 @@ NUMBERS = (
 
 @functools.cache
 def _photos() -> tuple[bytes, ...]:
-    """The example photos, small, in each format, some with metadata and more than one frame."""
+    """The example photos, small and in all formats, some with metadata or several frames."""
     register_heif_opener()
     photos = []
-    for place, path in enumerate(sorted(EXAMPLES.glob("*.jpg"))):
+    for index, path in enumerate(sorted(EXAMPLES.glob("*.jpg"))):
         with Image.open(path) as image:
             image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-            kind = KINDS[place % len(KINDS)]
-            for wanted in dict.fromkeys((kind, "JPEG")):
+            kind = KINDS[index % len(KINDS)]
+            for file_format in dict.fromkeys((kind, "JPEG")):
                 buffer = io.BytesIO()
-                image.save(buffer, wanted, **_options(wanted, image))
+                image.save(buffer, file_format, **_options(file_format, image))
                 photos.append(buffer.getvalue())
     return tuple(photos)
 
@@ -54,79 +54,79 @@ def _options(kind: str, image: Image.Image) -> dict[str, object]:
     return {"exif": exif} if kind in ("PNG", "WEBP") else {}
 
 
-def _flip_bits(data: bytearray, draw: random.Random) -> bytearray:
-    for _ in range(draw.randint(1, 40)):
-        data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+def _flip_bits(data: bytearray, rng: random.Random) -> bytearray:
+    for _ in range(rng.randint(1, 40)):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     return data
 
 
-def _damage_the_head(data: bytearray, draw: random.Random) -> bytearray:
-    """Sizes, tables and offsets stand in the first bytes."""
-    for _ in range(draw.randint(1, 6)):
-        data[draw.randrange(8, min(len(data), 400))] = draw.randrange(256)
+def _damage_header(data: bytearray, rng: random.Random) -> bytearray:
+    """Change some of the first bytes, which hold sizes, tables and offsets."""
+    for _ in range(rng.randint(1, 6)):
+        data[rng.randrange(8, min(len(data), 400))] = rng.randrange(256)
     return data
 
 
-def _plant_a_number(data: bytearray, draw: random.Random) -> bytearray:
-    for _ in range(draw.randint(1, 3)):
-        number = draw.choice(NUMBERS)
-        near = min(len(data), draw.choice((64, 600, len(data))))
-        start = draw.randrange(near)
+def _insert_extreme_number(data: bytearray, rng: random.Random) -> bytearray:
+    for _ in range(rng.randint(1, 3)):
+        number = rng.choice(EXTREME_NUMBERS)
+        end = min(len(data), rng.choice((64, 600, len(data))))
+        start = rng.randrange(end)
         data[start : start + len(number)] = number
     return data
 
 
-def _cut_off(data: bytearray, draw: random.Random) -> bytearray:
-    return data[: draw.randrange(len(data))]
+def _truncate(data: bytearray, rng: random.Random) -> bytearray:
+    return data[: rng.randrange(len(data))]
 
 
-def _cut_out(data: bytearray, draw: random.Random) -> bytearray:
-    start = draw.randrange(len(data))
-    del data[start : start + draw.randint(1, max(1, len(data) // 4))]
+def _delete_piece(data: bytearray, rng: random.Random) -> bytearray:
+    start = rng.randrange(len(data))
+    del data[start : start + rng.randint(1, max(1, len(data) // 4))]
     return data
 
 
-def _repeat_a_piece(data: bytearray, draw: random.Random) -> bytearray:
-    start, length = draw.randrange(len(data)), draw.randint(1, 2000)
-    where = draw.randrange(len(data))
-    data[where:where] = data[start : start + length] * draw.randint(1, 8)
+def _repeat_piece(data: bytearray, rng: random.Random) -> bytearray:
+    start, length = rng.randrange(len(data)), rng.randint(1, 2000)
+    position = rng.randrange(len(data))
+    data[position:position] = data[start : start + length] * rng.randint(1, 8)
     return data
 
 
-def _blank_a_piece(data: bytearray, draw: random.Random) -> bytearray:
-    start = draw.randrange(len(data))
-    length = min(len(data) - start, draw.randint(1, 3000))
-    data[start : start + length] = bytes([draw.choice((0, 0xFF))]) * length
+def _blank_piece(data: bytearray, rng: random.Random) -> bytearray:
+    start = rng.randrange(len(data))
+    length = min(len(data) - start, rng.randint(1, 3000))
+    data[start : start + length] = bytes([rng.choice((0, 0xFF))]) * length
     return data
 
 
-def _join_with_another(data: bytearray, draw: random.Random) -> bytearray:
-    other = draw.choice(_photos())
-    return data[: draw.randrange(len(data))] + other[draw.randrange(len(other)) :]
+def _join_with_another_photo(data: bytearray, rng: random.Random) -> bytearray:
+    other = rng.choice(_photos())
+    return data[: rng.randrange(len(data))] + other[rng.randrange(len(other)) :]
 
 
-def _keep_the_magic_only(data: bytearray, draw: random.Random) -> bytearray:
-    return data[: draw.randint(2, 40)] + draw.randbytes(draw.randint(0, 4000))
+def _keep_only_signature(data: bytearray, rng: random.Random) -> bytearray:
+    return data[: rng.randint(2, 40)] + rng.randbytes(rng.randint(0, 4000))
 
 
 DAMAGES: tuple[Callable[[bytearray, random.Random], bytearray], ...] = (
     _flip_bits,
-    _damage_the_head,
-    _plant_a_number,
-    _cut_off,
-    _cut_out,
-    _repeat_a_piece,
-    _blank_a_piece,
-    _join_with_another,
-    _keep_the_magic_only,
+    _damage_header,
+    _insert_extreme_number,
+    _truncate,
+    _delete_piece,
+    _repeat_piece,
+    _blank_piece,
+    _join_with_another_photo,
+    _keep_only_signature,
 )
 
 
 def damaged_photo(number: int) -> bytes:
-    """Return the damaged photo of this number: one to three damages to a real one."""
-    draw = random.Random(number)
-    data = bytearray(draw.choice(_photos()))
-    for damage in draw.choices(DAMAGES, k=draw.randint(1, 3)):
+    """Return the damaged photo with this number: a real one with one to three damages."""
+    rng = random.Random(number)
+    data = bytearray(rng.choice(_photos()))
+    for damage in rng.choices(DAMAGES, k=rng.randint(1, 3)):
         if len(data) > 20:
-            data = damage(data, draw)
+            data = damage(data, rng)
     return bytes(data)

@@ -1,4 +1,4 @@
-"""Put photos on the page as a person does; answer its requests where a test needs a certain one."""
+"""Drives the web page like a user, and mocks the service's responses where a test needs it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 
-CAPTIONS = re.compile(r"/v1/captions")
-PROBLEM = "application/problem+json"
+CAPTIONS_URL = re.compile(r"/v1/captions")
+PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
 def caption(
@@ -23,10 +23,10 @@ def caption(
     confidence: float | None = 0.71,
     others: Sequence[str] = ("a brown dog runs", "a dog jumps"),
     attention: list[list[float]] | None = None,
-    chance: float = 0.5,
-    looks: bool = True,
+    probability: float = 0.5,
+    has_attention: bool = True,
 ) -> dict[str, Any]:
-    """A caption as the service sends it; every word looks where `attention` says, or nowhere."""
+    """A caption record as the service sends it; `attention` is the map of every word."""
     grid = attention or [[1 / 49] * 7 for _ in range(7)]
     return {
         "path": "photo.jpg",
@@ -34,69 +34,71 @@ def caption(
         "log_probability": -7.25,
         "confidence": confidence,
         "alternatives": [
-            {"text": other, "log_probability": -8.5 - place} for place, other in enumerate(others)
+            {"text": other, "log_probability": -8.5 - index} for index, other in enumerate(others)
         ],
         "error": None,
         "words": [
             {
                 "word": word,
-                "log_probability": math.log(chance),
-                "attention": grid if looks else None,
+                "log_probability": math.log(probability),
+                "attention": grid if has_attention else None,
             }
             for word in text.split()
         ],
     }
 
 
-class Answers:
-    """Answers the page's requests with `next` in turn, and from then on with its last one.
+class MockResponses:
+    """Responds to the page's requests with `next` in turn, and then always with its last one.
 
-    An answer is a caption, a (status, headers, problem) or None for a connection that fails.
-    `held` requests wait for `release`.
+    A response is a caption, a tuple (status, headers, detail of the problem), or None for a
+    connection that fails. While `held` is a list, it collects the requests until `release`.
     """
 
-    def __init__(self, page: Page, *given: Any) -> None:
-        self.next: list[Any] = list(given) or [caption()]
+    def __init__(self, page: Page, *responses: Any) -> None:
+        self.next: list[Any] = list(responses) or [caption()]
         self.requests: list[dict[str, str]] = []
         self.held: list[Route] | None = None
         self._page = page
-        page.route(CAPTIONS, self._answer)
+        page.route(CAPTIONS_URL, self._respond)
 
-    def _answer(self, route: Route) -> None:
+    def _respond(self, route: Route) -> None:
         self.requests.append(route.request.headers)
         if self.held is not None:
             self.held.append(route)
             return
-        self._send(route, self._turn())
+        self._send(route, self._next_response())
 
-    def _turn(self) -> Any:
+    def _next_response(self) -> Any:
         return self.next.pop(0) if len(self.next) > 1 else self.next[0]
 
-    def _send(self, route: Route, answer: Any) -> None:
-        if answer is None:
+    def _send(self, route: Route, response: Any) -> None:
+        if response is None:
             route.abort("connectionrefused")
-        elif isinstance(answer, dict):
-            route.fulfill(json={"captions": [answer]})
+        elif isinstance(response, dict):
+            route.fulfill(json={"captions": [response]})
         else:
-            status, headers, detail = answer
+            status, headers, detail = response
             body = json.dumps({"title": "problem", "status": status, "detail": detail})
-            route.fulfill(status=status, headers=headers, content_type=PROBLEM, body=body)
+            route.fulfill(
+                status=status, headers=headers, content_type=PROBLEM_MEDIA_TYPE, body=body
+            )
 
     def wait_for(self, count: int) -> None:
-        """Wait until so many requests have come in all."""
+        """Wait until the page has sent this many requests in total."""
         while len(self.requests) < count:
             self._page.wait_for_timeout(20)
 
     def release(self, count: int | None = None) -> None:
-        """Answer the requests that are held, the first `count` of them or all from now on."""
+        """Respond to the first `count` held requests, or to all of them and all future ones."""
         while count is not None and len(self.held or []) < count:
             self._page.wait_for_timeout(20)
         held = self.held or []
         self.held = None if count is None else held[count:]
-        # each has its answer before the first is sent, on which the page asks for the next photo
-        answers = [(route, self._turn()) for route in held[:count]]
-        for route, answer in answers:
-            self._send(route, answer)
+        # Assign all responses before the first is sent: it makes the page send the next request.
+        responses = [(route, self._next_response()) for route in held[:count]]
+        for route, response in responses:
+            self._send(route, response)
 
 
 def photo(size: tuple[int, int] = (120, 80), kind: str = "PNG", colour: str = "#7a9") -> bytes:
@@ -106,7 +108,7 @@ def photo(size: tuple[int, int] = (120, 80), kind: str = "PNG", colour: str = "#
 
 
 def choose(page: Page, *names: str, content: bytes | None = None) -> None:
-    """Choose photos of these names through the browser's file dialog."""
+    """Choose photos with these names in the browser's file dialog."""
     files = [
         {"name": name, "mimeType": "image/png", "buffer": content or photo()} for name in names
     ]
@@ -114,7 +116,7 @@ def choose(page: Page, *names: str, content: bytes | None = None) -> None:
 
 
 def drop(page: Page, paths: Iterable[Path]) -> None:
-    """Drop files or folders on the page as the operating system does."""
+    """Drop files or folders on the page like the operating system."""
     session = page.context.new_cdp_session(page)
     data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
@@ -126,12 +128,12 @@ def cards(page: Page) -> Locator:
 
 
 def working(page: Page) -> Locator:
-    """The cards whose photos are looked at now."""
-    return page.locator('.card[data-state="working"]').filter(has_text="Looking at it")
+    """The cards whose photos are being captioned."""
+    return page.locator('.card[data-state="working"]').filter(has_text="Looking at the photo")
 
 
 def done(page: Page, count: int) -> Locator:
-    """The cards, once all `count` of them have a caption or an error."""
+    """Wait until all `count` cards have a caption or an error; return them."""
     expect(page.locator('.card:is([data-state="done"], [data-state="failed"])')).to_have_count(
         count
     )
@@ -140,7 +142,7 @@ def done(page: Page, count: int) -> Locator:
 
 
 def text_of(card: Locator) -> str:
-    """The caption that a card shows."""
+    """The caption on a card."""
     if card.locator(".words").is_visible():
         return " ".join(card.locator(".words button").all_inner_texts())
     return card.locator(".text").inner_text()

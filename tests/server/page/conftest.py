@@ -1,4 +1,4 @@
-"""A browser for the tests of this folder, and pages in it that are served by a real service."""
+"""A browser, and the page of a real service in it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from support.page_driver import Answers
+from support.page_driver import MockResponses
 from support.running_service import RunningService
 
-PAGE_TIMEOUT = 60_000  # milliseconds, on a machine that does other things too
+PAGE_TIMEOUT = 60_000  # milliseconds; generous, because the machine may be busy
 
 
-# Of a module, not of the session: it leaves an event loop running in the main thread, where
-# asyncio.run then fails.
+# Not for the session: Playwright keeps an event loop running in the main thread, in which the
+# asyncio.run of other tests fails.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, or another one on the PATH."""
+    """The Chromium on the PATH."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
-        missing = "Chromium is not here: apt-get install chromium"
+        missing = "Chromium is not installed: apt-get install chromium"
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
@@ -35,7 +35,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, service: RunningService) -> Iterator[Callable[..., Page]]:
-    """Open the page in a window of its own; a script's error or a blocked load fails the test."""
+    """Opens the page in a new window; a script error or a blocked resource fails the test."""
     contexts: list[BrowserContext] = []
     errors: list[str] = []
 
@@ -64,11 +64,11 @@ def open_page(browser: Browser, service: RunningService) -> Iterator[Callable[..
 
 @pytest.fixture
 def page(open_page: Callable[..., Page]) -> Page:
-    """The page, just opened."""
+    """The page in a new window."""
     return open_page()
 
 
 @pytest.fixture
-def answers(page: Page) -> Answers:
-    """What the page's requests for captions are answered with, in place of the service's."""
-    return Answers(page)
+def responses(page: Page) -> MockResponses:
+    """The responses to the page's requests for captions, in place of the service's."""
+    return MockResponses(page)

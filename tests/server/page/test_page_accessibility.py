@@ -1,4 +1,4 @@
-"""The page is for everyone: axe-core in each state, keyboard alone, screen readers, phones."""
+"""Accessibility of the page: axe-core in each state, keyboard, screen readers, phones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from axe_playwright_python.base import AXE_SCRIPT, AxeResults
 from playwright.sync_api import FileChooser, FilePayload, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
-from support.page_driver import Answers, caption, choose, done, photo, text_of, working
+from support.page_driver import MockResponses, caption, choose, done, photo, text_of, working
 
 PHONE: dict[str, Any] = {
     "viewport": {"width": 360, "height": 740},
@@ -19,43 +19,43 @@ PHONE: dict[str, Any] = {
     "device_scale_factor": 2,
 }
 SETTINGS = {"light": {}, "dark": {"color_scheme": "dark"}, "phone": PHONE}
-# what axe-core knows beyond its default
+# One more rule than axe-core applies by default.
 OPTIONS = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
 
 
 def check(page: Page, state: str) -> None:
-    """Have axe-core look at the page as it is; nothing reaches past its sides either."""
-    found = AxeResults(page.evaluate("(options) => axe.run(options)", OPTIONS))
-    assert found.violations_count == 0, f"{state}: {found.generate_report()}"
+    """Check the page with axe-core, and that it needs no horizontal scrolling."""
+    results = AxeResults(page.evaluate("(options) => axe.run(options)", OPTIONS))
+    assert results.violations_count == 0, f"{state}: {results.generate_report()}"
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), state
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_axe_finds_nothing_in_any_state(open_page: Callable[..., Page], setting: str) -> None:
+def test_axe_finds_no_violation_in_any_state(open_page: Callable[..., Page], setting: str) -> None:
     page = open_page(**SETTINGS[setting], reduced_motion="reduce")
     page.evaluate(AXE_SCRIPT)
-    answers = Answers(page)
+    responses = MockResponses(page)
     check(page, "empty")
-    answers.held = []
+    responses.held = []
     choose(page, *(f"{number}.png" for number in range(6)))
     expect(working(page)).to_have_count(4)
     check(page, "working")
-    answers.next = [
+    responses.next = [
         caption(confidence=0.8),
-        caption("a dog", confidence=0.45, chance=0.01),
+        caption("a dog", confidence=0.45, probability=0.01),
         caption(confidence=0.1),
-        caption(looks=False),
+        caption(has_attention=False),
         {**caption(), "text": None, "error": "4.png: not a photo in a format that showtell reads"},
         (500, {}, "the service failed"),
     ]
-    answers.wait_for(4)
-    answers.release()
+    responses.wait_for(4)
+    responses.release()
     cards = done(page, 6)
     check(page, "done, and with errors")
     cards.nth(0).locator(".words button").nth(1).focus()
     cards.nth(1).locator(".words button").nth(1).click()
-    check(page, "a word looked at")
-    cards.nth(0).locator(".others button").first.click()
+    check(page, "a word highlighted")
+    cards.nth(0).locator(".suggestions button").first.click()
     check(page, "a suggestion chosen")
     cards.nth(0).get_by_role("button", name="Edit").click()
     check(page, "editing")
@@ -65,17 +65,17 @@ def test_axe_finds_nothing_in_any_state(open_page: Callable[..., Page], setting:
     page.get_by_role("button", name="Remove 3.png").click()
     expect(page.get_by_role("button", name="Undo")).to_be_visible()
     check(page, "removed")
-    answers.next = [(401, {}, "a key is needed")]
+    responses.next = [(401, {}, "a key is needed")]
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("dialog")).to_be_visible()
-    check(page, "asked for a key")
+    check(page, "key dialog")
 
 
-def test_a_narrow_window_with_large_words_needs_no_scrolling_sideways(
+def test_narrow_window_with_long_words_needs_no_horizontal_scrolling(
     open_page: Callable[..., Page],
 ) -> None:
-    page = open_page(viewport={"width": 320, "height": 256})  # WCAG's reflow: 1280 pixels at 400 %
-    Answers(page, caption("a dog in an extraordinarily-long-hyphenated-neighbourhood"))
+    page = open_page(viewport={"width": 320, "height": 256})  # WCAG 1.4.10: 1280 pixels at 400 %
+    MockResponses(page, caption("a dog in an extraordinarily-long-hyphenated-neighbourhood"))
     choose(page, f"{'long' * 30}.png")
     card = done(page, 1)
     assert page.evaluate("document.documentElement.scrollWidth") == 320
@@ -83,66 +83,68 @@ def test_a_narrow_window_with_large_words_needs_no_scrolling_sideways(
     assert page.evaluate("document.documentElement.scrollWidth") == 320
 
 
-def test_everything_can_be_done_by_keyboard_alone(page: Page, answers: Answers) -> None:
-    answers.next = [caption("a dog runs"), caption("a cat sits")]
-    seen: list[str] = []
+def test_all_actions_work_with_the_keyboard(page: Page, responses: MockResponses) -> None:
+    responses.next = [caption("a dog runs"), caption("a cat sits")]
+    visited: list[str] = []
 
     def press(key: str) -> None:
         page.keyboard.press(key)
 
     def go_to(name: str) -> None:
-        """Press Tab until the control of this name has the focus, which must be seen."""
+        """Press Tab until the control with this name has a visible focus."""
         for _ in range(30):
             press("Tab")
             focused = page.locator(":focus")
             if not focused.count():
                 continue
-            seen.append(focused.evaluate("(item) => item.ariaLabel || item.innerText || item.id"))
+            visited.append(
+                focused.evaluate("(item) => item.ariaLabel || item.innerText || item.id")
+            )
             ring = focused.evaluate(
                 """(item) => {
                   const rings = [item, item.closest("label")].filter(Boolean)
-                    .map((one) => getComputedStyle(one).outlineStyle);
+                    .map((element) => getComputedStyle(element).outlineStyle);
                   return rings.some((style) => style !== "none");
                 }"""
             )
-            assert ring, f"no visible focus on {seen[-1]}"
-            if seen[-1] == name:
+            assert ring, f"no visible focus on {visited[-1]}"
+            if visited[-1] == name:
                 return
-        raise AssertionError(f"Tab does not reach {name!r}: {seen}")
+        raise AssertionError(f"Tab does not reach {name!r}: {visited}")
 
-    def opened() -> FileChooser:
+    def open_file_chooser() -> FileChooser:
         """Press Space on the field for photos, and wait for the browser's file chooser.
 
-        Once more only where the browser says that the machine stood still between the key's going
-        down and up: it lets a key open a chooser for five seconds.
+        The browser ignores the key if a busy machine takes more than five seconds between key down
+        and key up, and says so on its console; only then press it again.
         """
-        late: list[str] = []
-        page.on("console", lambda line: late.append(line.text))
+        console: list[str] = []
+        page.on("console", lambda line: console.append(line.text))
         try:
-            with page.expect_file_chooser() as choosing:
+            with page.expect_file_chooser() as chooser:
                 press("Space")
         except PlaywrightTimeoutError:
-            if not any("with a user activation" in text for text in late):
+            if not any("with a user activation" in text for text in console):
                 raise
-            with page.expect_file_chooser() as choosing:
+            with page.expect_file_chooser() as chooser:
                 press("Space")
-        return choosing.value
+        return chooser.value
 
     go_to("files")
     photos: list[FilePayload] = [
         {"name": f"{name}.png", "mimeType": "image/png", "buffer": photo()} for name in "12"
     ]
-    opened().set_files(photos)
+    open_file_chooser().set_files(photos)
     dog, cat = (done(page, 2).filter(has_text=f"{name}.png") for name in "12")
     go_to("a, looked all over the photo")
     press("ArrowRight")
-    expect(dog.locator("canvas.on")).to_be_visible()
+    expect(dog.locator("canvas.visible")).to_be_visible()
     go_to("Use: a dog jumps")
     press("Enter")
     assert text_of(dog) == "a dog jumps"
     go_to("Copy as Markdown")
     press("Enter")
-    expect(page.locator("#spoken")).to_contain_text("Copied as Markdown")
+    expect(page.locator("#live-region")).to_contain_text("Copied as Markdown")
     go_to("Edit")
     press("Enter")
     page.keyboard.type(" high")
@@ -165,7 +167,7 @@ def test_everything_can_be_done_by_keyboard_alone(page: Page, answers: Answers) 
         press("Enter")
 
 
-def test_the_first_stop_of_a_full_page_leads_past_its_head(page: Page, answers: Answers) -> None:
+def test_first_tab_stop_skips_to_the_photos(page: Page, responses: MockResponses) -> None:
     choose(page, "1.png")
     done(page, 1)
     page.reload()
@@ -179,37 +181,37 @@ def test_the_first_stop_of_a_full_page_leads_past_its_head(page: Page, answers: 
     expect(page.get_by_role("button", name="Download CSV")).to_be_focused()
 
 
-def test_a_screen_reader_is_told_each_caption_of_a_few_photos(page: Page, answers: Answers) -> None:
-    spoken = page.locator("#spoken")
-    assert spoken.get_attribute("role") == "status"
-    answers.held = []
-    choose(page, "dog.png")
-    expect(spoken).to_have_text("1 photo added")
-    answers.release()
-    expect(spoken).to_have_text("dog.png: a dog runs on the grass. Fairly sure")
-    answers.next = [{**caption(), "text": None, "error": "odd.png: not a photo"}]
-    choose(page, "odd.png")
-    expect(spoken).to_contain_text("odd.png: not a photo")
-
-
-def test_of_many_photos_a_screen_reader_is_told_when_all_are_done(
-    page: Page, answers: Answers
+def test_screen_readers_hear_each_caption_of_a_few_photos(
+    page: Page, responses: MockResponses
 ) -> None:
-    answers.held = []
+    live_region = page.locator("#live-region")
+    assert live_region.get_attribute("role") == "status"
+    responses.held = []
+    choose(page, "dog.png")
+    expect(live_region).to_have_text("1 photo added")
+    responses.release()
+    expect(live_region).to_have_text("dog.png: a dog runs on the grass. Fairly sure")
+    responses.next = [{**caption(), "text": None, "error": "odd.png: not a photo"}]
+    choose(page, "odd.png")
+    expect(live_region).to_contain_text("odd.png: not a photo")
+
+
+def test_screen_readers_hear_of_many_photos_when_all_are_done(
+    page: Page, responses: MockResponses
+) -> None:
+    responses.held = []
     choose(page, *(f"{number}.png" for number in range(5)))
-    expect(page.locator("#spoken")).to_have_text("5 photos added")
-    answers.release(3)
+    expect(page.locator("#live-region")).to_have_text("5 photos added")
+    responses.release(3)
     expect(page.locator("#summary")).to_have_text("3 of 5 captioned")
     page.wait_for_timeout(400)
-    assert page.locator("#spoken").inner_text() in ("", "5 photos added")
-    answers.release()
-    expect(page.locator("#spoken")).to_have_text("All done: 5 captioned")
+    assert page.locator("#live-region").inner_text() in ("", "5 photos added")
+    responses.release()
+    expect(page.locator("#live-region")).to_have_text("All done: 5 captioned")
 
 
-def test_a_card_reads_as_its_name_its_caption_and_what_can_be_done(
-    page: Page, answers: Answers
-) -> None:
-    answers.next = [caption("a dog runs")]
+def test_card_reads_as_name_caption_and_actions(page: Page, responses: MockResponses) -> None:
+    responses.next = [caption("a dog runs")]
     choose(page, "dog.png")
     tree = done(page, 1).aria_snapshot()
     parts = [
@@ -222,19 +224,19 @@ def test_a_card_reads_as_its_name_its_caption_and_what_can_be_done(
         'button "Edit"',
         'button "Remove dog.png"',
     ]
-    places = [tree.find(part) for part in parts]
-    assert min(places) >= 0, tree
-    assert places == sorted(places), tree
-    assert tree.count('a dog runs"') == 1, tree  # said once
+    positions = [tree.find(part) for part in parts]
+    assert min(positions) >= 0, tree
+    assert positions == sorted(positions), tree
+    assert tree.count('a dog runs"') == 1, tree  # read once
 
 
-def test_those_who_want_no_motion_get_none(open_page: Callable[..., Page]) -> None:
-    for motion, moving in (("no-preference", True), ("reduce", False)):
+def test_reduced_motion_stops_all_animations(open_page: Callable[..., Page]) -> None:
+    for motion, animated in (("no-preference", True), ("reduce", False)):
         page = open_page(reduced_motion=motion)
-        answers = Answers(page)
-        answers.held = []
+        responses = MockResponses(page)
+        responses.held = []
         choose(page, "dog.png")
         expect(working(page)).to_be_visible()
-        assert (page.evaluate("document.getAnimations().length") > 0) is moving
-        answers.release()
+        assert (page.evaluate("document.getAnimations().length") > 0) is animated
+        responses.release()
         done(page, 1)

@@ -1,4 +1,4 @@
-"""All captions as one file, the same that the command line would write."""
+"""All captions as one CSV or JSON file, in the formats of the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from playwright.sync_api import Dialog, Page, expect
 
 from showtell.caption import Alternative, Caption
 from showtell.cli.caption_output import header, line
-from support.page_driver import Answers, caption, choose, done, working
+from support.page_driver import MockResponses, caption, choose, done, working
 
 
 def downloaded(page: Page, label: str) -> tuple[str, bytes]:
@@ -20,7 +20,7 @@ def downloaded(page: Page, label: str) -> tuple[str, bytes]:
     return download.value.suggested_filename, download.value.path().read_bytes()
 
 
-def unchanged(path: str, text: str, confidence: float) -> Caption:
+def caption_of(path: str, text: str, confidence: float) -> Caption:
     return Caption(
         Path(path),
         text,
@@ -30,9 +30,9 @@ def unchanged(path: str, text: str, confidence: float) -> Caption:
     )
 
 
-def test_csv_is_what_the_command_line_writes(page: Page, answers: Answers) -> None:
+def test_csv_is_what_the_command_line_writes(page: Page, responses: MockResponses) -> None:
     failure = {**caption(), "text": None, "error": "notes.png: not a photo"}
-    answers.next = [caption("a dog, running", confidence=0.712345), caption("=1+1"), failure]
+    responses.next = [caption("a dog, running", confidence=0.712345), caption("=1+1"), failure]
     choose(page, "-dog.png", 'a "cat".png', "notes.png")
     done(page, 3)
     name, content = downloaded(page, "Download CSV")
@@ -40,25 +40,27 @@ def test_csv_is_what_the_command_line_writes(page: Page, answers: Answers) -> No
     expected = header("csv", nbest=3) + "".join(
         line(item, "csv", nbest=3)
         for item in (
-            unchanged("-dog.png", "a dog, running", 0.712345),
-            unchanged('a "cat".png', "=1+1", 0.71),
+            caption_of("-dog.png", "a dog, running", 0.712345),
+            caption_of('a "cat".png', "=1+1", 0.71),
             Caption(Path("notes.png"), error="notes.png: not a photo"),
         )
     )
     assert content.decode("utf-8-sig") == expected
-    assert content.startswith(b"\xef\xbb\xbf")  # spreadsheets take it for UTF-8 by this
+    assert content.startswith(b"\xef\xbb\xbf")  # spreadsheets need it to detect UTF-8
 
 
-def test_json_has_the_fields_of_the_command_line(page: Page, answers: Answers) -> None:
+def test_json_has_the_fields_of_the_command_line(page: Page, responses: MockResponses) -> None:
     choose(page, "dog.png")
     done(page, 1)
     name, content = downloaded(page, "Download JSON")
     assert name == "captions.json"
     [record] = json.loads(content)
-    assert record == unchanged("dog.png", "a dog runs on the grass", 0.71).to_dict()
+    assert record == caption_of("dog.png", "a dog runs on the grass", 0.71).to_dict()
 
 
-def test_files_hold_what_the_person_made_of_the_captions(page: Page, answers: Answers) -> None:
+def test_downloads_contain_edits_and_chosen_suggestions(
+    page: Page, responses: MockResponses
+) -> None:
     choose(page, "1.png", "2.png")
     first, second = done(page, 2).all()
     first.get_by_role("button", name="Edit").click()
@@ -78,7 +80,7 @@ def test_files_hold_what_the_person_made_of_the_captions(page: Page, answers: An
         None,
         -9.5,
     )
-    assert [other["text"] for other in chosen["alternatives"]] == [
+    assert [alternative["text"] for alternative in chosen["alternatives"]] == [
         "a dog runs on the grass",
         "a brown dog runs",
     ]
@@ -87,29 +89,31 @@ def test_files_hold_what_the_person_made_of_the_captions(page: Page, answers: An
     assert [row["text"] for row in rows] == ["Bella", "a dog jumps"]
 
 
-def test_a_file_of_unfinished_work_says_that_some_are_missing(page: Page, answers: Answers) -> None:
-    answers.held = []
+def test_download_of_unfinished_work_says_how_many_are_missing(
+    page: Page, responses: MockResponses
+) -> None:
+    responses.held = []
     choose(page, "1.png", "2.png")
     expect(page.get_by_role("button", name="Download CSV")).to_be_disabled()
     expect(working(page)).to_have_count(2)
-    answers.release(1)
+    responses.release(1)
     expect(page.locator("#summary")).to_have_text("1 of 2 captioned")
     _, content = downloaded(page, "Download JSON")
     assert len(json.loads(content)) == 1
     expect(page.locator("#notice-text")).to_have_text(
         "1 not in the file yet: download it again when all are done."
     )
-    answers.release()
+    responses.release()
     done(page, 2)
 
 
-def test_leaving_the_page_is_asked_about_while_a_persons_words_are_nowhere_else(
-    page: Page, answers: Answers
+def test_leaving_the_page_needs_confirmation_while_edits_are_unsaved(
+    page: Page, responses: MockResponses
 ) -> None:
-    asked = []
+    dialogs = []
 
     def stay(dialog: Dialog) -> None:
-        asked.append(dialog.type)
+        dialogs.append(dialog.type)
         dialog.dismiss()
 
     def leave() -> None:
@@ -123,4 +127,4 @@ def test_leaving_the_page_is_asked_about_while_a_persons_words_are_nowhere_else(
     downloaded(page, "Download CSV")
     leave()
     page.wait_for_url("**/?left")
-    assert asked == ["beforeunload"]
+    assert dialogs == ["beforeunload"]

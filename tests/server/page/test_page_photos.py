@@ -1,4 +1,4 @@
-"""Photos come to the page and captions to the photos, whatever the service is up to."""
+"""Adding photos to the page and captioning them, also when the service is busy or fails."""
 
 from __future__ import annotations
 
@@ -8,36 +8,50 @@ import httpx
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from support.page_driver import Answers, caption, cards, choose, done, drop, photo, text_of, working
+from support.page_driver import (
+    MockResponses,
+    caption,
+    cards,
+    choose,
+    done,
+    drop,
+    photo,
+    text_of,
+    working,
+)
 from support.running_service import RunningService, example_photos
 
 
-def expected(service: RunningService, path: Path) -> str:
-    answer = httpx.post(f"{service.url}/v1/captions?nbest=3", content=path.read_bytes(), timeout=60)
-    return answer.json()["text"]
+def expected_caption(service: RunningService, path: Path) -> str:
+    response = httpx.post(
+        f"{service.url}/v1/captions?nbest=3", content=path.read_bytes(), timeout=60
+    )
+    return response.json()["text"]
 
 
 def test_chosen_photos_get_the_captions_of_the_service(page: Page, service: RunningService) -> None:
     chosen = example_photos()[:3]
     page.set_input_files("#files", chosen)
-    found = done(page, 3)
-    assert found.locator(".name").all_inner_texts() == [path.name for path in chosen]
-    assert [text_of(card) for card in found.all()] == [expected(service, path) for path in chosen]
-    first = found.first.locator("img")
-    assert first.get_attribute("alt") == expected(service, chosen[0])
+    captioned = done(page, 3)
+    assert captioned.locator(".name").all_inner_texts() == [path.name for path in chosen]
+    assert [text_of(card) for card in captioned.all()] == [
+        expected_caption(service, path) for path in chosen
+    ]
+    first = captioned.first.locator("img")
+    assert first.get_attribute("alt") == expected_caption(service, chosen[0])
     assert first.get_attribute("src").startswith("blob:")
     expect(page.locator("#summary")).to_have_text("3 captioned")
     expect(page.locator("#progress")).to_be_hidden()
 
 
-def test_the_same_photo_can_be_chosen_again(page: Page, answers: Answers) -> None:
+def test_same_photo_can_be_chosen_again(page: Page, responses: MockResponses) -> None:
     choose(page, "dog.png")
     choose(page, "dog.png")
     done(page, 2)
 
 
-def test_dropped_photos_and_those_of_a_dropped_folder_are_captioned(
-    page: Page, answers: Answers, tmp_path: Path
+def test_dropped_photos_and_photos_in_dropped_folders_are_captioned(
+    page: Page, responses: MockResponses, tmp_path: Path
 ) -> None:
     folder = tmp_path / "holiday"
     (folder / "beach").mkdir(parents=True)
@@ -52,7 +66,7 @@ def test_dropped_photos_and_those_of_a_dropped_folder_are_captioned(
     done(page, 5)
 
 
-def test_while_files_are_dragged_over_the_page_it_says_where_they_go(page: Page) -> None:
+def test_dragging_files_over_the_page_shows_the_drop_overlay(page: Page) -> None:
     drag = """(kind) => {
       const dataTransfer = new DataTransfer();
       dataTransfer.items.add(new File(["x"], "x.png"));
@@ -64,7 +78,7 @@ def test_while_files_are_dragged_over_the_page_it_says_where_they_go(page: Page)
     expect(page.get_by_text("Drop to caption")).to_be_hidden()
 
 
-def test_a_dropped_link_is_no_photo_and_the_page_says_what_to_do(page: Page) -> None:
+def test_dropped_link_is_refused_with_a_hint(page: Page) -> None:
     page.evaluate(
         """() => {
           const data = new DataTransfer();
@@ -79,10 +93,12 @@ def test_a_dropped_link_is_no_photo_and_the_page_says_what_to_do(page: Page) -> 
     expect(cards(page)).to_have_count(0)
 
 
-def test_words_dragged_into_a_field_are_left_to_the_browser(page: Page, answers: Answers) -> None:
+def test_text_dragged_into_a_text_field_is_left_to_the_browser(
+    page: Page, responses: MockResponses
+) -> None:
     choose(page, "dog.png")
     done(page, 1).get_by_role("button", name="Edit").click()
-    free = page.get_by_role("textbox").evaluate(
+    not_prevented = page.get_by_role("textbox").evaluate(
         """(area) => {
           const dataTransfer = new DataTransfer();
           dataTransfer.setData("text/plain", "brown");
@@ -90,11 +106,11 @@ def test_words_dragged_into_a_field_are_left_to_the_browser(page: Page, answers:
             new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true })));
         }"""
     )
-    assert free == [True, True]
+    assert not_prevented == [True, True]
     expect(page.locator("#notice")).to_be_hidden()
 
 
-def test_a_pasted_photo_is_captioned(page: Page, answers: Answers) -> None:
+def test_pasted_photo_is_captioned(page: Page, responses: MockResponses) -> None:
     page.evaluate(
         """async () => {
           const canvas = document.createElement("canvas");
@@ -107,108 +123,110 @@ def test_a_pasted_photo_is_captioned(page: Page, answers: Answers) -> None:
     assert done(page, 1).locator(".name").inner_text() == "pasted-image.png"
 
 
-def test_pasting_text_says_that_it_is_no_photo(page: Page) -> None:
+def test_pasting_text_says_that_there_is_no_photo(page: Page) -> None:
     page.evaluate("navigator.clipboard.writeText('dog')")
     page.keyboard.press("Control+V")
     expect(page.locator("#notice-text")).to_have_text("There is no photo in the clipboard.")
 
 
-def test_captions_appear_as_they_are_ready_with_few_requests_at_once(
-    page: Page, answers: Answers
+def test_captions_appear_one_by_one_with_at_most_four_parallel_requests(
+    page: Page, responses: MockResponses
 ) -> None:
-    answers.held = []
+    responses.held = []
     choose(page, *(f"{number}.png" for number in range(7)))
     expect(working(page)).to_have_count(4)
     expect(page.get_by_text("Waiting its turn")).to_have_count(3)
-    answers.wait_for(4)
-    answers.release(1)
+    responses.wait_for(4)
+    responses.release(1)
     expect(page.locator("#summary")).to_have_text("1 of 7 captioned")
     expect(cards(page).first.locator(".words")).to_be_visible()
     expect(working(page)).to_have_count(4)
-    answers.wait_for(5)
+    responses.wait_for(5)
     page.wait_for_timeout(200)
-    assert len(answers.requests) == 5
-    answers.release()
+    assert len(responses.requests) == 5
+    responses.release()
     done(page, 7)
-    assert len(answers.requests) == 7
+    assert len(responses.requests) == 7
 
 
-def test_a_busy_service_is_asked_again_when_it_said(page: Page, answers: Answers) -> None:
-    answers.next = [
-        (503, {"Retry-After": "1"}, "more is asked for than this machine can do"),
+def test_busy_service_is_retried_after_the_requested_delay(
+    page: Page, responses: MockResponses
+) -> None:
+    responses.next = [
+        (503, {"Retry-After": "1"}, "the service is busy"),
         (429, {"Retry-After": "1"}, "too many requests"),
         caption("a cat sits"),
     ]
-    page.evaluate("window.began = performance.now()")
+    page.evaluate("window.startTime = performance.now()")
     choose(page, "cat.png")
     expect(page.get_by_text("The service is busy: waiting")).to_be_visible()
     assert text_of(done(page, 1)) == "a cat sits"
-    assert len(answers.requests) == 3
-    assert page.evaluate("performance.now() - window.began") >= 2000
+    assert len(responses.requests) == 3
+    assert page.evaluate("performance.now() - window.startTime") >= 2000
 
 
-def test_a_photo_that_cannot_be_read_says_why_in_its_place(page: Page) -> None:
+def test_unreadable_photo_shows_its_error(page: Page) -> None:
     good = example_photos()[0]
     files = [
         {"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"shopping list"},
         {"name": good.name, "mimeType": "image/jpeg", "buffer": good.read_bytes()},
     ]
     page.set_input_files("#files", files)
-    bad, fine = done(page, 2).all()
-    expect(bad.locator(".reason")).to_contain_text("notes.jpg: not a photo")
-    expect(bad.get_by_role("button", name="Try again")).to_be_hidden()
-    expect(bad.get_by_role("button", name="Remove notes.jpg")).to_be_visible()
-    expect(fine.locator(".words")).to_be_visible()
+    unreadable, readable = done(page, 2).all()
+    expect(unreadable.locator(".reason")).to_contain_text("notes.jpg: not a photo")
+    expect(unreadable.get_by_role("button", name="Try again")).to_be_hidden()
+    expect(unreadable.get_by_role("button", name="Remove notes.jpg")).to_be_visible()
+    expect(readable.locator(".words")).to_be_visible()
     expect(page.locator("#summary")).to_have_text("1 captioned, 1 without a caption")
 
 
-def test_where_the_service_is_gone_a_photo_can_be_tried_again(page: Page, answers: Answers) -> None:
-    answers.next = [None, None, None, caption("a bird flies")]
+def test_photo_can_be_retried_when_the_service_does_not_respond(
+    page: Page, responses: MockResponses
+) -> None:
+    responses.next = [None, None, None, caption("a bird flies")]
     choose(page, "bird.png")
     card = done(page, 1)
     expect(card.locator(".reason")).to_have_text(
-        "The service does not answer. Is it still running?"
+        "The service does not respond. Is it still running?"
     )
     card.get_by_role("button", name="Try again").click()
     expect(card.locator(".words")).to_be_visible()
     assert text_of(card) == "a bird flies"
 
 
-def test_an_error_of_the_service_is_told_in_its_own_words(page: Page, answers: Answers) -> None:
-    answers.next = [(500, {}, "the service failed: its log says how")]
+def test_error_of_the_service_is_shown(page: Page, responses: MockResponses) -> None:
+    responses.next = [(500, {}, "the service failed: try again")]
     choose(page, "bird.png")
-    expect(done(page, 1).locator(".reason")).to_have_text("the service failed: its log says how")
+    expect(done(page, 1).locator(".reason")).to_have_text("the service failed: try again")
 
 
-def test_a_photo_larger_than_the_service_takes_is_not_sent(
-    page: Page, answers: Answers, tmp_path: Path
-) -> None:
+def test_too_large_photo_is_not_sent(page: Page, responses: MockResponses, tmp_path: Path) -> None:
     huge = tmp_path / "huge.png"
     with huge.open("wb") as file:
         file.truncate(32_000_001)
     page.set_input_files("#files", huge)
     expect(done(page, 1).locator(".reason")).to_have_text(
-        "huge.png: 32 MB, and this service takes photos of up to 32 MB"
+        "huge.png: the photo has 32 MB, this service accepts up to 32 MB"
     )
-    assert answers.requests == []
+    assert responses.requests == []
 
 
-def test_a_photo_that_the_browser_cannot_show_is_captioned_all_the_same(
-    page: Page, tmp_path: Path
-) -> None:
+def test_photo_that_the_browser_cannot_show_is_still_captioned(page: Page, tmp_path: Path) -> None:
     path = tmp_path / "scan.tiff"
     with Image.open(example_photos()[0]) as image:
         image.save(path)
     page.set_input_files("#files", path)
     card = done(page, 1)
-    expect(card.locator(".unshown")).to_have_text("This browser shows no TIFF files")
+    expect(card.locator(".no-preview")).to_have_text("This browser cannot show TIFF files")
     expect(card.locator("img")).to_be_hidden()
     expect(card.locator(".words button").first).to_be_visible()
     card.locator(".words button").first.hover()
-    expect(card.locator("canvas.on")).to_have_count(0)
+    expect(card.locator("canvas.visible")).to_have_count(0)
 
 
-def test_a_removed_photo_can_be_brought_back_to_its_place(page: Page, answers: Answers) -> None:
+def test_removed_photo_can_be_restored_at_its_position(
+    page: Page, responses: MockResponses
+) -> None:
     choose(page, "1.png", "2.png", "3.png")
     done(page, 3)
     page.get_by_role("button", name="Remove 2.png").click()
@@ -222,7 +240,7 @@ def test_a_removed_photo_can_be_brought_back_to_its_place(page: Page, answers: A
     assert image.evaluate("async (image) => (await image.decode(), image.naturalWidth)") == 120
 
 
-def test_all_photos_can_be_removed_and_brought_back(page: Page, answers: Answers) -> None:
+def test_all_photos_can_be_removed_and_restored(page: Page, responses: MockResponses) -> None:
     choose(page, "1.png", "2.png")
     done(page, 2)
     page.get_by_role("button", name="Remove all").click()
@@ -231,21 +249,19 @@ def test_all_photos_can_be_removed_and_brought_back(page: Page, answers: Answers
     expect(page.locator("#files")).to_be_focused()
     page.get_by_role("button", name="Undo").click()
     done(page, 2)
-    assert len(answers.requests) == 2
+    assert len(responses.requests) == 2
 
 
-def test_a_photo_removed_while_it_is_worked_on_calls_its_request_off(
-    page: Page, answers: Answers
-) -> None:
-    answers.held = []
+def test_removing_a_photo_cancels_its_request(page: Page, responses: MockResponses) -> None:
+    responses.held = []
     for count, name in enumerate(("1.png", "2.png"), 1):
         choose(page, name)
-        answers.wait_for(count)
+        responses.wait_for(count)
     with page.expect_event("requestfailed"):
         page.get_by_role("button", name="Remove 1.png").click()
     page.get_by_role("button", name="Undo").click()
-    answers.wait_for(3)
-    answers.held = answers.held[1:]
-    answers.release()
+    responses.wait_for(3)
+    responses.held = responses.held[1:]
+    responses.release()
     done(page, 2)
-    assert len(answers.requests) == 3
+    assert len(responses.requests) == 3

@@ -1,89 +1,88 @@
-// One photo to the service, one caption back, with patience where the service is busy.
+// Sends a photo to the service and returns its caption; waits while the service is busy.
 
-const ADDRESS = "/v1/captions?nbest=3&words=true";
-const FORM = 2000; // bytes at most that a form puts around its photo
-const BUSY = [429, 503];
-const LONGEST_WAIT = 30; // seconds
-const MOST_WAITS = 60;
-const UNANSWERED = 3;
+const CAPTIONS_URL = "/v1/captions?nbest=3&words=true";
+const FORM_OVERHEAD = 2000; // bytes that a form adds to its photo, at most
+const BUSY_STATUSES = [429, 503];
+const MAX_WAIT = 30; // seconds
+const MAX_BUSY_RESPONSES = 60;
+const MAX_NETWORK_FAILURES = 3;
 
-/** Why a photo has no caption: a line for the person, and whether to try again may help. */
-export class Failure extends Error {
-  constructor(message, again = false) {
+/** Why a photo has no caption: a message for the user, and whether a new attempt may help. */
+export class CaptionFailure extends Error {
+  constructor(message, retryable = false) {
     super(message);
-    this.again = again;
+    this.retryable = retryable;
   }
 }
 
-export class Service {
-  #key;
+export class CaptionService {
+  #apiKey;
   #maxBytes;
-  #free = 0; // when the service may be asked again
+  #busyUntil = 0; // on the clock of performance.now()
 
-  /** `key` knows the API key or asks for it; `maxBytes` is the largest request. */
-  constructor(key, maxBytes) {
-    this.#key = key;
+  /** `apiKey` stores the API key and can request it; `maxBytes` is the largest request. */
+  constructor(apiKey, maxBytes) {
+    this.#apiKey = apiKey;
     this.#maxBytes = maxBytes;
   }
 
-  /** Caption a file, calling `tell(busy)` when the service is asked or must be waited for.
+  /** Caption a file. Calls `onProgress(busy)` before each request and each wait.
    *
-   * Throws Failure, or what `signal` was aborted with.
+   * Throws CaptionFailure, or the reason of `signal` when it is aborted.
    */
-  async caption(file, signal, tell) {
-    if (file.size + FORM > this.#maxBytes) {
-      const limit = `this service takes photos of up to ${megabytes(this.#maxBytes)} MB`;
-      throw new Failure(`${file.name}: ${megabytes(file.size)} MB, and ${limit}`);
-    }
-    const body = new FormData(); // and not the photo alone, so that errors name it
-    body.append("photos", await contents(file), file.name);
-    let waits = 0;
-    let unanswered = 0;
+  async caption(file, signal, onProgress) {
+    const body = await this.#form(file);
+    let busyResponses = 0;
+    let networkFailures = 0;
     for (;;) {
-      if (this.#free > performance.now()) {
-        tell(true);
-        await this.#turn(signal);
+      if (this.#busyUntil > performance.now()) {
+        onProgress(true);
+        await this.#waitWhileBusy(signal);
       }
       signal.throwIfAborted();
-      tell(false);
-      const key = this.#key.value;
-      const headers = key ? { Authorization: `Bearer ${key}` } : {};
-      let answer;
-      try {
-        answer = await fetch(ADDRESS, { method: "POST", body, headers, signal });
-      } catch {
-        signal.throwIfAborted();
-        unanswered += 1;
-        if (unanswered === UNANSWERED) {
-          throw new Failure("The service does not answer. Is it still running?", true);
+      onProgress(false);
+      const key = this.#apiKey.value;
+      const response = await post(body, key, signal);
+      if (response === null) {
+        networkFailures += 1;
+        if (networkFailures === MAX_NETWORK_FAILURES) {
+          throw new CaptionFailure("The service does not respond. Is it still running?", true);
         }
-        this.#hold(unanswered);
-        continue;
+        this.#pause(networkFailures);
+      } else if (response.status === 401) {
+        if (await this.#apiKey.request(key, signal)) continue;
+        throw new CaptionFailure("The service needs an API key.", true);
+      } else if (BUSY_STATUSES.includes(response.status) && busyResponses < MAX_BUSY_RESPONSES) {
+        busyResponses += 1;
+        this.#pause(Number(response.headers.get("Retry-After")) || 1);
+      } else if (response.ok) {
+        return await parseCaption(response);
+      } else {
+        throw new CaptionFailure(await problemDetail(response), true);
       }
-      if (answer.status === 401) {
-        if (await this.#key.ask(key, signal)) continue;
-        throw new Failure("The service asks for an API key.", true);
-      }
-      if (BUSY.includes(answer.status) && waits < MOST_WAITS) {
-        waits += 1;
-        this.#hold(Number(answer.headers.get("Retry-After")) || 1);
-        continue;
-      }
-      if (!answer.ok) throw new Failure(await reason(answer), true);
-      return await captionOf(answer);
     }
   }
 
-  /** Ask nothing for so many seconds, and a little longer, as others wait for the same. */
-  #hold(seconds) {
-    const wait = Math.min(seconds, LONGEST_WAIT) * (1 + 0.2 * Math.random());
-    this.#free = Math.max(this.#free, performance.now() + 1000 * wait);
+  async #form(file) {
+    if (file.size + FORM_OVERHEAD > this.#maxBytes) {
+      const limit = `this service accepts up to ${megabytes(this.#maxBytes)} MB`;
+      throw new CaptionFailure(`${file.name}: the photo has ${megabytes(file.size)} MB, ${limit}`);
+    }
+    const form = new FormData(); // a form has a file name, which error messages need
+    form.append("photos", await readFile(file), file.name);
+    return form;
   }
 
-  async #turn(signal) {
+  /** Send no request for some seconds, plus some jitter because other pages wait as well. */
+  #pause(seconds) {
+    const wait = Math.min(seconds, MAX_WAIT) * (1 + 0.2 * Math.random());
+    this.#busyUntil = Math.max(this.#busyUntil, performance.now() + 1000 * wait);
+  }
+
+  async #waitWhileBusy(signal) {
     for (;;) {
       signal.throwIfAborted();
-      const wait = this.#free - performance.now();
+      const wait = this.#busyUntil - performance.now();
       if (wait <= 0) return;
       await new Promise((resolve) => {
         const timer = setTimeout(resolve, wait);
@@ -93,28 +92,39 @@ export class Service {
   }
 }
 
+/** Send the request; returns null if the service cannot be reached. */
+async function post(body, key, signal) {
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  try {
+    return await fetch(CAPTIONS_URL, { method: "POST", body, headers, signal });
+  } catch {
+    signal.throwIfAborted();
+    return null;
+  }
+}
+
 function megabytes(bytes) {
   return (bytes / 1e6).toPrecision(2).replace(/\.0$/, "");
 }
 
-/** The photo's bytes, read once: a file may change or go before the last attempt. */
-async function contents(file) {
+/** Read the file once: it may change or disappear before the last attempt. */
+async function readFile(file) {
   try {
     return new Blob([await file.arrayBuffer()], { type: file.type || "application/octet-stream" });
   } catch {
-    throw new Failure(`${file.name}: the file cannot be read. Was it moved or changed?`, true);
+    throw new CaptionFailure(`${file.name}: cannot read the file. Was it moved or changed?`, true);
   }
 }
 
-/** The line of a problem document, or one of our own where there is none. */
-async function reason(answer) {
-  const problem = await answer.json().catch(() => ({}));
-  return problem.detail || problem.title || `The service answered ${answer.status}.`;
+/** The detail of a problem document, or a general message if there is none. */
+async function problemDetail(response) {
+  const problem = await response.json().catch(() => ({}));
+  return problem.detail || problem.title || `The service returned status ${response.status}.`;
 }
 
-async function captionOf(answer) {
-  const caption = (await answer.json().catch(() => null))?.captions?.[0];
-  if (!caption) throw new Failure("The service's answer cannot be read.", true);
-  if (caption.error) throw new Failure(caption.error);
+async function parseCaption(response) {
+  const caption = (await response.json().catch(() => null))?.captions?.[0];
+  if (!caption) throw new CaptionFailure("The service returned an invalid response.", true);
+  if (caption.error) throw new CaptionFailure(caption.error);
   return caption;
 }

@@ -1,56 +1,57 @@
-// The service's API key: asked for when the service wants one, remembered by this tab only.
+// The API key: requested when the service needs one, and stored for this tab only.
 
-const STORED = "showtell-key";
+const STORAGE_KEY = "showtell-key";
 
-export class Key {
+export class ApiKey {
   #dialog;
-  #asking = null;
+  #openDialog = null; // a promise while the dialog is open
 
   constructor(dialog) {
     this.#dialog = dialog;
   }
 
   get value() {
-    return sessionStorage.getItem(STORED);
+    return sessionStorage.getItem(STORAGE_KEY);
   }
 
-  /** Ask for a key in place of the `refused` one; false where the person gives none.
+  /** Ask the user for a key to replace the `refused` one; returns false if they cancel.
    *
-   * However many photos wait, the question is put once. An aborted `signal` ends the wait only.
+   * All waiting photos share one dialog. Aborting `signal` ends the wait, not the dialog.
    */
-  async ask(refused, signal) {
-    if (this.value !== refused) return true; // another photo's question was answered meanwhile
-    this.#asking ??= this.#answered(refused !== null).finally(() => { this.#asking = null; });
-    const gone = new Promise((_, reject) => {
+  async request(refused, signal) {
+    if (this.value !== refused) return true; // the user has entered a key for another photo
+    this.#openDialog ??= this.#ask(refused !== null).finally(() => { this.#openDialog = null; });
+    const aborted = new Promise((_, reject) => {
       signal.addEventListener("abort", () => reject(signal.reason), { once: true });
     });
-    return Promise.race([this.#asking, gone]);
+    return Promise.race([this.#openDialog, aborted]);
   }
 
-  #answered(wrong) {
+  #ask(wasRefused) {
     const dialog = this.#dialog;
     const input = dialog.querySelector("#key-value");
-    dialog.querySelector("#key-refused").hidden = !wrong;
-    input.setAttribute("aria-invalid", String(wrong));
+    dialog.querySelector("#key-refused").hidden = !wasRefused;
+    input.setAttribute("aria-invalid", String(wasRefused));
     input.value = "";
     dialog.returnValue = "";
     dialog.showModal();
     input.focus();
     return new Promise((resolve) => {
-      const done = new AbortController();
-      const { signal } = done;
-      dialog.querySelector("#key-cancel").addEventListener("click", () => dialog.close(""), { signal });
+      const listeners = new AbortController();
+      const { signal } = listeners;
+      const cancel = dialog.querySelector("#key-cancel");
+      cancel.addEventListener("click", () => dialog.close(""), { signal });
       dialog.querySelector("form").addEventListener("submit", (event) => {
         event.preventDefault();
         const key = input.value.trim();
         if (!key) return;
-        sessionStorage.setItem(STORED, key);
-        dialog.close("given");
+        sessionStorage.setItem(STORAGE_KEY, key);
+        dialog.close("entered");
       }, { signal });
       dialog.addEventListener("close", () => {
-        done.abort();
+        listeners.abort();
         input.value = "";
-        resolve(dialog.returnValue === "given");
+        resolve(dialog.returnValue === "entered");
       }, { signal });
     });
   }

@@ -1,32 +1,33 @@
-// The page: photos come in, captions come back, and go out again.
+// The page: adds photos, captions them, and downloads the captions.
 
-import { Failure, Service } from "./api.js";
+import { CaptionFailure, CaptionService } from "./api.js";
+import { ApiKey } from "./api_key.js";
+import { asCsv, asJson } from "./caption_formats.js";
 import { Card } from "./card.js";
 import { download } from "./clipboard.js";
-import { confidenceInWords } from "./confidence.js";
-import { asCsv, asJson } from "./caption_formats.js";
-import { listen } from "./photo_input.js";
-import { Key } from "./api_key.js";
-import { dismiss, say, show } from "./notifications.js";
+import { describeConfidence } from "./confidence.js";
+import { announce, hideNotice, showNotice } from "./notifications.js";
 import { Photo } from "./photo.js";
-import { Queue } from "./work_queue.js";
+import { listenForPhotos } from "./photo_input.js";
+import { WorkQueue } from "./work_queue.js";
 
-const AT_ONCE = 4; // requests: the service puts what waits together into one batch
-const FEW = 3; // so many new captions are read out one by one
+const PARALLEL_REQUESTS = 4; // the service puts waiting photos into one batch
+const MAX_SPOKEN_CAPTIONS = 3; // with more photos, screen readers only hear when all are done
 
 const $ = (selector) => document.querySelector(selector);
 const preprocessing = JSON.parse(document.body.dataset.preprocessing);
-const service = new Service(new Key($("#key")), Number(document.body.dataset.maxBytes));
-const queue = new Queue(work, AT_ONCE);
+const service = new CaptionService(new ApiKey($("#key")), Number(document.body.dataset.maxBytes));
+const queue = new WorkQueue(captionPhoto, PARALLEL_REQUESTS);
 const list = $("#cards");
 let cards = [];
-let burst = 0; // how many photos came since nothing was left to do
+let queuedSinceIdle = 0; // photos queued since the queue was last empty
 
-const act = {
-  say: (text, visibly = false) => (visibly ? show(text) : say(text)),
+const cardActions = {
+  announce,
+  showNotice,
   changed: update,
   remove: (card) => remove([card], `Removed ${card.photo.name}.`),
-  again: (card) => {
+  retry: (card) => {
     card.photo.state = "waiting";
     card.render();
     card.focus();
@@ -34,114 +35,127 @@ const act = {
   },
 };
 
-function take(files) {
-  const fresh = files.map((file) => new Card(new Photo(file), preprocessing, act));
-  cards.push(...fresh);
-  list.append(...fresh.map((card) => card.element));
-  fresh.forEach(enqueue);
-  say(fresh.length === 1 ? "1 photo added" : `${fresh.length} photos added`);
+function addPhotos(files) {
+  const newCards = files.map((file) => new Card(new Photo(file), preprocessing, cardActions));
+  cards.push(...newCards);
+  list.append(...newCards.map((card) => card.element));
+  newCards.forEach(enqueue);
+  announce(`${photoCount(newCards)} added`);
 }
 
 function enqueue(card) {
-  burst += 1;
+  queuedSinceIdle += 1;
   queue.add(card);
   update();
 }
 
-async function work(card, signal) {
+async function captionPhoto(card, signal) {
   const { photo } = card;
   photo.state = "working";
   card.render();
   try {
-    photo.captioned(await service.caption(photo.file, signal, (busy) => card.tell(busy)));
+    const onProgress = (busy) => card.showProgress(busy);
+    photo.setCaption(await service.caption(photo.file, signal, onProgress));
   } catch (error) {
     if (signal.aborted) {
-      photo.state = "waiting"; // removed: should it come back, it starts anew
+      photo.state = "waiting"; // removed: if the user brings it back, it starts again
       return;
     }
-    photo.failed(error instanceof Failure ? error : new Failure(String(error), true));
+    photo.setFailure(
+      error instanceof CaptionFailure ? error : new CaptionFailure(String(error), true),
+    );
   }
   card.render();
   update();
-  announce(photo);
+  announceResult(photo);
 }
 
-function pending() {
+function unfinished() {
   return cards.filter(({ photo }) => photo.state === "waiting" || photo.state === "working").length;
 }
 
-/** Read out each caption of a few photos, of many only that all are done. */
-function announce(photo) {
-  if (burst <= FEW) {
-    const sure = photo.caption?.confidence ?? null;
-    const level = sure === null ? "" : `. ${confidenceInWords(sure).words}`;
-    say(photo.state === "done" ? `${photo.name}: ${photo.text}${level}` : photo.failure.message);
-  } else if (!pending()) say(`All done: ${summary()}`);
-  if (!pending()) burst = 0;
+/** Tell screen readers each caption of a few photos; of many photos only when all are done. */
+function announceResult(photo) {
+  if (queuedSinceIdle <= MAX_SPOKEN_CAPTIONS) {
+    const confidence = photo.caption?.confidence ?? null;
+    const level = confidence === null ? "" : `. ${describeConfidence(confidence).title}`;
+    const isDone = photo.state === "done";
+    announce(isDone ? `${photo.name}: ${photo.text}${level}` : photo.failure.message);
+  } else if (!unfinished()) announce(`All done: ${summary()}`);
+  if (!unfinished()) queuedSinceIdle = 0;
 }
 
 function summary() {
   const done = cards.filter(({ photo }) => photo.state === "done").length;
   const failed = cards.filter(({ photo }) => photo.state === "failed").length;
-  const of = pending() ? ` of ${cards.length}` : "";
-  return `${done}${of} captioned${failed ? `, ${failed} without a caption` : ""}`;
+  const total = unfinished() ? ` of ${cards.length}` : "";
+  return `${done}${total} captioned${failed ? `, ${failed} without a caption` : ""}`;
 }
 
+function photoCount(some) {
+  return some.length === 1 ? "1 photo" : `${some.length} photos`;
+}
+
+/** Bring everything but the cards up to date. */
 function update() {
-  const left = pending();
+  const remaining = unfinished();
   document.body.classList.toggle("empty", cards.length === 0);
   $("#photos").hidden = cards.length === 0;
   $("#summary").textContent = summary();
-  $("#progress").hidden = left === 0;
-  $("#progress").value = cards.length ? 1 - left / cards.length : 0;
-  const nothing = !cards.some(({ photo }) => photo.state === "done");
-  for (const id of ["#csv", "#json"]) $(id).disabled = nothing;
+  $("#progress").hidden = remaining === 0;
+  $("#progress").value = cards.length ? 1 - remaining / cards.length : 0;
+  const noCaptions = !cards.some(({ photo }) => photo.state === "done");
+  for (const id of ["#csv", "#json"]) $(id).disabled = noCaptions;
 }
 
-function remove(gone, words) {
-  const before = cards;
-  const place = cards.indexOf(gone[0]);
-  cards = cards.filter((card) => !gone.includes(card));
-  for (const card of gone) {
+function remove(removed, message) {
+  const cardsBefore = cards;
+  const index = cards.indexOf(removed[0]);
+  cards = cards.filter((card) => !removed.includes(card));
+  for (const card of removed) {
     queue.remove(card);
     card.element.remove();
-    card.hide();
+    card.hidePhoto();
   }
   update();
-  const next = cards[Math.min(place, cards.length - 1)];
+  const next = cards[Math.min(index, cards.length - 1)];
   if (next) next.focus();
   else $("#files").focus();
-  show(words, () => restore(gone, before));
+  showNotice(message, () => restore(removed, cardsBefore));
 }
 
-/** Bring removed cards back to where they were; what came meanwhile stays behind them. */
-function restore(gone, before) {
-  cards = [...before, ...cards.filter((card) => !before.includes(card))];
+/** Put removed cards back in their old order; cards added since then come after them. */
+function restore(removed, cardsBefore) {
+  cards = [...cardsBefore, ...cards.filter((card) => !cardsBefore.includes(card))];
   list.replaceChildren(...cards.map((card) => card.element));
-  for (const card of gone) {
-    card.show();
+  for (const card of removed) {
+    card.showPhoto();
     if (card.photo.state === "waiting" || card.photo.state === "working") enqueue(card);
   }
   update();
-  gone[0].focus();
+  removed[0].focus();
 }
 
-function save(name, write, type) {
-  const finished = cards.map((card) => card.photo).filter(({ state }) => state === "done" || state === "failed");
-  download(name, write(finished.map((photo) => photo.record())), type);
-  for (const photo of finished) photo.kept = true;
-  const left = pending();
-  if (left) show(`${left} not in the file yet: download it again when all are done.`);
-  else say(`Downloaded ${name}`);
+function downloadAll(name, format, type) {
+  const finished = cards
+    .map((card) => card.photo)
+    .filter(({ state }) => state === "done" || state === "failed");
+  download(name, format(finished.map((photo) => photo.record())), type);
+  for (const photo of finished) photo.saved = true;
+  const remaining = unfinished();
+  if (remaining) {
+    showNotice(`${remaining} not in the file yet: download it again when all are done.`);
+  } else announce(`Downloaded ${name}`);
 }
 
-listen({ input: $("#files"), take: (files) => { dismiss(); take(files); }, say: show });
-$("#csv").addEventListener("click", () => save("captions.csv", asCsv, "text/csv"));
-$("#json").addEventListener("click", () => save("captions.json", asJson, "application/json"));
-$("#clear").addEventListener("click", () => {
-  const count = cards.length === 1 ? "1 photo" : `${cards.length} photos`;
-  remove(cards, `Removed ${count}.`);
+listenForPhotos({
+  input: $("#files"),
+  onPhotos: (files) => { hideNotice(); addPhotos(files); },
+  onNoPhotos: showNotice,
 });
+$("#csv").addEventListener("click", () => downloadAll("captions.csv", asCsv, "text/csv"));
+$("#json").addEventListener("click", () => downloadAll("captions.json", asJson, "application/json"));
+$("#clear").addEventListener("click", () => remove(cards, `Removed ${photoCount(cards)}.`));
 window.addEventListener("beforeunload", (event) => {
-  if (cards.some(({ photo }) => !photo.kept)) event.preventDefault();
+  if (cards.some(({ photo }) => !photo.saved)) event.preventDefault();
 });

@@ -1,49 +1,70 @@
-// Where the model looked for a word: drawn over the photo, and said in words.
+// Shows where the model looked for a word: over the photo, and as text.
 
-const SIDE = 160; // pixels of a map's longer side; the browser scales it smoothly to the photo's
+const MAP_SIZE = 160; // pixels of the map's longer side; the browser scales it to the photo's size
 const DARK = [14, 14, 22];
 const GLOW = [255, 176, 40];
-const DARKEST = 0.74; // how much of the photo is hidden where the model did not look
-const WARMEST = 0.3;
-const LEAST_RANGE = 1.5; // from dark to bright, times what each cell has where all have the same
+const DARK_OPACITY = 0.74; // where the model did not look
+const GLOW_OPACITY = 0.3; // where it looked most
+const MIN_RANGE = 1.5; // between dark and bright, in multiples of uniform attention
 
-/** Draw a word's attention, a grid of numbers, on the canvas that lies over its photo.
+/** Draws attention maps on a canvas over the photo. */
+export class AttentionOverlay {
+  #image;
+  #canvas;
+  #preprocessing;
+
+  constructor(image, canvas, preprocessing) {
+    this.#image = image;
+    this.#canvas = canvas;
+    this.#preprocessing = preprocessing;
+  }
+
+  /** Show a map, or nothing for null; does nothing while the browser cannot show the photo. */
+  show(attention) {
+    const size = { width: this.#image.naturalWidth, height: this.#image.naturalHeight };
+    const visible = attention !== null && size.width > 0;
+    this.#canvas.classList.toggle("visible", visible);
+    if (visible) drawAttention(this.#canvas, attention, size, this.#preprocessing);
+  }
+}
+
+/** Draw an attention map (rows of numbers) on the canvas over a photo.
  *
- * `size` is the photo's, and `preprocessing` says how much of it the model saw. A word for which
- * the model looked everywhere a little stays dim.
+ * `size` is the photo's in pixels; `preprocessing` determines which part of it the model saw. If
+ * the attention is spread over the whole photo, the photo stays dim.
  */
 export function drawAttention(canvas, grid, size, preprocessing) {
-  const scale = SIDE / Math.max(size.width, size.height);
+  const scale = MAP_SIZE / Math.max(size.width, size.height);
   canvas.width = Math.max(1, Math.round(size.width * scale));
   canvas.height = Math.max(1, Math.round(size.height * scale));
-  const heat = spread(grid, canvas, size, preprocessing);
+  const heat = interpolate(grid, canvas, size, preprocessing);
   const sorted = heat.slice().sort();
   const low = sorted[Math.floor(0.4 * (sorted.length - 1))];
   const high = sorted[Math.floor(0.997 * (sorted.length - 1))];
-  const range = Math.max(high - low, LEAST_RANGE / (grid.length * grid[0].length));
+  const range = Math.max(high - low, MIN_RANGE / (grid.length * grid[0].length));
   const context = canvas.getContext("2d");
   const image = context.createImageData(canvas.width, canvas.height);
   for (let pixel = 0; pixel < heat.length; pixel++) {
     const strength = Math.min(Math.max((heat[pixel] - low) / range, 0), 1);
-    // one translucent layer that is dark where the model did not look and warm where it did
-    const dark = DARKEST * (1 - strength);
-    const warm = WARMEST * strength;
-    const alpha = dark + warm;
+    // Blend two layers into one: dark where the model did not look, glowing where it did.
+    const dark = DARK_OPACITY * (1 - strength);
+    const glow = GLOW_OPACITY * strength;
+    const alpha = dark + glow;
     for (let channel = 0; channel < 3; channel++) {
-      image.data[4 * pixel + channel] = (DARK[channel] * dark + GLOW[channel] * warm) / alpha;
+      image.data[4 * pixel + channel] = (DARK[channel] * dark + GLOW[channel] * glow) / alpha;
     }
     image.data[4 * pixel + 3] = 255 * alpha;
   }
   context.putImageData(image, 0, 0);
 }
 
-/** Spread a grid smoothly over the canvas; 0 where the model saw nothing of the photo. */
-function spread(grid, canvas, size, preprocessing) {
+/** Interpolate a grid over the canvas; 0 where the model did not see the photo. */
+function interpolate(grid, canvas, size, preprocessing) {
   const [left, top, right, bottom] = seenBox(size, preprocessing);
   const rows = grid.length;
   const columns = grid[0].length;
-  const across = taps(canvas.width, size.width, left, right, columns);
-  const down = taps(canvas.height, size.height, top, bottom, rows);
+  const across = interpolationWeights(canvas.width, size.width, left, right, columns);
+  const down = interpolationWeights(canvas.height, size.height, top, bottom, rows);
   const heat = new Float32Array(canvas.width * canvas.height);
   for (let y = 0; y < canvas.height; y++) {
     if (!down[y]) continue;
@@ -61,12 +82,12 @@ function spread(grid, canvas, size, preprocessing) {
   return heat;
 }
 
-/** For each pixel of a side the four cells it is mixed of (Catmull-Rom), or null outside. */
-function taps(pixels, length, from, to, cells) {
+/** For each pixel of a side: its four cells and their weights (Catmull-Rom), or null outside. */
+function interpolationWeights(pixels, length, from, to, cells) {
   return Array.from({ length: pixels }, (_, pixel) => {
-    const place = (((pixel + 0.5) * length) / pixels - from) / (to - from);
-    if (place < 0 || place > 1) return null;
-    const centre = place * cells - 0.5;
+    const position = (((pixel + 0.5) * length) / pixels - from) / (to - from);
+    if (position < 0 || position > 1) return null;
+    const centre = position * cells - 0.5;
     const first = Math.floor(centre);
     const t = centre - first;
     const weights = [
@@ -79,7 +100,7 @@ function taps(pixels, length, from, to, cells) {
   });
 }
 
-/** What the model sees of a photo, in its pixels: the `seen_box` of showtell's image.py. */
+/** The box of the photo that the model sees, in pixels; `seen_box` in image.py computes the same. */
 function seenBox(size, { resize, width, height, crop_fraction: fraction }) {
   if (resize === "squash") return [0, 0, size.width, size.height];
   const across = width / size.width;
@@ -90,15 +111,15 @@ function seenBox(size, { resize, width, height, crop_fraction: fraction }) {
   return [left, top, left + width / scale, top + height / scale];
 }
 
-const PLACES = [
+const REGION_NAMES = [
   ["top left", "top", "top right"],
   ["left", "middle", "right"],
   ["bottom left", "bottom", "bottom right"],
 ];
-const MARKED = 0.2; // a ninth of the photo with this share of what was looked at stands out
+const MIN_SHARE = 0.2; // of all attention, that a ninth of the photo must have to be named
 
-/** Say where a word's attention lies, as "the bottom left", or "all over the photo". */
-export function whereLooked(grid) {
+/** Describe where most attention is: "mostly at the bottom left", or "all over the photo". */
+export function describeAttention(grid) {
   const share = [[0, 0, 0], [0, 0, 0], [0, 0, 0]];
   let total = 0;
   grid.forEach((line, row) => line.forEach((value, column) => {
@@ -106,7 +127,7 @@ export function whereLooked(grid) {
     share[Math.floor((3 * (row + 0.5)) / grid.length)][Math.floor((3 * (column + 0.5)) / line.length)] += value;
   }));
   const most = Math.max(...share.flat());
-  if (!(most >= MARKED * total) || total === 0) return "all over the photo";
+  if (!(most >= MIN_SHARE * total) || total === 0) return "all over the photo";
   const row = share.findIndex((line) => line.includes(most));
-  return `mostly at the ${PLACES[row][share[row].indexOf(most)]}`;
+  return `mostly at the ${REGION_NAMES[row][share[row].indexOf(most)]}`;
 }

@@ -1,12 +1,12 @@
-// A caption in the forms that people need it in: HTML, Markdown, CSV, JSON.
+// A caption as HTML or Markdown, and all captions as CSV or JSON.
 
-const HTML = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
-const MARKDOWN = /[\\`*_{}[\]<>&~|]/g;
-const FORMULA = /^[=+\-@\t\r\n]/; // what a spreadsheet would run
+const HTML_ENTITIES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
+const MARKDOWN_SYNTAX = /[\\`*_{}[\]<>&~|]/g;
+const FORMULA_START = /^[=+\-@\t\r\n]/; // spreadsheets execute a cell that starts like this
 const COLUMNS = ["path", "text", "log_probability", "confidence"];
 
 export function escapeHtml(text) {
-  return text.replace(/[&<>"']/g, (letter) => HTML[letter]);
+  return text.replace(/[&<>"']/g, (letter) => HTML_ENTITIES[letter]);
 }
 
 export function asHtml(name, text) {
@@ -14,38 +14,38 @@ export function asHtml(name, text) {
 }
 
 export function asMarkdown(name, text) {
-  const address = encodeURIComponent(name).replace(/[()]/g, (letter) => (letter === "(" ? "%28" : "%29"));
-  return `![${text.replace(MARKDOWN, "\\$&")}](${address})`;
+  const url = encodeURIComponent(name).replace(/[()]/g, (letter) => (letter === "(" ? "%28" : "%29"));
+  return `![${text.replace(MARKDOWN_SYNTAX, "\\$&")}](${url})`;
 }
 
-/** The file of records that `showtell caption --format csv` would write, for spreadsheets. */
+/** The records as `showtell caption --format csv` writes them. */
 export function asCsv(records) {
-  const most = Math.max(0, ...records.map((record) => record.alternatives.length));
-  const alternatives = Array.from({ length: most }, (_, place) => `alternative_${place + 1}`);
+  const count = Math.max(0, ...records.map((record) => record.alternatives.length));
+  const alternatives = Array.from({ length: count }, (_, index) => `alternative_${index + 1}`);
   const rows = records.map((record) => [
-    harmless(record.path),
-    harmless(record.text ?? ""),
-    number(record.log_probability),
-    number(record.confidence),
-    ...alternatives.map((_, place) => harmless(record.alternatives[place]?.text ?? "")),
-    harmless(record.error ?? ""),
+    escapeFormula(record.path),
+    escapeFormula(record.text ?? ""),
+    formatNumber(record.log_probability),
+    formatNumber(record.confidence),
+    ...alternatives.map((_, index) => escapeFormula(record.alternatives[index]?.text ?? "")),
+    escapeFormula(record.error ?? ""),
   ]);
-  const lines = [[...COLUMNS, ...alternatives, "error"], ...rows].map((row) => row.map(cell).join(","));
-  return `\ufeff${lines.join("\n")}\n`; // the mark tells spreadsheets that this is UTF-8
+  const lines = [[...COLUMNS, ...alternatives, "error"], ...rows].map((row) => row.map(csvCell).join(","));
+  return `\ufeff${lines.join("\n")}\n`; // spreadsheets need the byte order mark to detect UTF-8
 }
 
 export function asJson(records) {
   return `${JSON.stringify(records, null, 2)}\n`;
 }
 
-function harmless(text) {
-  return FORMULA.test(text) ? `'${text}` : text;
+function escapeFormula(text) {
+  return FORMULA_START.test(text) ? `'${text}` : text;
 }
 
-function number(value) {
+function formatNumber(value) {
   return value === null ? "" : String(Number(value.toPrecision(6)));
 }
 
-function cell(text) {
+function csvCell(text) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

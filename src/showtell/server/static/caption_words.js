@@ -1,93 +1,90 @@
-// A caption's words: pass over one, and the photo shows where the model looked for it.
+// The words of a caption: pointing at one shows on the photo where the model looked for it.
 
-import { drawAttention, whereLooked } from "./attention.js";
+import { describeAttention } from "./attention.js";
 import { percentage } from "./confidence.js";
 
-const DOUBTFUL = Math.log(0.1); // a word less likely than this was doubtful to the model
+const UNCERTAIN = Math.log(0.1); // a word with a lower log-probability is marked as uncertain
 const HINT = "Point at a word, or tap it, to see where the model looked.";
-const DOTTED = "Dotted: the model was unsure of the word.";
+const UNCERTAIN_HINT = "Dotted: the model was unsure of the word.";
 
-/** The row of words of one caption; one stop of the Tab key, arrows move between the words. */
-export class Words {
-  #row;
+/** A toolbar of word buttons: one stop of the Tab key, and arrow keys move between the words. */
+export class CaptionWords {
+  #toolbar;
   #note;
   #words;
-  #show; // (place or null) draws on the photo
-  #pinned = null;
+  #overlay;
+  #selected = null; // index of the word that stays highlighted
   #hint = HINT;
 
-  constructor(row, note, words, show) {
-    this.#row = row;
+  /** `note` is the element that describes the highlighted word. */
+  constructor(toolbar, note, words, overlay) {
+    this.#toolbar = toolbar;
     this.#note = note;
     this.#words = words;
-    this.#show = show;
-    const doubts = words.some((word) => word.log_probability < DOUBTFUL);
-    if (doubts) this.#hint = `${HINT} ${DOTTED}`;
-    note.classList.toggle("doubts", doubts);
-    row.setAttribute("aria-label", "Words, and where the model looked for each");
-    row.replaceChildren(...words.flatMap((word, place) => [this.#button(word, place), " "]));
-    row.addEventListener("pointerleave", () => this.#look(this.#pinned));
-    row.addEventListener("focusout", (event) => {
-      if (!row.contains(event.relatedTarget)) this.#pin(null);
+    this.#overlay = overlay;
+    const hasUncertain = words.some((word) => word.log_probability < UNCERTAIN);
+    if (hasUncertain) this.#hint = `${HINT} ${UNCERTAIN_HINT}`;
+    note.classList.toggle("has-uncertain", hasUncertain);
+    toolbar.setAttribute("aria-label", "Words, and where the model looked for each");
+    toolbar.replaceChildren(...words.flatMap((word, index) => [this.#button(word, index), " "]));
+    toolbar.addEventListener("pointerleave", () => this.#highlight(this.#selected));
+    toolbar.addEventListener("focusout", (event) => {
+      if (!toolbar.contains(event.relatedTarget)) this.#select(null);
     });
-    row.addEventListener("keydown", (event) => this.#key(event));
-    this.#look(null);
+    toolbar.addEventListener("keydown", (event) => this.#onKey(event));
+    this.#highlight(null);
   }
 
-  #button(word, place) {
+  #button(word, index) {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = word.word;
-    button.tabIndex = place === 0 ? 0 : -1;
-    button.setAttribute("aria-label", `${word.word}, looked ${whereLooked(word.attention)}`);
-    button.classList.toggle("doubtful", word.log_probability < DOUBTFUL);
+    button.tabIndex = index === 0 ? 0 : -1;
+    button.setAttribute("aria-label", `${word.word}, looked ${describeAttention(word.attention)}`);
+    button.classList.toggle("uncertain", word.log_probability < UNCERTAIN);
     button.addEventListener("pointerenter", (event) => {
-      if (event.pointerType === "mouse") this.#look(place);
+      if (event.pointerType === "mouse") this.#highlight(index);
     });
     button.addEventListener("focus", () => {
-      for (const other of this.#row.children) other.tabIndex = other === button ? 0 : -1;
-      if (button.matches(":focus-visible")) this.#pin(place);
+      for (const other of this.#toolbar.children) other.tabIndex = other === button ? 0 : -1;
+      if (button.matches(":focus-visible")) this.#select(index);
     });
-    button.addEventListener("click", () => this.#pin(this.#pinned === place ? null : place));
+    button.addEventListener("click", () => this.#select(this.#selected === index ? null : index));
     return button;
   }
 
-  #key(event) {
-    if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own
-    const buttons = [...this.#row.children];
-    const here = buttons.indexOf(document.activeElement);
-    const to = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: buttons.length - 1 }[event.key];
-    if (event.key === "Escape") this.#pin(null);
-    else if (to !== undefined) buttons.at(to % buttons.length).focus();
+  #onKey(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own shortcuts
+    const buttons = [...this.#toolbar.children];
+    const current = buttons.indexOf(document.activeElement);
+    const targets = {
+      ArrowRight: current + 1, ArrowLeft: current - 1, Home: 0, End: buttons.length - 1,
+    };
+    const target = targets[event.key];
+    if (event.key === "Escape") this.#select(null);
+    else if (target !== undefined) buttons.at(target % buttons.length).focus();
     else return;
     event.preventDefault();
   }
 
-  #pin(place) {
-    this.#pinned = place;
-    this.#look(place);
+  #select(index) {
+    this.#selected = index;
+    this.#highlight(index);
   }
 
-  #look(place) {
-    [...this.#row.children].forEach((button, other) => button.classList.toggle("lit", other === place));
-    this.#note.classList.toggle("says", place !== null);
-    this.#note.textContent = place === null ? this.#hint : this.#said(this.#words[place]);
-    this.#show(place);
-  }
-
-  #said({ word, log_probability: logProbability, attention }) {
-    const sure = logProbability < DOUBTFUL ? "unsure of the word" : "sure of the word";
-    return `“${word}”: looked ${whereLooked(attention)} · ${percentage(logProbability)} ${sure}`;
+  /** Highlight the word at an index, or none for null. */
+  #highlight(index) {
+    const word = index === null ? null : this.#words[index];
+    [...this.#toolbar.children].forEach((button, other) => {
+      button.classList.toggle("highlighted", other === index);
+    });
+    this.#note.classList.toggle("has-word", word !== null);
+    this.#note.textContent = word === null ? this.#hint : describeWord(word);
+    this.#overlay.show(word?.attention ?? null);
   }
 }
 
-/** Draw attention over a photo once it is there; does nothing where it cannot be shown. */
-export function overlay(image, canvas, words, preprocessing) {
-  return (place) => {
-    const shown = place !== null && image.naturalWidth > 0;
-    canvas.classList.toggle("on", shown);
-    if (!shown) return;
-    const size = { width: image.naturalWidth, height: image.naturalHeight };
-    drawAttention(canvas, words[place].attention, size, preprocessing);
-  };
+function describeWord({ word, log_probability: logProbability, attention }) {
+  const certainty = logProbability < UNCERTAIN ? "unsure of the word" : "sure of the word";
+  return `“${word}”: looked ${describeAttention(attention)} · ${percentage(logProbability)} ${certainty}`;
 }

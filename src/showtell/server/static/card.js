@@ -1,33 +1,38 @@
-// One photo's card: waiting, its caption with all that can be done with it, or its error.
+// The card of one photo: its progress, its caption with all actions, or its error.
 
-import { confidenceInWords } from "./confidence.js";
-import { copy } from "./clipboard.js";
+import { AttentionOverlay } from "./attention.js";
 import { asHtml, asMarkdown } from "./caption_formats.js";
-import { Words, overlay } from "./caption_words.js";
+import { CaptionWords } from "./caption_words.js";
+import { copy } from "./clipboard.js";
+import { describeConfidence } from "./confidence.js";
 
-const COPIED = 1600; // milliseconds for which a button says so
-const FORMS = { text: (_, text) => text, html: asHtml, markdown: asMarkdown };
-const FORM_NAMES = { text: "Text", html: "HTML", markdown: "Markdown" };
+const COPIED_TIME = 1600; // milliseconds that a copy button says "Copied"
+const COPY_FORMATS = {
+  text: { label: "Text", format: (_, text) => text },
+  html: { label: "HTML", format: asHtml },
+  markdown: { label: "Markdown", format: asMarkdown },
+};
+const FILE_EXTENSION = /\.(\w{1,5})$/;
 
 export class Card {
   #photo;
-  #act;
+  #actions;
   #preprocessing;
-  #address;
+  #imageUrl;
   #words = null;
 
-  /** `act` has what a card asks of the page: again(card), remove(card), say(text), changed(). */
-  constructor(photo, preprocessing, act) {
+  /** `actions` are the page's: retry(card), remove(card), changed(), announce and showNotice. */
+  constructor(photo, preprocessing, actions) {
     this.#photo = photo;
     this.#preprocessing = preprocessing;
-    this.#act = act;
+    this.#actions = actions;
     this.element = document.querySelector("#card").content.firstElementChild.cloneNode(true);
     this.element.querySelector(".name").textContent = photo.name;
     this.element.querySelector("article").setAttribute("aria-label", photo.name);
     this.#$(".edit textarea").setAttribute("aria-label", `Caption of ${photo.name}`);
     this.#$(".remove").setAttribute("aria-label", `Remove ${photo.name}`);
-    this.#listen();
-    this.show();
+    this.#addListeners();
+    this.showPhoto();
     this.render();
   }
 
@@ -39,36 +44,36 @@ export class Card {
     return this.element.querySelector(selector);
   }
 
-  /** Show the photo: the card is on the page (again). */
-  show() {
+  /** Load the photo; call it when the card is put on the page. */
+  showPhoto() {
     const image = this.#$("img");
-    this.#address = URL.createObjectURL(this.#photo.file);
-    image.addEventListener("error", () => this.#unshown(), { once: true });
-    image.src = this.#address;
+    this.#imageUrl = URL.createObjectURL(this.#photo.file);
+    image.addEventListener("error", () => this.#showNoPreview(), { once: true });
+    image.src = this.#imageUrl;
   }
 
-  /** Let go of the photo's pixels: the card is off the page. */
-  hide() {
-    URL.revokeObjectURL(this.#address);
+  /** Free the photo's memory; call it when the card is taken off the page. */
+  hidePhoto() {
+    URL.revokeObjectURL(this.#imageUrl);
   }
 
-  /** HEIC and TIFF are not shown by every browser; the model may read them all the same. */
-  #unshown() {
+  /** Not every browser can show HEIC and TIFF, but the model can read them. */
+  #showNoPreview() {
     this.#$("img").hidden = true;
-    this.#$(".unshown").hidden = false;
+    this.#$(".no-preview").hidden = false;
     this.render();
   }
 
-  /** Say whether the photo is looked at, or the service too busy for it. */
-  tell(busy) {
-    this.#$(".state").textContent = busy ? "The service is busy: waiting" : "Looking at it";
+  /** Say whether the model looks at the photo, or the service is too busy. */
+  showProgress(busy) {
+    this.#$(".state").textContent = busy ? "The service is busy: waiting" : "Looking at the photo";
   }
 
   focus() {
     this.#$(".name").focus();
   }
 
-  /** Bring the card up to date with its photo. */
+  /** Show the current state of the photo. */
   render() {
     const { state, failure, name } = this.#photo;
     const done = state === "done";
@@ -78,139 +83,150 @@ export class Card {
     if (state === "waiting") this.#$(".state").textContent = "Waiting its turn";
     this.#$(".failed").hidden = state !== "failed";
     this.#$(".result").hidden = !done;
-    this.#$(".change").hidden = !done;
+    this.#$(".edit-button").hidden = !done;
     this.#$(".copy").hidden = !done;
     if (state === "failed") {
       this.#$(".reason").textContent = failure.message;
-      this.#$(".again").hidden = !failure.again;
+      this.#$(".retry").hidden = !failure.retryable;
     }
-    const kind = /\.(\w{1,5})$/.exec(name)?.[1].toUpperCase() ?? "these";
-    this.#$(".unshown").textContent = done ? `This browser shows no ${kind} files` : "No preview";
+    const extension = FILE_EXTENSION.exec(name)?.[1].toUpperCase();
+    const kind = extension ? `${extension} files` : "this file";
+    this.#$(".no-preview").textContent = done ? `This browser cannot show ${kind}` : "No preview";
     if (done) this.#renderCaption();
   }
 
   #renderCaption() {
     const { caption, text, source } = this.#photo;
-    const attention = caption.words?.length > 0 && caption.words.every((word) => word.attention);
-    const looks = source === "model" && attention;
-    const plain = this.#$(".text");
-    this.#words ??= attention && new Words(
-      this.#$(".words"), this.#$(".looked"), caption.words,
-      overlay(this.#$("img"), this.#$("canvas"), caption.words, this.#preprocessing),
+    const hasAttention = caption.words?.length > 0 && caption.words.every((word) => word.attention);
+    const showWords = source === "model" && hasAttention;
+    const sentence = this.#$(".text");
+    this.#words ??= hasAttention && new CaptionWords(
+      this.#$(".words"), this.#$(".attention-note"), caption.words,
+      new AttentionOverlay(this.#$("img"), this.#$("canvas"), this.#preprocessing),
     );
-    this.#$(".words").hidden = !looks;
-    this.#$(".looked").hidden = !looks;
-    // Where the words are buttons, the caption as a sentence is the picture's alternative text: a
-    // screen reader says it once. Without a picture it is there unseen.
-    this.#$("img").alt = looks ? text : "";
-    plain.textContent = text || "No text: screen readers will pass over this photo.";
-    plain.classList.toggle("none", !text);
-    plain.classList.toggle("hidden", looks);
-    plain.hidden = looks && !this.#$("img").hidden;
+    this.#$(".words").hidden = !showWords;
+    this.#$(".attention-note").hidden = !showWords;
+    // If the words are buttons, the sentence is only the image's alt text, so that screen readers
+    // read it once. Without an image it is a visually hidden text.
+    this.#$("img").alt = showWords ? text : "";
+    sentence.textContent = text || "No caption: screen readers will skip this photo.";
+    sentence.classList.toggle("empty", !text);
+    sentence.classList.toggle("visually-hidden", showWords);
+    sentence.hidden = showWords && !this.#$("img").hidden;
     this.#renderConfidence();
-    this.#renderOthers();
+    this.#renderSuggestions();
   }
 
   #renderConfidence() {
     const { caption, source } = this.#photo;
-    const ten = this.#$(".ten");
-    const line = this.#$(".sure");
-    line.hidden = source === "model" && caption.confidence === null;
-    if (line.hidden) return;
-    let said = { level: "yours", words: "Your choice", meaning: "One of the model's other suggestions." };
-    if (source === "yours") said = { level: "yours", words: "Your words", meaning: "" };
-    if (source === "model") said = confidenceInWords(caption.confidence);
-    line.dataset.level = said.level;
-    line.querySelector("use").setAttribute("href", `#icon-${said.level}`);
-    line.querySelector("strong").textContent = said.words;
-    line.querySelector(".meaning").textContent = said.meaning;
-    ten.hidden = source !== "model";
-    ten.replaceChildren(...Array.from({ length: 10 }, (_, place) => {
+    const row = this.#$(".confidence");
+    row.hidden = source === "model" && caption.confidence === null;
+    if (row.hidden) return;
+    const { level, title, meaning, goodOfTen } = this.#confidence();
+    row.dataset.level = level;
+    row.querySelector("use").setAttribute("href", `#icon-${level}`);
+    row.querySelector("strong").textContent = title;
+    row.querySelector(".meaning").textContent = meaning;
+    const dots = this.#$(".confidence-dots");
+    dots.hidden = source !== "model";
+    dots.replaceChildren(...Array.from({ length: 10 }, (_, index) => {
       const dot = document.createElement("i");
-      dot.classList.toggle("good", place < said.ten);
+      dot.classList.toggle("good", index < goodOfTen);
       return dot;
     }));
   }
 
-  #renderOthers() {
+  #confidence() {
+    const { caption, source } = this.#photo;
+    if (source === "model") return describeConfidence(caption.confidence);
+    if (source === "user") return { level: "user", title: "Your words", meaning: "" };
+    return { level: "user", title: "Your choice", meaning: "One of the model's other suggestions." };
+  }
+
+  #renderSuggestions() {
     const others = this.#photo.suggestions.filter((other) => other.text !== this.#photo.text);
-    this.#$(".others").hidden = others.length === 0;
-    this.#$(".others ul").replaceChildren(...others.map(({ text }) => {
+    this.#$(".suggestions").hidden = others.length === 0;
+    this.#$(".suggestions ul").replaceChildren(...others.map(({ text }) => {
       const item = document.createElement("li");
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = text;
       button.setAttribute("aria-label", `Use: ${text}`);
-      button.addEventListener("click", () => this.#choose(text));
+      button.addEventListener("click", () => this.#chooseSuggestion(text));
       item.append(button);
       return item;
     }));
   }
 
-  #choose(text) {
-    const buttons = [...this.element.querySelectorAll(".others button")];
-    const place = buttons.indexOf(document.activeElement);
-    this.#photo.change(text);
+  #chooseSuggestion(text) {
+    const buttons = [...this.element.querySelectorAll(".suggestions button")];
+    const index = buttons.indexOf(document.activeElement);
+    this.#photo.setText(text);
     this.render();
-    this.element.querySelectorAll(".others button")[place]?.focus();
-    this.#act.changed();
-    this.#act.say(`Caption is now: ${text}`);
+    this.element.querySelectorAll(".suggestions button")[index]?.focus();
+    this.#actions.changed();
+    this.#actions.announce(`Caption is now: ${text}`);
   }
 
-  #listen() {
-    const edit = this.#$(".edit");
-    const area = edit.querySelector("textarea");
-    this.#$(".again").addEventListener("click", () => this.#act.again(this));
-    this.#$(".remove").addEventListener("click", () => this.#act.remove(this));
-    this.#$(".change").addEventListener("click", () => this.#edit(true));
-    this.#$(".cancel").addEventListener("click", () => this.#edit(false));
-    edit.addEventListener("submit", (event) => {
+  #addListeners() {
+    const form = this.#$(".edit");
+    const area = form.querySelector("textarea");
+    this.#$(".retry").addEventListener("click", () => this.#actions.retry(this));
+    this.#$(".remove").addEventListener("click", () => this.#actions.remove(this));
+    this.#$(".edit-button").addEventListener("click", () => this.#openEditor());
+    this.#$(".cancel").addEventListener("click", () => this.#closeEditor());
+    form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#photo.change(area.value.replace(/\s+/g, " ").trim());
-      this.render();
-      this.#edit(false);
-      this.#act.changed();
-      this.#act.say("Saved");
+      this.#saveText(area.value);
     });
     area.addEventListener("keydown", (event) => {
       if (event.isComposing) return; // Enter and Escape belong to the input method
       if (event.key === "Enter") {
         event.preventDefault();
-        edit.requestSubmit();
-      } else if (event.key === "Escape") this.#edit(false);
+        form.requestSubmit();
+      } else if (event.key === "Escape") this.#closeEditor();
     });
     for (const button of this.element.querySelectorAll(".copy button")) {
       button.addEventListener("click", () => this.#copy(button));
     }
   }
 
-  #edit(on) {
-    const edit = this.#$(".edit");
-    edit.hidden = !on;
-    this.element.classList.toggle("editing", on);
-    if (!on) {
-      this.#$(".change").focus();
-      return;
-    }
-    const area = edit.querySelector("textarea");
+  #openEditor() {
+    this.#$(".edit").hidden = false;
+    this.element.classList.add("editing");
+    const area = this.#$(".edit textarea");
     area.value = this.#photo.text;
     area.focus();
     area.setSelectionRange(area.value.length, area.value.length);
   }
 
+  #closeEditor() {
+    this.#$(".edit").hidden = true;
+    this.element.classList.remove("editing");
+    this.#$(".edit-button").focus();
+  }
+
+  #saveText(text) {
+    this.#photo.setText(text.replace(/\s+/g, " ").trim());
+    this.render();
+    this.#closeEditor();
+    this.#actions.changed();
+    this.#actions.announce("Saved");
+  }
+
   async #copy(button) {
-    const { form } = button.dataset;
-    if (!(await copy(FORMS[form](this.#photo.name, this.#photo.text)))) {
-      this.#act.say("The browser did not allow copying.", true);
+    const { label, format } = COPY_FORMATS[button.dataset.format];
+    if (!(await copy(format(this.#photo.name, this.#photo.text)))) {
+      this.#actions.showNotice("The browser did not allow copying.");
       return;
     }
-    this.#photo.kept = true;
-    this.#act.say(`Copied as ${FORM_NAMES[form]}`);
+    this.#photo.saved = true;
+    this.#actions.announce(`Copied as ${label}`);
     button.textContent = "Copied";
     button.classList.add("copied");
     setTimeout(() => {
-      button.textContent = FORM_NAMES[form];
+      button.textContent = label;
       button.classList.remove("copied");
-    }, COPIED);
+    }, COPIED_TIME);
   }
 }

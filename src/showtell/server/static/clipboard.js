@@ -1,33 +1,33 @@
-// To the clipboard and to a file.
+// Copies text to the clipboard, and downloads text as a file.
 
-/** Copy text; tell whether the browser did it. */
+/** Copy text; returns whether the browser allowed it. */
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    return copyOldWay(text); // pages that came over plain HTTP have no navigator.clipboard
+    return copySelection(text); // pages over plain HTTP have no navigator.clipboard
   }
 }
 
-function copyOldWay(text) {
+function copySelection(text) {
   const focused = document.activeElement;
   const area = document.createElement("textarea");
   area.value = text;
-  area.className = "hidden";
+  area.className = "visually-hidden";
   document.body.append(area);
   area.select();
-  const done = document.execCommand("copy");
+  const copied = document.execCommand("copy");
   area.remove();
   focused?.focus();
-  return done;
+  return copied;
 }
 
 export function download(name, text, type) {
-  const address = URL.createObjectURL(new Blob([text], { type }));
+  const url = URL.createObjectURL(new Blob([text], { type }));
   const link = document.createElement("a");
-  link.href = address;
+  link.href = url;
   link.download = name;
   link.click();
-  setTimeout(() => URL.revokeObjectURL(address), 60_000); // once the browser has read it
+  setTimeout(() => URL.revokeObjectURL(url), 60_000); // when the browser has surely read it
 }

@@ -1,43 +1,46 @@
-// What the page has to say: to screen readers, and where it must be seen, at the page's foot.
+// Messages of the page: for screen readers only, or also visible in a notice at the bottom.
 
-const SOON = 250; // milliseconds: what comes together is said together
-const SEEN = 7000;
+const ANNOUNCE_DELAY = 250; // milliseconds: messages in this time are read out together
+const NOTICE_TIME = 7000; // milliseconds
 
-const spoken = document.querySelector("#spoken");
+const liveRegion = document.querySelector("#live-region");
 const notice = document.querySelector("#notice");
-const text = document.querySelector("#notice-text");
-const undo = document.querySelector("#undo");
+const noticeText = document.querySelector("#notice-text");
+const undoButton = document.querySelector("#undo");
 
-let together = [];
-let clearing = 0;
+let queuedMessages = [];
+let hideTimer = 0;
 
-/** Tell a screen reader. */
-export function say(words) {
-  if (!together.length) {
+/** Tell screen readers a message. */
+export function announce(message) {
+  if (!queuedMessages.length) {
     setTimeout(() => {
-      spoken.textContent = together.join(". ");
-      together = [];
-    }, SOON);
+      liveRegion.textContent = queuedMessages.join(". ");
+      queuedMessages = [];
+    }, ANNOUNCE_DELAY);
   }
-  together.push(words);
-  spoken.textContent = "";
+  queuedMessages.push(message);
+  liveRegion.textContent = "";
 }
 
-/** Show a note, which screen readers say too; one that offers to undo stays until it is answered. */
-export function show(words, undoIt = null) {
-  clearTimeout(clearing);
+/** Show a notice, which screen readers read out too.
+ *
+ * With an `undo` function it stays until the user undoes or dismisses it.
+ */
+export function showNotice(message, undo = null) {
+  clearTimeout(hideTimer);
   notice.hidden = false;
-  text.textContent = words;
-  undo.hidden = !undoIt;
-  undo.onclick = () => { dismiss(); undoIt(); };
-  if (!undoIt) clearing = setTimeout(dismiss, SEEN);
+  noticeText.textContent = message;
+  undoButton.hidden = !undo;
+  undoButton.onclick = () => { hideNotice(); undo(); };
+  if (!undo) hideTimer = setTimeout(hideNotice, NOTICE_TIME);
 }
 
-export function dismiss() {
-  clearTimeout(clearing);
+export function hideNotice() {
+  clearTimeout(hideTimer);
   notice.hidden = true;
-  text.textContent = "";
-  undo.onclick = null;
+  noticeText.textContent = "";
+  undoButton.onclick = null;
 }
 
-document.querySelector("#dismiss").addEventListener("click", dismiss);
+document.querySelector("#dismiss").addEventListener("click", hideNotice);

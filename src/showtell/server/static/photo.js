@@ -1,11 +1,11 @@
-// A photo on the page: its file, what the model said of it, and what the person made of that.
+// A photo on the page: its file, the model's caption, and the user's changes to it.
 
 export class Photo {
-  state = "waiting"; // or working, done, failed
-  caption = null; // as the service gave it
-  text = ""; // the model's, a suggestion, or the person's own
+  state = "waiting"; // or "working", "done", "failed"
+  caption = null; // the record that the service returned
+  text = ""; // the model's caption, a suggestion, or the user's own text
   failure = null;
-  kept = true; // whether a change by the person has been copied or downloaded
+  saved = true; // false while a change by the user is neither copied nor downloaded
 
   constructor(file) {
     this.file = file;
@@ -15,37 +15,40 @@ export class Photo {
     return this.file.name;
   }
 
-  captioned(caption) {
+  setCaption(caption) {
     this.state = "done";
     this.caption = caption;
     this.text = caption.text;
   }
 
-  failed(failure) {
+  setFailure(failure) {
     this.state = "failed";
     this.failure = failure;
   }
 
-  /** Take another text: one of the suggestions or the person's own. */
-  change(text) {
+  /** Replace the text by a suggestion or by the user's own words. */
+  setText(text) {
     this.text = text;
-    this.kept = this.source === "model";
+    this.saved = this.source === "model";
   }
 
-  /** All captions that the model thought of, best first. */
+  /** All captions of the model, best first. */
   get suggestions() {
     const { text, log_probability, confidence, alternatives } = this.caption;
     const others = alternatives.map((other) => ({ ...other, confidence: null }));
     return [{ text, log_probability, confidence }, ...others];
   }
 
-  /** Whose the text is: "model", "suggestion" or "yours". */
+  /** Where the text comes from: "model" (its best caption), "suggestion" or "user". */
   get source() {
     if (this.text === this.caption.text) return "model";
-    return this.suggestions.some((other) => other.text === this.text) ? "suggestion" : "yours";
+    return this.suggestions.some((other) => other.text === this.text) ? "suggestion" : "user";
   }
 
-  /** The caption as a record of `showtell caption --format jsonl`; numbers only for the model's. */
+  /** The caption as a record of `showtell caption --format jsonl`.
+   *
+   * The user's own text has no numbers.
+   */
   record() {
     if (this.state === "failed") {
       return {
@@ -53,12 +56,12 @@ export class Photo {
         error: this.failure.message,
       };
     }
-    const own = this.suggestions.find((other) => other.text === this.text);
+    const chosen = this.suggestions.find((other) => other.text === this.text);
     return {
       path: this.name,
       text: this.text,
-      log_probability: own?.log_probability ?? null,
-      confidence: own?.confidence ?? null,
+      log_probability: chosen?.log_probability ?? null,
+      confidence: chosen?.confidence ?? null,
       alternatives: this.suggestions
         .filter((other) => other.text !== this.text)
         .map(({ text, log_probability }) => ({ text, log_probability })),

@@ -1,87 +1,88 @@
-// Photos come in: chosen, dropped (folders too), or pasted.
+// Photos that the user chooses, drops (also in folders) or pastes.
 
-const PHOTO = /\.(jpe?g|jpe|jfif|mpo|a?png|webp|gif|bmp|dib|tiff?|avif|hei[cf])$/i;
+const PHOTO_NAME = /\.(jpe?g|jpe|jfif|mpo|a?png|webp|gif|bmp|dib|tiff?|avif|hei[cf])$/i;
 
-/** Call `take(files)` with each set of photos, and `say(text)` where there were none in it. */
-export function listen({ input, take, say }) {
+/** Call `onPhotos(files)` for each set of files, and `onNoPhotos(message)` if there were none. */
+export function listenForPhotos({ input, onPhotos, onNoPhotos }) {
   input.addEventListener("change", () => {
     const files = [...input.files];
-    input.value = ""; // so that the same photo can be chosen again
-    if (files.length) take(files);
+    input.value = ""; // so that the user can choose the same photo again
+    if (files.length) onPhotos(files);
   });
 
   document.addEventListener("paste", (event) => {
     const files = [...event.clipboardData.files];
     if (files.length) {
       event.preventDefault();
-      take(files.map(named));
+      onPhotos(files.map(renamePasted));
     } else if (!event.target.closest?.("textarea, input")) {
-      say("There is no photo in the clipboard.");
+      onNoPhotos("There is no photo in the clipboard.");
     }
   });
 
-  let depth = 0; // how many nested elements the pointer has entered
-  const dragging = (now) => {
-    depth = now;
+  let depth = 0; // nested elements that the pointer has entered
+  const setDepth = (newDepth) => {
+    depth = newDepth;
     document.body.classList.toggle("dragging", depth > 0);
   };
   const holdsFiles = (event) => event.dataTransfer.types.includes("Files");
   document.addEventListener("dragenter", (event) => {
-    if (holdsFiles(event)) dragging(depth + 1);
+    if (holdsFiles(event)) setDepth(depth + 1);
   });
   document.addEventListener("dragleave", (event) => {
-    if (holdsFiles(event)) dragging(Math.max(0, depth - 1));
+    if (holdsFiles(event)) setDepth(Math.max(0, depth - 1));
   });
-  // words that are dragged into a field are the browser's business
-  const isText = (event) => !holdsFiles(event) && event.target.closest?.("textarea, input");
+  // The browser handles text that is dragged into a text field.
+  const isTextDrag = (event) => !holdsFiles(event) && event.target.closest?.("textarea, input");
   document.addEventListener("dragover", (event) => {
-    if (isText(event)) return;
+    if (isTextDrag(event)) return;
     event.preventDefault();
     event.dataTransfer.dropEffect = "copy";
   });
   document.addEventListener("drop", async (event) => {
-    if (isText(event)) return;
-    event.preventDefault(); // or the browser would leave the page for the photo
-    dragging(0);
-    const link = !holdsFiles(event) && event.dataTransfer.types.includes("text/uri-list");
-    const files = await dropped(event.dataTransfer);
-    if (files.length) take(files);
-    else if (link) {
-      say("That was a link. Save the photo first, then drop the file.");
-    } else say("There was no photo in what you dropped.");
+    if (isTextDrag(event)) return;
+    event.preventDefault(); // otherwise the browser opens the photo instead of the page
+    setDepth(0);
+    const isLink = !holdsFiles(event) && event.dataTransfer.types.includes("text/uri-list");
+    const files = await droppedFiles(event.dataTransfer);
+    if (files.length) onPhotos(files);
+    else if (isLink) {
+      onNoPhotos("That was a link. Save the photo first, then drop the file.");
+    } else onNoPhotos("There were no photos in what you dropped.");
   });
 }
 
-/** The files of a drop: those dropped themselves whatever they are, of folders the photos. */
-async function dropped(data) {
-  // Both lists are gone once this function has waited for anything.
+/** The dropped files, and the photos in dropped folders. */
+async function droppedFiles(data) {
+  // Read both lists before the first await: the browser empties them afterwards.
   const files = [...data.files];
   const entries = [...data.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.some((entry) => entry.isDirectory)) return files;
-  const found = await Promise.all(entries.map((entry) => filesOf(entry, true)));
-  return found.flat();
+  const filesPerEntry = await Promise.all(entries.map((entry) => filesOf(entry, true)));
+  return filesPerEntry.flat();
 }
 
-async function filesOf(entry, direct) {
+/** The files of an entry; in a folder (not `dropped` itself) only visible files that are photos. */
+async function filesOf(entry, dropped) {
   if (entry.isFile) {
-    if (!direct && (!PHOTO.test(entry.name) || entry.name.startsWith("."))) return [];
+    if (!dropped && (!PHOTO_NAME.test(entry.name) || entry.name.startsWith("."))) return [];
     return new Promise((resolve) => entry.file((file) => resolve([file]), () => resolve([])));
   }
   const reader = entry.createReader();
-  const inside = [];
-  for (;;) { // a reader gives a hundred entries at a time
-    const some = await new Promise((resolve) => reader.readEntries(resolve, () => resolve([])));
-    if (!some.length) break;
-    inside.push(...some);
+  const children = [];
+  for (;;) { // a reader returns at most a hundred entries at a time
+    const batch = await new Promise((resolve) => reader.readEntries(resolve, () => resolve([])));
+    if (!batch.length) break;
+    children.push(...batch);
   }
-  inside.sort((a, b) => a.name.localeCompare(b.name));
-  const found = [];
-  for (const inner of inside) found.push(...(await filesOf(inner, false)));
-  return found;
+  children.sort((a, b) => a.name.localeCompare(b.name));
+  const photos = [];
+  for (const child of children) photos.push(...(await filesOf(child, false)));
+  return photos;
 }
 
-/** Browsers call every pasted picture the same. */
-function named(file) {
-  const pasted = /^image\.\w+$/.test(file.name);
-  return pasted ? new File([file], `pasted-${file.name}`, { type: file.type }) : file;
+/** Give a pasted picture a clearer name; browsers call all of them image.png. */
+function renamePasted(file) {
+  const isPasted = /^image\.\w+$/.test(file.name);
+  return isPasted ? new File([file], `pasted-${file.name}`, { type: file.type }) : file;
 }

@@ -1,37 +1,37 @@
-// Work on a few items at a time, in the order in which they came.
+// Runs an async function for each item in order, a few items at a time.
 
-export class Queue {
+export class WorkQueue {
   #work;
-  #most;
+  #limit;
   #waiting = [];
   #running = new Map(); // item -> AbortController
 
-  /** `work(item, signal)` is run for each item, for `most` of them at once. It must not throw. */
-  constructor(work, most) {
+  /** Calls `work(item, signal)`, which must not throw, for at most `limit` items at a time. */
+  constructor(work, limit) {
     this.#work = work;
-    this.#most = most;
+    this.#limit = limit;
   }
 
   add(item) {
     this.#waiting.push(item);
-    this.#next();
+    this.#startNext();
   }
 
-  /** Forget an item; work on it is called off. */
+  /** Remove an item, and abort the work on it. */
   remove(item) {
     this.#waiting = this.#waiting.filter((other) => other !== item);
     this.#running.get(item)?.abort();
   }
 
-  #next() {
-    while (this.#waiting.length && this.#running.size < this.#most) {
+  #startNext() {
+    while (this.#waiting.length && this.#running.size < this.#limit) {
       const item = this.#waiting.shift();
-      const control = new AbortController();
-      this.#running.set(item, control);
-      this.#work(item, control.signal).finally(() => {
-        // An item that was called off and came back has a controller of its own.
-        if (this.#running.get(item) === control) this.#running.delete(item);
-        this.#next();
+      const controller = new AbortController();
+      this.#running.set(item, controller);
+      this.#work(item, controller.signal).finally(() => {
+        // An item that was removed and added again has a new controller.
+        if (this.#running.get(item) === controller) this.#running.delete(item);
+        this.#startNext();
       });
     }
   }
