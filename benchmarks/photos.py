@@ -1,10 +1,10 @@
-"""How fast a photo library is scanned, scanned again and searched; and how much memory it takes.
+"""Measure the speed of scanning, rescanning and searching a photo library, and a scan's memory.
 
     python benchmarks/photos.py
 
-Photos are those of ../shared/flickr8k or `--photos`, hard links to them where many are needed.
-A scan stands beside the captioner's own rate over the same photos, in alternating turns, as the
-machine may be busy.
+The photos are those of ../shared/flickr8k or `--photos`, with hard links where many are needed. A
+scan is compared with the captioner's own rate over the same photos, in alternating turns, because
+the machine may be busy.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import itertools
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -42,27 +43,34 @@ QUERIES = (
     "three people",
     "unicorn",
 )
-WHO = ("a man", "a woman", "two dogs", "a brown dog", "a child in a red jacket", "three people")
-DOES = ("is running", "jumps", "are playing", "stands", "is climbing", "sits")
-WHERE = ("on a beach", "in the snow", "through the grass", "on a bench", "near a river")
+SUBJECTS = (
+    "a man",
+    "a woman",
+    "two dogs",
+    "a brown dog",
+    "a child in a red jacket",
+    "three people",
+)
+VERBS = ("is running", "jumps", "are playing", "stands", "is climbing", "sits")
+PLACES = ("on a beach", "in the snow", "through the grass", "on a bench", "near a river")
 
 
-def links(photos: Sequence[Path], folder: Path, count: int, per_folder: int = 500) -> Path:
-    """Make a folder of `count` entries by hard links, or copies where those are not possible."""
+def link_photos(photos: Sequence[Path], folder: Path, count: int, per_folder: int = 500) -> Path:
+    """Make a folder with `count` hard links to photos."""
     for number in range(count):
-        place = folder / f"{number // per_folder:04}"
+        subfolder = folder / f"{number // per_folder:04}"
         if number % per_folder == 0:
-            place.mkdir(parents=True)
-        os.link(photos[number % len(photos)], place / f"{number:06}.jpg")
+            subfolder.mkdir(parents=True)
+        os.link(photos[number % len(photos)], subfolder / f"{number:06}.jpg")
     return folder
 
 
-def scanning(
+def measure_scan(
     captioner: Captioner, photos: Sequence[Path], work: Path, turns: int
 ) -> tuple[float, float]:
     """Caption and scan the same photos in turns.
 
-    Returns the scan's part of the captioner's own rate: by the clock, and by processor time,
+    Returns the scan's rate as a share of the captioner's: by the clock, and by processor time,
     which other programs disturb less.
     """
     folder = work / "new"
@@ -70,31 +78,34 @@ def scanning(
     for photo in photos:
         os.link(photo, folder / photo.name)
     paths = sorted(folder.iterdir())
-    clock, processor = [], []
+    by_clock, by_processor = [], []
     list(captioner.caption(paths[:32]))
     for turn in range(turns):
-        began, used = time.perf_counter(), time.process_time()
+        started, started_cpu = time.perf_counter(), time.process_time()
         for _ in captioner.caption(paths):
             pass
-        own, own_used = time.perf_counter() - began, time.process_time() - used
-        began, used = time.perf_counter(), time.process_time()
+        caption_time = time.perf_counter() - started
+        caption_cpu = time.process_time() - started_cpu
+        started, started_cpu = time.perf_counter(), time.process_time()
         with Catalogue(work / f"{turn}.sqlite", create=True) as catalogue:
             *_, counts = scan_library(
                 catalogue, [folder], captioner=lambda: captioner, report=print
             )
-        took, took_used = time.perf_counter() - began, time.process_time() - used
+        scan_time = time.perf_counter() - started
+        scan_cpu = time.process_time() - started_cpu
         assert counts.captioned == len(paths)
-        clock.append(own / took)
-        processor.append(own_used / took_used)
+        by_clock.append(caption_time / scan_time)
+        by_processor.append(caption_cpu / scan_cpu)
         print(
-            f"    {len(paths) / own:.1f} and {len(paths) / took:.1f} photos per second,"
-            f" {own_used:.2f} and {took_used:.2f} s of processor"
+            f"    captioner {len(paths) / caption_time:.1f} photos per second,"
+            f" scan {len(paths) / scan_time:.1f};"
+            f" processor time {caption_cpu:.2f} s and {scan_cpu:.2f} s"
         )
-    return statistics.median(clock), statistics.median(processor)
+    return statistics.median(by_clock), statistics.median(by_processor)
 
 
-def rescanning(folder: Path, count: int, work: Path) -> list[float]:
-    """Scan a folder again whose photos the catalogue knows; returns seconds."""
+def measure_rescan(folder: Path, count: int, work: Path) -> list[float]:
+    """Scan a folder whose photos are all in the catalogue, three times; return the seconds."""
 
     def never() -> Captioner:
         raise AssertionError("nothing has changed")
@@ -103,29 +114,29 @@ def rescanning(folder: Path, count: int, work: Path) -> list[float]:
     with Catalogue(work / "many.sqlite", create=True) as catalogue:
         for _ in compare_folders(catalogue, [folder], 1, print):
             pass
-        with catalogue.transaction():  # as if all had been captioned
+        with catalogue.transaction():  # pretend that all have been captioned
             catalogue.execute("UPDATE files SET pending = 0")
         for _ in range(3):
-            began = time.perf_counter()
+            started = time.perf_counter()
             *_, counts = scan_library(catalogue, [folder], captioner=never, report=print)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - started)
             assert counts.unchanged == count
     return seconds
 
 
-def filled(path: Path, count: int) -> Catalogue:
-    """Make a catalogue of `count` captions with features, without any photo."""
+def filled_catalogue(path: Path, count: int) -> Catalogue:
+    """Make a catalogue of `count` captions with features, without photos."""
     catalogue = Catalogue(path, create=True)
     draw = random.Random(0)
     vectors = np.random.default_rng(0).integers(0, 127, (512, 1280), np.int8)
     with catalogue.transaction():
         catalogue.execute("INSERT INTO folders (id, path) VALUES (1, ?)", (b"/photos",))
         for number in range(1, count + 1):
-            words = " ".join((draw.choice(WHO), draw.choice(DOES), draw.choice(WHERE)))
+            caption = " ".join((draw.choice(SUBJECTS), draw.choice(VERBS), draw.choice(PLACES)))
             catalogue.execute(
                 "INSERT INTO pictures (id, hash, caption, confidence, source)"
                 " VALUES (?, ?, ?, ?, 'model')",
-                (number, number.to_bytes(20, "big"), words, draw.random()),
+                (number, number.to_bytes(20, "big"), caption, draw.random()),
             )
             catalogue.execute(
                 "INSERT INTO files (folder_id, name, picture_id, size, mtime_ns, pending)"
@@ -133,44 +144,46 @@ def filled(path: Path, count: int) -> Catalogue:
                 (f"{number:06}.jpg".encode(), number),
             )
             catalogue.execute(
-                "INSERT INTO captions VALUES (?, 'made', ?, 0.5, -9, ?)", (number, words, now())
+                "INSERT INTO captions VALUES (?, 'benchmark', ?, 0.5, -9, ?)",
+                (number, caption, now()),
             )
             catalogue.execute(
-                "INSERT INTO search (rowid, caption) VALUES (?, ?)", (number, segment_cjk(words))
+                "INSERT INTO search (rowid, caption) VALUES (?, ?)", (number, segment_cjk(caption))
             )
             catalogue.execute(
-                "INSERT INTO features VALUES (?, 'made', ?)", (number, vectors[number % 512].data)
+                "INSERT INTO features VALUES (?, 'benchmark', ?)",
+                (number, vectors[number % 512].data),
             )
     return catalogue
 
 
-def searching(catalogue: Catalogue) -> dict[str, tuple[float, float]]:
-    """Median milliseconds of each query's first twenty photos: by the clock, and of processor."""
-    taken = {}
+def measure_search(catalogue: Catalogue) -> dict[str, tuple[float, float]]:
+    """Return median milliseconds of each query's first 20 results: clock and processor time."""
+    medians = {}
     for query in QUERIES:
-        laps, own = [], []
+        times, cpu_times = [], []
         for _ in range(9):
-            began, used = time.perf_counter(), time.process_time()
+            started, started_cpu = time.perf_counter(), time.process_time()
             list(search_photos(catalogue, query, limit=20))
-            laps.append(1000 * (time.perf_counter() - began))
-            own.append(1000 * (time.process_time() - used))
-        taken[query] = (statistics.median(laps), statistics.median(own))
-    return taken
+            times.append(1000 * (time.perf_counter() - started))
+            cpu_times.append(1000 * (time.process_time() - started_cpu))
+        medians[query] = (statistics.median(times), statistics.median(cpu_times))
+    return medians
 
 
-def likening(catalogue: Catalogue) -> float:
-    """Median milliseconds to find twenty photos like one of the catalogue's."""
+def measure_similar(catalogue: Catalogue) -> float:
+    """Return median milliseconds to find 20 photos similar to one in the catalogue."""
     photo = next(search_photos(catalogue, "dog", limit=1)).path
-    laps = []
+    times = []
     for _ in range(3):
-        began = time.perf_counter()
+        started = time.perf_counter()
         list(find_similar(catalogue, photo, captioner=Captioner.load, limit=20))
-        laps.append(1000 * (time.perf_counter() - began))
-    return statistics.median(laps)
+        times.append(1000 * (time.perf_counter() - started))
+    return statistics.median(times)
 
 
 def peak_memory(folder: Path, work: Path, model: str) -> float:
-    """Peak MB of a whole scan in a process of its own."""
+    """Return the peak memory, in MB, of a scan in a process of its own."""
     script = (
         "import resource, subprocess, sys\n"
         "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
@@ -190,24 +203,24 @@ def peak_memory(folder: Path, work: Path, model: str) -> float:
         "--threads",
         "2",
     ]
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-S", "-c", script, *command], check=True, capture_output=True, text=True
     )
-    return int(done.stdout) * (1 if sys.platform == "darwin" else 1024) / 1e6
+    return int(process.stdout) * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
-def distinct(photos: Sequence[Path], folder: Path, count: int) -> Path:
-    """Write small photos that all differ: a photo's bytes with another number in a corner."""
+def write_distinct_photos(photos: Sequence[Path], folder: Path, count: int) -> Path:
+    """Write small photos that all differ: one photo with a binary number in its top row."""
     from PIL import Image
 
     base = Image.open(photos[0]).convert("RGB").resize((64, 48))
     for number in range(count):
-        place = folder / f"{number // 500:04}"
+        subfolder = folder / f"{number // 500:04}"
         if number % 500 == 0:
-            place.mkdir(parents=True)
+            subfolder.mkdir(parents=True)
         for bit in range(15):
             base.putpixel((bit * 4, 0), (255, 255, 255) if number >> bit & 1 else (0, 0, 0))
-        base.save(place / f"{number:06}.png")
+        base.save(subfolder / f"{number:06}.png")
     return folder
 
 
@@ -222,45 +235,55 @@ def main() -> None:
     parser.add_argument("--sizes", default="1000,20000", help="photos of the memory test")
     arguments = parser.parse_args()
     source = arguments.photos or ROOT / "examples"
-    photos = sorted(itertools.islice(source.glob("*.jpg"), max(arguments.count, 100)))
-    # beside the photos' own disk if need be: hard links do not cross from one to another
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        own = work / "own"
-        own.mkdir()
-        photos = [Path(own / photo.name) for photo in photos if _copy(photo, own / photo.name)]
+        photos = copy_photos(source, work / "photos", max(arguments.count, 100))
         parts = arguments.parts.split(",")
         if "rescan" in parts:
-            seconds = rescanning(links(photos, work / "many", 50_000), 50_000, work)
-            print(
-                f"rescan of 50,000 unchanged photos: {min(seconds):.2f} s at best,"
-                f" {statistics.median(seconds):.2f} s in the middle (goal: 10)"
-            )
+            report_rescan(photos, work)
         if "search" in parts:
-            with filled(work / "filled.sqlite", 100_000) as catalogue:
-                for query, (taken, own) in searching(catalogue).items():
-                    print(
-                        f"search over 100,000 captions, {query!r}: {taken:.1f} ms,"
-                        f" {own:.1f} of processor (goal: 50)"
-                    )
-                print(f"search --like over 100,000 photos: {likening(catalogue):.0f} ms")
+            report_search(work)
         if "scan" in parts:
-            chosen = photos[: arguments.count]
-            clock, processor = scanning(Captioner.load(), chosen, work, arguments.turns)
+            share, cpu_share = measure_scan(
+                Captioner.load(), photos[: arguments.count], work, arguments.turns
+            )
             print(
-                f"scan, of the captioner's own rate: {clock:.0%} by the clock,"
-                f" {processor:.0%} by processor time (goal: 90%)"
+                f"scan, as a share of the captioner's own rate: {share:.0%} by the clock,"
+                f" {cpu_share:.0%} by processor time (goal: 90%)"
             )
         if "memory" in parts:
             for size in map(int, arguments.sizes.split(",")):
-                folder = distinct(photos, work / f"distinct{size}", size)
+                folder = write_distinct_photos(photos, work / f"distinct{size}", size)
                 peak = peak_memory(folder, work, arguments.memory_model or "flickr8k")
                 print(f"peak memory of a scan of {size:,} photos: {peak:.0f} MB")
 
 
-def _copy(source: Path, target: Path) -> bool:
-    target.write_bytes(source.read_bytes())
-    return True
+def copy_photos(source: Path, folder: Path, count: int) -> list[Path]:
+    """Copy photos to the work folder's disk, since hard links cannot cross disks."""
+    folder.mkdir()
+    copies = []
+    for photo in sorted(itertools.islice(source.glob("*.jpg"), count)):
+        copies.append(folder / photo.name)
+        shutil.copyfile(photo, copies[-1])
+    return copies
+
+
+def report_rescan(photos: Sequence[Path], work: Path) -> None:
+    seconds = measure_rescan(link_photos(photos, work / "many", 50_000), 50_000, work)
+    print(
+        f"rescan of 50,000 unchanged photos: best {min(seconds):.2f} s,"
+        f" median {statistics.median(seconds):.2f} s (goal: 10)"
+    )
+
+
+def report_search(work: Path) -> None:
+    with filled_catalogue(work / "filled.sqlite", 100_000) as catalogue:
+        for query, (milliseconds, cpu_milliseconds) in measure_search(catalogue).items():
+            print(
+                f"search over 100,000 captions, {query!r}: {milliseconds:.1f} ms,"
+                f" {cpu_milliseconds:.1f} ms of processor time (goal: 50)"
+            )
+        print(f"search --like over 100,000 photos: {measure_similar(catalogue):.0f} ms")
 
 
 if __name__ == "__main__":
