@@ -35,9 +35,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def lib(tmp_path: Path) -> Path:
     folder = tmp_path / "lib"
     folder.mkdir()
-    for place in range(5):
-        image = corners(40 + place, 30)
-        (folder / f"{place}.jpg").write_bytes(encoded(image, "JPEG"))
+    for number in range(5):
+        image = corners(40 + number, 30)
+        (folder / f"{number}.jpg").write_bytes(encoded(image, "JPEG"))
     return folder
 
 
@@ -48,10 +48,10 @@ class Commands:
         self.catalogue = catalogue
 
     def __call__(self, *arguments: object, code: int = 0) -> Result:
-        words = [os.fspath(word) if isinstance(word, Path) else str(word) for word in arguments]
-        done = CliRunner().invoke(photos, [*words, "--catalogue", os.fspath(self.catalogue)])
-        assert done.exit_code == code, (done.output, done.exception)
-        return done
+        words = [str(argument) for argument in arguments]
+        result = CliRunner().invoke(photos, [*words, "--catalogue", str(self.catalogue)])
+        assert result.exit_code == code, (result.output, result.exception)
+        return result
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def run(tmp_path: Path) -> Commands:
     return Commands(tmp_path / "photos.sqlite")
 
 
-def whole_command(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+def run_process(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # type: ignore[call-overload, no-any-return]
         [sys.executable, "-m", "showtell", "photos", *map(str, arguments)],
         capture_output=True,
@@ -119,8 +119,8 @@ def test_search_excludes_words_that_look_like_options(run: Commands, lib: Path, 
     assert run("search", "hat", "-chair").stdout == f"{lib}/0.jpg: a hat on a bench\n"
     assert run("search", "hat", "-bench", "-mouse").stdout == f"{lib}/1.jpg: a hat on a chair\n"
     assert "No such option: --limt" in run("search", "hat", "--limt=3", code=2).stderr
-    nothing = run("search", "unicorn", "hat")
-    assert (nothing.stdout, "no photos found" in nothing.stderr) == ("", True)
+    result = run("search", "unicorn", "hat")
+    assert (result.stdout, "no photos found" in result.stderr) == ("", True)
     assert run("search", "unicorn", "hat", "--any").stdout.count("\n") == 2
     assert run("search", "--like", lib / "0.jpg", "--limit", 2).stdout.count("\n") == 2
 
@@ -145,35 +145,35 @@ def test_wrong_usage_is_explained_and_exits_with_2(
 
 
 def test_errors_are_one_line_with_a_hint(lib: Path, tmp_path: Path) -> None:
-    done = whole_command("search", "dog", "--catalogue", tmp_path / "no.sqlite")
-    assert done.returncode == 1
-    assert done.stderr == (
+    result = run_process("search", "dog", "--catalogue", tmp_path / "no.sqlite")
+    assert result.returncode == 1
+    assert result.stderr == (
         f"showtell: {tmp_path}/no.sqlite: no catalogue here:"
         " create one with showtell photos scan DIR\n"
     )
-    done = whole_command("search", "dog", "--after", "soon", "--catalogue", tmp_path / "no.sqlite")
-    assert done.stderr.count("\n") == 1
+    result = run_process("search", "dog", "--after", "soon", "--catalogue", tmp_path / "no.sqlite")
+    assert result.stderr.count("\n") == 1
 
 
 def test_default_catalogue_is_in_the_platforms_data_folder(
     lib: Path, model: str, tmp_path: Path
 ) -> None:
     variables = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data")}
-    done = whole_command("scan", lib, "-m", model, env=variables)
-    assert (done.returncode, done.stderr) == (0, "")
+    result = run_process("scan", lib, "-m", model, env=variables)
+    assert (result.returncode, result.stderr) == (0, "")
     if sys.platform == "linux":
         assert (tmp_path / "data" / "showtell" / "photos.sqlite").is_file()
-    done = whole_command("search", "", "a", "--any", env=variables)
-    assert done.returncode == 0
+    result = run_process("search", "", "a", "--any", env=variables)
+    assert result.returncode == 0
 
 
 def test_unreadable_photos_are_reported_and_exit_with_1(
     run: Commands, lib: Path, model: str
 ) -> None:
-    (lib / "bad.jpg").write_bytes(b"no photo")
-    done = run("scan", lib, "-m", model, code=1)
-    assert "1 failed" in done.stdout
-    assert done.stderr.startswith(f"showtell: {lib}/bad.jpg: not a photo")
+    (lib / "bad.jpg").write_bytes(b"not a photo")
+    result = run("scan", lib, "-m", model, code=1)
+    assert "1 failed" in result.stdout
+    assert result.stderr.startswith(f"showtell: {lib}/bad.jpg: not a photo")
 
 
 def test_html_page_is_complete(run: Commands, lib: Path, model: str, tmp_path: Path) -> None:
@@ -184,9 +184,9 @@ def test_html_page_is_complete(run: Commands, lib: Path, model: str, tmp_path: P
 
 def test_every_command_has_help_with_examples() -> None:
     for name in COMMANDS:
-        done = CliRunner().invoke(photos, [name, "--help"])
-        assert done.exit_code == 0
-        assert f"\n  showtell photos {name}" in done.stdout
+        result = CliRunner().invoke(photos, [name, "--help"])
+        assert result.exit_code == 0
+        assert f"\n  showtell photos {name}" in result.stdout
     assert set(photos.commands) == set(COMMANDS)
 
 
@@ -195,7 +195,7 @@ def test_shells_complete_commands_and_options() -> None:
         ("showtell photos s", "search"),
         ("showtell photos write --ov", "over"),
     ):
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-m", "showtell"],
             capture_output=True,
             text=True,
@@ -207,7 +207,7 @@ def test_shells_complete_commands_and_options() -> None:
                 "COMP_CWORD": str(words.count(" ")),
             },
         )
-        assert expected in done.stdout
+        assert expected in result.stdout
 
 
 def test_light_install_is_enough(lib: Path, model: str, run: Commands) -> None:
@@ -222,22 +222,22 @@ for words in (["scan", {os.fspath(lib)!r}, "-m", {model!r}], ["search", "a"], ["
     except SystemExit as end:
         assert not end.code, words
 """
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
         timeout=300,
         env={**os.environ, "PATH": "/nowhere"},
     )
-    assert done.returncode == 0, done.stderr
-    assert "5 files restored" in done.stdout
+    assert result.returncode == 0, result.stderr
+    assert "5 files restored" in result.stdout
 
 
 def test_interrupted_scan_keeps_saved_captions(
     run: Commands, tmp_path: Path, model: str, lib: Path
 ) -> None:
-    for place in range(300):
-        (lib / f"more{place}.png").write_bytes(encoded(corners(50 + place, 40), "PNG"))
+    for number in range(300):
+        (lib / f"more{number}.png").write_bytes(encoded(corners(50 + number, 40), "PNG"))
     process = subprocess.Popen(
         [
             sys.executable,
@@ -280,14 +280,14 @@ def test_full_disk_while_writing_loses_nothing(
     (lib / "3.jpg.xmp").write_bytes(set_fields(None, {}) + b"<!--" + b" " * 3_000_000 + b"-->")
     before = {path: path.read_bytes() for path in lib.iterdir()}
 
-    def narrow() -> None:  # files may not grow beyond what the catalogue needs
+    def limit_file_size() -> None:  # no file may grow larger than the catalogue needs
         limit = 2_000_000
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    done = whole_command("write", "--catalogue", run.catalogue, preexec_fn=narrow)
-    assert done.returncode == 1
-    assert "3.jpg.xmp: the disk is full. No data is lost" in done.stderr
-    assert "Traceback" not in done.stderr
+    result = run_process("write", "--catalogue", run.catalogue, preexec_fn=limit_file_size)
+    assert result.returncode == 1
+    assert "3.jpg.xmp: the disk is full. No data is lost" in result.stderr
+    assert "Traceback" not in result.stderr
     now = {path: path.read_bytes() for path in lib.iterdir()}
     assert {path: now[path] for path in before} == before
     assert not [path for path in now if path.name.startswith(".showtell")]
@@ -298,8 +298,8 @@ def test_full_disk_while_writing_loses_nothing(
     assert {path: path.read_bytes() for path in lib.iterdir()} == before
 
 
-def on_terminal(answer: str, *arguments: object) -> tuple[int, str]:
-    """Run a command on a terminal that types `answer`."""
+def run_on_terminal(answer: str, *arguments: object) -> tuple[int, str]:
+    """Run a command on a terminal on which `answer` is typed."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     process = subprocess.Popen(
@@ -313,8 +313,8 @@ def on_terminal(answer: str, *arguments: object) -> tuple[int, str]:
     os.write(ours, answer.encode())
     shown = b""
     with contextlib.suppress(OSError):  # the terminal's end
-        while piece := os.read(ours, 4096):
-            shown += piece
+        while data := os.read(ours, 4096):
+            shown += data
     os.close(ours)
     return process.wait(timeout=120), shown.decode()
 
@@ -322,16 +322,16 @@ def on_terminal(answer: str, *arguments: object) -> tuple[int, str]:
 def test_terminal_shows_a_progress_bar_and_asks_before_writing(
     run: Commands, lib: Path, model: str
 ) -> None:
-    place = ("--catalogue", run.catalogue)
-    code, shown = on_terminal("", "scan", lib, "-m", model, "--batch-size", 1, *place)
+    options = ("--catalogue", run.catalogue)
+    code, shown = run_on_terminal("", "scan", lib, "-m", model, "--batch-size", 1, *options)
     assert code == 0
     assert "5 photos found: 100%" in shown
-    code, shown = on_terminal("n\n", "write", *place)
+    code, shown = run_on_terminal("n\n", "write", *options)
     assert code != 0
     assert shown.index("To write: 5 sidecars") < shown.index("Continue? [y/N]")
     assert not list(lib.glob("*.xmp"))
-    code, shown = on_terminal("y\n", "write", *place)
+    code, shown = run_on_terminal("y\n", "write", *options)
     assert (code, len(list(lib.glob("*.xmp")))) == (0, 5)
-    code, shown = on_terminal("", "undo", "--yes", *place)
+    code, shown = run_on_terminal("", "undo", "--yes", *options)
     assert (code, list(lib.glob("*.xmp"))) == (0, [])
     assert "Continue?" not in shown

@@ -12,7 +12,7 @@ from support.tiny_bundles import CALIBRATION, write_bundle
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of a few kilobytes, as folder."""
+    """The folder of a bundle of a few kilobytes."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     return write_bundle(folder, confidence=CALIBRATION).path
 
@@ -24,7 +24,7 @@ def captioner(model: Path) -> Captioner:
 
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
-    """A new catalogue; whatever a test does to it, it ends whole."""
+    """A new catalogue, which must be intact after each test."""
     with Catalogue(tmp_path / "data" / "photos.sqlite", create=True) as opened:
         yield opened
         assert opened.is_intact()

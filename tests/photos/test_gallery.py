@@ -18,7 +18,7 @@ EVIL = "\"><script>alert(1)</script><img src=x onerror=alert(2)> &amp; '--"
 
 
 class Page(HTMLParser):
-    """What a browser would make of a page: its elements, and its text."""
+    """The elements and text of a page, as a browser would parse them."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -68,13 +68,14 @@ def test_page_is_self_contained_and_escapes_captions_and_paths(
         "small",
         "p",
     }
-    assert all(not name.startswith("on") for _, own in page.elements for name in own)
-    links = [unquote_to_bytes(str(own["href"]).removeprefix("file://")) for own in page.named("a")]
+    assert all(not name.startswith("on") for _, attributes in page.elements for name in attributes)
+    urls = [str(link["href"]) for link in page.named("a")]
+    links = [unquote_to_bytes(url.removeprefix("file://")) for url in urls]
     assert sorted(links) == sorted(os.fsencode(path) for path in paths)
     images = page.named("img")
-    assert [own["alt"] for own in images] == [EVIL] * 2
-    for own in images:
-        data = re.fullmatch(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", str(own["src"]))
+    assert [image["alt"] for image in images] == [EVIL] * 2
+    for image in images:
+        data = re.fullmatch(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", str(image["src"]))
         assert data is not None
         assert base64.b64decode(data[1]).startswith(b"\xff\xd8\xff")
     assert page.text.count(EVIL) == 5  # three captions, a title, a heading
@@ -89,9 +90,9 @@ def test_page_of_no_photos_and_page_of_many(
     assert "0 photos" in Page("".join(render_gallery("", []))).text
     library(tmp_path / "lib", 30, (".jpg", ".png", ".cr2"))
     scan_fully(catalogue, tmp_path / "lib", captioner)
-    found = list(search_photos(catalogue, ""))
-    page = Page("".join(render_gallery("all", found)))
-    assert [own["alt"] for own in page.named("img")] == [item.caption for item in found]
+    results = list(search_photos(catalogue, ""))
+    page = Page("".join(render_gallery("all", results)))
+    assert [image["alt"] for image in page.named("img")] == [item.caption for item in results]
 
 
 def test_page_is_produced_as_results_arrive(
@@ -100,16 +101,16 @@ def test_page_is_produced_as_results_arrive(
     library(tmp_path / "lib", 1)
     scan_fully(catalogue, tmp_path / "lib", captioner)
     [record] = search_photos(catalogue, "")
-    given = 0
+    produced = 0
 
     def endless():  # type: ignore[no-untyped-def]
-        nonlocal given
+        nonlocal produced
         while True:
-            given += 1
+            produced += 1
             yield record
 
     pieces = render_gallery("endless", endless())
     assert sum("<figure" in next(pieces) for _ in range(20)) == 19
-    assert given < 100
+    assert produced < 100
     pieces.close()  # type: ignore[attr-defined]
     assert list(pieces) == []

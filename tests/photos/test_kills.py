@@ -1,4 +1,4 @@
-"""Kills at random moments: no photo is harmed, nothing is lost, nothing is left behind."""
+"""Scans and writes that are killed at random moments leave photos and catalogue intact."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from showtell.photos.catalogue.journal import recover
 from showtell.photos.catalogue.records import photo_records
 from showtell.photos.undo import last_run, undo_last_run
 from showtell.photos.write_plan import WriteOptions
-from support.photo_killing import Killed, leftovers
+from support.photo_killing import RandomKiller, temporary_files
 from support.photo_library import contents, library, pixels, scan_fully, write_fully
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 SUFFIXES = (".jpg", ".png", ".webp")
 
 
-def whole(catalogue: Path) -> None:
-    """Check the file as SQLite itself does, and as showtell opens it."""
-    if not catalogue.exists():  # killed before it was made
+def check_catalogue(catalogue: Path) -> None:
+    """Check the file with SQLite alone, and through showtell."""
+    if not catalogue.exists():  # killed before it was created
         return
     connection = sqlite3.connect(catalogue)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -36,7 +36,7 @@ def whole(catalogue: Path) -> None:
 
 
 def kill_scans(tmp_path: Path, captioner: Captioner, kills: int, photos: int) -> set[int]:
-    """Kill a scan that goes on each time; returns the counts of captions that kills left."""
+    """Kill scans, each of which continues the last; return how many captions each kill left."""
     lib, catalogue = tmp_path / "lib", tmp_path / "photos.sqlite"
     paths = library(lib, photos, SUFFIXES)
     before = contents(lib)
@@ -45,38 +45,38 @@ def kill_scans(tmp_path: Path, captioner: Captioner, kills: int, photos: int) ->
         with Catalogue(catalogue, create=True) as opened:
             scan_fully(opened, lib, captioner)
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     work()
-    killed, draw = Killed(work, time.perf_counter() - began), Random(kills)
-    captions, seen = photos, set()
-    while killed.kills < kills:
-        if captions == photos:  # nothing left to do: all over again
+    killer, random = RandomKiller(work, time.perf_counter() - started), Random(kills)
+    captions, caption_counts = photos, set()
+    while killer.kills < kills:
+        if captions == photos:  # nothing left to do: start again
             with Catalogue(catalogue) as opened, opened.transaction():
                 opened.execute("DELETE FROM files")
                 opened.execute("DELETE FROM pictures")
                 opened.execute("DELETE FROM search")
             captions = 0
-        killed.once(draw)
-        whole(catalogue)
+        killer.run_once(random)
+        check_catalogue(catalogue)
         assert contents(lib) == before
         with Catalogue(catalogue) as opened:
             now = opened.value("SELECT count(*) FROM captions")
-        assert now >= captions, "captions that were saved are lost"
+        assert now >= captions, "saved captions are lost"
         captions = now
-        seen.add(now)
+        caption_counts.add(now)
     with Catalogue(catalogue) as opened:
         scan_fully(opened, lib, captioner)
         assert [item.path for item in photo_records(opened)] == paths
         assert opened.value("SELECT count(*) FROM files WHERE pending OR claim NOT NULL") == 0
-    return seen
+    return caption_counts
 
 
 def kill_writes(
     tmp_path: Path, captioner: Captioner, to: Literal["sidecar", "embed"], kills: int, photos: int
 ) -> set[tuple[bool, int]]:
-    """Kill write-and-undo: after each kill every file is as it was, or written whole.
+    """Kill write and undo: after each kill, every file has its old or its complete new bytes.
 
-    Returns what kills left: temporary files or none, and how many files were written.
+    Returns what the kills left: if there were temporary files, and how many files were written.
     """
     lib, catalogue = tmp_path / "lib", tmp_path / "photos.sqlite"
     library(lib, photos, SUFFIXES)
@@ -93,54 +93,54 @@ def kill_writes(
         old = contents(lib)
         dates = {path: path.stat().st_mtime_ns for path in old}
         decoded = {path: pixels(path) for path in old}
-        began = time.perf_counter()
+        started = time.perf_counter()
         write_fully(opened, writing)
         new = contents(lib)
         assert new != old
         list(undo_last_run(opened, report=pytest.fail))
     assert contents(lib) == old
-    killed, draw = Killed(work, time.perf_counter() - began), Random(kills)
-    seen = set()
-    while killed.kills < kills:
-        killed.once(draw)
-        whole(catalogue)
+    killer, random = RandomKiller(work, time.perf_counter() - started), Random(kills)
+    outcomes = set()
+    while killer.kills < kills:
+        killer.run_once(random)
+        check_catalogue(catalogue)
         now = contents(lib)
         assert old.keys() <= now.keys()
         changed = 0
         for path, data in now.items():
             if path.name.startswith(".showtell-"):
-                continue  # a copy that took no place: the next run removes it
+                continue  # an unused copy: the next run removes it
             assert data in (old.get(path), new.get(path)), path
             changed += data != old.get(path)
             if path in old:
                 assert pixels(path) == decoded[path]
                 assert path.stat().st_mtime_ns == dates[path]
-        seen.add((bool(leftovers(lib)), changed))
+        outcomes.add((bool(temporary_files(lib)), changed))
         undo_all(catalogue)
-        assert leftovers(lib) == []
+        assert temporary_files(lib) == []
         assert contents(lib) == old
-    return seen
+    return outcomes
 
 
 def undo_all(catalogue: Path) -> None:
-    """Undo run after run, till nothing is left to undo."""
+    """Undo all runs."""
     with Catalogue(catalogue) as opened:
-        while undo_is_left(opened):
+        while can_undo(opened):
             list(undo_last_run(opened, report=pytest.fail))
 
 
-def undo_is_left(catalogue: Catalogue) -> bool:
+def can_undo(catalogue: Catalogue) -> bool:
     recover(catalogue)
     return last_run(catalogue) is not None
 
 
 def test_scan_killed_at_random_moments(tmp_path: Path, captioner: Captioner) -> None:
-    assert len(kill_scans(tmp_path, captioner, 15, 60)) >= 4, "the kills missed the work"
+    assert len(kill_scans(tmp_path, captioner, 15, 60)) >= 4, "the kills came too early or too late"
 
 
 def test_writing_sidecars_killed_at_random_moments(tmp_path: Path, captioner: Captioner) -> None:
-    seen = kill_writes(tmp_path, captioner, "sidecar", 15, 40)
-    assert len(seen) >= 2, "the kills missed the work"
+    outcomes = kill_writes(tmp_path, captioner, "sidecar", 15, 40)
+    assert len(outcomes) >= 2, "the kills came too early or too late"
 
 
 def test_embedding_killed_at_random_moments(tmp_path: Path, captioner: Captioner) -> None:
@@ -150,28 +150,29 @@ def test_embedding_killed_at_random_moments(tmp_path: Path, captioner: Captioner
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_scan_killed_200_times(tmp_path: Path, captioner: Captioner) -> None:
-    seen = kill_scans(tmp_path, captioner, 200, 60)
-    print(f"\n200 kills of a scan left {len(seen)} different counts of captions")  # noqa: T201
+    counts = kill_scans(tmp_path, captioner, 200, 60)
+    print(f"\n200 kills of a scan left {len(counts)} different counts of captions")  # noqa: T201
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_writing_sidecars_killed_200_times(tmp_path: Path, captioner: Captioner) -> None:
-    seen = kill_writes(tmp_path, captioner, "sidecar", 200, 40)
-    report(seen, 200, "writes of sidecars and their undos")
+    outcomes = kill_writes(tmp_path, captioner, "sidecar", 200, 40)
+    report(outcomes, 200, "writes of sidecars and their undos")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_embedding_killed_100_times(tmp_path: Path, captioner: Captioner) -> None:
-    seen = kill_writes(tmp_path, captioner, "embed", 100, 6)
-    report(seen, 100, "embeddings and their undos")
+    outcomes = kill_writes(tmp_path, captioner, "embed", 100, 6)
+    report(outcomes, 100, "embeddings and their undos")
 
 
-def report(seen: set[tuple[bool, int]], kills: int, what: str) -> None:
-    left = any(temporary for temporary, _ in seen)
-    counts = sorted({count for _, count in seen})
-    fate = "were left, and removed by the next run" if left else "were never left"
+def report(outcomes: set[tuple[bool, int]], kills: int, what: str) -> None:
+    has_temporary = any(temporary for temporary, _ in outcomes)
+    counts = sorted({count for _, count in outcomes})
+    fate = "left, and removed by the next run" if has_temporary else "never left"
     print(  # noqa: T201
-        f"\n{kills} kills of {what}: temporary files {fate}; files written when killed: {counts}"
+        f"\n{kills} kills of {what}: temporary files were {fate};"
+        f" files written when killed: {counts}"
     )

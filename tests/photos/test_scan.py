@@ -26,15 +26,15 @@ def test_scan_stores_the_captioners_captions_and_a_second_scan_opens_no_photo(
     photos = library(tmp_path / "lib", 21, (".jpg", ".png", ".webp", ".tif"))
     counts = scan_fully(catalogue, tmp_path / "lib", captioner)
     assert (counts.found, counts.captioned, counts.to_read) == (21, 21, 21)
-    found = list(photo_records(catalogue))
-    assert [item.path for item in found] == photos
-    for item, alone in zip(found, captioner.caption(photos), strict=True):
-        assert (item.caption, item.source) == (alone.text, "model")
-        assert item.confidence == pytest.approx(alone.confidence)
+    stored = list(photo_records(catalogue))
+    assert [item.path for item in stored] == photos
+    for item, caption in zip(stored, captioner.caption(photos), strict=True):
+        assert (item.caption, item.source) == (caption.text, "model")
+        assert item.confidence == pytest.approx(caption.confidence)
         assert (item.width, item.height) == (48, 36) or item.path.suffix == ".webp"
 
     def never() -> Captioner:
-        raise AssertionError("a model is loaded for nothing")
+        raise AssertionError("no model is needed")
 
     for path in photos:
         path.chmod(0o400)
@@ -140,12 +140,12 @@ def test_photos_in_an_unlistable_folder_are_not_missing(
     scan_fully(catalogue, tmp_path / "lib", captioner)
     real = os.scandir
 
-    def refused(folder: bytes) -> object:  # root may list anything, so refusal is made
+    def scandir_or_refuse(folder: bytes) -> object:  # root may list any folder
         if folder.endswith(b"001"):
             raise PermissionError(13, "Permission denied")
         return real(folder)
 
-    monkeypatch.setattr("showtell.photos.walk.os.scandir", refused)
+    monkeypatch.setattr("showtell.photos.walk.os.scandir", scandir_or_refuse)
     errors: list[PhotoError] = []
     counts = scan_fully(catalogue, tmp_path / "lib", captioner, errors)
     assert [str(error) for error in errors] == [
@@ -159,16 +159,16 @@ def test_hidden_folders_and_links_to_folders_are_skipped(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     library(tmp_path / "outside", 2)
-    [own] = library(tmp_path / "lib", 1)
+    [inside] = library(tmp_path / "lib", 1)
     photo(tmp_path / "lib" / ".trash" / "a.jpg", 50)
     photo(tmp_path / "lib" / "._a.jpg", 51)
     photo(tmp_path / "lib" / "@eaDir" / "thumb.jpg", 52)
     (tmp_path / "lib" / "link").symlink_to(tmp_path / "outside")
     (tmp_path / "alias").symlink_to(tmp_path / "lib")
     assert scan_fully(catalogue, tmp_path / "lib", captioner).found == 1
-    # by another name, but the same library
+    # the same library under another name
     assert scan_fully(catalogue, tmp_path / "alias", captioner).unchanged == 1
-    assert [item.path for item in photo_records(catalogue)] == [own]
+    assert [item.path for item in photo_records(catalogue)] == [inside]
 
 
 def test_photo_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_photo_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> None
 
     def read_until_it_fails() -> None:
         end = time.monotonic() + 120
-        while time.monotonic() < end:  # a reader may be lucky, on a busy machine often
+        while time.monotonic() < end:  # an attempt may succeed, especially on a busy machine
             read_stable_file(path)
 
     thread = threading.Thread(target=touch)
@@ -219,10 +219,10 @@ def test_two_scans_at_once_share_the_work(
     photos = library(tmp_path / "lib", 120)
     read: list[int] = []
 
-    def one() -> None:
-        with Catalogue(catalogue.path) as own:
+    def scan_once() -> None:
+        with Catalogue(catalogue.path) as connection:
             *_, counts = scan_library(
-                own,
+                connection,
                 [tmp_path / "lib"],
                 ScanOptions(batch_size=4),
                 captioner=lambda: captioner,
@@ -230,13 +230,13 @@ def test_two_scans_at_once_share_the_work(
             )
             read.append(counts.read)
 
-    threads = [threading.Thread(target=one) for _ in range(2)]
+    threads = [threading.Thread(target=scan_once) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(read) == 2
-    assert 120 <= sum(read) <= 170  # a batch or two may be read by both
+    assert 120 <= sum(read) <= 170  # both may read the same batch or two
     assert [item.path for item in photo_records(catalogue)] == photos
     assert catalogue.value("SELECT count(*) FROM files WHERE pending OR claim IS NOT NULL") == 0
 

@@ -24,8 +24,8 @@ def test_similar_photos_are_ranked_by_their_features(
     ranked = list(find_similar(catalogue, photos[3], captioner=unused))
     assert len(ranked) == 30
     assert ranked[0].path.name == "z.png"
-    likenesses = [item.similarity for item in ranked]
-    assert likenesses == sorted(likenesses, key=lambda value: -(value or 0))
+    similarities = [item.similarity for item in ranked]
+    assert similarities == sorted(similarities, key=lambda value: -(value or 0))
     pooled = [captioner.features(path).pooled for path in photos]
     for item in ranked[1:5]:
         one, other = pooled[3], pooled[int(item.path.stem)]

@@ -28,7 +28,7 @@ from support.photo_library import (
     write_fully,
 )
 
-WORDS = "Zwölf Otter am 東京湾 – „naß“ & <froh>"
+CAPTION = "Zwölf Otter am 東京湾 – „naß“ & <froh>"
 TAGS = ("-XMP-dc:Description", "-XMP-iptcCore:AltTextAccessibility", "-IPTC:Caption-Abstract")
 
 
@@ -43,7 +43,7 @@ def test_sidecars_contain_captions_leave_photos_intact_and_undo_removes_them(
     photos = library(tmp_path / "lib", 20, (".jpg", ".png", ".webp", ".tif", ".cr2"))
     before = contents(tmp_path / "lib")
     scan_fully(catalogue, tmp_path / "lib", captioner)
-    edit_caption(catalogue, photos[0], WORDS)
+    edit_caption(catalogue, photos[0], CAPTION)
     assert count_verdicts(plan_writes(catalogue, WriteOptions())) == {"sidecar": 20}
     assert contents(tmp_path / "lib") == before
     assert write_fully(catalogue).sidecars == 20
@@ -51,9 +51,9 @@ def test_sidecars_contain_captions_leave_photos_intact_and_undo_removes_them(
     assert {path: after[path] for path in before} == before
     for path in photos:
         words = record_of(catalogue, path).caption
-        own = {"description": {DEFAULT_LANGUAGE: words}, "alt": {DEFAULT_LANGUAGE: words}}
-        assert read_fields(sidecar_path(path).read_bytes()) == own
-    assert tags(sidecar_path(photos[0]), *TAGS[:2]) == [WORDS, WORDS]
+        expected = {"description": {DEFAULT_LANGUAGE: words}, "alt": {DEFAULT_LANGUAGE: words}}
+        assert read_fields(sidecar_path(path).read_bytes()) == expected
+    assert tags(sidecar_path(photos[0]), *TAGS[:2]) == [CAPTION, CAPTION]
     raw = next(path for path in photos if path.suffix == ".cr2")
     assert sidecar_path(raw) == raw.with_suffix(".xmp")
     assert tags(sidecar_path(raw), *TAGS[:2]) == [record_of(catalogue, raw).caption] * 2
@@ -80,12 +80,12 @@ def test_embedded_captions_read_back_keep_pixels_dates_and_permissions_and_undo_
         lib / "big.jpg",
     )
     scan_fully(catalogue, lib, captioner)
-    for place, path in enumerate([*photos, lib / "big.jpg"]):
-        os.utime(path, ns=(10**18 + place, 10**18 + 7 * place))
+    for index, path in enumerate([*photos, lib / "big.jpg"]):
+        os.utime(path, ns=(10**18 + index, 10**18 + 7 * index))
         path.chmod(0o640)
-    edit_caption(catalogue, photos[0], WORDS)  # and so of big.jpg, the same picture
-    edit_caption(catalogue, photos[1], WORDS)
-    edit_caption(catalogue, photos[2], WORDS)
+    edit_caption(catalogue, photos[0], CAPTION)  # and so of big.jpg, the same picture
+    edit_caption(catalogue, photos[1], CAPTION)
+    edit_caption(catalogue, photos[2], CAPTION)
     before, status = contents(lib), {path: path.stat() for path in photos}
     decoded = {path: pixels(path) for path in photos}
     counts = write_fully(catalogue, WriteOptions(to="embed"))
@@ -97,7 +97,7 @@ def test_embedded_captions_read_back_keep_pixels_dates_and_permissions_and_undo_
         now = path.stat()
         assert (now.st_mtime_ns, now.st_mode) == (status[path].st_mtime_ns, status[path].st_mode)
         assert path.read_bytes() != before[path]
-    assert tags(lib / "big.jpg", "-IPTC:City", "-Artist", TAGS[2]) == ["Zürich", "Ansel", WORDS]
+    assert tags(lib / "big.jpg", "-IPTC:City", "-Artist", TAGS[2]) == ["Zürich", "Ansel", CAPTION]
     assert (lib / "a.cr2").read_bytes() == before[lib / "a.cr2"]
     assert tags(lib / "a.xmp", TAGS[0]) == [record_of(catalogue, lib / "a.cr2").caption]
     assert scan_fully(catalogue, lib, captioner).unchanged == 9
@@ -112,14 +112,14 @@ def test_captions_by_a_person_are_kept_without_overwrite(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     lib = tmp_path / "lib"
-    inside, beside, alt, german = library(lib, 4)
-    sidecar_path(beside).write_bytes(set_fields(None, {"description": "by hand"}))
+    embedded, sidecar, alt, german = library(lib, 4)
+    sidecar_path(sidecar).write_bytes(set_fields(None, {"description": "by hand"}))
     sidecar_path(alt).write_bytes(set_fields(None, {"alt": "by hand"}))
-    exiftool("-overwrite_original", "-IPTC:Caption-Abstract=by hand", inside)
+    exiftool("-overwrite_original", "-IPTC:Caption-Abstract=by hand", embedded)
     exiftool("-overwrite_original", "-XMP-dc:Description-de=von Hand", german)
     scan_fully(catalogue, lib, captioner)
     assert write_fully(catalogue).sidecars == 4  # three alt texts, one description
-    for path in (inside, beside, german):
+    for path in (embedded, sidecar, german):
         text = record_of(catalogue, path).caption
         words = read_fields(sidecar_path(path).read_bytes())
         assert words["alt"] == {DEFAULT_LANGUAGE: text}
@@ -132,13 +132,13 @@ def test_captions_by_a_person_are_kept_without_overwrite(
     }
     assert write_fully(catalogue).up_to_date + write_fully(catalogue).user_edited >= 4
     assert write_fully(catalogue, WriteOptions(overwrite=True)).sidecars == 4
-    for path in (inside, beside, alt, german):
+    for path in (embedded, sidecar, alt, german):
         words = read_fields(sidecar_path(path).read_bytes())
-        assert {own[DEFAULT_LANGUAGE] for own in words.values()} == {
+        assert {texts[DEFAULT_LANGUAGE] for texts in words.values()} == {
             record_of(catalogue, path).caption
         }
     undo_fully(catalogue)
-    assert read_fields(sidecar_path(beside).read_bytes())["description"] == {
+    assert read_fields(sidecar_path(sidecar).read_bytes())["description"] == {
         DEFAULT_LANGUAGE: "by hand"
     }
 
@@ -194,7 +194,7 @@ def test_file_names_and_captions_cannot_become_exiftool_options(
     before = {path: pixels(path) for path in folder.iterdir()}
     scan_fully(catalogue, tmp_path / "lib", captioner)
     for path in before:
-        edit_caption(catalogue, path, "-all=\n-o\n@x " + WORDS)
+        edit_caption(catalogue, path, "-all=\n-o\n@x " + CAPTION)
     assert write_fully(catalogue, WriteOptions(to="embed")).embedded == len(names)
     assert set(folder.iterdir()) == set(before)
     assert {path: pixels(path) for path in before} == before
@@ -320,7 +320,7 @@ def test_heic_gets_a_sidecar_that_exiftool_reads(
     path.parent.mkdir()
     picture(5, (64, 48)).save(path)
     scan_fully(catalogue, tmp_path / "lib", captioner)
-    edit_caption(catalogue, path, WORDS)
+    edit_caption(catalogue, path, CAPTION)
     counts = write_fully(catalogue, WriteOptions(to="embed"))
     assert (counts.sidecars, counts.embedded) == (1, 0)
-    assert tags(sidecar_path(path), *TAGS[:2]) == [WORDS, WORDS]
+    assert tags(sidecar_path(path), *TAGS[:2]) == [CAPTION, CAPTION]

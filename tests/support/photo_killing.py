@@ -1,7 +1,7 @@
-"""Processes that are killed at any moment of their work.
+"""Kill processes at random moments of their work.
 
-They are forked from the test, which has loaded all code and the model: so a kill costs the time
-that the work takes, and its moment is counted from the work's beginning.
+The processes are forked from the test, which has already imported the code and loaded the model.
+So the random moment falls into the work itself, not into the start of Python.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ from pathlib import Path
 from random import Random
 
 
-class Killed:
-    """Does some work again and again, in a process that is killed at a random moment of it."""
+class RandomKiller:
+    """Runs a function in forked processes and kills each at a random moment.
 
-    def __init__(self, work: Callable[[], None], length: float) -> None:
+    `seconds` is about the time that the function takes; it is adjusted after each process.
+    """
+
+    def __init__(self, work: Callable[[], None], seconds: float) -> None:
         self.work = work
-        self.length = length  # seconds that the work takes, about; corrected on the way
+        self.seconds = seconds
         self.kills = 0
-        self.ended = 0
 
-    def once(self, draw: Random) -> None:
-        """Start the work, and kill it unless it ends before."""
+    def run_once(self, random: Random) -> None:
+        """Start one process, and kill it unless it ends first."""
         child = os.fork()
         if child == 0:
             code = 1
@@ -33,23 +35,22 @@ class Killed:
                 code = 0
             finally:
                 os._exit(code)
-        began = time.perf_counter()
-        moment = began + draw.uniform(0, self.length)
-        while (now := time.perf_counter()) < moment:
+        started = time.perf_counter()
+        kill_at = started + random.uniform(0, self.seconds)
+        while (now := time.perf_counter()) < kill_at:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 assert status == 0, "the work failed by itself"
-                self.ended += 1
-                self.length = 0.5 * self.length + 0.5 * (now - began)
+                self.seconds = 0.5 * self.seconds + 0.5 * (now - started)
                 return
-            time.sleep(min(0.002, moment - now))
+            time.sleep(min(0.002, kill_at - now))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         assert status in (0, signal.SIGKILL), "the work failed by itself"
         self.kills += status == signal.SIGKILL
-        self.length *= 1.1
+        self.seconds *= 1.1
 
 
-def leftovers(folder: Path) -> list[Path]:
-    """Temporary files of ours."""
+def temporary_files(folder: Path) -> list[Path]:
+    """Return showtell's temporary files below a folder."""
     return list(folder.rglob(".showtell-*"))

@@ -12,7 +12,7 @@ from showtell.photos.catalogue.search import search_photos
 from showtell.photos.corrections import edit_caption
 from support.photo_library import library, scan_fully
 
-WORDS = [
+CAPTIONS = [
     "a dog runs on a sandy beach",
     "two dogs are running through snow",
     "a girl in a red jacket stands in the snow",
@@ -24,16 +24,16 @@ WORDS = [
 
 
 @pytest.fixture
-def words(tmp_path: Path, catalogue: Catalogue, captioner: Captioner) -> Catalogue:
-    """A catalogue of seven photos, 0 to 6, with a person's words."""
+def seven_photos(tmp_path: Path, catalogue: Catalogue, captioner: Captioner) -> Catalogue:
+    """A catalogue of seven photos, 0 to 6, with captions by the user."""
     photos = library(tmp_path / "lib", 7)
     scan_fully(catalogue, tmp_path / "lib", captioner)
-    for path, text in zip(photos, WORDS, strict=True):
+    for path, text in zip(photos, CAPTIONS, strict=True):
         edit_caption(catalogue, path, text)
     return catalogue
 
 
-def found(catalogue: Catalogue, query: str, **options: object) -> set[int]:
+def search_names(catalogue: Catalogue, query: str, **options: object) -> set[int]:
     return {int(item.path.stem) for item in search_photos(catalogue, query, **options)}  # type: ignore[arg-type]
 
 
@@ -64,13 +64,13 @@ def found(catalogue: Catalogue, query: str, **options: object) -> set[int]:
         ("dog*", {0, 1, 6}),
     ],
 )
-def test_query_finds(words: Catalogue, query: str, expected: set[int]) -> None:
-    assert found(words, query) == expected
+def test_query_finds(seven_photos: Catalogue, query: str, expected: set[int]) -> None:
+    assert search_names(seven_photos, query) == expected
 
 
-def test_any_word_matches_one_of_several(words: Catalogue) -> None:
-    assert found(words, "beach sofa", any_word=True) == {0, 6}
-    assert found(words, "dog unicorn", any_word=True) == {0, 1, 6}
+def test_any_word_matches_one_of_several(seven_photos: Catalogue) -> None:
+    assert search_names(seven_photos, "beach sofa", any_word=True) == {0, 6}
+    assert search_names(seven_photos, "dog unicorn", any_word=True) == {0, 1, 6}
 
 
 PIECES = [
@@ -99,14 +99,16 @@ PIECES = [
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.text(), st.lists(st.sampled_from(PIECES)))
 @example(text="", pieces=['"'])
-def test_every_text_is_a_valid_query(words: Catalogue, text: str, pieces: list[str]) -> None:
+def test_every_text_is_a_valid_query(seven_photos: Catalogue, text: str, pieces: list[str]) -> None:
     for query in (text, "".join(pieces), " ".join(pieces)):
         for any_word in (False, True):
-            list(search_photos(words, query, any_word=any_word))
+            list(search_photos(seven_photos, query, any_word=any_word))
 
 
-def test_best_matches_come_first_and_survive_a_limit(words: Catalogue, tmp_path: Path) -> None:
-    edit_caption(words, tmp_path / "lib" / "000" / "00005.jpg", "dog dog dog")
-    ranked = list(search_photos(words, "dog"))
+def test_best_matches_come_first_and_survive_a_limit(
+    seven_photos: Catalogue, tmp_path: Path
+) -> None:
+    edit_caption(seven_photos, tmp_path / "lib" / "000" / "00005.jpg", "dog dog dog")
+    ranked = list(search_photos(seven_photos, "dog"))
     assert int(ranked[0].path.stem) == 5
-    assert list(search_photos(words, "dog", limit=2)) == ranked[:2]
+    assert list(search_photos(seven_photos, "dog", limit=2)) == ranked[:2]

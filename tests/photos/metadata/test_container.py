@@ -20,7 +20,7 @@ def test_segments_cover_the_file_and_contain_its_xmp(kind: str) -> None:
         container = parse_container(data)
         assert container is not None
         assert container.format == kind
-        assert [part.start for part in container.segments[1:]] == [
+        assert [segment.start for segment in container.segments[1:]] == [
             p.end for p in container.segments[:-1]
         ]
         assert (container.segments[0].start, container.segments[-1].end) == (0, len(data))
@@ -43,7 +43,7 @@ def test_progressive_and_cmyk_jpegs_are_parsed() -> None:
     cmyk = encoded(picture(3).convert("CMYK"), "JPEG")
     container = parse_container(cmyk)
     assert container is not None
-    # the Adobe segment says how colours are coded: another one is another picture
+    # the Adobe segment defines the colour transform: with another one it is another picture
     changed = bytearray(cmyk)
     changed[cmyk.index(b"Adobe") + 11] ^= 2
     assert image_hash(bytes(changed), parse_container(bytes(changed))) != image_hash(
@@ -57,13 +57,13 @@ def test_damaged_photos_are_rejected_or_parsed_completely(kind: str, data: st.Da
     whole = photo_with_xmp(picture(1), kind, "words")
     cut = data.draw(st.integers(0, len(whole)))
     broken = bytearray(whole[:cut])
-    for place in data.draw(st.lists(st.integers(0, max(cut - 1, 0)), max_size=5)):
-        if place < len(broken):
-            broken[place] = data.draw(st.integers(0, 255))
+    for index in data.draw(st.lists(st.integers(0, max(cut - 1, 0)), max_size=5)):
+        if index < len(broken):
+            broken[index] = data.draw(st.integers(0, 255))
     try:
         container = parse_container(bytes(broken))
     except PhotoError:
         return
     if container is not None:
-        assert sum(part.end - part.start for part in container.segments) == len(broken)
+        assert sum(segment.end - segment.start for segment in container.segments) == len(broken)
         container.xmp(bytes(broken))
