@@ -24,29 +24,29 @@ def main() -> None:
     options = parser.parse_args()
 
     confidence = load_bundle(find_bundle(options.model)).manifest.confidence
-    if not confidence or "dev_second_half" not in confidence:
+    if confidence is None or confidence.dev_second_half is None:
         raise SystemExit("this model was exported without a dev split: it has no calibration")
-    held = confidence["dev_second_half"]
-    said = [item["confidence"] for item in held["reliability"]]
-    good = [item["good"] for item in held["reliability"]]
-    counts = [item["count"] for item in held["reliability"]]
+    held = confidence.dev_second_half
+    confidences = [item.confidence for item in held.reliability]
+    good = [item.good for item in held.reliability]
+    counts = [item.count for item in held.reliability]
 
     figure = Figure(figsize=(5.2, 5.6), layout="constrained")
     curve, bars = figure.subplots(2, 1, height_ratios=[4, 1], sharex=True)
     curve.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="perfectly calibrated")
-    curve.plot(said, good, marker="o", color="#1f5fbf", label="this model")
+    curve.plot(confidences, good, marker="o", color="#1f5fbf", label="this model")
     curve.set(ylabel="share of captions that are good", xlim=(0, 1), ylim=(0, 1.02))
     curve.legend(frameon=False, loc="upper left")
-    error = held["expected_calibration_error"]
+    error = held.expected_calibration_error
     curve.set_title(
-        f"dev, second half: {held['photos']} photos, expected calibration error {error:.3f}",
+        f"dev, second half: {held.photos} photos, expected calibration error {error:.3f}",
         fontsize=10,
     )
-    bars.bar(said, counts, width=0.06, color="#1f5fbf")
+    bars.bar(confidences, counts, width=0.06, color="#1f5fbf")
     bars.set(xlabel="confidence", ylabel="photos")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.output, dpi=130)
-    print(f"{options.output}: good means {confidence['measure']}")
+    print(f"{options.output}: good means {confidence.measure}")
 
 
 if __name__ == "__main__":

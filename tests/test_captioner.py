@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -310,7 +311,8 @@ def test_damaged_network_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_network_that_does_not_fit_its_manifest_is_refused(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "tiny")
-    bundle.manifest.decoder["state"] = ["hidden", "cell"]
+    decoder = replace(bundle.manifest.decoder, state=("hidden", "cell"))
+    bundle = replace(bundle, manifest=replace(bundle.manifest, decoder=decoder))
     with pytest.raises(BundleError, match=r"decoder_begin\.onnx: .* lacks the output 'cell'"):
         Captioner(bundle)
 

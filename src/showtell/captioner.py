@@ -67,7 +67,7 @@ class Captioner:
         self._model = OnnxModel(bundle, threads=threads)
         self._parallel: OnnxModel | None = None
         self._lock = threading.Lock()
-        self._grid: tuple[int, int] = tuple(bundle.manifest.encoder["grid"])
+        self._grid = bundle.manifest.encoder.grid
 
     @classmethod
     def load(
@@ -286,8 +286,10 @@ class Captioner:
             )
         best, *others = found[: decoding.nbest]
         words = self.bundle.vocabulary
-        fitted = self.bundle.manifest.confidence
-        confidence = predict(found, fitted) if fitted and decoding.strategy == "beam" else None
+        calibration = self.bundle.manifest.confidence
+        confidence = None
+        if calibration is not None and decoding.strategy == "beam":
+            confidence = predict(found, calibration)
         return Caption(
             path=photo.path,
             text=words.decode(best.tokens),

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from showtell.errors import BundleError
+from showtell.files.typed_settings import load_settings, parse_json
 
 RULE = 1  # raise when `tokenize` changes: trained models keep the rule they were trained with
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
@@ -46,16 +47,17 @@ class Vocabulary:
     """
 
     words: tuple[str, ...]
-    min_count: int = 1
-    rule: int = RULE
+    min_count: int = field(default=1, metadata={"ge": 1})
+    rule: int = field(default=RULE, metadata={"ge": 1})
     _ids: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.words[: len(SPECIAL_WORDS)] != SPECIAL_WORDS:
-            raise BundleError(f"vocabulary: the first words must be {', '.join(SPECIAL_WORDS)}")
+            raise BundleError(f"words: the first must be {', '.join(SPECIAL_WORDS)}")
         ids = {word: index for index, word in enumerate(self.words)}
         if len(ids) != len(self.words):
-            raise BundleError("vocabulary: a word stands in it twice")
+            twice = next(word for word, count in Counter(self.words).items() if count > 1)
+            raise BundleError(f"words: '{twice}' occurs twice")
         object.__setattr__(self, "_ids", ids)
 
     @classmethod
@@ -97,19 +99,17 @@ class Vocabulary:
         return json.dumps(head, ensure_ascii=False, indent=0) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, source: Path | str = "vocabulary.json") -> Vocabulary:
-        """Read what `to_json` wrote.
+    def from_json(cls, text: str | bytes, source: Path | str = "vocabulary.json") -> Vocabulary:
+        """Read what `to_json` wrote; `source` is the file that errors name.
 
-        Raises BundleError where it is damaged or follows a newer normalisation rule.
+        Raises BundleError, naming file and key, where it is damaged or follows a newer
+        normalisation rule.
         """
-        try:
-            data = json.loads(text)
-            words, min_count, rule = tuple(data["words"]), int(data["min_count"]), int(data["rule"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise BundleError(f"{source}: not a vocabulary ({error})") from None
-        if rule > RULE:
+        data = parse_json(text, error=BundleError, source=source)
+        rule = data.get("rule") if isinstance(data, dict) else None
+        if type(rule) is int and rule > RULE:
             raise BundleError(
                 f"{source}: normalisation rule {rule} is newer than this showtell knows ({RULE}):"
                 " upgrade with pip install -U showtell"
             )
-        return cls(words, min_count, rule)
+        return load_settings(cls, data, error=BundleError, source=source)

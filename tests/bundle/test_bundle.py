@@ -53,8 +53,8 @@ def test_a_newer_format_says_to_upgrade(bundle):
         load_bundle(bundle)
 
 
-def test_keys_of_a_later_minor_version_are_no_harm(bundle):
-    rewrite(bundle, colour="blue")
+def test_keys_of_a_later_minor_version_are_ignored(bundle):
+    rewrite(bundle, format_minor=1, colour="blue")
     assert load_bundle(bundle).manifest.name == "dummy"
 
 
@@ -71,7 +71,7 @@ def test_a_damaged_manifest_is_one_clear_error(bundle, text):
 )
 def test_a_manifest_of_another_shape_is_one_clear_error(bundle, key, value):
     rewrite(bundle, **{key: value})
-    with pytest.raises(BundleError, match="damaged manifest"):
+    with pytest.raises(BundleError, match=rf"manifest\.json: {key}"):
         load_bundle(bundle)
 
 
@@ -79,7 +79,7 @@ def test_a_file_name_that_leaves_the_folder_is_refused(bundle, tmp_path):
     (tmp_path / "secret").write_text("x")
     files = json.loads((bundle / MANIFEST).read_text())["files"]
     rewrite(bundle, files=files | {"../secret": "0" * 64})
-    with pytest.raises(BundleError, match="no plain file name"):
+    with pytest.raises(BundleError, match="not a plain file name"):
         load_bundle(bundle)
 
 
@@ -100,7 +100,7 @@ def test_a_folder_of_other_things_is_never_overwritten(bundle, tmp_path):
     other = tmp_path / "photos"
     other.mkdir()
     (other / "dog.jpg").write_bytes(b"x")
-    with pytest.raises(BundleError, match="is no bundle"):
+    with pytest.raises(BundleError, match="is not a bundle"):
         write_dummy_bundle(other)
     assert [file.name for file in other.iterdir()] == ["dog.jpg"]
 

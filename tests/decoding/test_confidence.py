@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -8,12 +9,15 @@ import pytest
 from showtell.decoding.beam_search import Hypothesis
 from showtell.decoding.confidence import (
     FEATURES,
+    Calibration,
     expected_calibration_error,
     features_of,
     fit,
     predict,
     reliability,
 )
+from showtell.errors import BundleError
+from showtell.files.typed_settings import load_settings
 
 
 def hypotheses(*word_log_probabilities: float, margin: float = 0.1) -> list[Hypothesis]:
@@ -54,7 +58,7 @@ def drawn(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_fit_recovers_the_chances_that_labels_were_drawn_by() -> None:
     fitted = fit(*drawn(5000, 1)[:2], measure="drawn")
     values, good, chances = drawn(2000, 2)
-    logits = fitted["intercept"] + (values - fitted["mean"]) / fitted["scale"] @ fitted["weights"]
+    logits = fitted.intercept + (values - fitted.mean) / fitted.scale @ fitted.weights
     found = 1 / (1 + np.exp(-logits))
     assert np.abs(found - chances).mean() < 0.03
     assert expected_calibration_error(found, good) < 0.04
@@ -65,13 +69,17 @@ def test_prediction_rises_with_what_made_captions_good_and_survives_json() -> No
     photos = [hypotheses(*(-draw.exponential(1, size=5))) for _ in range(300)]
     values = [features_of(found) for found in photos]
     good = [row[0] > -1 for row in values]
-    fitted = json.loads(json.dumps(fit(values, good, measure="surer than -1")))
+    fitted = load_settings(
+        Calibration,
+        json.loads(json.dumps(asdict(fit(values, good, measure="surer than -1")))),
+        error=BundleError,
+    )
     sure, unsure = hypotheses(-0.1, -0.2, -0.1), hypotheses(-3.0, -4.0, -2.0)
     high, low = predict(sure, fitted), predict(unsure, fitted)
     assert high is not None
     assert low is not None
     assert 0 <= low < 0.2 < 0.8 < high <= 1
-    assert fitted["measure"] == "surer than -1"
+    assert fitted.measure == "surer than -1"
 
 
 @pytest.mark.parametrize("label", [True, False])
@@ -87,7 +95,7 @@ def test_set_of_one_kind_gives_no_certainty(label: bool) -> None:
 def test_constant_and_separating_features_do_not_break_the_fit() -> None:
     values = np.column_stack([np.arange(40.0), np.ones(40), np.ones(40), np.arange(40.0)])
     fitted = fit(values, np.arange(40) >= 20, measure="separable")
-    assert np.isfinite([*fitted["weights"], fitted["intercept"]]).all()
+    assert np.isfinite([*fitted.weights, fitted.intercept]).all()
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
@@ -98,13 +106,13 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 
 
 def test_calibration_of_a_newer_version_gives_no_confidence() -> None:
-    fitted = fit(*drawn(50, 1)[:2], measure="x") | {"features": ["something_new"]}
+    fitted = replace(fit(*drawn(50, 1)[:2], measure="x"), features=("something_new",) * 4)
     assert predict(hypotheses(-1.0), fitted) is None
 
 
 def test_reliability_counts_every_caption_once() -> None:
     found = reliability([0.05, 0.15, 0.18, 1.0], [False, True, False, True])
-    assert [(b.count, round(b.low, 1), b.good) for b in found] == [
+    assert [(b.count, min(int(10 * b.confidence), 9) / 10, b.good) for b in found] == [
         (1, 0.0, 0.0),
         (2, 0.1, 0.5),
         (1, 0.9, 1.0),

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from click.testing import CliRunner
 
 from showtell import Captioner
-from showtell.bundle import CARD, DECODER_STEP, ENCODER, load_bundle
+from showtell.bundle import CARD, DECODER_STEP, ENCODER, PrecisionInfo, load_bundle
 from showtell.cli.export import export as export_command
 from showtell.data.synthetic.shapes import draw_shapes
 from showtell.errors import TrainingError
@@ -130,7 +131,7 @@ def test_onnx_says_what_pytorch_says(which, request, shapes, tmp_path):
     made = export(request.getfixturevalue(which), tmp_path / "bundle", shapes)
     assert made.parity.photos == made.parity.same_captions > 5
     assert made.parity.largest_difference < 1e-4
-    assert load_bundle(tmp_path / "bundle").manifest.decoder["attention"] == (which != "merge_run")
+    assert load_bundle(tmp_path / "bundle").manifest.decoder.attention == (which != "merge_run")
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -176,7 +177,7 @@ def test_a_bundle_captions_and_its_scores_are_those_that_evaluate_prints(
     manifest = captioner.bundle.manifest
     again = evaluate(captioner, shapes)
     assert manifest.name == "shapes"
-    assert manifest.scores == json.loads(json.dumps(again.summary()))
+    assert [asdict(line) for line in manifest.scores] == json.loads(json.dumps(again.summary()))
     captions = list(captioner.caption(photos_of(shapes)))
     assert all(caption.text and 0 <= caption.confidence <= 1 for caption in captions)
     card = (tmp_path / "bundle" / CARD).read_text()
@@ -198,7 +199,7 @@ def test_scores_are_made_with_the_bundles_own_decoding(run, shapes, tmp_path):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_each_precision_gives_a_bundle_that_captions_much_alike(run, shapes, tmp_path, precision):
     made = export(run, tmp_path / "bundle", precision=precision)
-    assert made.bundle.manifest.precision == {"encoder": precision, "decoder": precision}
+    assert made.bundle.manifest.precision == PrecisionInfo(precision, precision)
     photos = photos_of(shapes)
     exact = Captioner.load(cached_bundle(run)).caption(photos)
     small = Captioner.load(tmp_path / "bundle").caption(photos)
@@ -211,7 +212,7 @@ def test_encoder_and_decoder_may_have_a_precision_each(run, tmp_path):
     target = tmp_path / "bundle"
     given = [str(run), "--output", str(target), "--precision"]
     assert CliRunner().invoke(export_command, [*given, "float16/int8"]).exit_code == 0
-    assert load_bundle(target).manifest.precision == {"encoder": "float16", "decoder": "int8"}
+    assert load_bundle(target).manifest.precision == PrecisionInfo("float16", "int8")
     for wrong in ("int4", "float16/int8/int8", "auto/int8", "float16/"):
         refused = CliRunner().invoke(export_command, [*given, wrong])
         assert refused.exit_code == 2
@@ -255,7 +256,7 @@ def test_auto_keeps_a_precision_only_where_dev_allows(run, shapes, tmp_path):
     assert len(made.candidates) == 5
     chosen = made.bundle.manifest.precision
     last = [item for item in made.candidates if item.kept][-1]
-    assert chosen == {"encoder": last.encoder, "decoder": last.decoder}
+    assert chosen == PrecisionInfo(last.encoder, last.decoder)
     base = made.candidates[0].evaluation.scores
     for item in made.candidates:
         scores = item.evaluation.scores
@@ -345,7 +346,7 @@ def test_what_a_person_found_out_stands_in_the_card(run, tmp_path):
     notes.write_text("It calls every animal a dog.\n", encoding="utf-8")
     made = export(run, tmp_path / "bundle", notes=notes)
     card = (made.bundle.path / "MODEL_CARD.md").read_text("utf-8")
-    assert "## Good at, bad at\n\nIt calls every animal a dog.\n\n## Terms" in card
+    assert "## Strengths and limits\n\nIt calls every animal a dog.\n\n## Terms" in card
     with pytest.raises(ExportError, match=r"gone\.md: the notes cannot be read"):
         export(run, tmp_path / "other", notes=tmp_path / "gone.md")
     assert not (tmp_path / "other").exists()
@@ -353,4 +354,4 @@ def test_what_a_person_found_out_stands_in_the_card(run, tmp_path):
 
 def test_the_card_of_an_ensemble_says_that_it_is_one(ensemble_run, tmp_path):
     card = export(ensemble_run, tmp_path / "bundle").bundle.path / "MODEL_CARD.md"
-    assert "- Decoder: an ensemble of 2, each attention, LSTM of 32" in card.read_text("utf-8")
+    assert "- Decoder: attention, LSTM of 32 units, ensemble of 2;" in card.read_text("utf-8")

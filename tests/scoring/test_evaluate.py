@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,9 +165,11 @@ def test_vocabulary_used_counts_words_of_the_models_vocabulary(bundle: Bundle, d
 
 
 def seen_manifest(bundle: Bundle, names: Iterable[str]) -> Manifest:
-    manifest = Manifest.from_json(bundle.manifest.to_json(), bundle.path)
-    manifest.training["name_hashes"] = pack_names(names)
-    return manifest
+    return with_training(bundle.manifest, name_hashes=pack_names(names))
+
+
+def with_training(manifest: Manifest, **changes: str) -> Manifest:
+    return replace(manifest, training=replace(manifest.training, **changes))
 
 
 def photos_named(names: Iterable[str]) -> list[CaptionedPhoto]:
@@ -177,7 +180,7 @@ def test_training_photos_in_the_split_are_counted(bundle: Bundle) -> None:
     manifest = seen_manifest(bundle, ["a.jpg", "b.jpg", "c.jpg"])
     assert count_training_photos(manifest, photos_named(["b.jpg", "c.jpg", "d.jpg"])) == 2
     assert count_training_photos(bundle.manifest, photos_named(["b.jpg"])) is None
-    manifest.training["name_hashes"] = "no base64"
+    manifest = with_training(manifest, name_hashes="no base64")
     with pytest.raises(BundleError, match="damaged"):
         count_training_photos(manifest, photos_named(["b.jpg"]))
 
@@ -210,7 +213,7 @@ def test_a_warning_follows_if_flickr8k_and_flickr30k_may_share_photos(
     assert "50 of these 50 photos have names of photos that" in caplog.text
     caplog.clear()
     manifest = seen_manifest(bundle, eight)
-    manifest.training["dataset"] = "Flickr8k"
+    manifest = with_training(manifest, dataset="Flickr8k")
     captioner = ScriptedCaptioner(Bundle(bundle.path, manifest, bundle.vocabulary), {})
     with caplog.at_level(logging.WARNING):
         evaluate(captioner, Dataset(tmp_path, "Flickr30k", tuple(photos_named(thirty))))

@@ -5,7 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from showtell.bundle import CARD, MANIFEST, REQUIRED, VOCABULARY, Manifest, save_bundle
+from showtell.bundle import (
+    CARD,
+    MANIFEST,
+    REQUIRED,
+    VOCABULARY,
+    DecoderInfo,
+    EncoderInfo,
+    Manifest,
+    PrecisionInfo,
+    ScoreInfo,
+    save_bundle,
+)
 from showtell.image import Preprocessing
 from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
 
@@ -14,11 +25,11 @@ def write_dummy_bundle(target: Path, name: str = "dummy", size: int = 2000) -> P
     """Write a bundle whose files hold random bytes; returns its folder."""
     manifest = Manifest(
         name=name,
-        encoder={"network": "none", "grid": [7, 7], "channels": 8},
-        decoder={"kind": "attention", "memory": [], "state": [], "attention": True},
+        encoder=EncoderInfo(network="none", grid=(7, 7), channels=8),
+        decoder=DecoderInfo(kind="attention", memory=(), state=(), attention=True),
         preprocessing=Preprocessing(),
-        scores=[{"cider": 52.04, "bleu_4": 20.0, "split": "dev", "beam": 3, "scorer": "coco"}],
-        precision={"encoder": "float16", "decoder": "int8"},
+        scores=(ScoreInfo(split="dev", beam=3, scorer="coco", bleu_4=20.0, cider=52.04),),
+        precision=PrecisionInfo("float16", "int8"),
         terms="for tests",
     )
     files = {file: os.urandom(size) for file in REQUIRED}

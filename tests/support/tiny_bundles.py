@@ -16,10 +16,12 @@ from showtell.bundle import (
     ENCODER,
     VOCABULARY,
     Bundle,
+    DecoderInfo,
+    EncoderInfo,
     Manifest,
     save_bundle,
 )
-from showtell.decoding.confidence import FEATURES
+from showtell.decoding.confidence import FEATURES, Calibration
 from showtell.decoding.options import DecodingDefaults
 from showtell.image import Preprocessing
 from showtell.vocabulary import END, SPECIAL_WORDS, Vocabulary
@@ -31,14 +33,14 @@ grass water snow street field and two big small 's
 WORDS = SPOKEN.split()
 SIZE, GRID, CHANNELS, HIDDEN = 32, (4, 4), 3, 16
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
-CALIBRATION = {
-    "measure": "for tests",
-    "features": list(FEATURES),
-    "mean": [0.0] * 4,
-    "scale": [1.0] * 4,
-    "weights": [1.0, 0.5, 0.0, 0.1],
-    "intercept": 1.0,
-}
+CALIBRATION = Calibration(
+    measure="for tests",
+    features=tuple(FEATURES),
+    mean=(0.0,) * 4,
+    scale=(1.0,) * 4,
+    weights=(1.0, 0.5, 0.0, 0.1),
+    intercept=1.0,
+)
 
 
 def write_bundle(
@@ -49,7 +51,7 @@ def write_bundle(
     name: str = "tiny",
     preprocessing: Preprocessing | None = None,
     ends: bool = True,
-    confidence: dict[str, Any] | None = None,
+    confidence: Calibration | None = None,
     max_length: int = 12,
 ) -> Bundle:
     """Write a bundle whose captions depend on the photo's colours; `ends=False` never ends."""
@@ -57,13 +59,13 @@ def write_bundle(
     kind = "attention" if attention else "merge"
     manifest = Manifest(
         name=name,
-        encoder={"network": "average", "grid": list(GRID), "channels": CHANNELS},
-        decoder={
-            "kind": kind,
-            "memory": ["looked_at", "unused"],
-            "state": ["hidden", "count"],
-            "attention": attention,
-        },
+        encoder=EncoderInfo(network="average", grid=GRID, channels=CHANNELS),
+        decoder=DecoderInfo(
+            kind=kind,
+            memory=("looked_at", "unused"),
+            state=("hidden", "count"),
+            attention=attention,
+        ),
         preprocessing=preprocessing or Preprocessing(height=SIZE, width=SIZE),
         decoding=DecodingDefaults(max_length=max_length),
         confidence=confidence,

@@ -118,8 +118,8 @@ def test_a_random_xception_trains_and_its_bundle_captions_as_pytorch_does(
     assert now.keys() == begun.keys()
     assert not torch.equal(now["bn4.running_mean"], begun["bn4.running_mean"])
     manifest = load_bundle(bundle).manifest
-    assert (manifest.encoder["network"], manifest.encoder["channels"]) == ("legacy_xception", 2048)
-    assert (manifest.decoding.beam, manifest.decoder["attention"]) == (1, False)
+    assert (manifest.encoder.network, manifest.encoder.channels) == ("legacy_xception", 2048)
+    assert (manifest.decoding.beam, manifest.decoder.attention) == (1, False)
     photos = [photo.path for photo in open_dataset(shapes).photos[:6]]
     captions = list(Captioner.load(bundle).caption(photos))
     assert [caption.error for caption in captions] == [None] * 6

@@ -14,7 +14,7 @@ import torch
 from showtell.bundle import load_bundle
 from showtell.bundle.registry import find_bundle
 from showtell.data import open_dataset
-from showtell.data.overlap import NAMES_KEY, count_seen
+from showtell.data.overlap import count_seen
 from showtell.data.synthetic.shapes import draw_shapes
 from showtell.errors import BundleError, TrainingError
 from showtell.export.run_to_bundle import export, manifest_of
@@ -159,9 +159,9 @@ def test_a_tuned_run_knows_old_and_new_words_and_where_it_came_from(
     for name, tensor in trained_tensors(start.model.encoder).items():
         assert torch.equal(untouched[name], tensor), name
     manifest = manifest_of(run, "mine")
-    assert manifest.training["init_from"] == "int8"
+    assert manifest.training.init_from == "int8"
     names = [photo.name for data in (shapes, mine) for photo in open_dataset(data).split("train")]
-    assert count_seen(manifest.training[NAMES_KEY], names) == len(names)
+    assert count_seen(manifest.training.name_hashes, names) == len(names)
     again = open_start(str(tmp_path / "run"))  # and a model of a model
     assert again.vocabulary == run.vocabulary
 
@@ -173,7 +173,7 @@ def test_terms_of_the_first_training_stay_with_the_model(old_run: Path, tmp_path
     (run / "run.json").write_text(json.dumps(description))
     manifest = manifest_of(open_run(run), "mine")
     assert manifest.terms.startswith("Research only. The terms")
-    assert manifest.training["dataset"].startswith("Flickr8k, then ")
+    assert manifest.training.dataset.startswith("Flickr8k, then ")
 
 
 def test_a_killed_and_resumed_run_equals_one_that_never_was(

@@ -1,4 +1,4 @@
-"""A trained model on disk (a bundle): manifest, loading, saving, registry."""
+"""A trained model on disk (a bundle): manifest, loading, saving, registry of models."""
 
 from __future__ import annotations
 
@@ -7,15 +7,24 @@ from showtell.bundle.bundle import (
     DECODER_BEGIN,
     DECODER_STEP,
     ENCODER,
-    FORMAT_VERSION,
     MANIFEST,
     REQUIRED,
     VOCABULARY,
     Bundle,
-    Manifest,
     load_bundle,
     save_bundle,
     sha256,
+)
+from showtell.bundle.manifest import (
+    FORMAT_VERSION,
+    DecoderInfo,
+    EncoderInfo,
+    Manifest,
+    PhotosInfo,
+    Precision,
+    PrecisionInfo,
+    ScoreInfo,
+    TrainingInfo,
 )
 
 __all__ = [
@@ -28,7 +37,14 @@ __all__ = [
     "REQUIRED",
     "VOCABULARY",
     "Bundle",
+    "DecoderInfo",
+    "EncoderInfo",
     "Manifest",
+    "PhotosInfo",
+    "Precision",
+    "PrecisionInfo",
+    "ScoreInfo",
+    "TrainingInfo",
     "load_bundle",
     "save_bundle",
     "sha256",

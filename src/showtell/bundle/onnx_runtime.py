@@ -36,9 +36,9 @@ class OnnxModel:
         self._begin = _Session(bundle.file(DECODER_BEGIN), options)
         self._step = _Session(bundle.file(DECODER_STEP), options)
         decoder = bundle.manifest.decoder
-        self._memory: list[str] = list(decoder["memory"])
-        self._state: list[str] = list(decoder["state"])
-        self._attention = bool(decoder["attention"])
+        self._memory: list[str] = list(decoder.memory)
+        self._state: list[str] = list(decoder.state)
+        self._attention = decoder.attention
         self._begin.check({"regions", "pooled"}, [*self._memory, *self._state])
         self._stepped = ["log_probabilities", *(["attention"] if self._attention else [])]
         self._stepped += [f"next_{name}" for name in self._state]

@@ -164,12 +164,8 @@ def _fetch_repository(hub: HubSource, target: Path, expected: str | None, fetch:
     # The manifest anew each time: files of an older one must not pass.
     path = fetch(address, target / MANIFEST, sha256=expected, limit=_MAX_MANIFEST, progress=False)
     with _named(target, address):
-        manifest = Manifest.from_json(path.read_text("utf-8", errors="replace"), path)
-        promises = list(manifest.files.items())
-    for name, _ in promises:
-        if not NAME.fullmatch(name):
-            raise BundleError(f"{address}: '{name}' is no plain file name")
-    for name, promised in promises:
+        manifest = Manifest.from_json(path.read_bytes(), path)
+    for name, promised in manifest.files.items():
         file = target / name
         if not (file.is_file() and file_sha256(file) == promised):
             fetch(hub.address(name), file, sha256=promised)

@@ -43,9 +43,9 @@ def explain(photo: Path, output: Path, model: str | None, beam: int | None) -> N
 
     captioner = Captioner.load(model)
     manifest = captioner.bundle.manifest
-    if not manifest.decoder["attention"]:
+    if not manifest.decoder.attention:
         raise ShowtellError(
-            f"{manifest.name}: its decoder ({manifest.decoder.get('kind', 'unknown')}) has no"
+            f"{manifest.name}: its decoder ({manifest.decoder.kind}) has no"
             " attention, so there is nothing to draw: name a model with attention by --model"
         )
     caption = captioner.caption(photo, beam=beam)

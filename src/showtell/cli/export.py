@@ -11,7 +11,7 @@ from showtell.cli.address import ADDRESS
 from showtell.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from showtell.export.onnx_graphs import Precision
+    from showtell.bundle import Precision
 
 _PRECISIONS = ("float32", "float16", "int8")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from showtell.bundle.registry import (
@@ -12,6 +15,9 @@ from showtell.bundle.registry import (
     origin,
 )
 from showtell.errors import BundleError
+
+if TYPE_CHECKING:
+    from showtell.bundle import ScoreInfo
 
 NOTHING_HERE = "no models here: showtell models pull URL|hf:owner/repo"
 
@@ -92,16 +98,15 @@ def _row(model: InstalledModel) -> tuple[str, ...]:
         manifest = load_bundle(model.path, verify=False).manifest
     except BundleError as error:
         return (name, "", "", "", f"damaged: {error}")
-    kind = f"{manifest.encoder.get('network', '?')} + {manifest.decoder.get('kind', '?')}"
-    return (name, _megabytes(model), kind, _best_score(manifest.scores), source)
+    kind = f"{manifest.encoder.network} + {manifest.decoder.kind}"
+    return (name, _megabytes(model), kind, _first_cider(manifest.scores), source)
 
 
-def _best_score(scores: list[dict[str, object]]) -> str:
-    """Return the first line of a card's scores that has a CIDEr, with its split."""
+def _first_cider(scores: Sequence[ScoreInfo]) -> str:
+    """Return the first CIDEr of a manifest's scores, with its split."""
     for score in scores:
-        value = score.get("cider")
-        if isinstance(value, int | float):
-            return f"CIDEr {value:.1f} ({score.get('split', '?')})"
+        if score.cider is not None:
+            return f"CIDEr {score.cider:.1f} ({score.split})"
     return ""
 
 

@@ -1,49 +1,99 @@
-"""How likely a caption is a good one: logistic regression on what the beam search saw.
+"""Confidence: the probability that a caption is good, from the log-probabilities of its search.
 
-Whether a caption is good is for the caller to say (the exporter: its CIDEr against the photo's
-references reaches a threshold); what is fitted here turns log-probabilities into the chance of
-that (Platt, "Probabilistic Outputs for Support Vector Machines", 1999).
+A logistic regression over a few features of a photo's hypotheses (Platt, "Probabilistic Outputs
+for Support Vector Machines", 1999). The caller decides which captions count as good; `showtell
+export` uses a threshold on CIDEr.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from showtell.decoding.beam_search import Hypothesis
 
-_ROUNDS = 50
+_MAX_ROUNDS = 50  # of Newton's method
+_LARGEST_LOGIT = 500.0  # beyond it exp overflows
+
+Hypotheses = Sequence[Hypothesis]  # of one photo, best first
 
 
-def _margin(hypotheses: Sequence[Hypothesis]) -> float:
-    return hypotheses[0].score - hypotheses[1].score if len(hypotheses) > 1 else 0.0
-
-
-def _mean_log_probability(hypotheses: Sequence[Hypothesis]) -> float:
+def _mean_log_probability(hypotheses: Hypotheses) -> float:
     best = hypotheses[0]
     return best.log_probability / (len(best.tokens) + best.finished)
 
 
-# each is a function of a photo's hypotheses, best first
-FEATURES: dict[str, Callable[[Sequence[Hypothesis]], float]] = {
+def _least_word_log_probability(hypotheses: Hypotheses) -> float:
+    return min(hypotheses[0].word_log_probabilities)
+
+
+def _words(hypotheses: Hypotheses) -> float:
+    return float(len(hypotheses[0].tokens))
+
+
+def _margin(hypotheses: Hypotheses) -> float:
+    return hypotheses[0].score - hypotheses[1].score if len(hypotheses) > 1 else 0.0
+
+
+FEATURES: dict[str, Callable[[Hypotheses], float]] = {
     "mean_log_probability": _mean_log_probability,
-    "least_word_log_probability": lambda found: min(found[0].word_log_probabilities),
-    "words": lambda found: float(len(found[0].tokens)),
+    "least_word_log_probability": _least_word_log_probability,
+    "words": _words,
     "margin": _margin,
 }
 
 
-def features_of(
-    hypotheses: Sequence[Hypothesis], names: Sequence[str] = tuple(FEATURES)
-) -> list[float]:
-    """Return the features of a photo's best hypothesis; `hypotheses` come best first, two or more.
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Captions of similar confidence: their mean confidence, and the share that is good."""
 
-    With one hypothesis only, the margin to the second is 0.
+    confidence: float = field(metadata={"ge": 0, "le": 1})
+    good: float = field(metadata={"ge": 0, "le": 1})
+    count: int = field(metadata={"ge": 1})
+
+
+@dataclass(frozen=True)
+class CalibrationCheck:
+    """How well a calibration holds on photos that it was not fitted on."""
+
+    photos: int = field(metadata={"ge": 1})
+    good: float = field(metadata={"ge": 0, "le": 1})  # share
+    expected_calibration_error: float = field(metadata={"ge": 0, "le": 1})
+    reliability: tuple[ReliabilityBin, ...]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A fitted logistic regression; a bundle's manifest holds one as `confidence`.
+
+    `measure` says what a good caption is. `mean`, `scale` and `weights` have one value per
+    feature. `photos` and `good` count the captions it was fitted on.
+    """
+
+    measure: str
+    features: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...] = field(metadata={"gt": 0})
+    weights: tuple[float, ...]
+    intercept: float
+    photos: int = field(default=0, metadata={"ge": 0})
+    good: int = field(default=0, metadata={"ge": 0})
+    dev_second_half: CalibrationCheck | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "scale", "weights"):
+            if len(getattr(self, name)) != len(self.features):
+                raise ValueError(f"{name}: must hold one number for each of the features")
+
+
+def features_of(hypotheses: Hypotheses, names: Sequence[str] = tuple(FEATURES)) -> list[float]:
+    """Return the features of a photo's best hypothesis; `hypotheses` are sorted, best first.
+
+    The margin is 0 where there is no second hypothesis.
     """
     return [FEATURES[name](hypotheses) for name in names]
 
@@ -55,12 +105,12 @@ def fit(
     measure: str,
     ridge: float = 1.0,
     names: Sequence[str] = tuple(FEATURES),
-) -> dict[str, Any]:
-    """Fit the chance that a caption is good to `features` [photos, features] and `good` [photos].
+) -> Calibration:
+    """Fit the probability that a caption is good, by Newton's method with halved steps.
 
-    `measure` says what good means. Returns plain data for `predict`. Features are standardised,
-    weights held back by `ridge`, and labels smoothed as Platt does, so that a set on which
-    everything is good gives no certainty. Newton's method with halved steps.
+    `features` is [photos, features], `good` is bool [photos]; `measure` says what good means.
+    Features are standardised and weights penalised by `ridge`. Labels are smoothed as Platt does,
+    so that a set in which every caption is good does not lead to certainty.
 
     Raises ValueError where there are no photos or the shapes do not fit.
     """
@@ -71,96 +121,92 @@ def fit(
     mean, scale = values.mean(axis=0), values.std(axis=0)
     scale[scale < 1e-9] = 1.0
     inputs = np.column_stack([np.ones(len(values)), (values - mean) / scale])
-    yes = int(labels.sum())
-    targets = np.where(labels, (yes + 1) / (yes + 2), 1 / (len(labels) - yes + 2))
+    good_count = int(labels.sum())
+    bad_count = len(labels) - good_count
+    targets = np.where(labels, (good_count + 1) / (good_count + 2), 1 / (bad_count + 2))
     penalty = np.full(inputs.shape[1], ridge)
-    penalty[0] = 0.0  # the base rate is free
-    weights = np.zeros(inputs.shape[1])
-    loss = _loss(weights, inputs, targets, penalty)
-    for _ in range(_ROUNDS):
-        chance = _logistic(inputs @ weights)
-        slope = inputs.T @ (chance - targets) + penalty * weights
-        curve = (inputs.T * (chance * (1 - chance))) @ inputs + np.diag(penalty + 1e-9)
-        step = np.linalg.solve(curve, slope)
-        reached = _loss(weights - step, inputs, targets, penalty)
-        while reached > loss and np.abs(step).max() > 1e-9:
-            step = step / 2
-            reached = _loss(weights - step, inputs, targets, penalty)
-        if loss - reached < 1e-10 * (1 + loss):
-            break
-        weights, loss = weights - step, reached
-    return {
-        "measure": measure,
-        "features": list(names),
-        "mean": mean.tolist(),
-        "scale": scale.tolist(),
-        "weights": weights[1:].tolist(),
-        "intercept": float(weights[0]),
-        "photos": len(labels),
-        "good": yes,
-    }
+    penalty[0] = 0.0  # the intercept is free
+    weights = _newton(inputs, targets, penalty)
+    return Calibration(
+        measure=measure,
+        features=tuple(names),
+        mean=tuple(mean.tolist()),
+        scale=tuple(scale.tolist()),
+        weights=tuple(weights[1:].tolist()),
+        intercept=float(weights[0]),
+        photos=len(labels),
+        good=good_count,
+    )
 
 
-def predict(hypotheses: Sequence[Hypothesis], fitted: Mapping[str, Any]) -> float | None:
-    """Return the chance, 0 to 1, that the best of `hypotheses` is a good caption.
+def predict(hypotheses: Hypotheses, calibration: Calibration) -> float | None:
+    """Return the probability that the best of a photo's hypotheses is a good caption.
 
-    None where `fitted` uses features that this version does not know.
+    None where the calibration uses features that this version does not know.
     """
-    if not set(fitted["features"]) <= FEATURES.keys():
+    if not set(calibration.features) <= FEATURES.keys():
         return None
-    values = features_of(hypotheses, fitted["features"])
-    total = fitted["intercept"] + sum(
+    values = features_of(hypotheses, calibration.features)
+    logit = calibration.intercept + sum(
         weight * (value - mean) / scale
         for weight, value, mean, scale in zip(
-            fitted["weights"], values, fitted["mean"], fitted["scale"], strict=True
+            calibration.weights, values, calibration.mean, calibration.scale, strict=True
         )
     )
-    return 1 / (1 + math.exp(-min(max(total, -500.0), 500.0)))
-
-
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """Captions of similar confidence: how sure the model was, and how often it was right."""
-
-    low: float
-    high: float
-    count: int
-    confidence: float  # mean
-    good: float  # share
+    return 1 / (1 + math.exp(-min(max(logit, -_LARGEST_LOGIT), _LARGEST_LOGIT)))
 
 
 def reliability(confidences: ArrayLike, good: ArrayLike, bins: int = 10) -> list[ReliabilityBin]:
-    """Sort captions into `bins` equal steps of confidence, for a reliability diagram.
+    """Sort captions into `bins` equal intervals of confidence, for a reliability diagram.
 
     Empty bins are left out; a confidence of exactly 1 belongs to the last bin.
     """
     values, labels = np.asarray(confidences, np.float64), np.asarray(good, np.bool_)
-    place = np.minimum((values * bins).astype(int), bins - 1)
+    indices = np.minimum((values * bins).astype(int), bins - 1)
     return [
         ReliabilityBin(
-            index / bins,
-            (index + 1) / bins,
-            int(own.sum()),
-            float(values[own].mean()),
-            float(labels[own].mean()),
+            confidence=float(values[members].mean()),
+            good=float(labels[members].mean()),
+            count=int(members.sum()),
         )
         for index in range(bins)
-        if (own := place == index).any()
+        if (members := indices == index).any()
     ]
 
 
 def expected_calibration_error(confidences: ArrayLike, good: ArrayLike, bins: int = 10) -> float:
-    """Return the mean distance of confidence from share of good, weighted by bin size.
+    """Return the mean distance between confidence and share of good captions, over all captions.
 
     Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", 2015.
     """
-    found = reliability(confidences, good, bins)
-    total = sum(item.count for item in found)
-    return sum(item.count * abs(item.confidence - item.good) for item in found) / max(1, total)
+    filled = reliability(confidences, good, bins)
+    total = sum(item.count for item in filled)
+    return sum(item.count * abs(item.confidence - item.good) for item in filled) / max(1, total)
+
+
+def _newton(
+    inputs: NDArray[np.float64], targets: NDArray[np.float64], penalty: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Minimise the penalised cross-entropy of `targets` [photos] given `inputs` [photos, n]."""
+    weights = np.zeros(inputs.shape[1])
+    loss = _loss(weights, inputs, targets, penalty)
+    for _ in range(_MAX_ROUNDS):
+        chance = _logistic(inputs @ weights)
+        gradient = inputs.T @ (chance - targets) + penalty * weights
+        hessian = (inputs.T * (chance * (1 - chance))) @ inputs + np.diag(penalty + 1e-9)
+        step = np.linalg.solve(hessian, gradient)
+        next_loss = _loss(weights - step, inputs, targets, penalty)
+        while next_loss > loss and np.abs(step).max() > 1e-9:
+            step = step / 2
+            next_loss = _loss(weights - step, inputs, targets, penalty)
+        if loss - next_loss < 1e-10 * (1 + loss):
+            break
+        weights, loss = weights - step, next_loss
+    return weights
 
 
 def _logistic(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 1 / (1 + np.exp(-np.clip(values, -500, 500)))
+    return 1 / (1 + np.exp(-np.clip(values, -_LARGEST_LOGIT, _LARGEST_LOGIT)))
 
 
 def _loss(
@@ -169,8 +215,8 @@ def _loss(
     targets: NDArray[np.float64],
     penalty: NDArray[np.float64],
 ) -> float:
-    scores = inputs @ weights
+    logits = inputs @ weights
     # log(1 + exp(s)) - t s, without overflow
     return float(
-        (np.logaddexp(0, scores) - targets * scores).sum() + (penalty * weights**2).sum() / 2
+        (np.logaddexp(0, logits) - targets * logits).sum() + (penalty * weights**2).sum() / 2
     )

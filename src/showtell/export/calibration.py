@@ -8,8 +8,7 @@ its second.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,8 @@ from showtell.bundle.onnx_runtime import OnnxModel
 from showtell.data import CaptionedPhoto, Dataset
 from showtell.decoding.beam_search import Hypothesis, beam_search
 from showtell.decoding.confidence import (
+    Calibration,
+    CalibrationCheck,
     expected_calibration_error,
     features_of,
     fit,
@@ -34,7 +35,7 @@ GOOD = 40.0  # CIDEr, in hundredths, of a caption that counts as good
 BATCH = 16
 
 
-def fit_confidence(bundle: Bundle, dataset: Dataset) -> dict[str, Any]:
+def fit_confidence(bundle: Bundle, dataset: Dataset) -> Calibration:
     """Return what `manifest.confidence` holds: the fit, and how well it holds on dev's second half.
 
     Photos that cannot be read are left out.
@@ -51,15 +52,16 @@ def fit_confidence(bundle: Bundle, dataset: Dataset) -> dict[str, Any]:
     )
     second = [predict(own, fitted) or 0.0 for own in found[half:]]
     if second:
-        fitted["dev_second_half"] = {
-            "photos": len(second),
-            "good": round(float(good[half:].mean()), 4),
-            "expected_calibration_error": round(expected_calibration_error(second, good[half:]), 4),
-            "reliability": [
-                {"confidence": round(b.confidence, 3), "good": round(b.good, 3), "count": b.count}
-                for b in reliability(second, good[half:])
-            ],
-        }
+        check = CalibrationCheck(
+            photos=len(second),
+            good=round(float(good[half:].mean()), 4),
+            expected_calibration_error=round(expected_calibration_error(second, good[half:]), 4),
+            reliability=tuple(
+                replace(item, confidence=round(item.confidence, 3), good=round(item.good, 3))
+                for item in reliability(second, good[half:])
+            ),
+        )
+        return replace(fitted, dev_second_half=check)
     return fitted
 
 

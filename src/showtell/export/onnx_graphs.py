@@ -13,7 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from showtell.bundle import Precision
 from showtell.nets.decoder import Decoder
 from showtell.nets.encoder import Encoder
 from showtell.nets.model import CaptionModel
 
-Precision = Literal["float32", "float16", "int8"]
 _SMALL = 256  # initializers with fewer values keep float32: they weigh nothing
 _QUANTIZED = ("MatMul", "Gemm", "Gather")
 

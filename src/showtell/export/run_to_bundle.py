@@ -25,7 +25,14 @@ from showtell.bundle import (
     MANIFEST,
     VOCABULARY,
     Bundle,
+    DecoderInfo,
+    EncoderInfo,
     Manifest,
+    PhotosInfo,
+    Precision,
+    PrecisionInfo,
+    ScoreInfo,
+    TrainingInfo,
     save_bundle,
 )
 from showtell.bundle.model_card import model_card, terms_of
@@ -36,7 +43,7 @@ from showtell.data.overlap import NAMES_KEY, merge_packed_names
 from showtell.decoding.beam_search import Hypothesis, beam_search
 from showtell.errors import PhotoError, ShowtellError
 from showtell.export.calibration import fit_confidence
-from showtell.export.onnx_graphs import Precision, at_precision, decoder_graphs, encoder_graph
+from showtell.export.onnx_graphs import at_precision, decoder_graphs, encoder_graph
 from showtell.files.folders import cache_dir
 from showtell.image import open_photo, prepare
 from showtell.nets.model import TorchDecoder
@@ -138,9 +145,12 @@ def export(
         bundle = make(chosen.encoder, chosen.decoder)
         manifest = bundle.manifest
         if measured:
-            manifest.confidence = fit_confidence(bundle, measured)
             final = chosen.evaluation or evaluate(Captioner(bundle), measured)
-            manifest.scores = final.summary()
+            manifest = replace(
+                manifest,
+                confidence=fit_confidence(bundle, measured),
+                scores=tuple(ScoreInfo(**line) for line in final.summary()),
+            )
         files = {n: bundle.file(n).read_bytes() for n in manifest.files if n != CARD}
         files[CARD] = model_card(manifest, bundle.vocabulary, found_out).encode()
         return Exported(save_bundle(output, manifest, files), parity, candidates)
@@ -203,7 +213,7 @@ class _Maker:
 
     def __call__(self, encoder: Precision, decoder: Precision) -> Bundle:
         manifest = manifest_of(self.trained, self.name)
-        manifest.precision = {"encoder": encoder, "decoder": decoder}
+        manifest = replace(manifest, precision=PrecisionInfo(encoder, decoder))
         files = {
             VOCABULARY: self.trained.vocabulary.to_json().encode(),
             ENCODER: self.graphs.file(ENCODER, encoder),
@@ -221,33 +231,33 @@ def manifest_of(trained: TrainedRun, name: str) -> Manifest:
     stages = trained.recipe.stages[: trained.progress.stage + 1]
     return Manifest(
         name=name,
-        encoder={
-            "network": encoder.spec.network,
-            "grid": list(encoder.grid),
-            "channels": encoder.channels,
-            "weights": encoder.spec.source,
-            "options": encoder.spec.options,
-            "batch_norm_epsilon": encoder.spec.batch_norm_epsilon,
-            "fine_tuned": list(
+        encoder=EncoderInfo(
+            network=encoder.spec.network,
+            grid=encoder.grid,
+            channels=encoder.channels,
+            weights=encoder.spec.source,
+            options=encoder.spec.options,
+            batch_norm_epsilon=encoder.spec.batch_norm_epsilon,
+            fine_tuned=tuple(
                 dict.fromkeys(s.train_encoder for s in stages if s.train_encoder != "none")
             ),
-        },
-        decoder={
-            "kind": trained.recipe.decoder.kind,
-            "memory": list(decoder.memory_names),
-            "state": list(decoder.state_names),
-            "attention": decoder.has_attention,
-        },
+        ),
+        decoder=DecoderInfo(
+            kind=trained.recipe.decoder.kind,
+            memory=tuple(decoder.memory_names),
+            state=tuple(decoder.state_names),
+            attention=decoder.has_attention,
+        ),
         preprocessing=encoder.spec.preprocessing,
         decoding=trained.recipe.decoding,
-        training={
-            "dataset": joined([began.get("dataset"), data["layout"]], ", then "),
-            "photos": data["photos"],
-            NAMES_KEY: merge_packed_names([began.get(NAMES_KEY, ""), data[NAMES_KEY]]),
-            "init_from": began.get("model", ""),
-            "recipe": trained.recipe.to_dict() | {"encoder_weights": encoder.spec.source},
-            "seconds": round(trained.progress.seconds),
-        },
+        training=TrainingInfo(
+            dataset=joined([began.get("dataset"), data["layout"]], ", then "),
+            photos={split: PhotosInfo(**photos) for split, photos in data["photos"].items()},
+            name_hashes=merge_packed_names([began.get(NAMES_KEY, ""), data[NAMES_KEY]]),
+            init_from=began.get("model", ""),
+            recipe=trained.recipe.to_dict() | {"encoder_weights": encoder.spec.source},
+            seconds=round(trained.progress.seconds),
+        ),
         terms=joined([began.get("terms"), terms_of(data["layout"])], " "),
         written_by=f"showtell {__version__}",
     )

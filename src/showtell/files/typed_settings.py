@@ -6,6 +6,7 @@ Types come from the dataclass. The metadata of a field adds what a type cannot s
 - `ge`, `gt`, `le`, `lt`: bounds of a number, or of every number in a tuple, list or dict
 - `old_names`: names that the key had in earlier versions
 - `old_values`: earlier names of a text value, mapped to the current ones
+- `complete`: the nested dataclass must have every key, even those with defaults
 
     beam: int = field(default=3, metadata={"ge": 1, "le": 100})
 
@@ -134,7 +135,7 @@ class _Loader:
     def fail(self, where: str, text: str) -> ShowtellError:
         return self.error(": ".join(part for part in (self.source, where, text) if part))
 
-    def dataclass(self, kind: type[T], data: object, where: str) -> T:
+    def dataclass(self, kind: type[T], data: object, where: str, *, complete: bool = False) -> T:
         if not isinstance(data, dict):
             raise self.fail(where, f"must be keys with values, not {_shown(data)}")
         fields = {field.name: field for field in _fields(kind)}
@@ -147,7 +148,7 @@ class _Loader:
             elif not self.ignore_unknown:
                 raise self.fail(_join(where, str(name)), f"unknown key{_hint(name, fields)}")
         for name, field in fields.items():
-            if name not in values and _is_required(field):
+            if name not in values and (complete or _is_required(field)):
                 raise self.fail(_join(where, name), "missing")
         try:
             return kind(**values)
@@ -182,7 +183,7 @@ class _Loader:
         if kind is Any:
             return value
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            return self.dataclass(kind, value, where)
+            return self.dataclass(kind, value, where, complete="complete" in metadata)
         if origin in (Union, types.UnionType):
             return self.optional(arguments, value, where, metadata)
         if origin is Literal:
@@ -227,6 +228,8 @@ class _Loader:
             kinds = kinds[:1] * len(value)
         elif len(value) != len(kinds):
             raise self.fail(where, f"must hold {len(kinds)} values, not {len(value)}")
+        if all(type(item) is kind is str for kind, item in zip(kinds, value, strict=True)):
+            return container(value)  # a vocabulary has thousands of words
         return container(
             self.value(kind, item, _join(where, str(index)), metadata)
             for index, (kind, item) in enumerate(zip(kinds, value, strict=True))

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from showtell.bundle import Bundle, Manifest
 from showtell.data import CaptionedPhoto, Dataset, open_dataset
 from showtell.data.dataset import SPLITS
-from showtell.data.overlap import NAMES_KEY, count_seen, may_contain_flickr8k, more_than_chance
+from showtell.data.overlap import count_seen, may_contain_flickr8k, more_than_chance
 from showtell.data.shards.index import OnBroken
 from showtell.decoding.options import DecodingDefaults
 from showtell.errors import DatasetError
@@ -110,10 +110,10 @@ def count_training_photos(manifest: Manifest, photos: Sequence[CaptionedPhoto]) 
     The names under which other datasets know the same photos count too. Returns None if the
     manifest does not list the training photos. Raises BundleError if that list is damaged.
     """
-    packed = manifest.training.get(NAMES_KEY)
+    packed = manifest.training.name_hashes
     if packed is None:
         return None
-    return count_seen(str(packed), (photo.name for photo in photos))
+    return count_seen(packed, (photo.name for photo in photos))
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _caption_photos(
 def _warn_of_training_photos(
     manifest: Manifest, seen: int | None, photos: Sequence[str], name: str
 ) -> None:
-    if seen and more_than_chance(str(manifest.training[NAMES_KEY]), photos, seen):
+    if seen and more_than_chance(manifest.training.name_hashes or "", photos, seen):
         logger.warning(
             "%d of these %d photos have names of photos that %s was trained on:"
             " if they are the same photos, the scores do not hold for new ones",
@@ -202,7 +202,7 @@ def _warn_of_training_photos(
             len(photos),
             name,
         )
-    elif may_contain_flickr8k(str(manifest.training.get("dataset", "")), photos):
+    elif may_contain_flickr8k(manifest.training.dataset, photos):
         logger.warning(
             "%s was trained on Flickr8k, and these look like photos of Flickr30k, which"
             " holds Flickr8k's under other names: the scores may not hold for new photos",

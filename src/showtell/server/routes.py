@@ -123,11 +123,11 @@ def _model_out(bundle: Bundle) -> schemas.ModelOut:
     preprocessing = manifest.preprocessing
     return schemas.ModelOut(
         name=manifest.name,
-        encoder=str(manifest.encoder.get("network", "")),
-        decoder=str(manifest.decoder.get("kind", "")),
+        encoder=manifest.encoder.network,
+        decoder=manifest.decoder.kind,
         words=len(bundle.vocabulary),
-        attention=bool(manifest.decoder["attention"]),
-        grid=list(manifest.encoder["grid"]),
+        attention=manifest.decoder.attention,
+        grid=list(manifest.encoder.grid),
         input=schemas.InputOut(
             width=preprocessing.width,
             height=preprocessing.height,

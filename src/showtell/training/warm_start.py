@@ -152,7 +152,7 @@ def _from_bundle(bundle: Bundle) -> Start:
         features, words = compare(bundle, model)
     except (KeyError, TypeError, ValueError, RuntimeError, RecipeError) as error:
         raise TrainingError(_unreadable(bundle, str(error))) from error
-    encoder, decoder = (manifest.precision.get(p, "float32") for p in ("encoder", "decoder"))
+    encoder, decoder = manifest.precision.encoder, manifest.precision.decoder
     if not (features <= FEATURES[encoder] and words <= WORDS[decoder]):
         found = f"features differ by {features:.2g}, log-probabilities by {words:.2g}"
         raise TrainingError(_unreadable(bundle, found))
@@ -161,9 +161,9 @@ def _from_bundle(bundle: Bundle) -> Start:
         manifest.name,
         model,
         bundle.vocabulary,
-        str(data.get("dataset", "unknown")),
+        data.dataset,
         manifest.terms,
-        str(data.get(NAMES_KEY, "")),
+        data.name_hashes or "",
     )
 
 
@@ -177,20 +177,20 @@ def _unreadable(bundle: Bundle, why: str) -> str:
 def _built(bundle: Bundle) -> CaptionModel:
     """Build the bundle's networks, their weights still at random."""
     encoder, training = bundle.manifest.encoder, bundle.manifest.training
-    network = str(encoder["network"])
+    network = encoder.network
     if not timm.is_model(network):
         raise BundleError(f"{bundle.path}: '{network}' is no network of timm")
     spec = EncoderSpec.from_dict(
         {
             "network": network,
-            "options": encoder.get("options", {}),
-            "batch_norm_epsilon": encoder.get("batch_norm_epsilon"),
+            "options": encoder.options,
+            "batch_norm_epsilon": encoder.batch_norm_epsilon,
             "preprocessing": bundle.manifest.preprocessing.to_dict(),
-            "source": str(encoder["weights"]),
+            "source": encoder.weights,
             "folded": True,  # exporters fold what frozen batch norm is left
         }
     )
-    recipe = recipe_from_dict({"decoder": training["recipe"]["decoder"]})
+    recipe = recipe_from_dict({"decoder": training.recipe["decoder"]})
     settings: DecoderSettings = recipe.decoder
     return CaptionModel(encoder_from_spec(spec), settings, len(bundle.vocabulary)).eval()
 

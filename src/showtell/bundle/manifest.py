@@ -1,0 +1,173 @@
+"""The manifest of a bundle: `manifest.json`, typed and checked.
+
+Two numbers version the format. A bundle of a newer `format_version` is refused. A newer
+`format_minor` means that keys were added which older versions can do without: then unknown keys
+are ignored, and otherwise an unknown key is an error, so that a typing error is not lost.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from showtell.decoding.confidence import Calibration
+from showtell.decoding.options import DecodingDefaults
+from showtell.errors import BundleError
+from showtell.files.typed_settings import load_settings, parse_json
+from showtell.image import Preprocessing
+
+FORMAT_VERSION = 1
+FORMAT_MINOR = 0
+Precision = Literal["float32", "float16", "int8"]
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """The encoder: its network (timm's name), the `grid` (height, width) of its regions, ...
+
+    `weights` says where the weights came from before training, `fine_tuned` which parts of the
+    network were trained ("last", "all").
+    """
+
+    network: str
+    grid: tuple[int, int] = field(metadata={"ge": 1, "le": 4096})
+    channels: int = field(metadata={"ge": 1})
+    weights: str = "unknown"
+    options: dict[str, str] = field(default_factory=dict)
+    batch_norm_epsilon: float | None = field(default=None, metadata={"gt": 0})
+    fine_tuned: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DecoderInfo:
+    """The decoder: its kind, the names of its arrays, and whether it has attention.
+
+    `decoder_begin.onnx` returns the arrays `memory` and `state`; `decoder_step.onnx` takes them
+    and returns the next `state`.
+    """
+
+    kind: str
+    memory: tuple[str, ...]
+    state: tuple[str, ...]
+    attention: bool
+
+
+@dataclass(frozen=True)
+class PhotosInfo:
+    """The photos of one split: how many, how many captions, and a hash of the photos' names."""
+
+    count: int = field(metadata={"ge": 0})
+    captions: int = field(metadata={"ge": 0})
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class TrainingInfo:
+    """What a model was trained on, and how.
+
+    `photos` maps split to photos, `name_hashes` packs hashes of the training photos' names (see
+    `showtell.data.overlap`; None where they are unknown), `init_from` names the model that
+    training started from, `recipe` is the recipe as plain data.
+    """
+
+    dataset: str = "unknown"
+    photos: dict[str, PhotosInfo] = field(default_factory=dict)
+    name_hashes: str | None = None
+    init_from: str = ""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    seconds: float = field(default=0, metadata={"ge": 0})
+
+
+@dataclass(frozen=True)
+class ScoreInfo:
+    """Scores of a part of one split, in hundredths; None where a metric was not computed.
+
+    `distinct_captions` and `vocabulary_used` are shares from 0 to 1.
+    """
+
+    split: str
+    beam: int
+    scorer: str
+    length_penalty: float | None = None
+    part: str = "all"
+    photos: int | None = None
+    bleu_1: float | None = None
+    bleu_2: float | None = None
+    bleu_3: float | None = None
+    bleu_4: float | None = None
+    meteor: float | None = None
+    rouge_l: float | None = None
+    cider: float | None = None
+    spice: float | None = None
+    mean_length: float | None = None
+    distinct_captions: float | None = None
+    distinct_words: int | None = None
+    vocabulary_used: float | None = None
+
+
+@dataclass(frozen=True)
+class PrecisionInfo:
+    """In which precision the weights of each part are stored."""
+
+    encoder: Precision = "float32"
+    decoder: Precision = "float32"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` holds.
+
+    `confidence` is the calibration that was fitted on dev photos, `files` maps the name of each
+    file of the bundle to its sha256, `terms` says under which terms the training data may be used.
+    """
+
+    name: str
+    encoder: EncoderInfo
+    decoder: DecoderInfo
+    preprocessing: Preprocessing = field(metadata={"complete": True})
+    decoding: DecodingDefaults = field(default_factory=DecodingDefaults)
+    training: TrainingInfo = field(default_factory=TrainingInfo)
+    scores: tuple[ScoreInfo, ...] = ()
+    confidence: Calibration | None = None
+    precision: PrecisionInfo = field(default_factory=PrecisionInfo)
+    terms: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+    format_minor: int = FORMAT_MINOR
+    written_by: str = ""
+
+    def __post_init__(self) -> None:
+        for name, sha256 in self.files.items():
+            if not _FILE_NAME.fullmatch(name):
+                raise BundleError(f"files: '{name}' is not a plain file name")
+            if not _SHA256.fullmatch(sha256):
+                raise BundleError(f"files.{name}: must be a sha256 of 64 hexadecimal digits")
+
+    def to_json(self) -> str:
+        """Return the manifest as indented JSON text."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: Path | str) -> Manifest:
+        """Read a manifest from JSON text; `source` is the file that errors name.
+
+        Raises BundleError, naming file and key, where a key or value is wrong, the text is not
+        JSON, or the format is newer than this version reads.
+        """
+        data = parse_json(text, error=BundleError, source=source)
+        version = data.get("format_version") if isinstance(data, dict) else None
+        if type(version) is not int or version < 1:
+            raise BundleError(f"{source}: not a showtell manifest (format_version is missing)")
+        if version > FORMAT_VERSION:
+            raise BundleError(
+                f"{source}: bundle format {version} is newer than this showtell reads"
+                f" ({FORMAT_VERSION}): upgrade with pip install -U showtell"
+            )
+        minor = data.get("format_minor", 0)
+        newer = type(minor) is int and minor > FORMAT_MINOR
+        return load_settings(cls, data, error=BundleError, source=source, ignore_unknown=newer)
