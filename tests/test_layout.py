@@ -38,7 +38,6 @@ BEING_RENAMED = {
     "Progress",
     "Run",
     "Source",
-    "cider",
     "compare",
     "features_of",
     "files_in",
@@ -49,7 +48,6 @@ BEING_RENAMED = {
     "read_json",
     "read_result",
     "read_whole",
-    "recognise",
     "summarise",
 }
 MAY_REPEAT = {"main"}  # the entry points of two processes: the command line and a server worker

@@ -142,12 +142,12 @@ def _of_extra(requirements: list[str], extra: str) -> list[str]:
 
 
 def _java() -> Finding:
-    from showtell.scoring.java import HOW_TO_GET, find_java
+    from showtell.scoring.java import JAVA_HINT, find_java
 
     java = find_java()
     purpose = "METEOR and the PTB tokenizer"
     if java is None:
-        return Finding("programs", "java", "missing", f"for {purpose}", HOW_TO_GET)
+        return Finding("programs", "java", "missing", f"for {purpose}", JAVA_HINT)
     return Finding("programs", "java", "ok", f"for {purpose}: {java}")
 
 

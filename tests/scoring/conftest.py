@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from showtell.scoring.coco import scorer_package
-from showtell.scoring.java import HOW_TO_GET, find_java
+from showtell.scoring.java import JAVA_HINT, find_java
 
 
 @pytest.fixture(scope="session")
 def java() -> Path:
-    """A Java that runs. Skipping in silence would let METEOR rot where nobody looks."""
-    found = find_java()
-    if found is None:
+    """A Java that runs. Skipping silently could hide that METEOR is broken."""
+    java_program = find_java()
+    if java_program is None:
         if os.environ.get("SHOWTELL_TESTS_WITHOUT_JAVA"):
             pytest.skip("SHOWTELL_TESTS_WITHOUT_JAVA is set")
         pytest.fail(
-            f"no Java: {HOW_TO_GET}; or set SHOWTELL_TESTS_WITHOUT_JAVA=1 to skip", pytrace=False
+            f"no Java: {JAVA_HINT}; or set SHOWTELL_TESTS_WITHOUT_JAVA=1 to skip", pytrace=False
         )
-    return found
+    return java_program
 
 
 @pytest.fixture(scope="session")

@@ -25,9 +25,9 @@ WORSE = make_evaluation(make_captions(REFERENCES, 0.3), REFERENCES, model="worse
 BETTER = make_evaluation(make_captions(REFERENCES, 0.7, seed=2), REFERENCES, model="better")
 
 
-def part(evaluation: Evaluation, chosen: range) -> Evaluation:
-    """The evaluation as it would be had it been of these photos only."""
-    photos = [evaluation.photos[place] for place in chosen]
+def part(evaluation: Evaluation, indices: range) -> Evaluation:
+    """Return the evaluation of these photos only."""
+    photos = [evaluation.photos[index] for index in indices]
     return make_evaluation(
         [photo.text for photo in photos],
         [photo.references for photo in photos],
@@ -36,7 +36,7 @@ def part(evaluation: Evaluation, chosen: range) -> Evaluation:
     )
 
 
-def test_a_clearly_better_model_is_found_better_in_every_metric() -> None:
+def test_a_clearly_better_model_is_better_in_every_metric() -> None:
     first, second = compare_evaluations([WORSE, BETTER]).models
     assert first.differences is None
     assert second.differences is not None
@@ -65,7 +65,7 @@ def test_a_model_does_not_differ_from_itself() -> None:
     assert not any(difference.clear for difference in differences.values())
 
 
-def test_the_other_order_has_the_opposite_differences() -> None:
+def test_the_reverse_order_has_the_opposite_differences() -> None:
     forth = compare_evaluations([WORSE, BETTER]).models[1].differences
     back = compare_evaluations([BETTER, WORSE]).models[1].differences
     assert forth is not None
@@ -84,8 +84,7 @@ def test_the_seed_decides_the_samples() -> None:
     )
 
 
-def test_intervals_are_as_wide_as_theory_says() -> None:
-    """A mean's bootstrap interval is the familiar 1.96 standard errors."""
+def test_the_interval_of_a_mean_is_1_96_standard_errors() -> None:
     found = compare_evaluations([WORSE, BETTER], samples=4000).models[0].scores["rouge_l"]
     values = np.array([photo.scores.rouge_l for photo in WORSE.photos])
     reach = 1.96 * values.std() / np.sqrt(len(values))
@@ -93,39 +92,41 @@ def test_intervals_are_as_wide_as_theory_says() -> None:
     assert found.value - found.low == pytest.approx(reach, rel=0.1)
 
 
-def test_a_resample_is_scored_as_coco_caption_would_score_it() -> None:
+def test_a_resample_has_the_scores_of_coco_caption() -> None:
     weights = np.random.default_rng(3).multinomial(120, [1 / 120] * 120)
-    found = compare_module._PhotoStatistics(WORSE.photos).scores(weights[None].astype(float))
+    scores = compare_module._PhotoStatistics(WORSE.photos).scores(weights[None].astype(float))
     drawn = [photo for photo, n in zip(WORSE.photos, weights, strict=True) for _ in range(n)]
-    said = {place: [photo.tokens] for place, photo in enumerate(drawn)}
-    meant = {place: list(photo.reference_tokens) for place, photo in enumerate(drawn)}
-    bleus, _ = Bleu(4).compute_score(meant, said, verbose=0)
+    candidates = {row: [photo.tokens] for row, photo in enumerate(drawn)}
+    references = {row: list(photo.reference_tokens) for row, photo in enumerate(drawn)}
+    bleus, _ = Bleu(4).compute_score(references, candidates, verbose=0)
     for n in range(4):
-        assert found[f"bleu_{n + 1}"][0] == pytest.approx(100 * bleus[n])
+        assert scores[f"bleu_{n + 1}"][0] == pytest.approx(100 * bleus[n])
 
 
-def test_on_different_photos_the_common_ones_are_compared_and_cider_is_computed_anew() -> None:
+def test_only_common_photos_are_compared_with_a_cider_of_their_own() -> None:
     first, second = part(WORSE, range(80)), part(BETTER, range(40, 120))
     comparison = compare_evaluations([first, second])
     assert comparison.photos == 40
     assert comparison.notes == ("compared on the 40 photos that all have (worse 80, better 80)",)
-    both = range(40, 80)
-    meant = {n: list(WORSE.photos[n].reference_tokens) for n in both}
+    common = range(40, 80)
+    references = {n: list(WORSE.photos[n].reference_tokens) for n in common}
     for model, evaluation in zip(comparison.models, (WORSE, BETTER), strict=True):
-        expected, _ = Cider().compute_score(meant, {n: [evaluation.photos[n].tokens] for n in both})
+        expected, _ = Cider().compute_score(
+            references, {n: [evaluation.photos[n].tokens] for n in common}
+        )
         assert model.scores["cider"].value == pytest.approx(100 * expected)
-        alone = part(evaluation, both).scores.metrics()
+        alone = part(evaluation, common).scores.metrics()
         assert {key: figure.value for key, figure in model.scores.items()} == pytest.approx(alone)
 
 
-def test_a_metric_that_one_lacks_is_left_out_and_said() -> None:
+def test_a_metric_that_one_evaluation_lacks_is_left_out_with_a_note() -> None:
     without = make_evaluation(make_captions(REFERENCES, 0.7), REFERENCES, meteor=False)
     comparison = compare_evaluations([WORSE, without])
     assert "meteor" not in comparison.models[0].scores
     assert comparison.notes == ("METEOR left out: not every evaluation has it",)
 
 
-def test_what_cannot_be_compared_is_refused() -> None:
+def test_evaluations_that_cannot_be_compared_are_an_error() -> None:
     with pytest.raises(ScoringError, match="at least two"):
         compare_evaluations([WORSE])
     with pytest.raises(ScoringError, match="0 photos in common"):
@@ -157,9 +158,9 @@ def test_command_prints_models_differences_and_intervals(
     files: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["compare", *files, "--samples", "200"]) == 0
-    said = capsys.readouterr().out
-    assert "120 photos of dev, scorer: coco-caption, PTB tokenizer" in said
-    (line,) = [line for line in said.splitlines() if line.startswith("better against worse")]
+    output = capsys.readouterr().out
+    assert "120 photos of dev, scorer: coco-caption, PTB tokenizer" in output
+    (line,) = [line for line in output.splitlines() if line.startswith("better against worse")]
     assert line.count("+") == line.count("*") == 7
 
 
@@ -171,13 +172,13 @@ def test_command_prints_json(files: list[str], capsys: pytest.CaptureFixture[str
     assert set(data["models"][1]["differences"]["cider"]) == {"value", "low", "high"}
 
 
-def test_command_tells_two_reports_of_one_model_apart(
+def test_command_labels_two_reports_of_one_model_by_file(
     files: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["compare", files[0], files[0], files[1], "--samples", "10"]) == 0
-    said = capsys.readouterr().out
-    assert f"{files[0]} (1), beam 3" in said
-    assert f"{files[0]} (2), beam 3" in said
+    output = capsys.readouterr().out
+    assert f"{files[0]} (1), beam 3" in output
+    assert f"{files[0]} (2), beam 3" in output
 
 
 def test_command_needs_two_reports(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:

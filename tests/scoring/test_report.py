@@ -18,7 +18,7 @@ HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)"> & "q
 
 
 class Page(HTMLParser):
-    """What a browser would see: elements with attributes, text, and the rows of the table."""
+    """A parsed page: elements with attributes, scripts, styles and the captions in the table."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -59,8 +59,8 @@ def test_a_report_is_read_back_as_its_evaluation(tmp_path: Path) -> None:
     evaluation = make_evaluation(make_captions(references, 0.5), references)
     write_report(evaluation, tmp_path / "report.html")
     write_whole(tmp_path / "scores.json", evaluation.to_json())
-    found = read_evaluation(tmp_path / "report.html")
-    assert found == read_evaluation(tmp_path / "scores.json")
+    restored = read_evaluation(tmp_path / "report.html")
+    assert restored == read_evaluation(tmp_path / "scores.json")
 
 
 def test_a_report_names_the_decoding_of_its_scores() -> None:
@@ -71,7 +71,7 @@ def test_a_report_names_the_decoding_of_its_scores() -> None:
     assert "made up, beam 3, length penalty 0.7." in report_html(evaluation)
 
 
-def test_text_from_captions_and_names_stays_text(tmp_path: Path) -> None:
+def test_markup_in_captions_and_names_is_escaped(tmp_path: Path) -> None:
     references = [(HOSTILE, "a dog \ud800 runs"), ("a cat", "a cat sits")]
     names = ['"><script>alert(3)</script>.jpg', "caf\udce9.jpg"]
     evaluation = make_evaluation([HOSTILE, "a cat"], references, names=names, model=HOSTILE)
@@ -81,12 +81,12 @@ def test_text_from_captions_and_names_stays_text(tmp_path: Path) -> None:
     assert page.named("img") == []
     assert not [a for _, attributes in page.elements for a in attributes if a.startswith("on")]
     assert HOSTILE in page.captions
-    found = read_evaluation(tmp_path / "report.html")
-    assert found.model == HOSTILE
-    assert found.photos[0].references == references[0]
+    restored = read_evaluation(tmp_path / "report.html")
+    assert restored.model == HOSTILE
+    assert restored.photos[0].references == references[0]
 
 
-def test_a_report_needs_nothing_from_elsewhere_and_runs_only_its_own_script() -> None:
+def test_a_report_loads_nothing_and_runs_only_its_own_script() -> None:
     references = make_references(3)
     page = Page(report_html(make_evaluation(make_captions(references, 0.5), references)))
     assert not page.named("link")
@@ -98,7 +98,7 @@ def test_a_report_needs_nothing_from_elsewhere_and_runs_only_its_own_script() ->
         assert f"'sha256-{digest}'" in policy
 
 
-def test_photos_are_shown_small_and_worst_first(tmp_path: Path) -> None:
+def test_photos_have_thumbnails_and_the_worst_is_first(tmp_path: Path) -> None:
     references = make_references(4)
     texts = [own[0].strip(" .").lower() for own in references]
     texts[2] = "nothing of this kind"
@@ -112,7 +112,7 @@ def test_photos_are_shown_small_and_worst_first(tmp_path: Path) -> None:
         assert image.size == (160, 160)
 
 
-def test_a_photo_that_is_gone_is_shown_without_its_picture() -> None:
+def test_a_missing_photo_has_no_thumbnail() -> None:
     references = make_references(2)
     page = Page(report_html(make_evaluation(["a dog", "a cat"], references)))
     assert page.named("img") == []
@@ -120,7 +120,7 @@ def test_a_photo_that_is_gone_is_shown_without_its_picture() -> None:
 
 
 @pytest.mark.parametrize(("confidence", "there"), [(None, False), (0.5, True)])
-def test_confidence_is_a_column_only_where_there_is_one(
+def test_confidence_has_a_column_only_if_the_model_has_it(
     confidence: float | None, there: bool
 ) -> None:
     references = make_references(2)

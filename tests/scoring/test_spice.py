@@ -51,11 +51,13 @@ def test_models_are_found_by_the_variable_or_beside_the_jar(
 def test_scores_come_back_in_the_order_of_the_captions(
     scorer: Path, models: Path, package: Path
 ) -> None:
-    found = spice_scores(["a", "b", ""], [["a"], ["b"], ["c"]], scorer, package, models)
-    assert found == [0.0, 10.0, None]
+    scores = spice_scores(["a", "b", ""], [["a"], ["b"], ["c"]], scorer, package, models)
+    assert scores == [0.0, 10.0, None]
 
 
-def test_a_jar_without_an_answer_is_an_error(models: Path, package: Path, tmp_path: Path) -> None:
+def test_a_jar_that_writes_no_result_is_an_error(
+    models: Path, package: Path, tmp_path: Path
+) -> None:
     program = tmp_path / "silent"
     program.write_text("#!/bin/sh\nexit 0\n")
     program.chmod(0o755)
@@ -63,15 +65,13 @@ def test_a_jar_without_an_answer_is_an_error(models: Path, package: Path, tmp_pa
         spice_scores(["a"], [["a"]], program, package, models)
 
 
-def test_real_java_is_given_a_command_it_understands(
-    java: Path, models: Path, package: Path
-) -> None:
+def test_real_java_accepts_the_command(java: Path, models: Path, package: Path) -> None:
     """With empty jars for models the real scorer starts, and misses its parser's classes."""
     with pytest.raises(ScoringError, match=r"SPICE failed: .*edu[./]stanford[./]nlp"):
         spice_scores(["a dog"], [["a dog"]], java, package, models)
 
 
-def test_asked_for_without_its_models_it_says_how_to_get_them(
+def test_without_models_a_hint_says_how_to_get_them(
     scorer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(MODELS_VARIABLE, raising=False)

@@ -1,4 +1,4 @@
-"""Evaluations without a model: captions made up, really scored, METEOR's counts made up too."""
+"""Evaluations without a model: invented captions with real scores, METEOR's counts invented."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLACES = ["grass", "snow", "water", "sand", "street", "field"]
 
 
 def make_references(photos: int, seed: int = 0) -> list[tuple[str, ...]]:
-    """Three captions a photo that share their noun."""
+    """Return three captions per photo that share their noun."""
     draw = random.Random(seed)
     return [
         tuple(f"A {noun} {draw.choice(VERBS)} in the {draw.choice(PLACES)} ." for _ in range(3))
@@ -27,13 +27,13 @@ def make_references(photos: int, seed: int = 0) -> list[tuple[str, ...]]:
 
 
 def make_captions(references: Sequence[tuple[str, ...]], right: float, seed: int = 1) -> list[str]:
-    """Captions of which a share `right` is a reference, the others anything."""
+    """Return captions of which a share `right` equals a reference; the others are random."""
     draw = random.Random(seed)
     return [
-        own[0].strip(" .").lower()
+        photo_references[0].strip(" .").lower()
         if draw.random() < right
         else f"a {draw.choice(NOUNS)} {draw.choice(VERBS)} near the {draw.choice(PLACES)}"
-        for own in references
+        for photo_references in references
     ]
 
 
@@ -48,7 +48,7 @@ def make_evaluation(
     names: Sequence[str] | None = None,
     confidence: float | None = None,
 ) -> Evaluation:
-    """Score captions without Java."""
+    """Return the evaluation of captions, scored without Java."""
     names = names or [f"{number}.jpg" for number in range(len(texts))]
     paths = paths or [Path("gone") / name for name in names]
     tokenized = TokenizedCaptions(
@@ -61,31 +61,31 @@ def make_evaluation(
     scores = score_tokenized(tokenized)
     photos = tuple(
         EvaluatedPhoto(
-            name=names[place],
-            path=str(paths[place]),
-            text=texts[place],
+            name=names[row],
+            path=str(paths[row]),
+            text=texts[row],
             log_probability=-1.5,
             confidence=confidence,
-            references=tuple(references[place]),
-            tokens=tokenized.candidates[place],
-            reference_tokens=tokenized.references[place],
-            scores=scores.per_photo[place],
+            references=tuple(references[row]),
+            tokens=tokenized.candidates[row],
+            reference_tokens=tokenized.references[row],
+            scores=scores.per_photo[row],
         )
-        for place in range(len(texts))
+        for row in range(len(texts))
     )
     return Evaluation(model, "made up", "dev", 3, {ALL: scores}, photos, seconds=1.25)
 
 
 def _counts(text: str, references: tuple[str, ...]) -> tuple[float, ...]:
-    """Counts such as METEOR's: the words in common with the first reference, each a chunk."""
-    said, meant = text.split(), references[0].lower().split()
-    common = float(len(set(said) & set(meant)))
+    """Return counts in METEOR's form: common words with the first reference, each a chunk."""
+    words, reference = text.split(), references[0].lower().split()
+    common = float(len(set(words) & set(reference)))
     exact = (common, common, 0.0, 0.0)
-    return (float(len(said)), float(len(meant)), 0.0, 0.0, *exact, *[0.0] * 12, *[common] * 3)
+    return (float(len(words)), float(len(reference)), 0.0, 0.0, *exact, *[0.0] * 12, *[common] * 3)
 
 
 def draw_photo(path: Path, size: int = 48, seed: int = 0) -> Path:
-    """A small photo of noise, which compresses worse than anything a camera makes."""
+    """Write a small photo of noise, which compresses worse than any real photo."""
     noise = random.Random(seed).randbytes(size * size * 3)
     Image.frombytes("RGB", (size, size), noise).save(path, quality=85)
     return path

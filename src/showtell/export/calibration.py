@@ -43,7 +43,7 @@ def fit_confidence(bundle: Bundle, dataset: Dataset) -> Calibration:
     photos, found = _hypotheses(bundle, dataset.split("dev"))
     said = [showtell_tokens(bundle.vocabulary.decode(own[0].tokens)) for own in found]
     references = [[showtell_tokens(text) for text in photo.captions] for photo in photos]
-    good: NDArray[np.bool_] = np.asarray(coco.cider(said, references)) >= GOOD
+    good: NDArray[np.bool_] = np.asarray(coco.cider_per_photo(said, references)) >= GOOD
     half = (len(photos) + 1) // 2
     fitted = fit(
         [features_of(own) for own in found[:half]],

@@ -1,7 +1,7 @@
-"""Scores as papers report them, the HTML report, and the comparison of models.
+"""Caption scores as in papers, the HTML report, and the comparison of models.
 
-Heavy packages are imported inside the functions that need them; reading and comparing saved
-evaluations works in the light install.
+Functions import heavy packages when they need them, so that the light install can read and compare
+saved evaluations.
 """
 
 from __future__ import annotations

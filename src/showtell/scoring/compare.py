@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell.scoring import ScoringError
-from showtell.scoring.coco import cider
+from showtell.scoring.coco import cider_per_photo
 from showtell.scoring.evaluation import EvaluatedPhoto, Evaluation, decoding_text
 from showtell.scoring.metrics import METRICS
 from showtell.scoring.statistics import as_counts, bleu, meteor
@@ -274,7 +274,8 @@ def _check_references(
 
 def _with_cider_of(photos: Sequence[EvaluatedPhoto]) -> list[EvaluatedPhoto]:
     """Return the photos with CIDEr computed from the word frequencies of these photos only."""
-    values = cider([photo.tokens for photo in photos], [photo.reference_tokens for photo in photos])
+    candidates = [photo.tokens for photo in photos]
+    values = cider_per_photo(candidates, [photo.reference_tokens for photo in photos])
     return [
         replace(photo, scores=replace(photo.scores, cider=value))
         for photo, value in zip(photos, values, strict=True)

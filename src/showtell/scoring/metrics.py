@@ -1,7 +1,7 @@
-"""Scores of captions as papers report them: the coco-caption scorers, by pycocoevalcap.
+"""Caption scores as papers report them, from the coco-caption scorers of pycocoevalcap.
 
-All scores are in hundredths, as papers print them: BLEU-4 24.4, CIDEr 58.9. Every `Scores` names
-its scorer, because figures of another tokenizer or another METEOR are not comparable.
+All scores are in hundredths, as in papers: BLEU-4 24.4, CIDEr 58.9. `Scores` names its scorer,
+because scores with another tokenizer or another METEOR are not comparable.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ METRICS = {
 
 @dataclass(frozen=True, slots=True)
 class PhotoScores:
-    """One photo's scores in hundredths, and the counts that corpus BLEU and METEOR sum."""
+    """One photo's scores in hundredths, and its counts for the corpus scores BLEU and METEOR."""
 
     bleu_4: float
     meteor: float | None
@@ -50,10 +50,11 @@ class PhotoScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of many captions in hundredths; None where a scorer could not run (see `missing`).
+    """Scores of many captions in hundredths; None if a scorer could not run (see `missing`).
 
-    `mean_length` counts words, `distinct_captions` and `vocabulary_used` are shares from 0 to 1,
-    `vocabulary_used` the part of the model's vocabulary that its captions use (None without one).
+    `mean_length` is in words. `distinct_captions` and `vocabulary_used` are shares from 0 to 1;
+    `vocabulary_used` is the share of the model's vocabulary that its captions use, None without a
+    vocabulary.
     """
 
     scorer: str
@@ -74,15 +75,14 @@ class Scores:
     per_photo: tuple[PhotoScores, ...] = dataclasses.field(default=(), repr=False)
 
     def metrics(self) -> dict[str, float]:
-        """Return the scores there are by key, in the order of `METRICS`."""
+        """Return the available scores by key, in the order of `METRICS`."""
         values = {key: getattr(self, key) for key in METRICS}
         return {key: value for key, value in values.items() if value is not None}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures of the whole as plain JSON data, without those of each photo."""
+        """Return the corpus scores as plain JSON data, without the scores of each photo."""
         names = [item.name for item in dataclasses.fields(self)]
-        kept = [name for name in names if name not in ("missing", "per_photo")]
-        return {name: getattr(self, name) for name in kept}
+        return {name: getattr(self, name) for name in names if name not in ("missing", "per_photo")}
 
 
 def score_captions(
@@ -93,14 +93,15 @@ def score_captions(
     java: bool = True,
     spice: bool | None = None,
 ) -> Scores:
-    """Score one caption a photo against that photo's references.
+    """Score one caption per photo against the photo's references.
 
-    With Java: BLEU-1 to 4, METEOR, ROUGE-L and CIDEr on PTB tokens, and SPICE where its models are
-    found (`spice` True complains without them, False never runs it). Without Java, or with `java`
-    False: BLEU, ROUGE-L and CIDEr on showtell's own tokens, under another scorer's name.
-    An empty caption scores 0. CIDEr weighs words by how few photos have them: of one photo it is 0.
+    With Java: BLEU-1 to 4, METEOR, ROUGE-L and CIDEr on PTB tokens, and SPICE if its models are
+    installed. `spice` True reports missing models in `missing`; False never runs SPICE. Without
+    Java, or with `java` False: BLEU, ROUGE-L and CIDEr on showtell's tokens; the scorer's name says
+    so. An empty caption scores 0. CIDEr weights words by how few photos have them, so it is 0 for a
+    single photo.
 
-    Raises ScoringError where there are no captions or a photo has no references, and
+    Raises ScoringError if there are no captions or a photo has no references, and
     MissingExtraError without pycocoevalcap.
     """
     tokenized = tokenize_captions(candidates, references, java=java, spice=spice)
@@ -108,36 +109,36 @@ def score_captions(
 
 
 def cider(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Return CIDEr in hundredths on showtell's tokens: no Java, for choosing an epoch on dev.
+    """Return corpus CIDEr in hundredths on showtell's tokens, without Java.
 
-    Raises as `score_captions`.
+    Training uses it to choose an epoch. Raises the errors of `score_captions`.
     """
     coco.scorer_package()
     check_captions(candidates, references)
-    said = [showtell_tokens(text) for text in candidates]
-    grouped = [[showtell_tokens(reference) for reference in own] for own in references]
-    return float(np.mean(coco.cider(said, grouped)))
+    candidate_tokens = [showtell_tokens(text) for text in candidates]
+    reference_tokens = [list(map(showtell_tokens, texts)) for texts in references]
+    return float(np.mean(coco.cider_per_photo(candidate_tokens, reference_tokens)))
 
 
 def score_tokenized(captions: TokenizedCaptions, vocabulary: Vocabulary | None = None) -> Scores:
-    """Score captions that `tokenize_captions` has made ready; as `score_captions`."""
+    """Score the captions that `tokenize_captions` returned, as `score_captions` does."""
     bleu_counts = coco.bleu_counts(captions.candidates, captions.references)
     bleus = 100 * bleu(as_counts(bleu_counts))[:, 3]
-    rouges = coco.rouge_l(captions.candidates, captions.references)
-    ciders = coco.cider(captions.candidates, captions.references)
-    aligned = captions.alignments
-    meteors = None if aligned is None else 100 * meteor(as_counts(aligned))
+    rouges = coco.rouge_l_per_photo(captions.candidates, captions.references)
+    ciders = coco.cider_per_photo(captions.candidates, captions.references)
+    alignments = captions.alignments
+    meteors = None if alignments is None else 100 * meteor(as_counts(alignments))
     per_photo = tuple(
         PhotoScores(
-            bleu_4=float(bleus[place]),
-            meteor=None if meteors is None else float(meteors[place]),
-            rouge_l=rouges[place],
-            cider=ciders[place],
-            spice=None if captions.spice is None else captions.spice[place],
-            bleu_counts=bleu_counts[place],
-            meteor_counts=None if aligned is None else aligned[place],
+            bleu_4=float(bleus[row]),
+            meteor=None if meteors is None else float(meteors[row]),
+            rouge_l=rouges[row],
+            cider=ciders[row],
+            spice=None if captions.spice is None else captions.spice[row],
+            bleu_counts=bleu_counts[row],
+            meteor_counts=None if alignments is None else alignments[row],
         )
-        for place in range(len(bleu_counts))
+        for row in range(len(bleu_counts))
     )
     return summarise(
         per_photo,
@@ -156,14 +157,14 @@ def summarise(
     vocabulary: Vocabulary | None = None,
     missing: tuple[str, ...] = (),
 ) -> Scores:
-    """Turn the scores of each photo, all of a set or a part of it, into those of the whole.
+    """Return corpus scores from the scores of photos, all photos of a set or a part of them.
 
-    BLEU and METEOR are computed from summed counts, the others are means. A part's CIDEr keeps the
-    word frequencies of the set it was scored in, so that parts average to the whole; scored alone,
-    half of Flickr8k's dev split comes out some 6 % higher.
+    BLEU and METEOR are computed from summed counts; the other scores are means. A part's CIDEr uses
+    the word frequencies of the whole set, so that the parts average to the whole. Scored alone,
+    half of Flickr8k's dev split has a CIDEr that is about 6 % higher.
     """
     bleus = 100 * bleu(as_counts([photo.bleu_counts for photo in per_photo]).sum(axis=0))
-    aligned = [photo.meteor_counts for photo in per_photo if photo.meteor_counts is not None]
+    alignments = [photo.meteor_counts for photo in per_photo if photo.meteor_counts is not None]
     spices = [photo.spice for photo in per_photo if photo.spice is not None]
     words = [tokenize(text) for text in texts]
     used = {word for caption in words for word in caption}
@@ -174,7 +175,7 @@ def summarise(
         bleu_2=float(bleus[1]),
         bleu_3=float(bleus[2]),
         bleu_4=float(bleus[3]),
-        meteor=float(100 * meteor(as_counts(aligned).sum(axis=0))) if aligned else None,
+        meteor=float(100 * meteor(as_counts(alignments).sum(axis=0))) if alignments else None,
         rouge_l=float(np.mean([photo.rouge_l for photo in per_photo])),
         cider=float(np.mean([photo.cider for photo in per_photo])),
         spice=float(np.mean(spices)) if spices else None,
@@ -188,7 +189,7 @@ def summarise(
 
 
 def _share_used(used: set[str], vocabulary: Vocabulary | None) -> float | None:
-    """Return which part of a vocabulary, its special words aside, is in use."""
+    """Return the share of a vocabulary, without its special words, that is used."""
     if vocabulary is None or len(vocabulary) == len(SPECIAL_WORDS):
         return None
     return sum(word in vocabulary for word in used) / (len(vocabulary) - len(SPECIAL_WORDS))

@@ -1,7 +1,7 @@
-"""BLEU and METEOR from per-photo counts, so that any choice of photos is scored exactly.
+"""BLEU and METEOR from counts per photo, so that any subset of photos is scored exactly.
 
-Both are scores of a corpus, not means over photos: counts are summed first. With the counts kept,
-half of a split or a bootstrap resample costs a sum instead of a run of the scorer.
+Both are scores of a corpus, not means over photos: counts are summed first. With counts per photo,
+half of a split or a bootstrap resample needs a sum instead of a run of the scorer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 Counts = NDArray[np.float64]
 
-BLEU_COUNTS = 9  # words of the closest reference, then 1- to 4-grams said, then those matched
 METEOR_COUNTS = 23  # 2 lengths, 2 counts of function words, 4 stages x 4, chunks, 2 matched words
 
 # coco-caption's guards against division by zero (bleu_scorer.py).
@@ -28,14 +27,15 @@ _CHUNKS = 20
 def bleu(counts: Counts) -> Counts:
     """Return BLEU-1 to 4 as [..., 4], from 0 to 1, from counts [..., 9] of one photo or summed.
 
-    "BLEU: a Method for Automatic Evaluation of Machine Translation" (Papineni et al., 2002), with
-    the closest reference length, as coco-caption has it.
+    The counts are the length of the closest reference, the 1- to 4-grams of the caption, and the 1-
+    to 4-grams that match. "BLEU: a Method for Automatic Evaluation of Machine Translation"
+    (Papineni et al., 2002), with the closest reference length, as in coco-caption.
     """
     reference_length = counts[..., 0]
-    said, matched = counts[..., 1:5], counts[..., 5:9]
-    precisions = np.cumprod((matched + _TINY) / (said + _SMALL), axis=-1)
+    candidate, matched = counts[..., 1:5], counts[..., 5:9]
+    precisions = np.cumprod((matched + _TINY) / (candidate + _SMALL), axis=-1)
     scores: Counts = precisions ** (1.0 / np.arange(1, 5))
-    ratio = (said[..., 0] + _TINY) / (reference_length + _SMALL)
+    ratio = (candidate[..., 0] + _TINY) / (reference_length + _SMALL)
     penalty = np.exp(np.minimum(0.0, 1.0 - 1.0 / ratio))
     return scores * penalty[..., None]
 
@@ -44,7 +44,7 @@ def meteor(counts: Counts) -> Counts:
     """Return METEOR as [...], from 0 to 1, from counts [..., 23] of one photo or summed.
 
     "Meteor Universal: Language Specific Translation Evaluation for Any Target Language" (Denkowski
-    and Lavie, 2014), computed from the alignments that the METEOR 1.5 jar found.
+    and Lavie, 2014), computed from the alignments of the METEOR 1.5 jar.
     """
     lengths, functions = counts[..., 0:2], counts[..., 2:4]  # of candidate, of reference
     stages = counts[..., 4:20].reshape(*counts.shape[:-1], 4, 4)
@@ -59,15 +59,15 @@ def meteor(counts: Counts) -> Counts:
         mean = 1.0 / ((1 - _ALPHA) / precision + _ALPHA / recall)
         penalty = _GAMMA * (chunks / matched_words) ** _BETA
         score = np.asarray(mean * (1.0 - penalty), dtype=np.float64)
-    score[np.isnan(score)] = 0.0  # nothing matched, or nothing was said
+    score[np.isnan(score)] = 0.0  # no match, or an empty caption
     return score
 
 
 def meteor_counts(line: str) -> tuple[float, ...]:
-    """Read one line of METEOR's statistics into counts that may be summed.
+    """Return the counts in one line of METEOR's statistics, in a form that can be summed.
 
-    A candidate equal to its reference is in order by definition: METEOR counts no chunk for it,
-    alone or in a sum. Raises ValueError where the line is not METEOR's.
+    METEOR counts no chunk for a candidate that equals its reference, alone or in a sum. Raises
+    ValueError if the line is not METEOR's.
     """
     counts = [float(number) for number in line.split()]
     if len(counts) != METEOR_COUNTS:
@@ -78,5 +78,5 @@ def meteor_counts(line: str) -> tuple[float, ...]:
 
 
 def as_counts(rows: Sequence[Sequence[float]]) -> Counts:
-    """Return per-photo counts as an array [photos, counts]."""
+    """Return counts per photo as an array [photos, counts]."""
     return np.asarray(rows, dtype=np.float64)
