@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import showtell.client
 from showtell import Captioner
 from showtell.client import Client, PhotoRefusedError, ServiceError
 from showtell.errors import PhotoError
@@ -295,6 +296,21 @@ def test_unreachable_service_is_reported_at_once_with_a_hint(
 def test_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="not an http or https URL"):
         Client(url)
+
+
+def test_public_names_are_complete_and_documented() -> None:
+    public = {name for name in vars(showtell.client) if not name.startswith("_")}
+    modules = {"annotations", "client", "responses"}
+    assert public - modules == set(showtell.client.__all__)
+    assert showtell.client.__all__ == [
+        "Client",
+        "Limits",
+        "Options",
+        "PhotoRefusedError",
+        "ServedModel",
+        "ServiceError",
+    ]
+    assert all(getattr(showtell.client, name).__doc__ for name in showtell.client.__all__)
 
 
 def test_missing_httpx_names_the_extra_to_install() -> None:

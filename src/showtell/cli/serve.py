@@ -20,7 +20,9 @@ from showtell.errors import MissingExtraError, ShowtellError
     help="Port to listen on; 0 picks a free one.",
 )
 @click.option("-m", "--model", help="Model name, bundle or run.  [default: the shipped model]")
-@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one per core]")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Worker processes.  [default: one per core]"
+)
 @click.option(
     "--threads",
     type=click.IntRange(1),
@@ -33,7 +35,7 @@ from showtell.errors import MissingExtraError, ShowtellError
     type=click.IntRange(1),
     default=8,
     show_default=True,
-    help="Most photos that a worker captions at once.",
+    help="Maximum photos that a worker captions at once.",
 )
 @click.option(
     "--batch-delay",
@@ -83,7 +85,7 @@ from showtell.errors import MissingExtraError, ShowtellError
     default=32,
     show_default=True,
     metavar="MB",
-    help="Largest body of a request; a larger one gets status 413.",
+    help="Maximum size of a request's body; a larger one gets status 413.",
 )
 @click.option(
     "--max-uploads",
@@ -91,21 +93,21 @@ from showtell.errors import MissingExtraError, ShowtellError
     default=512,
     show_default=True,
     metavar="MB",
-    help="Most memory for the bodies of all requests together.",
+    help="Maximum size of all bodies in memory together.",
 )
 @click.option(
     "--max-photos",
     type=click.IntRange(1),
     default=32,
     show_default=True,
-    help="Most photos per request.",
+    help="Maximum photos per request.",
 )
 @click.option(
     "--max-pixels",
     type=click.IntRange(1),
     default=50_000_000,
     show_default=True,
-    help="Most pixels per photo.",
+    help="Maximum pixels per photo.",
 )
 @click.option(
     "--rate",

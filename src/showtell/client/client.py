@@ -41,7 +41,7 @@ except ImportError:
 
 Photo: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 
-BATCH_SIZE = 8  # photos per request
+_PHOTOS_PER_REQUEST = 8
 _PARALLEL_REQUESTS = 2
 _BUSY_STATUSES = (429, 503)
 _RETRY_DELAY = 0.5  # seconds, if the service does not send Retry-After; doubles with each attempt
@@ -150,7 +150,7 @@ class Client:
         self,
         photos: Iterable[Photo],
         *,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int = _PHOTOS_PER_REQUEST,
         **options: Unpack[Options],
     ) -> Iterator[Caption]:
         """Caption any number of photos; returns an iterator of captions in the order of `photos`.

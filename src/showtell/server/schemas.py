@@ -106,9 +106,9 @@ class ModelOut(BaseModel):
 class LimitsOut(BaseModel):
     """The limits of a request."""
 
-    max_body: int = Field(description="Largest body, in bytes.")
-    max_photos: int = Field(description="Most photos in a form.")
-    max_pixels: int = Field(description="Most pixels in a photo.")
+    max_body: int = Field(description="Maximum size of the body, in bytes.")
+    max_photos: int = Field(description="Maximum photos in a form.")
+    max_pixels: int = Field(description="Maximum pixels in a photo.")
     requests_per_minute: int | None = Field(description="Of one client; null for no limit.")
 
 

@@ -23,7 +23,7 @@ from showtell.server.uploads import UploadBudget
 from showtell.server.worker_launcher import WorkerLauncher, WorkerModel
 from showtell.server.worker_pool import WorkerPool
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -93,7 +93,7 @@ class Service:
             raise queue_full(error.retry_after) from None
 
 
-async def cancel_on_disconnect(request: Request, work: Awaitable[T]) -> T:
+async def cancel_on_disconnect(request: Request, work: Awaitable[_T]) -> _T:
     """Return the result of `work`; cancel it and raise ClientDisconnect if the client leaves."""
     task = asyncio.ensure_future(work)
     disconnect = asyncio.ensure_future(_wait_for_disconnect(request))

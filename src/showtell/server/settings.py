@@ -30,7 +30,7 @@ class ServerSettings:
     threads: int = 1
     """Threads per worker for its networks."""
     batch_size: int = 8
-    """Most photos that a worker captions at once."""
+    """Maximum photos that a worker captions at once."""
     batch_delay: float = 0.0
     """Seconds that an idle worker waits for a batch to fill."""
 
@@ -46,13 +46,13 @@ class ServerSettings:
     """Seconds that accepted requests have to finish after a SIGTERM."""
 
     max_body: int = 32
-    """Largest body of a request, in MB."""
+    """Maximum size of a request's body, in MB."""
     max_uploads: int = 512
-    """Most memory for all bodies together, in MB."""
+    """Maximum size of all bodies in memory together, in MB."""
     max_photos: int = 32
-    """Most photos per request."""
+    """Maximum photos per request."""
     max_pixels: int = 50_000_000
-    """Most pixels per photo."""
+    """Maximum pixels per photo."""
     rate: int | None = None
     """Requests per minute of one client, 0 for no limit; None: 600, no limit on loopback."""
 

@@ -119,7 +119,7 @@ def test_uncertain_words_are_marked(page: Page, responses: MockResponses) -> Non
         "Dotted: the model was unsure of the word."
     )
     card.locator(".words button").first.hover()
-    expect(card.locator(".attention-note")).to_contain_text("4 % unsure of the word")
+    expect(card.locator(".attention-note")).to_contain_text("4 % sure of the word")
 
 
 def test_attention_is_drawn_at_the_right_part_of_the_photo(page: Page) -> None:

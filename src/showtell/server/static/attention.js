@@ -112,13 +112,13 @@ function seenBox(size, { resize, width, height, crop_fraction: fraction }) {
 }
 
 const REGION_NAMES = [
-  ["top left", "top", "top right"],
-  ["left", "middle", "right"],
-  ["bottom left", "bottom", "bottom right"],
+  ["at the top left", "at the top", "at the top right"],
+  ["on the left", "in the middle", "on the right"],
+  ["at the bottom left", "at the bottom", "at the bottom right"],
 ];
 const MIN_SHARE = 0.2; // of all attention, that a ninth of the photo must have to be named
 
-/** Describe where most attention is: "mostly at the bottom left", or "all over the photo". */
+/** Describe where most attention is, such as "mostly at the top left" or "all over the photo". */
 export function describeAttention(grid) {
   const share = [[0, 0, 0], [0, 0, 0], [0, 0, 0]];
   let total = 0;
@@ -129,5 +129,5 @@ export function describeAttention(grid) {
   const most = Math.max(...share.flat());
   if (!(most >= MIN_SHARE * total) || total === 0) return "all over the photo";
   const row = share.findIndex((line) => line.includes(most));
-  return `mostly at the ${REGION_NAMES[row][share[row].indexOf(most)]}`;
+  return `mostly ${REGION_NAMES[row][share[row].indexOf(most)]}`;
 }

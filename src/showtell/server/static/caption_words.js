@@ -85,6 +85,6 @@ export class CaptionWords {
 }
 
 function describeWord({ word, log_probability: logProbability, attention }) {
-  const certainty = logProbability < UNCERTAIN ? "unsure of the word" : "sure of the word";
-  return `“${word}”: looked ${describeAttention(attention)} · ${percentage(logProbability)} ${certainty}`;
+  const certainty = `${percentage(logProbability)} sure of the word`;
+  return `“${word}”: looked ${describeAttention(attention)} · ${certainty}`;
 }
