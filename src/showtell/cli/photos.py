@@ -97,11 +97,11 @@ def scan_command(
     batch_size: int,
     threads: int | None,
 ) -> None:
-    """Caption the photos in DIR and its subfolders and add them to the catalogue.
+    """Caption the photos in DIR and its subfolders.
 
-    Photos that have not changed are not opened again. Photos that were moved, copied or retagged
-    keep their captions. Photos that are missing no longer appear in searches. You can stop a scan
-    at any time: the next scan continues.
+    The captions go into the catalogue. Photos that have not changed are not opened again. Photos
+    that were moved, copied or retagged keep their captions. Photos that are missing no longer
+    appear in searches. You can stop a scan at any time: the next scan continues.
 
     \b
     showtell photos scan ~/Pictures
@@ -202,14 +202,9 @@ def search_command(
     from showtell.photos.catalogue.search import search_photos
     from showtell.photos.similar import find_similar
 
+    _reject_unknown_options(query)
     text = " ".join(query)
-    _check_search_options(query)
-    if not text and like is None:
-        raise click.UsageError("give words to search for, or --like PHOTO")
-    if text and like is not None:
-        raise click.UsageError("give either words or --like PHOTO, not both")
-    if output_format == "html" and output is None and sys.stdout.isatty():
-        raise click.UsageError("--format html needs a file: --output page.html")
+    _check_search_usage(text, like, output_format, output)
     if limit is None:
         limit = {"text": TEXT_LIMIT, "html": HTML_LIMIT}.get(output_format)
     filters = photo_filter(folders, after, before, min_confidence)
@@ -227,11 +222,23 @@ def search_command(
         click.echo(f"no photos found{hint}", err=True)
 
 
-def _check_search_options(query: tuple[str, ...]) -> None:
-    """Reject an unknown long option, which click passes on as a word of the query."""
+def _reject_unknown_options(query: tuple[str, ...]) -> None:
+    """Raise UsageError for an unknown long option, which click passes on as a word."""
     for word in query:
         if word.startswith("--") and len(word) > 2:
             raise click.UsageError(f"No such option: {word.split('=')[0]}")
+
+
+def _check_search_usage(
+    text: str, like: Path | None, output_format: str, output: Path | None
+) -> None:
+    """Raise UsageError if options contradict each other or are missing."""
+    if not text and like is None:
+        raise click.UsageError("give words to search for, or --like PHOTO")
+    if text and like is not None:
+        raise click.UsageError("give either words or --like PHOTO, not both")
+    if output_format == "html" and output is None and sys.stdout.isatty():
+        raise click.UsageError("--format html needs a file: --output page.html")
 
 
 @photos.command("write")
@@ -271,10 +278,11 @@ def write_command(
 ) -> None:
     """Save captions with the photos, where photo programs read them.
 
-    Without DIR, for the whole catalogue. Captions go to XMP sidecar files by default, and the
-    photos stay untouched. With --to embed they go into the photos, whose pixels do not change;
-    formats that cannot take them (HEIC, TIFF) get sidecars. Raw photos are never changed.
-    Captions by a person or another program are kept. showtell photos undo reverts the last run.
+    Without DIR, captions of the whole catalogue are written. They go to XMP sidecar files by
+    default, and the photos stay untouched. With --to embed they go into the photos, whose
+    pixels do not change; formats that cannot take them (HEIC, TIFF) get sidecars. Raw photos
+    are never changed. Captions by a person or another program are kept. showtell photos undo
+    reverts the last run.
 
     \b
     showtell photos write --dry-run
@@ -400,9 +408,9 @@ def export_command(
     output: Path | None,
     catalogue: Path | None,
 ) -> None:
-    """Export photos and captions, to correct the captions or to train a model on them.
+    """Export captions, to correct them or to train on them.
 
-    Without DIR, the whole catalogue.
+    Without DIR, the whole catalogue is exported.
 
     \b
     showtell photos export --output captions.csv
@@ -426,10 +434,11 @@ def export_command(
 )
 @_catalogue_option
 def import_command(file: Path, catalogue: Path | None) -> None:
-    """Import corrected captions from FILE, a CSV or JSONL file made by export.
+    """Import corrected captions from FILE.
 
-    Captions that differ from the catalogue become your own captions; the other rows change
-    nothing. If the file has an error, no row is imported.
+    FILE is a CSV or JSONL file made by showtell photos export. Captions that differ from the
+    catalogue become your own captions; the other rows change nothing. If the file has an error,
+    no row is imported.
 
     \b
     showtell photos export --output captions.csv
