@@ -12,7 +12,7 @@ from PIL import Image
 
 from showtell.cli import main
 from showtell.data.download import sources
-from showtell.data.download.sources import Archive, Source
+from showtell.data.download.sources import Archive, DatasetSource
 from support.archive_files import make_zip
 from support.file_server import FileServer, serve
 
@@ -31,11 +31,13 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServ
             (f"{running.url}/tiny.zip",),
             bytes=200_000_000,
             unpacked=1_000_000,
-            wanted=r".*",
+            file_pattern=r".*",
             folder=".",
             sha256=hashlib.sha256(body).hexdigest(),
         )
-        tiny = Source("tiny", "Tiny", "one photo", "Free for all.", "Nobody: Nothing", (archive,))
+        tiny = DatasetSource(
+            "tiny", "Tiny", "one photo", "Free for all.", "Nobody: Nothing", (archive,)
+        )
         monkeypatch.setitem(sources.SOURCES, "tiny", tiny)
         monkeypatch.chdir(tmp_path)
         yield running

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from showtell.data.download.fetch import FetchOptions, fetch_dataset, plan_fetch
-from showtell.data.download.sources import FLICKR8K, Source
+from showtell.data.download.sources import FLICKR8K, DatasetSource
 from support.dataset_folders import karpathy_images, token_lines
 from support.file_server import FileServer
 
@@ -44,8 +44,8 @@ def flickr8k_files() -> dict[str, dict[str, bytes]]:
 
 
 def pointed_at(
-    server: FileServer, source: Source = FLICKR8K, places: str = "ab", limit: int = 1_000_000
-) -> Source:
+    server: FileServer, source: DatasetSource = FLICKR8K, places: str = "ab", limit: int = 1_000_000
+) -> DatasetSource:
     """The real source, with a server of this machine for its addresses and its archives' hashes."""
     made = []
     for archive in source.archives:
@@ -101,7 +101,7 @@ def coco_files() -> dict[str, dict[str, bytes]]:
     }
 
 
-def fetch(source: Source, directory: Path, *given: str, **options: object) -> None:
+def fetch(source: DatasetSource, directory: Path, *given: str, **options: object) -> None:
     fetch_dataset(plan_fetch(source, directory, given), replace(QUICK, **options))
 
 

@@ -178,7 +178,7 @@ def _terms(plan: FetchPlan) -> str:
     names = ", ".join(archive.name for archive in plan.todo)
     return "\n".join(
         [
-            f"{source.title}: {source.holds}",
+            f"{source.title}: {source.contents}",
             f"  paper: {source.paper}",
             f"  fetch: {names}: about {_gigabytes(plan.to_fetch())}",
             f"  disk:  about {_gigabytes(plan.to_keep())}, while unpacking"

@@ -1,1 +1,1 @@
-"""`showtell data download`: what it fetches, from where, and how it is checked."""
+"""`showtell data download`: fetch published datasets and check their archives."""

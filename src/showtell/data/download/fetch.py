@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from showtell.data.download.first_use import check_first_seen
-from showtell.data.download.sources import Archive, Source
+from showtell.data.download.sources import Archive, DatasetSource
 from showtell.errors import DatasetError
 from showtell.files.archives import ArchiveError, unpack
 from showtell.files.download import DownloadError, download
@@ -46,7 +46,7 @@ class FetchOptions:
 class FetchPlan:
     """What is to be fetched into a folder, and which archives a person has."""
 
-    source: Source
+    source: DatasetSource
     directory: Path
     todo: tuple[Archive, ...]
     given: dict[str, str]  # archive name -> file or address
@@ -71,7 +71,7 @@ class FetchPlan:
         return archive.name in self.given and "://" not in self.given[archive.name]
 
 
-def plan_fetch(source: Source, directory: Path, given: Sequence[str] = ()) -> FetchPlan:
+def plan_fetch(source: DatasetSource, directory: Path, given: Sequence[str] = ()) -> FetchPlan:
     """Find out which archives of `source` are not yet in `directory`.
 
     `given` names archives that a person has: files, or addresses that they were sent.
@@ -122,7 +122,7 @@ def _refuse(directory: Path) -> None:
     )
 
 
-def _match(source: Source, given: Sequence[str]) -> dict[str, str]:
+def _match(source: DatasetSource, given: Sequence[str]) -> dict[str, str]:
     """Return which of the archives that a person has is which, by the archive's name."""
     chosen: dict[str, str] = {}
     asked_for = [archive.name for archive in source.archives if not archive.urls]
@@ -248,7 +248,7 @@ def _unpack(archive: Archive, file: Path, staging: Path, directory: Path) -> Non
         )
         found = sorted(path for path in staging.rglob("*") if path.is_file())
         if not found:
-            raise ArchiveError(f"{file}: holds no file of a name like {archive.wanted}")
+            raise ArchiveError(f"{file}: holds no file of a name like {archive.file_pattern}")
         _move(found, staging, directory)
     except ArchiveError:
         if file.parent == directory / WORK:
@@ -269,7 +269,7 @@ def _placing(archive: Archive) -> Callable[[str], str | None]:
         path = PurePosixPath(member)
         # macOS packs a ._photo.jpg with every photo, into __MACOSX or beside it.
         mac = path.name.startswith(".") or "__MACOSX" in path.parts
-        if mac or path.name in taken or not re.fullmatch(archive.wanted, path.name):
+        if mac or path.name in taken or not re.fullmatch(archive.file_pattern, path.name):
             return None
         taken.add(path.name)
         return f"{archive.folder}/{path.name}"

@@ -1,1 +1,1 @@
-"""A synthetic captioned dataset of drawn shapes, for tests and lessons."""
+"""A synthetic captioned dataset of drawn shapes, for tests and tutorials."""
