@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from showtell.errors import MissingExtraError, ShowtellError
+from showtell.files.os_errors import error_reason
 
 
 @click.command()
@@ -181,7 +182,9 @@ def _first_line(path: Path) -> str:
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ShowtellError(f"{path}: cannot read an API key from this file ({error})") from None
+        raise ShowtellError(
+            f"{path}: cannot read an API key from this file ({error_reason(error)})"
+        ) from None
     if not lines or not lines[0].strip():
         raise ShowtellError(f"{path}: the first line is empty: it must be the API key")
     return lines[0].strip()

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from showtell.decoding.options import Strategy
+from showtell.decoding.options import Decoding, Strategy
 
+_HELP = {option.name: option.metadata["help"] for option in dataclasses.fields(Decoding)}
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class CaptionQuery(BaseModel):
-    """The options of `showtell caption` that a request may set in its query."""
+    """The options of `showtell caption` that a request may set in its query.
+
+    The bounds are tighter than those of `Decoding`, to limit the work of one request.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    strategy: Strategy = Field("beam", description="`mbr`: of ten, the one that agrees most.")
-    beam: int | None = Field(None, ge=1, le=16, description="Width of the search.")
-    nbest: int = Field(1, ge=1, le=16, description="Captions: the best and its alternatives.")
-    length_penalty: _Number | None = Field(None, ge=0, le=10)
-    max_length: int | None = Field(None, ge=1, le=64, description="Most words.")
-    no_repeat_ngram: int | None = Field(None, ge=0, le=64)
-    groups: int | None = Field(None, ge=1, le=16, description="Groups of `diverse`.")
-    diversity: _Number = Field(0.5, ge=0, le=100)
-    seed: int = Field(0, ge=0, lt=2**32, description="The same draws the same (`sample`).")
-    temperature: _Number = Field(0.5, ge=0.01, le=10)
-    top_k: int = Field(0, ge=0, le=1_000_000)
-    top_p: _Number = Field(1.0, gt=0, le=1)
+    strategy: Strategy = Field("beam", description=_HELP["strategy"])
+    beam: int | None = Field(None, ge=1, le=16, description=_HELP["beam"])
+    nbest: int = Field(1, ge=1, le=16, description=_HELP["nbest"])
+    length_penalty: _Number | None = Field(None, ge=0, le=10, description=_HELP["length_penalty"])
+    max_length: int | None = Field(None, ge=1, le=64, description=_HELP["max_length"])
+    no_repeat_ngram: int | None = Field(None, ge=0, le=64, description=_HELP["no_repeat_ngram"])
+    groups: int | None = Field(None, ge=1, le=16, description=_HELP["groups"])
+    diversity: _Number = Field(0.5, ge=0, le=100, description=_HELP["diversity"])
+    seed: int = Field(0, ge=0, lt=2**32, description=_HELP["seed"])
+    temperature: _Number = Field(0.5, ge=0.01, le=10, description=_HELP["temperature"])
+    top_k: int = Field(0, ge=0, le=1_000_000, description=_HELP["top_k"])
+    top_p: _Number = Field(1.0, gt=0, le=1, description=_HELP["top_p"])
     words: bool = Field(False, description="Return each word's log-probability and attention map.")
 
     def decoding(self) -> dict[str, Any]:
@@ -109,7 +114,9 @@ class LimitsOut(BaseModel):
     max_body: int = Field(description="Maximum size of the body, in bytes.")
     max_photos: int = Field(description="Maximum photos in a form.")
     max_pixels: int = Field(description="Maximum pixels in a photo.")
-    requests_per_minute: int | None = Field(description="Of one client; null for no limit.")
+    requests_per_minute: int | None = Field(
+        description="Maximum requests per minute of one client; null for no limit."
+    )
 
 
 class ModelsOut(BaseModel):
