@@ -20,8 +20,8 @@ from showtell.photos.photo_names import is_raw_name
 from showtell.photos.reading import open_raw, read_stable_file
 from showtell.pipeline import pipeline
 
-THUMBNAIL_SIDE = 320  # pixels of a thumbnail's longer side
-_THUMBNAIL_SIZE = Preprocessing(height=THUMBNAIL_SIDE, width=THUMBNAIL_SIDE)
+_THUMBNAIL_SIDE = 320  # pixels of a thumbnail's longer side
+_THUMBNAIL_SIZE = Preprocessing(height=_THUMBNAIL_SIDE, width=_THUMBNAIL_SIDE)
 _QUALITY = 78
 _STYLE = """
 :root { color-scheme: light dark; --edge: #8884; --soft: #888; }
@@ -106,6 +106,6 @@ def _thumbnail(path: Path) -> str | None:
     except (ShowtellError, MemoryError):
         return None
     buffer = io.BytesIO()
-    image = ImageOps.contain(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BICUBIC)
+    image = ImageOps.contain(image, (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.BICUBIC)
     image.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -10,7 +10,7 @@ from showtell.files.csv_text import csv_row, escape_csv_formula
 from showtell.files.printable_names import printable
 from showtell.photos.catalogue.records import PhotoRecord
 
-RESULT_COLUMNS = (
+_RESULT_COLUMNS = (
     "path",
     "text",
     "confidence",
@@ -27,13 +27,13 @@ RESULT_COLUMNS = (
 
 def result_header(output_format: str) -> str:
     """Return the line that precedes the results: column names for CSV, otherwise nothing."""
-    return csv_row(list(RESULT_COLUMNS)) if output_format == "csv" else ""
+    return csv_row(list(_RESULT_COLUMNS)) if output_format == "csv" else ""
 
 
 def result_line(record: PhotoRecord, output_format: str) -> str:
     """Return a photo as one line, with its newline; in text, control characters are escaped."""
     values: dict[str, Any] = {"path": os.fspath(record.path), "text": record.caption}
-    values |= {name: getattr(record, name) for name in RESULT_COLUMNS[2:]}
+    values |= {name: getattr(record, name) for name in _RESULT_COLUMNS[2:]}
     if output_format == "jsonl":
         return json.dumps(values) + "\n"
     if output_format == "csv":

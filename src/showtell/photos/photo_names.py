@@ -6,7 +6,7 @@ import os
 
 from showtell.files.photo_files import SUFFIXES
 
-RAW_SUFFIXES = frozenset(
+_RAW_SUFFIXES = frozenset(
     {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".k25"}
     | {".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2"}
     | {".rwl", ".sr2", ".srf", ".srw", ".x3f"}
@@ -16,12 +16,12 @@ RAW_SUFFIXES = frozenset(
 def is_photo_name(name: str | bytes) -> bool:
     """Tell whether a file is a photo, raw or not."""
     suffix = _suffix(name)
-    return suffix in SUFFIXES or suffix in RAW_SUFFIXES
+    return suffix in SUFFIXES or suffix in _RAW_SUFFIXES
 
 
 def is_raw_name(name: str | bytes) -> bool:
     """Tell whether a file is a raw photo."""
-    return _suffix(name) in RAW_SUFFIXES
+    return _suffix(name) in _RAW_SUFFIXES
 
 
 def _suffix(name: str | bytes) -> str:

@@ -20,7 +20,7 @@ from showtell.photos.metadata.image_hash import image_hash
 from showtell.photos.metadata.raw_preview import NO_PREVIEW, extract_preview
 from showtell.photos.photo_names import is_raw_name
 
-LARGEST_FILE = 2 << 30  # bytes; files are read into memory
+_LARGEST_FILE = 2 << 30  # bytes; files are read into memory
 _ORIENTATION = 0x0112
 _ROTATED_BY_90 = (5, 6, 7, 8)
 
@@ -52,8 +52,8 @@ def read_stable_file(path: Path) -> tuple[bytes, os.stat_result]:
         for _ in range(3):
             with path.open("rb") as file:
                 before = os.fstat(file.fileno())
-                if before.st_size > LARGEST_FILE:
-                    raise PhotoError(f"{shown}: larger than {LARGEST_FILE >> 30} GB: not a photo")
+                if before.st_size > _LARGEST_FILE:
+                    raise PhotoError(f"{shown}: larger than {_LARGEST_FILE >> 30} GB: not a photo")
                 data = file.read(before.st_size + 1)  # a growing file might never end
                 after = os.fstat(file.fileno())
             if _stamp(before) == _stamp(after) == _stamp(path.stat()) and (

@@ -29,7 +29,7 @@ from showtell.pipeline import pipeline
 if TYPE_CHECKING:
     from showtell.captioner import Captioner
 
-BATCH_SIZE = 16
+_BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ScanOptions:
     """How to scan; `recaption` also captions photos that another model has captioned."""
 
     recaption: bool = False
-    batch_size: int = BATCH_SIZE
+    batch_size: int = _BATCH_SIZE
 
 
 @dataclass

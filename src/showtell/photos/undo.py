@@ -30,7 +30,7 @@ from showtell.photos.replace import (
 )
 from showtell.photos.walk import Report
 
-BATCH_SIZE = 16
+_BATCH_SIZE = 16
 
 
 @dataclass
@@ -105,7 +105,7 @@ def _next_batch(catalogue: Catalogue, run: int) -> list[_DoneWrite]:
             folders.path, files.name
         FROM writes JOIN runs ON runs.id = run_id
         JOIN files ON files.id = file_id JOIN folders ON folders.id = folder_id
-        WHERE run_id = ? AND state = 'done' ORDER BY writes.id DESC LIMIT {BATCH_SIZE}
+        WHERE run_id = ? AND state = 'done' ORDER BY writes.id DESC LIMIT {_BATCH_SIZE}
         """,
         (run,),
     )

@@ -31,7 +31,7 @@ from showtell.photos.catalogue.journal import (
 from showtell.photos.catalogue.records import photo_records
 from showtell.photos.catalogue.writer_lock import only_writer
 from showtell.photos.metadata import exiftool
-from showtell.photos.metadata.container import Container, Kind, parse_container
+from showtell.photos.metadata.container import Container, SegmentKind, parse_container
 from showtell.photos.metadata.current_metadata import read_photo_metadata
 from showtell.photos.metadata.image_hash import file_hash, image_hash
 from showtell.photos.metadata.xmp import set_fields
@@ -47,7 +47,7 @@ from showtell.photos.replace import (
 from showtell.photos.walk import Report
 from showtell.photos.write_plan import WriteOptions, WritePlan, plan_photo
 
-BATCH_SIZE = 16
+_BATCH_SIZE = 16
 
 
 @dataclass
@@ -81,7 +81,7 @@ class _Copy:
 
 
 def write_captions(
-    catalogue: Catalogue, options: WriteOptions, *, batch_size: int = BATCH_SIZE, report: Report
+    catalogue: Catalogue, options: WriteOptions, *, batch_size: int = _BATCH_SIZE, report: Report
 ) -> Iterator[WriteCounts]:
     """Write captions as `options` say; yield the counts after each batch.
 
@@ -255,7 +255,7 @@ def _verify_embedded(old: bytes, new: bytes, texts: dict[str, str]) -> None:
         raise MetadataError("exiftool changed its format")
     if image_hash(old, before) != image_hash(new, after):
         raise MetadataError("exiftool changed its image data")
-    kinds: tuple[Kind, ...] = ("exif", "icc")
+    kinds: tuple[SegmentKind, ...] = ("exif", "icc")
     for kind in kinds:
         if _joined_payloads(before, kind, old) != _joined_payloads(after, kind, new):
             raise MetadataError(f"exiftool changed its {kind.upper()} too")
@@ -265,7 +265,7 @@ def _verify_embedded(old: bytes, new: bytes, texts: dict[str, str]) -> None:
             raise MetadataError(f"exiftool did not write its {key} correctly")
 
 
-def _joined_payloads(container: Container, kind: Kind, data: bytes) -> bytes:
+def _joined_payloads(container: Container, kind: SegmentKind, data: bytes) -> bytes:
     return b"".join(container.payloads(kind, data))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from showtell.photos.catalogue.caption_text import clean_text, segment_cjk
 
 # Nearly every caption contains these words, so searching for them is slow and finds little.
-STOP_WORDS = frozenset(
+_STOP_WORDS = frozenset(
     {"a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "in", "into", "is", "it"}
     | {"its", "of", "on", "or", "that", "the", "their", "them", "they", "this", "to", "up"}
     | {"was", "were", "while", "with"}
@@ -43,7 +43,7 @@ def parse_query(text: str, *, any_word: bool = False) -> Query:
         term = '"' + segment_cjk(phrase).replace('"', " ") + '"' + ("*" if star else "")
         if minus:
             exclude.append(term)
-        elif word is not None and phrase.lower() in STOP_WORDS and not star:
+        elif word is not None and phrase.lower() in _STOP_WORDS and not star:
             stop_words.append(term)
         else:
             include.append(term)

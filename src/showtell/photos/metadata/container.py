@@ -15,16 +15,16 @@ from typing import Literal
 
 from showtell.errors import PhotoError
 
-Kind = Literal["image", "exif", "icc", "xmp", "iptc", "other"]
+SegmentKind = Literal["image", "exif", "icc", "xmp", "iptc", "other"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_IMAGE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"IEND"}
-_PNG_KINDS: dict[bytes, Kind] = {b"eXIf": "exif", b"iCCP": "icc"}
+_PNG_KINDS: dict[bytes, SegmentKind] = {b"eXIf": "exif", b"iCCP": "icc"}
 _PNG_XMP = b"XML:com.adobe.xmp\0"
 _WEBP_IMAGE = {b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"}
-_WEBP_KINDS: dict[bytes, Kind] = {b"EXIF": "exif", b"XMP ": "xmp", b"ICCP": "icc"}
+_WEBP_KINDS: dict[bytes, SegmentKind] = {b"EXIF": "exif", b"XMP ": "xmp", b"ICCP": "icc"}
 # marker of an application segment, first bytes of its content, kind
-_JPEG_APPLICATIONS: tuple[tuple[int, bytes, Kind], ...] = (
+_JPEG_APPLICATIONS: tuple[tuple[int, bytes, SegmentKind], ...] = (
     (0xE1, b"Exif\0\0", "exif"),
     (0xE1, b"http://ns.adobe.com/xap/1.0/\0", "xmp"),
     (0xE2, b"ICC_PROFILE\0", "icc"),
@@ -43,7 +43,7 @@ _TRUNCATED = "truncated: the file ends before the picture does"
 class Segment:
     """Bytes `start` to `end` of a file; the content begins at `payload`, after any header."""
 
-    kind: Kind
+    kind: SegmentKind
     start: int
     end: int
     payload: int
@@ -57,7 +57,7 @@ class Container:
     segments: tuple[Segment, ...]
     size: tuple[int, int] | None = None
 
-    def payloads(self, kind: Kind, data: bytes) -> Iterator[bytes]:
+    def payloads(self, kind: SegmentKind, data: bytes) -> Iterator[bytes]:
         """Yield the content of each segment of one kind."""
         for segment in self.segments:
             if segment.kind == kind:
@@ -130,7 +130,7 @@ def parse_jpeg(data: bytes, start: int = 0) -> Container:
     return Container("JPEG", tuple(segments), size)
 
 
-def _jpeg_kind(data: bytes, marker: int, payload: int) -> tuple[Kind, int]:
+def _jpeg_kind(data: bytes, marker: int, payload: int) -> tuple[SegmentKind, int]:
     """Return a JPEG segment's kind and where its content begins."""
     if not (0xE0 <= marker <= 0xEF or marker == _COM):
         return "image", payload
@@ -149,7 +149,7 @@ def _parse_png(data: bytes) -> Container:
         if end > len(data):
             raise PhotoError(_TRUNCATED)
         payload = position + 8
-        kind: Kind = "image" if name in _PNG_IMAGE else _PNG_KINDS.get(name, "other")
+        kind: SegmentKind = "image" if name in _PNG_IMAGE else _PNG_KINDS.get(name, "other")
         if name == b"iTXt" and data.startswith(_PNG_XMP, payload):
             kind = "xmp"
         segments.append(Segment(kind, position, end, payload))
@@ -170,7 +170,7 @@ def _parse_webp(data: bytes) -> Container:
         end = position + 8 + length + length % 2
         if end > len(data):
             raise PhotoError(_TRUNCATED)
-        kind: Kind = "image" if name in _WEBP_IMAGE else _WEBP_KINDS.get(name, "other")
+        kind: SegmentKind = "image" if name in _WEBP_IMAGE else _WEBP_KINDS.get(name, "other")
         segments.append(Segment(kind, position, end, position + 8))
         position = end
     if position < len(data):

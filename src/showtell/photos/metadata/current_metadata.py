@@ -43,7 +43,7 @@ class CurrentMetadata:
         return self.xmp.get(field, {}).get(DEFAULT_LANGUAGE)
 
 
-NO_METADATA = CurrentMetadata({}, Iptc())
+_NO_METADATA = CurrentMetadata({}, Iptc())
 
 
 def read_photo_metadata(data: bytes, container: Container | None) -> CurrentMetadata:
@@ -101,7 +101,7 @@ def read_sidecar_metadata(path: Path) -> CurrentMetadata:
     try:
         packet = path.read_bytes()
     except FileNotFoundError:
-        return NO_METADATA
+        return _NO_METADATA
     except OSError as error:
         shown = printable(os.fspath(path))
         raise MetadataError(f"{shown}: cannot be read ({_why(error)})") from None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from showtell.errors import MetadataError
 
-INSTALL_HINT = "apt install libimage-exiftool-perl, brew install exiftool, or exiftool.org"
+_INSTALL_HINT = "apt install libimage-exiftool-perl, brew install exiftool, or exiftool.org"
 _SECONDS = 60  # per photo, before exiftool counts as stuck
 _ARGUMENT_FILE = "arguments"
 _TAGS = {
@@ -42,7 +42,7 @@ def find_exiftool() -> str:
     """
     path = shutil.which("exiftool")
     if path is None:
-        raise MetadataError(f"embedding needs exiftool, which is not installed: {INSTALL_HINT}")
+        raise MetadataError(f"embedding needs exiftool, which is not installed: {_INSTALL_HINT}")
     return path
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from showtell.photos.metadata.container import Container
 
-SIZE = 20  # bytes: collisions are infeasible
+_DIGEST_SIZE = 20  # bytes: collisions are infeasible
 _WHOLE_FILE = b"file"
 
 
@@ -20,7 +20,7 @@ def image_hash(data: bytes, container: Container | None, image: Image.Image | No
     when metadata is written or removed. For other formats it is the decoded pixels, `image`. With
     neither (raw photos) it is the whole file.
     """
-    digest = hashlib.blake2b(digest_size=SIZE)
+    digest = hashlib.blake2b(digest_size=_DIGEST_SIZE)
     if container is not None:
         digest.update(container.format.encode())
         for segment in container.segments:
@@ -37,4 +37,4 @@ def image_hash(data: bytes, container: Container | None, image: Image.Image | No
 
 def file_hash(data: bytes) -> bytes:
     """Hash all bytes of a file, to detect whether it has changed."""
-    return hashlib.blake2b(data, digest_size=SIZE).digest()
+    return hashlib.blake2b(data, digest_size=_DIGEST_SIZE).digest()

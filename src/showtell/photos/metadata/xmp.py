@@ -16,12 +16,11 @@ from showtell.errors import MetadataError
 
 TextByLanguage = dict[str, str]
 DEFAULT_LANGUAGE = "x-default"  # the text that programs show
-RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _PROPERTIES = {  # field -> namespace, prefix, name
     "description": ("http://purl.org/dc/elements/1.1/", "dc", "description"),
     "alt": ("http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/", "Iptc4xmpCore", "AltTextAccessibility"),
 }
-XMP_FIELDS = tuple(_PROPERTIES)
 _FIELD_OF = {f"{space} {name}": key for key, (space, _, name) in _PROPERTIES.items()}
 _LANG = "http://www.w3.org/XML/1998/namespace lang"
 _QUOTE = {'"': "&quot;"}
@@ -67,7 +66,7 @@ def set_fields(packet: bytes | None, texts: dict[str, str]) -> bytes:
             new_properties += f"   {_property_xml(key, languages)}\n"
     if new_properties:
         description = (
-            f' <rdf:Description xmlns:rdf="{RDF}" rdf:about="{escape(parsed.about, _QUOTE)}">\n'
+            f' <rdf:Description xmlns:rdf="{_RDF}" rdf:about="{escape(parsed.about, _QUOTE)}">\n'
             f"{new_properties}  </rdf:Description>\n "
         )
         replacements.append((parsed.rdf_end, parsed.rdf_end, description))
@@ -87,7 +86,7 @@ def _property_xml(key: str, languages: TextByLanguage) -> str:
         for language in sorted(languages, key=lambda language: language != DEFAULT_LANGUAGE)
     )
     return (
-        f'<{prefix}:{name} xmlns:{prefix}="{space}" xmlns:rdf="{RDF}">'
+        f'<{prefix}:{name} xmlns:{prefix}="{space}" xmlns:rdf="{_RDF}">'
         f"<rdf:Alt>{items}</rdf:Alt></{prefix}:{name}>"
     )
 
@@ -162,11 +161,11 @@ class _PacketReader:
         self.parsed.encoding = (encoding or "utf-8").lower()
 
     def _in_description(self) -> bool:
-        return self._path[-2:] == [f"{RDF} RDF", f"{RDF} Description"]
+        return self._path[-2:] == [f"{_RDF} RDF", f"{_RDF} Description"]
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        if self._path[-1:] == [f"{RDF} RDF"] and name == f"{RDF} Description":
-            self.parsed.about = attributes.get(f"{RDF} about", self.parsed.about)
+        if self._path[-1:] == [f"{_RDF} RDF"] and name == f"{_RDF} Description":
+            self.parsed.about = attributes.get(f"{_RDF} about", self.parsed.about)
             for attribute, value in attributes.items():
                 if attribute in _FIELD_OF:
                     self.parsed.fields[_FIELD_OF[attribute]] = {DEFAULT_LANGUAGE: value}
@@ -174,7 +173,7 @@ class _PacketReader:
             self._key = _FIELD_OF[name]
             self._property_start = self.parser.CurrentByteIndex
             self._text = []
-        elif self._key is not None and name == f"{RDF} li":
+        elif self._key is not None and name == f"{_RDF} li":
             self._language = attributes.get(_LANG, DEFAULT_LANGUAGE)
             self._text = []
         self._path.append(name)
@@ -186,9 +185,9 @@ class _PacketReader:
     def _end(self, name: str) -> None:
         self._path.pop()
         position = self.parser.CurrentByteIndex
-        if name == f"{RDF} RDF":
+        if name == f"{_RDF} RDF":
             self.parsed.rdf_end = position
-        elif self._key is not None and name == f"{RDF} li":
+        elif self._key is not None and name == f"{_RDF} li":
             self._store("".join(self._text))
         elif self._key is not None and name in _FIELD_OF and self._in_description():
             text = "".join(self._text).strip()
