@@ -18,6 +18,7 @@ from PIL import Image
 
 from showtell.bundle import Bundle, load_bundle
 from showtell.bundle.onnx_runtime import OnnxModel
+from showtell.bundle.registry import find_bundle
 from showtell.caption import Alternative, Caption, Word
 from showtell.decoding.beam_search import Floats, Hypothesis
 from showtell.decoding.confidence import predict
@@ -77,14 +78,13 @@ class Captioner:
         threads: int | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> Captioner:
-        """Load a model: the shipped one (None), one by name, a bundle folder, or a training run.
+        """Load a model: the shipped one (None), one by name, or one in a bundle folder.
 
         `threads` is how many the networks use, by default one for each physical core. A photo of
         more than `max_pixels` is an error.
-        Raises BundleError where there is no such model or it is damaged.
+        Raises BundleError where there is no such model, it is damaged, or it is a training run:
+        export that first with `showtell export` or `showtell.export.cached_bundle`.
         """
-        from showtell.bundle.registry import find_bundle
-
         return cls(load_bundle(find_bundle(model)), threads=threads, max_pixels=max_pixels)
 
     @overload

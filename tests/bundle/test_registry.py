@@ -10,6 +10,7 @@ import pytest
 
 from showtell.bundle import registry
 from showtell.bundle.registry import find_bundle, installed_models, remove_model
+from showtell.cli.model_option import without_run
 from showtell.errors import BundleError
 from showtell.files.folders import pulled_models_dir
 from support.dummy_bundles import write_dummy_bundle
@@ -65,7 +66,7 @@ def test_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
 
 
 def test_name_near_nothing_gets_no_guess() -> None:
-    with pytest.raises(BundleError, match="no model named 'zzz': here are flickr8k, birds"):
+    with pytest.raises(BundleError, match="no model named 'zzz': installed are flickr8k, birds"):
         find_bundle("zzz")
 
 
@@ -99,16 +100,22 @@ def test_name_never_reaches_out_of_the_shelves(
         find_bundle(name)
 
 
-def test_run_folder_is_exported_to_a_cached_bundle(
+def test_run_folder_is_refused_and_exported_by_commands(
     shelves: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = shelves / "run"
     run.mkdir()
     (run / "run.json").write_text("{}")
-    exported = type(sys)("showtell.export.run_to_bundle")
+    with pytest.raises(BundleError, match=r"a training run.*export it first with `showtell export"):
+        find_bundle(run)
+    exported = type(sys)("showtell.export")
     exported.cached_bundle = lambda path: path / "exported"
-    monkeypatch.setitem(sys.modules, "showtell.export.run_to_bundle", exported)
-    assert find_bundle(run) == run / "exported"
+    monkeypatch.setitem(sys.modules, "showtell.export", exported)
+    assert without_run(str(run)) == str(run / "exported")
+    assert without_run("birds") == "birds"
+    assert without_run(None) is None
+    monkeypatch.setenv("SHOWTELL_MODEL", str(run))
+    assert without_run(None) == str(run / "exported")
 
 
 def test_missing_shipped_model_says_how_to_get_it_back(

@@ -19,7 +19,7 @@ from showtell import Captioner
 from showtell.bundle import CARD, DECODER_STEP, ENCODER, PrecisionInfo, load_bundle
 from showtell.cli.export import export as export_command
 from showtell.data.synthetic.shapes import draw_shapes
-from showtell.errors import TrainingError
+from showtell.errors import BundleError, TrainingError
 from showtell.export.onnx_graphs import at_precision, decoder_graphs, encoder_graph
 from showtell.export.run_to_bundle import (
     Candidate,
@@ -327,7 +327,7 @@ def test_graphs_tell_nothing_of_the_machine_that_made_them(run):
     assert str(Path.cwd()).encode() not in content
 
 
-def test_the_command_exports_and_the_captioner_takes_a_run(run, shapes, tmp_path):
+def test_the_command_exports_and_commands_take_a_run(run, shapes, tmp_path):
     target = tmp_path / "bundle"
     done = subprocess.run(
         [sys.executable, "-m", "showtell", "export", str(run), "--output", str(target)],
@@ -338,7 +338,16 @@ def test_the_command_exports_and_the_captioner_takes_a_run(run, shapes, tmp_path
     assert done.returncode == 0, done.stderr
     assert "captions the same" in done.stdout
     photo = photos_of(shapes, 1)[0]
-    assert Captioner.load(target).caption(photo).text == Captioner.load(run).caption(photo).text
+    with pytest.raises(BundleError, match=r"a training run, not a bundle: .*showtell export"):
+        Captioner.load(run)
+    captioned = subprocess.run(
+        [sys.executable, "-m", "showtell", "caption", str(photo), "--model", str(run)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert captioned.returncode == 0, captioned.stderr
+    assert captioned.stdout == f"{photo}: {Captioner.load(target).caption(photo).text}\n"
 
 
 def test_what_a_person_found_out_stands_in_the_card(run, tmp_path):

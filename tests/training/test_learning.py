@@ -9,6 +9,7 @@ import pytest
 from showtell import Captioner
 from showtell.data import open_dataset
 from showtell.data.synthetic.shapes import draw_shapes
+from showtell.export import cached_bundle
 from showtell.scoring.metrics import cider
 from showtell.training.recipe import load_recipe
 from showtell.training.trainer import train
@@ -20,7 +21,9 @@ def learned(tmp_path_factory):
     draw_shapes(folder / "set", 1500, size=64)
     run = train(load_recipe("shapes"), folder / "set", folder / "run")
     photos = open_dataset(folder / "set").split("test")
-    captions = [c.text for c in Captioner.load(run).caption(photo.path for photo in photos)]
+    captions = [
+        c.text for c in Captioner.load(cached_bundle(run)).caption(photo.path for photo in photos)
+    ]
     return photos, captions
 
 

@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from showtell.bundle import MANIFEST, Manifest, load_bundle
 from showtell.bundle import sha256 as file_sha256
-from showtell.bundle.registry import NAME, ORIGIN, InstalledModel, installed_models
+from showtell.bundle.registry import MODEL_NAME, ORIGIN, InstalledModel, installed_models
 from showtell.errors import BundleError
 from showtell.files.archives import ArchiveError, unpack
 from showtell.files.download import DownloadError, download
@@ -117,7 +117,7 @@ def _archive_name(source: str) -> str:
 
 def _free_name(source: str, name: str) -> str:
     """Check that `name` can be a model's and is no other's."""
-    if not NAME.fullmatch(name):
+    if not MODEL_NAME.fullmatch(name):
         raise BundleError(
             f"{source}: {name!r} cannot be a model's name (letters, digits, '.', '_', '-'):"
             " give one by --name"

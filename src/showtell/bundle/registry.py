@@ -1,6 +1,7 @@
-"""Which models are here: the shipped one, pulled ones, bundle folders and training runs.
+"""The models of this machine: the shipped one, pulled ones, and bundle folders.
 
-On the path of every cold start, so nothing here reaches for the network: see `pull`.
+Every cold start goes through here, so this module does not import anything for the network; see
+`showtell.bundle.pull` for that.
 """
 
 from __future__ import annotations
@@ -13,20 +14,31 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from showtell.bundle import MANIFEST
-from showtell.errors import BundleError, MissingExtraError
+from showtell.bundle.bundle import MANIFEST
+from showtell.errors import BundleError
 from showtell.files.folders import pulled_models_dir
 
 DEFAULT_MODEL = "flickr8k"
 MODEL_VARIABLE = "SHOWTELL_MODEL"
-RUN_FILE = "run.json"  # what makes a folder a training run
-ORIGIN = "origin.json"  # in a pulled model's folder: where it came from
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+RUN_FILE = "run.json"  # a folder with this file is a training run
+ORIGIN = "origin.json"  # in a pulled model's folder: its source
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class TrainingRunError(BundleError):
+    """The folder `run` is a training run, not a bundle."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__(
+            f"{run}: a training run, not a bundle: export it first with"
+            f" `showtell export {run} -o DIR`"
+        )
+        self.run = run
 
 
 @dataclass(frozen=True)
 class InstalledModel:
-    """A model that goes by name: its bundle folder, and whether it came with the package."""
+    """A model that has a name: its bundle folder, and whether it ships with the package."""
 
     name: str
     path: Path
@@ -34,39 +46,39 @@ class InstalledModel:
 
 
 def shipped_models_dir() -> Path:
-    """Return the package's folder of models, one bundle folder each."""
+    """Return the package's folder of models, with one bundle folder each."""
     return Path(__file__).parents[1] / "bundles"
 
 
 def installed_models() -> list[InstalledModel]:
-    """Return the models that go by name: the shipped ones, then the pulled ones, by name.
+    """Return the models that have a name: the shipped ones, then the pulled ones, sorted by name.
 
-    A pulled model of a shipped one's name is hidden by it.
+    A pulled model with the name of a shipped one is left out.
     """
     models: dict[str, InstalledModel] = {}
     for folder, shipped in ((shipped_models_dir(), True), (pulled_models_dir(), False)):
         if not folder.is_dir():
             continue
         for path in sorted(folder.iterdir()):
-            if NAME.fullmatch(path.name) and (path / MANIFEST).is_file():
+            if MODEL_NAME.fullmatch(path.name) and (path / MANIFEST).is_file():
                 models.setdefault(path.name, InstalledModel(path.name, path, shipped))
     return list(models.values())
 
 
 def default_model() -> str:
-    """Return what a command takes where no model is named: $SHOWTELL_MODEL or the shipped one."""
+    """Return the model that is used where none is named: $SHOWTELL_MODEL or the shipped one."""
     return os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL
 
 
 def find_bundle(model: str | Path | None = None) -> Path:
     """Return the bundle folder of `model`; its files are checked when it is loaded.
 
-    `model` is a name (shipped or pulled), a bundle folder, or a run folder, which is exported to
-    a cached bundle first. None means $SHOWTELL_MODEL or else the shipped default. A string that
-    is a known name is that model, whatever folders lie about; a Path is always a folder.
+    `model` is a name (shipped or pulled) or a bundle folder. None stands for $SHOWTELL_MODEL, or
+    the shipped model without it. A string that is a known name is that model even if a folder
+    has the same name; a Path is always a folder.
 
-    Raises BundleError where there is no such model, MissingExtraError where a run cannot be
-    exported in a light install.
+    Raises BundleError where there is no such model, and TrainingRunError, which is a BundleError,
+    for a training run.
     """
     if model is None:
         chosen = os.environ.get(MODEL_VARIABLE)
@@ -74,27 +86,29 @@ def find_bundle(model: str | Path | None = None) -> Path:
             return _default_bundle()
         try:
             return find_bundle(chosen)
+        except TrainingRunError:
+            raise
         except BundleError as error:
-            raise BundleError(f"{error} (${MODEL_VARIABLE} asks for it)") from None
+            raise BundleError(f"{error} (named by ${MODEL_VARIABLE})") from None
     if isinstance(model, str):
         for known in (shipped_models_dir() / model, pulled_models_dir() / model):
-            if NAME.fullmatch(model) and (known / MANIFEST).is_file():
+            if MODEL_NAME.fullmatch(model) and (known / MANIFEST).is_file():
                 return known
     folder = Path(model)
     if (folder / MANIFEST).is_file():
         return folder
     if (folder / RUN_FILE).is_file():
-        return _exported(folder)
-    raise BundleError(_unknown(str(model), folder))
+        raise TrainingRunError(folder)
+    raise BundleError(_why_not_a_model(str(model), folder))
 
 
 def origin(model: InstalledModel) -> str | None:
-    """Return where a pulled model came from, or None where that is not known."""
+    """Return the source of a pulled model, or None where it is unknown."""
     try:
-        text = json.loads((model.path / ORIGIN).read_text("utf-8"))["source"]
+        source = json.loads((model.path / ORIGIN).read_text("utf-8"))["source"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return text if isinstance(text, str) else None
+    return source if isinstance(source, str) else None
 
 
 def remove_model(name: str) -> None:
@@ -104,13 +118,13 @@ def remove_model(name: str) -> None:
     """
     model = next((model for model in installed_models() if model.name == name), None)
     if model is None:
-        raise BundleError(_no_such_name(name))
+        raise BundleError(_unknown_name(name))
     if model.shipped:
-        raise BundleError(f"{name}: ships with showtell and stays: only pulled models go")
-    # Out of sight in one step first: a killed removal leaves no half of a model under its name.
-    grave = Path(tempfile.mkdtemp(prefix=".removed.", dir=model.path.parent))
-    model.path.rename(grave / name)
-    shutil.rmtree(grave)
+        raise BundleError(f"{name}: ships with showtell; only pulled models can be removed")
+    # Renamed first: if the process is killed, no half-deleted model keeps its name.
+    trash = Path(tempfile.mkdtemp(prefix=".removed.", dir=model.path.parent))
+    model.path.rename(trash / name)
+    shutil.rmtree(trash)
 
 
 def _default_bundle() -> Path:
@@ -123,21 +137,7 @@ def _default_bundle() -> Path:
     return path
 
 
-def _exported(run: Path) -> Path:
-    """Return the bundle made of a training run (made now, or found in the cache)."""
-    try:
-        from showtell.export.run_to_bundle import cached_bundle
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.startswith("showtell"):
-            raise
-        raise MissingExtraError(
-            f"{run}: a training run, not yet a bundle: its export", "train"
-        ) from None
-    return cached_bundle(run)
-
-
-def _unknown(text: str, folder: Path) -> str:
-    """Return why `text` is no model: the right sentence for each way to be wrong."""
+def _why_not_a_model(text: str, folder: Path) -> str:
     if folder.is_dir():
         return (
             f"{text}: this folder is neither a model bundle (no {MANIFEST})"
@@ -146,18 +146,21 @@ def _unknown(text: str, folder: Path) -> str:
     if folder.exists():
         return f"{text}: a file, not a model: give the bundle's folder, or pull an archive"
     if len(folder.parts) > 1 or text.startswith("."):
-        return f"{text}: no such folder: give a bundle's or a run's, or one of {_names()}"
-    return _no_such_name(text)
+        return f"{text}: no such folder: give a bundle's folder, or one of {_known_names()}"
+    return _unknown_name(text)
 
 
-def _no_such_name(name: str) -> str:
+def _unknown_name(name: str) -> str:
     import difflib
 
     known = [model.name for model in installed_models()]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" did you mean {near[0]}?" if near else ""
-    return f"no model named {name!r}:{hint} here are {_names()}; get more by showtell models pull"
+    return (
+        f"no model named {name!r}:{hint} installed are {_known_names()};"
+        " get more with `showtell models pull`"
+    )
 
 
-def _names() -> str:
+def _known_names() -> str:
     return ", ".join(model.name for model in installed_models()) or "none"

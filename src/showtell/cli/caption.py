@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 import click
 
 from showtell.cli.decoding_options import decoding_options
+from showtell.cli.model_option import model_option, without_run
 from showtell.errors import ShowtellError
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ STDIN = "-"
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("-r", "--recursive", is_flag=True, help="Look into subfolders too.")
-@click.option(
-    "-m", "--model", help="A model's name, a bundle or a run.  [default: the shipped one]"
-)
+@model_option
 @click.option(
     "--words", is_flag=True, help="Each word's log-probability; as JSONL its attention too."
 )
@@ -172,7 +171,7 @@ def _captions(
     from showtell.captioner import Captioner
 
     try:
-        return Captioner.load(model, threads=threads).caption(photos, **options)
+        return Captioner.load(without_run(model), threads=threads).caption(photos, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

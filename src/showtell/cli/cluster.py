@@ -15,6 +15,7 @@ import click
 
 from showtell.cli.address import ADDRESS
 from showtell.cli.decoding_options import decoding_options
+from showtell.cli.model_option import model_option, without_run
 from showtell.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -70,9 +71,7 @@ def cluster() -> None:
     help="Rehearse on photos from all over INPUT.",
 )
 @click.option("--price-per-core-hour", type=click.FloatRange(0), metavar="X", help="For the cost.")
-@click.option(
-    "-m", "--model", help="A model's name, a bundle or a run.  [default: the shipped one]"
-)
+@model_option
 @decoding_options("beam", "diverse", "mbr")
 def caption(input: Path | str, output: Path | str, **options: Any) -> None:
     """Caption the photos of INPUT into Parquet files in the folder OUTPUT.
@@ -108,7 +107,9 @@ def caption(input: Path | str, output: Path | str, **options: Any) -> None:
             bar.refresh()
 
         try:
-            summary = caption_all(input, output, _options(options), report)
+            summary = caption_all(
+                input, output, _options(options | {"model": without_run(options["model"])}), report
+            )
         except ValueError as error:
             raise click.UsageError(str(error)) from error
     for line in summary.lines():

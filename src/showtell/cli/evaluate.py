@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import click
 
 from showtell.cli.address import ADDRESS, ON_BROKEN
 from showtell.cli.decoding_options import decoding_option
+from showtell.cli.model_option import without_run
 
 if TYPE_CHECKING:
     from showtell.data.shards.index import OnBroken
@@ -63,7 +65,7 @@ def evaluate(
     from showtell.scoring.report import write_report
 
     evaluation = evaluate_model(
-        model,
+        without_run(model) or model,
         data,
         split,
         beam,
@@ -72,6 +74,7 @@ def evaluate(
         spice=spice,
         progress=True,
     )
+    evaluation = replace(evaluation, model=model)
     click.echo(score_table(evaluation))
     for line in evaluation.scores.missing:
         click.echo(f"showtell: {line}", err=True)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from showtell.cli.decoding_options import decoding_option
+from showtell.cli.model_option import model_option, without_run
 from showtell.errors import ShowtellError
 
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".pdf": "PDF"}
@@ -21,12 +23,8 @@ SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".p
     required=True,
     help="Picture to write: .png, .jpg, .webp or .pdf.",
 )
-@click.option(
-    "-m", "--model", help="A model's name, a bundle or a run.  [default: the shipped one]"
-)
-@click.option(
-    "--beam", type=click.IntRange(1), help="Width of the search.  [default: the model's, 3]"
-)
+@model_option
+@decoding_option("beam")
 def explain(photo: Path, output: Path, model: str | None, beam: int | None) -> None:
     """Draw where the model looked for each word of PHOTO's caption, in one picture.
 
@@ -41,7 +39,7 @@ def explain(photo: Path, output: Path, model: str | None, beam: int | None) -> N
     from showtell.explain import draw_attention
     from showtell.image import open_photo
 
-    captioner = Captioner.load(model)
+    captioner = Captioner.load(without_run(model))
     manifest = captioner.bundle.manifest
     if not manifest.decoder.attention:
         raise ShowtellError(

@@ -35,7 +35,9 @@ class _PrecisionType(click.ParamType[Any]):
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Bundle to write.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle to write."
+)
 @click.option("--data", type=ADDRESS, help="Dataset to check and score on (dev).")
 @click.option(
     "--precision",

@@ -14,6 +14,7 @@ from showtell.bundle.registry import (
     installed_models,
     origin,
 )
+from showtell.cli.model_option import without_run
 from showtell.errors import BundleError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def show(model: str | None) -> None:
     """
     from showtell.bundle import CARD, load_bundle
 
-    bundle = load_bundle(find_bundle(model), verify=False)
+    bundle = load_bundle(find_bundle(without_run(model)), verify=False)
     click.echo(bundle.file(CARD).read_text("utf-8", errors="replace").rstrip())
     click.echo(f"\n{bundle.path}", err=True)
 

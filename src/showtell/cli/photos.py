@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from showtell.cli.model_option import model_option
 from showtell.cli.photos_output import (
     Progress,
     confirm,
@@ -75,9 +76,7 @@ def photos() -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
 )
 @_catalogue_option
-@click.option(
-    "-m", "--model", help="A model's name, a bundle or a run.  [default: the shipped model]"
-)
+@model_option
 @click.option("--recaption", is_flag=True, help="Also caption photos that another model captioned.")
 @click.option("--again", is_flag=True, hidden=True)  # the old name of --recaption
 @click.option(

@@ -12,6 +12,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from showtell.cli.model_option import without_run
+
 if TYPE_CHECKING:
     from showtell.captioner import Captioner
     from showtell.photos.catalogue.database import Catalogue
@@ -82,7 +84,7 @@ def model_loader(model: str | None, threads: int | None) -> Callable[[], Caption
     def load_model() -> Captioner:
         from showtell.captioner import Captioner
 
-        return Captioner.load(model, threads=threads)
+        return Captioner.load(without_run(model), threads=threads)
 
     return load_model
 

@@ -23,7 +23,7 @@ class ServerSettings:
     host: str = "127.0.0.1"
     port: int = 8000
     model: str | None = None
-    """Name of a model, or path of a bundle or run; None for the default model."""
+    """Name of a model, or path of a bundle; None for the default model."""
 
     workers: int | None = None
     """Number of worker processes; None for one per core."""

@@ -1,0 +1,46 @@
+"""The option `--model`, and models that are training runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from showtell.errors import MissingExtraError
+
+model_option = click.option(
+    "-m",
+    "--model",
+    help="A model's name, a bundle folder or a training run.  [default: the shipped model]",
+)
+
+
+def without_run(model: str | None) -> str | None:
+    """Return `model`, or the exported bundle's folder if `model` is a training run.
+
+    None stands for $SHOWTELL_MODEL, which may be a run too. A run is exported once; the bundle
+    is kept in the cache folder until the run trains on.
+
+    Raises BundleError where there is no such model, MissingExtraError where it is a run and the
+    extra `train` is not installed, and the errors of `showtell.export`.
+    """
+    from showtell.bundle.registry import TrainingRunError, find_bundle
+
+    try:
+        find_bundle(model)
+    except TrainingRunError as error:
+        return os.fspath(_exported(error.run))
+    return model
+
+
+def _exported(run: Path) -> Path:
+    try:
+        from showtell.export import cached_bundle
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.startswith("showtell"):
+            raise
+        raise MissingExtraError(
+            f"{run}: a training run, not yet a bundle: its export", "train"
+        ) from None
+    return cached_bundle(run)
