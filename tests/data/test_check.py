@@ -18,7 +18,7 @@ def found(report: DatasetReport) -> list[tuple[str, str, str]]:
     return [(f.severity, f.kind, f.name) for f in report.findings]
 
 
-def test_a_whole_dataset_is_counted_and_ok(tmp_path):
+def test_a_complete_dataset_is_counted_and_ok(tmp_path):
     lists = {"train": ["dog.jpg", "fish.jpg"], "dev": ["cat.jpg"]}
     report = check_dataset(write_flickr8k(tmp_path, lists=lists))
     assert report.ok
@@ -28,7 +28,7 @@ def test_a_whole_dataset_is_counted_and_ok(tmp_path):
     assert (report.unsplit, report.split_drawn) == (1, False)
 
 
-def test_words_are_counted_by_the_vocabularys_rule(tmp_path):
+def test_words_are_counted_as_the_vocabulary_tokenizes(tmp_path):
     captions = {"1.jpg": ["Dogs , DOGS and dogs .", "A dog's day", "dogs"], "2.jpg": ["dogs"]}
     report = check_dataset(write_own(tmp_path, captions))
     # dogs and a dog 's day
@@ -36,7 +36,7 @@ def test_words_are_counted_by_the_vocabularys_rule(tmp_path):
     assert report.lengths == CaptionLengths(shortest=1, median=2.5, mean=2.5, longest=4)
 
 
-def test_drawn_splits_are_said_to_be_drawn(tmp_path):
+def test_the_report_says_that_splits_are_drawn(tmp_path):
     report = check_dataset(write_own(tmp_path))
     assert report.split_drawn
     assert report.splits["train"] == sum(split_by_hash(name) == "train" for name in DOGS)
@@ -52,7 +52,7 @@ def test_missing_photos_are_named_with_the_line_that_names_them(tmp_path):
     assert report.photos == 3
 
 
-def test_check_reports_even_where_every_photo_is_missing(tmp_path):
+def test_a_dataset_without_any_photo_gets_a_report(tmp_path):
     write_csv(tmp_path / "my.csv", ["image", "caption"], [("1.jpg", "x"), ("2.jpg", "y")])
     report = check_dataset(tmp_path)
     assert found(report) == [("error", "missing", "1.jpg"), ("error", "missing", "2.jpg")]
@@ -83,7 +83,7 @@ def test_a_photo_without_permission_is_unreadable(tmp_path):
     assert found(check_dataset(tmp_path)) == [("error", "unreadable", "cat.jpg")]
 
 
-def test_a_photo_with_a_last_part_cut_off_is_unreadable_though_it_decodes_small(tmp_path):
+def test_a_truncated_photo_is_unreadable_even_if_it_decodes_small(tmp_path):
     """A big JPEG is checked at a fraction of its size: every byte must count all the same."""
     import numpy as np
     from PIL import Image
@@ -130,7 +130,7 @@ def test_a_name_listed_twice_is_a_note(tmp_path):
     ]
 
 
-def test_empty_captions_and_photos_left_without_any_are_errors(tmp_path):
+def test_empty_captions_and_photos_without_captions_are_errors(tmp_path):
     write_own(tmp_path, {"dog.jpg": ("A dog", " "), "cat.jpg": ("...",)})
     report = check_dataset(tmp_path)
     assert not report.ok
@@ -142,7 +142,7 @@ def test_empty_captions_and_photos_left_without_any_are_errors(tmp_path):
     assert (report.photos, report.captions) == (1, 1)
 
 
-def test_a_listed_photo_that_no_caption_speaks_of_is_an_error(tmp_path):
+def test_a_listed_photo_without_captions_is_an_error(tmp_path):
     write_flickr8k(tmp_path, lists={"test": ["dog.jpg", "horse.jpg"]})
     report = check_dataset(tmp_path)
     assert found(report) == [("error", "without captions", "horse.jpg")]
@@ -150,7 +150,7 @@ def test_a_listed_photo_that_no_caption_speaks_of_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_flickr8k, write_own])
-def test_photos_on_disk_that_no_file_speaks_of_are_notes(write, tmp_path):
+def test_photos_that_no_file_names_are_notes(write, tmp_path):
     write(tmp_path)
     folder = tmp_path / "Flicker8k_Dataset" if write is write_flickr8k else tmp_path
     write_photos(folder, ["horse.JPG", "readme.txt"])
@@ -159,7 +159,7 @@ def test_photos_on_disk_that_no_file_speaks_of_are_notes(write, tmp_path):
     assert found(report) == [("note", "without captions", "horse.JPG")]
 
 
-def test_the_folder_that_one_is_in_is_checked_like_any_other(tmp_path, monkeypatch):
+def test_the_current_folder_is_checked_like_any_other(tmp_path, monkeypatch):
     write_own(tmp_path)
     write_photos(tmp_path, ["horse.jpg"])
     monkeypatch.chdir(tmp_path)
@@ -176,7 +176,7 @@ def test_a_missing_photo_that_no_split_uses_is_a_warning(tmp_path):
     assert found(report) == [("warning", "missing", "dog.jpg.1")]
 
 
-def test_a_picture_folder_outside_of_the_dataset_is_not_looked_through(tmp_path):
+def test_photos_in_a_folder_outside_the_dataset_are_not_reported(tmp_path):
     write_photos(tmp_path / "album", ["1.jpg", "2.jpg", "3.jpg"])
     write_csv(tmp_path / "set" / "my.csv", ["image", "caption"], [("../album/1.jpg", "x")])
     assert found(check_dataset(tmp_path / "set")) == []
@@ -204,7 +204,7 @@ def test_a_file_that_cannot_be_read_at_all_stops_the_check(tmp_path):
         check_dataset(tmp_path)
 
 
-def test_one_thread_and_many_find_the_same(tmp_path):
+def test_the_number_of_threads_does_not_change_the_report(tmp_path):
     write_own(tmp_path, {f"{n}.jpg": ("x",) for n in range(30)})
     for n in range(0, 30, 3):
         (tmp_path / f"{n}.jpg").write_text(f"broken {n}")

@@ -75,7 +75,7 @@ def test_a_mirrored_view_is_the_mirrored_photo(
     assert not np.allclose(flip, plain)
 
 
-def test_the_same_again_is_read_without_encoding(
+def test_cached_features_are_read_without_encoding(
     photos: list[CaptionedPhoto], extract: Callable[..., FeatureArrays]
 ) -> None:
     first = extract(photos, Encode())
@@ -96,7 +96,7 @@ def test_the_same_again_is_read_without_encoding(
         {"shapes": {"pooled": (3,)}},
     ],
 )
-def test_another_encoder_preprocessing_or_view_is_computed_anew(
+def test_another_encoder_preprocessing_or_view_is_computed_again(
     change: dict[str, Any], photos: list[CaptionedPhoto], extract: Callable[..., FeatureArrays]
 ) -> None:
     extract(photos, Encode())
@@ -105,7 +105,7 @@ def test_another_encoder_preprocessing_or_view_is_computed_anew(
     assert encode.photos == len(photos)
 
 
-def test_a_changed_missing_added_or_moved_photo_is_computed_anew(
+def test_a_changed_missing_added_or_moved_photo_is_computed_again(
     photos: list[CaptionedPhoto], extract: Callable[..., FeatureArrays]
 ) -> None:
     key = cache_key(photos, "abc", SIZE, "plain", sorted(SHAPES))
@@ -129,7 +129,7 @@ def test_a_changed_missing_added_or_moved_photo_is_computed_anew(
     assert other(photos)
 
 
-def test_an_interrupted_extraction_goes_on_at_its_last_mark(
+def test_an_interrupted_extraction_resumes_at_its_last_save(
     photos: list[CaptionedPhoto],
     extract: Callable[..., FeatureArrays],
     tmp_path: Path,
@@ -171,7 +171,7 @@ extract_features(photos, Kill(), "abc", SHAPES, SIZE, Path(sys.argv[2]), batch_s
 
 
 @pytest.mark.parametrize("after", [0, 6])
-def test_a_killed_extraction_goes_on_and_gives_the_same_numbers(
+def test_a_killed_extraction_resumes_with_the_same_features(
     after: int, photos: list[CaptionedPhoto], extract: Callable[..., FeatureArrays], tmp_path: Path
 ) -> None:
     arguments = [tmp_path / "photos", tmp_path / "cache", str(after), TESTS]
@@ -206,7 +206,7 @@ def test_bad_photos_are_named_and_their_rows_are_zero(
     assert find_unreadable(photos, SIZE) == found.bad
 
 
-def test_a_batch_of_nothing_but_bad_photos_is_passed_over(
+def test_a_batch_of_unreadable_photos_is_not_encoded(
     photos: list[CaptionedPhoto], extract: Callable[..., FeatureArrays]
 ) -> None:
     for photo in photos[4:8]:
@@ -216,7 +216,7 @@ def test_a_batch_of_nothing_but_bad_photos_is_passed_over(
     assert all(found.arrays["pooled"][row].any() for row in (0, 3, 8, 9))
 
 
-def test_a_bad_photo_that_can_be_read_now_is_computed_after_all(
+def test_a_photo_that_becomes_readable_is_computed(
     photos: list[CaptionedPhoto],
     extract: Callable[..., FeatureArrays],
     monkeypatch: pytest.MonkeyPatch,
@@ -239,7 +239,7 @@ def test_a_bad_photo_that_can_be_read_now_is_computed_after_all(
     assert extract(photos, refuse).bad == {}
 
 
-def test_photos_of_names_that_are_no_utf8_are_cached(
+def test_photos_with_names_that_are_not_utf8_are_cached(
     photos: list[CaptionedPhoto], extract: Callable[..., FeatureArrays]
 ) -> None:
     odd = replace(photos[0], name=os.fsdecode(b"caf\xe9.png"))
@@ -272,9 +272,7 @@ def said_of_full_disk(output: str) -> None:
     assert "choose another folder with feature_cache=DIR" in output
 
 
-def test_a_file_that_may_not_grow_is_a_clear_error(
-    photos: list[CaptionedPhoto], tmp_path: Path
-) -> None:
+def test_a_file_size_limit_is_a_clear_error(photos: list[CaptionedPhoto], tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", FULL, tmp_path / "photos", tmp_path / "cache", "500000", TESTS],
         capture_output=True,
@@ -284,7 +282,7 @@ def test_a_file_that_may_not_grow_is_a_clear_error(
     said_of_full_disk(run.stdout)
 
 
-def test_a_full_disk_is_a_clear_error_before_the_work_begins(
+def test_a_full_disk_is_an_error_before_the_extraction(
     photos: list[CaptionedPhoto], tmp_path: Path
 ) -> None:
     """A file system of its own with less room than the features need."""

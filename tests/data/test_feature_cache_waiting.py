@@ -32,7 +32,7 @@ def filling(photos: list[CaptionedPhoto], tmp_path: Path) -> Iterator[FileLock]:
         yield lock
 
 
-def test_a_process_that_stands_still_is_an_error_that_names_the_cache(
+def test_a_stuck_process_is_an_error_that_names_the_cache(
     photos: list[CaptionedPhoto],
     filling: FileLock,
     tmp_path: Path,
@@ -44,7 +44,7 @@ def test_a_process_that_stands_still_is_an_error_that_names_the_cache(
     assert str(Path(filling.lock_file).parent) in str(caught.value)
 
 
-def test_one_that_moves_is_waited_for_and_its_progress_told(
+def test_a_working_process_is_waited_for_and_its_progress_reported(
     photos: list[CaptionedPhoto],
     filling: FileLock,
     tmp_path: Path,
@@ -74,7 +74,7 @@ def test_one_that_moves_is_waited_for_and_its_progress_told(
     assert caplog.messages.count("waiting for another process that computes the same features") == 1
 
 
-def test_whoever_waits_can_be_stopped(
+def test_waiting_can_be_interrupted(
     photos: list[CaptionedPhoto], filling: FileLock, tmp_path: Path
 ) -> None:
     def stop(done: int) -> None:

@@ -37,7 +37,7 @@ from support.dataset_folders import captions_of, splits_of
 from support.file_server import FileServer, serve
 
 
-def test_fetched_flickr8k_is_whole_and_nothing_else_is_left(
+def test_fetched_flickr8k_is_complete_and_no_other_file_remains(
     server: FileServer, tmp_path: Path
 ) -> None:
     fetch(pointed_at(server), tmp_path / "f")
@@ -55,7 +55,7 @@ def test_fetched_flickr8k_is_whole_and_nothing_else_is_left(
     assert asked(server) == ["/a/Flickr8k_text.zip", "/a/Flickr8k_Dataset.zip"]
 
 
-def test_record_says_what_came_from_where(
+def test_the_record_names_archives_and_addresses(
     server: FileServer, archives: dict[str, bytes], tmp_path: Path
 ) -> None:
     fetch(pointed_at(server), tmp_path)
@@ -68,9 +68,7 @@ def test_record_says_what_came_from_where(
     }
 
 
-def test_what_is_there_is_not_fetched_again_and_what_was_removed_is(
-    server: FileServer, tmp_path: Path
-) -> None:
+def test_only_missing_archives_are_fetched_again(server: FileServer, tmp_path: Path) -> None:
     source = pointed_at(server)
     fetch(source, tmp_path)
     server.requests.clear()
@@ -81,7 +79,7 @@ def test_what_is_there_is_not_fetched_again_and_what_was_removed_is(
     assert len(open_dataset(tmp_path).photos) == len(CAPTIONS)
 
 
-def test_server_that_dies_half_way_is_gone_on_with_where_it_died(
+def test_a_broken_download_resumes(
     server: FileServer, archives: dict[str, bytes], tmp_path: Path
 ) -> None:
     path = "/a/Flickr8k_Dataset.zip"
@@ -97,7 +95,7 @@ def test_server_that_dies_half_way_is_gone_on_with_where_it_died(
     assert len(open_dataset(tmp_path).photos) == len(CAPTIONS)
 
 
-def test_second_address_goes_on_with_what_the_first_one_gave(
+def test_the_second_address_resumes_the_download_of_the_first(
     server: FileServer, tmp_path: Path
 ) -> None:
     server.faults["/a/Flickr8k_Dataset.zip"] = [("cut", 3_000), ("cut", 0), ("cut", 0)]
@@ -116,7 +114,7 @@ def test_server_that_ignores_ranges_is_read_from_the_start(
 
 
 @pytest.mark.parametrize("fault", [("status", 404), ("status", 403), ("wrong", b"not the file")])
-def test_next_address_is_tried_where_one_has_not_the_right_file(
+def test_the_next_address_is_tried_if_one_has_the_wrong_file(
     server: FileServer, tmp_path: Path, fault: tuple[str, int | bytes]
 ) -> None:
     server.faults["/a/Flickr8k_text.zip"] = [fault] * 2
@@ -126,7 +124,7 @@ def test_next_address_is_tried_where_one_has_not_the_right_file(
     assert "/b/Flickr8k_Dataset.zip" not in asked(server)
 
 
-def test_where_no_address_has_it_each_is_named_with_what_was_wrong(
+def test_if_all_addresses_fail_the_error_names_each_with_its_reason(
     server: FileServer, tmp_path: Path
 ) -> None:
     server.faults["/a/Flickr8k_text.zip"] = [("status", 404)]
@@ -138,7 +136,7 @@ def test_where_no_address_has_it_each_is_named_with_what_was_wrong(
     assert not (tmp_path / "Flickr8k_text").exists()
 
 
-def test_mirror_is_asked_first_and_its_bytes_are_checked_too(
+def test_the_mirror_comes_first_and_its_bytes_are_checked(
     server: FileServer, archives: dict[str, bytes], tmp_path: Path
 ) -> None:
     server.files["/m/Flickr8k_text.zip"] = b"something else"
@@ -151,21 +149,21 @@ def test_mirror_is_asked_first_and_its_bytes_are_checked_too(
     ]
 
 
-def test_more_bytes_than_an_archive_can_have_are_not_taken(
-    server: FileServer, tmp_path: Path
-) -> None:
+def test_a_download_stops_at_the_largest_possible_size(server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="larger than"):
         fetch(pointed_at(server, limit=100), tmp_path)
 
 
-def test_fetch_without_room_is_refused_before_it_begins(server: FileServer, tmp_path: Path) -> None:
+def test_a_fetch_without_enough_disk_space_is_refused_at_once(
+    server: FileServer, tmp_path: Path
+) -> None:
     with pytest.raises(DatasetError, match=r"needs [0-9.]+ GB while unpacking, and .* are free"):
         plan_fetch(pointed_at(server, limit=1 << 60), tmp_path / "new")
     assert not server.requests
     assert not (tmp_path / "new").exists()
 
 
-def test_second_process_is_refused_while_the_first_one_fetches(
+def test_a_second_process_is_refused_while_the_first_fetches(
     server: FileServer, tmp_path: Path
 ) -> None:
     (tmp_path / WORK).mkdir()
@@ -187,7 +185,7 @@ def test_second_process_is_refused_while_the_first_one_fetches(
     assert not (tmp_path / WORK).exists()
 
 
-def test_unpacking_that_was_killed_is_done_again_without_fetching(
+def test_killed_unpacking_is_repeated_without_a_download(
     server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = pointed_at(server)
@@ -208,7 +206,7 @@ def test_unpacking_that_was_killed_is_done_again_without_fetching(
 # archives that a person has
 
 
-def test_files_that_one_has_need_no_server(archives: dict[str, bytes], tmp_path: Path) -> None:
+def test_given_files_need_no_server(archives: dict[str, bytes], tmp_path: Path) -> None:
     for name, data in archives.items():
         (tmp_path / name).write_bytes(data)
     with serve({f"/a/{name}": data for name, data in archives.items()}) as server:
@@ -218,7 +216,9 @@ def test_files_that_one_has_need_no_server(archives: dict[str, bytes], tmp_path:
     assert all((tmp_path / name).is_file() for name in archives)  # a person's own files stay
 
 
-def test_file_of_wrong_bytes_is_refused_and_stays(server: FileServer, tmp_path: Path) -> None:
+def test_a_given_file_with_a_wrong_hash_is_refused_and_kept(
+    server: FileServer, tmp_path: Path
+) -> None:
     own = tmp_path / "Flickr8k_text.zip"
     own.write_bytes(b"PK\3\4 not the file")
     with pytest.raises(DownloadError, match=r"Flickr8k_text\.zip: wrong bytes: its md5 is"):
@@ -227,7 +227,7 @@ def test_file_of_wrong_bytes_is_refused_and_stays(server: FileServer, tmp_path: 
 
 
 @pytest.mark.parametrize("given", ["gone.zip", "https://example.org/photos.zip"])
-def test_what_is_none_of_the_archives_is_an_error_before_anything(
+def test_an_unknown_archive_is_an_error_before_any_download(
     given: str, server: FileServer, tmp_path: Path
 ) -> None:
     with pytest.raises(DatasetError, match=r"there is no such file|which archive of flickr8k"):
@@ -243,7 +243,7 @@ def karpathy_server(tmp_path: Path) -> Iterator[FileServer]:
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar], ids=["zip", "tar.gz"])
-def test_flickr30k_is_made_of_the_archive_that_one_has_and_karpathys_captions(
+def test_flickr30k_needs_the_given_archive_and_karpathys_captions(
     make: Callable[[Path, dict[str, bytes]], Path],
     karpathy_server: FileServer,
     tmp_path: Path,
@@ -264,12 +264,12 @@ def test_flickr30k_is_made_of_the_archive_that_one_has_and_karpathys_captions(
     assert not (tmp_path / "f" / "dataset_coco.json").exists()
 
 
-def test_flickr30k_without_its_archive_says_how_to_come_by_it(tmp_path: Path) -> None:
+def test_flickr30k_without_its_archive_is_an_error_that_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"fill in the form at https://.*--from flickr30k-im"):
         plan_fetch(FLICKR30K, tmp_path)
 
 
-def test_address_without_a_published_hash_is_trusted_once_and_held_to_it(
+def test_a_file_without_a_published_hash_must_not_change(
     karpathy_server: FileServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = flickr30k_photos(make_tar, tmp_path / "photos").read_bytes()

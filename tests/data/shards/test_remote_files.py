@@ -64,7 +64,7 @@ def address(
     return f"{server.url}/set"
 
 
-def test_a_dataset_at_an_address_is_the_one_on_disk(
+def test_a_remote_dataset_equals_the_one_on_disk(
     address: str, shapes: tuple[Dataset, Path]
 ) -> None:
     loose, _ = shapes
@@ -77,7 +77,7 @@ def test_a_dataset_at_an_address_is_the_one_on_disk(
     assert open_dataset(f"{address}/index.json").root == open_dataset(f"{address}/").root == address
 
 
-def test_a_dataset_at_an_address_is_checked_as_one_on_disk(
+def test_a_remote_dataset_has_the_report_of_the_one_on_disk(
     address: str, shapes: tuple[Dataset, Path]
 ) -> None:
     far, loose = check_dataset(address), check_dataset(shapes[0].root)
@@ -90,14 +90,12 @@ def test_a_dataset_at_an_address_is_checked_as_one_on_disk(
     assert far.ok
 
 
-def test_shards_are_listed_and_gone_through_at_an_address(
-    address: str, shapes: tuple[Dataset, Path]
-) -> None:
+def test_remote_shards_are_listed_and_read(address: str, shapes: tuple[Dataset, Path]) -> None:
     found = [pair for shard in list_shards(address) for pair in iterate_shard(shard)]
     assert found == [(photo.name, photo.path.read_bytes()) for photo in shapes[0].photos]
 
 
-def test_features_from_shards_are_those_of_the_photos_and_are_found_again(
+def test_features_from_shards_equal_those_of_the_photos_and_are_cached(
     address: str, shapes: tuple[Dataset, Path], tmp_path: Path
 ) -> None:
     runs: list[int] = []
@@ -123,7 +121,7 @@ def test_features_from_shards_are_those_of_the_photos_and_are_found_again(
     assert sum(runs) == 2 * len(loose)
 
 
-def test_a_shard_that_breaks_off_on_its_way_is_named(server: FileServer) -> None:
+def test_a_truncated_remote_shard_is_named(server: FileServer) -> None:
     address = f"{server.url}/set"
     name = "dev-000000.tar"
     last = open_dataset(address).split("dev")[-1].path
@@ -137,7 +135,7 @@ def test_a_shard_that_breaks_off_on_its_way_is_named(server: FileServer) -> None
     assert left.split("train")
 
 
-def test_a_connection_that_breaks_in_a_shard_is_named(server: FileServer) -> None:
+def test_a_shard_is_named_if_the_connection_breaks(server: FileServer) -> None:
     name = "dev-000000.tar"
     server.faults[f"/set/{name}"] = [("cut", 3000)] * 2  # HEAD, then GET
     with pytest.raises(ShardError, match=rf"{name}: "):
@@ -162,7 +160,7 @@ def test_large_photos_are_read_from_a_server_without_range_requests(tmp_path: Pa
     assert report.findings[0].kind == "unreadable"  # the bytes are not images
 
 
-def test_a_shard_that_is_gone_from_its_server_is_named(server: FileServer) -> None:
+def test_a_shard_missing_on_the_server_is_named(server: FileServer) -> None:
     name = "train-000000.tar"
     first = open_dataset(f"{server.url}/set").split("train")[0].path
     del server.files[f"/set/{name}"]
@@ -174,7 +172,7 @@ def test_a_shard_that_is_gone_from_its_server_is_named(server: FileServer) -> No
         open_dataset(f"{server.url}/set")
 
 
-def test_a_photo_is_asked_for_again_where_a_server_has_a_bad_moment(server: FileServer) -> None:
+def test_a_failed_request_for_a_photo_is_repeated(server: FileServer) -> None:
     photo = open_dataset(f"{server.url}/set").split("dev")[0].path
     name = str(photo).removeprefix(server.url).partition(".tar")[0] + ".tar"
     server.faults[name] = [("status", 503), ("cut", 100)]
@@ -182,7 +180,7 @@ def test_a_photo_is_asked_for_again_where_a_server_has_a_bad_moment(server: File
     assert not server.faults[name]
 
 
-def test_a_server_in_trouble_is_one_line(server: FileServer) -> None:
+def test_a_server_error_is_reported_on_one_line(server: FileServer) -> None:
     server.faults["/set/index.json"] = [("status", 500)] * 20
     with pytest.raises(
         UnreadableFileError, match=r"/set/index.json: cannot be read \(500"
@@ -191,20 +189,20 @@ def test_a_server_in_trouble_is_one_line(server: FileServer) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_no_server_at_all_is_one_line(server: FileServer) -> None:
+def test_a_missing_server_is_reported_on_one_line(server: FileServer) -> None:
     with pytest.raises(UnreadableFileError, match=r"index.json: cannot be read \(") as error:
         open_dataset("http://127.0.0.1:9/set")
     assert "\n" not in str(error.value)
 
 
-def test_addresses_that_nothing_opens_say_what_to_do() -> None:
+def test_an_unknown_protocol_is_an_error_with_a_hint() -> None:
     with pytest.raises(DatasetError, match="Protocol not known: nowhere: give a folder or"):
         open_dataset("nowhere://set")
     with pytest.raises(DatasetError, match="no such file"):
         open_dataset("memory://nothing-was-put-here")
 
 
-def test_without_fsspec_addresses_name_the_extra_and_the_disk_is_read(
+def test_without_fsspec_shards_on_disk_are_read_and_addresses_name_the_extra(
     shapes: tuple[Dataset, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "fsspec"]:
@@ -217,7 +215,7 @@ def test_without_fsspec_addresses_name_the_extra_and_the_disk_is_read(
     assert open_photo(on_disk.photos[0].path).size == (32, 32)
 
 
-def test_reading_shards_on_disk_imports_nothing_that_the_light_install_lacks() -> None:
+def test_shards_on_disk_need_only_the_light_install() -> None:
     script = (
         "import sys; import showtell.data, showtell.data.shards.webdataset,"
         " showtell.data.shards.write\n"
@@ -227,7 +225,7 @@ def test_reading_shards_on_disk_imports_nothing_that_the_light_install_lacks() -
     assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
-def test_a_path_stays_a_path_and_an_address_keeps_its_slashes() -> None:
+def test_paths_become_paths_and_addresses_keep_their_slashes() -> None:
     assert parse_address("a/b/index.json") == parse_address(Path("a/b")) == Path("a/b")
     assert parse_address("s3://b/x/index.json") == parse_address("s3://b/x/") == "s3://b/x"
 
@@ -251,7 +249,7 @@ def test_an_epoch_in_local_order_fetches_each_block_about_once(
     assert sum(fetched.values()) < 3.5 * blocks
 
 
-def test_a_local_order_is_a_permutation_by_the_generator_that_stays_near(
+def test_a_local_order_is_a_seeded_permutation_of_nearby_photos(
     tmp_path: Path,
 ) -> None:
     dataset = made_dataset(tmp_path / "loose", {"train": 1100})

@@ -28,7 +28,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "shards"
 
 
-def test_shards_of_ours_give_the_photos_names_and_bytes(shards: Path) -> None:
+def test_shards_that_showtell_wrote_give_names_and_bytes(shards: Path) -> None:
     listed = list_shards(shards)
     assert [path.name for path in listed] == [  # type: ignore[union-attr]
         "train-000000.tar",
@@ -44,7 +44,7 @@ def test_shards_of_ours_give_the_photos_names_and_bytes(shards: Path) -> None:
     assert all((loose / name).read_bytes() == data for name, data in found)
 
 
-def test_shards_of_others_are_read_by_the_rules_of_webdataset(tmp_path: Path) -> None:
+def test_other_shards_are_read_by_the_rules_of_webdataset(tmp_path: Path) -> None:
     members = {
         "./n01/0001.jpg": b"one",
         "./n01/0001.cls": b"7",
@@ -78,7 +78,7 @@ def test_shards_of_others_are_read_by_the_rules_of_webdataset(tmp_path: Path) ->
     assert list_shards("memory://x/b.tar") == ["memory://x/b.tar"]
 
 
-def test_a_folder_without_shards_says_so(tmp_path: Path) -> None:
+def test_a_folder_without_shards_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"no shards: it holds neither index.json nor tar"):
         list_shards(tmp_path)
     with pytest.raises(DatasetError, match="no such file"):
@@ -137,9 +137,7 @@ def test_a_hostile_shard_is_refused_and_named(kind: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../up.jpg", "", 7, None])
-def test_a_name_in_json_that_is_no_name_inside_a_folder_is_not_taken(
-    name: object, tmp_path: Path
-) -> None:
+def test_a_name_in_json_that_leaves_the_folder_is_ignored(name: object, tmp_path: Path) -> None:
     about = json.dumps({"name": name}).encode()
     make_tar(tmp_path / "a.tar", {"1.jpg": b"one", "1.json": about}, "w")
     assert list(iterate_shard(tmp_path / "a.tar")) == [("1.jpg", b"one")]
@@ -155,7 +153,7 @@ def until_it_breaks(shard: Path) -> tuple[list[tuple[str, bytes]], str]:
     return found, ""
 
 
-def test_a_shard_cut_off_anywhere_is_said_to_be(shards: Path, tmp_path: Path) -> None:
+def test_a_shard_truncated_anywhere_is_an_error(shards: Path, tmp_path: Path) -> None:
     whole = (shards / "train-000000.tar").read_bytes()
     end = max(place for place in range(len(whole)) if whole[place]) + 1
     photos = list(iterate_shard(shards / "train-000000.tar"))
@@ -181,7 +179,7 @@ def test_a_photo_with_another_checksum_is_named(shards: Path, tmp_path: Path) ->
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(place=st.integers(0, 10_239), mask=st.integers(1, 255))
-def test_damage_anywhere_gives_the_true_bytes_or_an_error(
+def test_damage_anywhere_gives_the_original_bytes_or_an_error(
     place: int, mask: int, shards: Path, tmp_path: Path
 ) -> None:
     shard = shards / "train-000000.tar"
@@ -203,7 +201,7 @@ def json_was_hit(shard: Path, place: int) -> bool:
         )
 
 
-def test_going_through_shards_changes_nothing(shards: Path) -> None:
+def test_reading_shards_changes_nothing(shards: Path) -> None:
     before = contents(shards)
     for shard in list_shards(shards):
         list(iterate_shard(shard))

@@ -157,7 +157,7 @@ def test_the_canonical_caption_of_another_scene_is_false(scene, other):
 
 
 @given(scenes, st.integers())
-def test_five_captions_all_different_the_canonical_one_first(scene, seed):
+def test_a_scene_has_five_different_captions_canonical_first(scene, seed):
     captions = draw_captions(random.Random(seed), scene)
     assert captions[0] == canonical_caption(scene)
     assert len(set(captions)) == 5
@@ -171,7 +171,7 @@ def test_captions_survive_the_vocabulary_unchanged(scene, seed):
 
 
 @given(scenes)
-def test_scenes_stay_in_the_frame(scene: Scene):
+def test_shapes_stay_inside_the_photo(scene: Scene):
     for shape in scene.shapes:
         assert min(shape.x, shape.y) - shape.radius >= 0
         assert max(shape.x, shape.y) + shape.radius <= 1
@@ -189,7 +189,7 @@ def test_the_same_seed_draws_the_same_set(tmp_path):
     assert drawn_files(tmp_path / "a") != drawn_files(tmp_path / "c")
 
 
-def test_the_set_opens_checks_and_has_the_asked_sizes(tmp_path):
+def test_the_dataset_opens_passes_the_check_and_has_its_sizes(tmp_path):
     dataset = draw_shapes(tmp_path / "set", 50, size=48)
     assert dataset == open_dataset(tmp_path / "set")
     report = check_dataset(tmp_path / "set")
@@ -201,7 +201,7 @@ def test_the_set_opens_checks_and_has_the_asked_sizes(tmp_path):
     assert {Image.open(photo.path).size for photo in dataset.photos} == {(48, 48)}
 
 
-def test_nothing_said_in_dev_or_test_was_shown_in_train_whatever_the_seed(tmp_path):
+def test_no_scene_of_dev_or_test_is_in_train_for_any_seed(tmp_path):
     first = draw_shapes(tmp_path / "first", 400, seed=1, size=32)
     second = draw_shapes(tmp_path / "second", 400, seed=2, size=32)
     train = {photo.captions[0] for photo in [*first.split("train"), *second.split("train")]}
@@ -215,7 +215,7 @@ def test_nothing_said_in_dev_or_test_was_shown_in_train_whatever_the_seed(tmp_pa
     assert not train & held_out
 
 
-def test_every_word_of_dev_is_known_from_train(tmp_path):
+def test_every_word_of_dev_occurs_in_train(tmp_path):
     dataset = draw_shapes(tmp_path / "set", 300, size=32)
     words = Vocabulary.build(c for photo in dataset.split("train") for c in photo.captions)
     for photo in dataset.split("dev"):
@@ -230,7 +230,7 @@ def test_every_relation_and_single_shapes_are_drawn(tmp_path):
     assert min(counts.values()) > 20
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+def test_a_folder_that_is_not_empty_is_refused(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(DatasetError, match="not empty: choose another folder"):
         draw_shapes(tmp_path, 3)
@@ -262,6 +262,6 @@ def test_too_few_or_too_small_is_refused(count, size, tmp_path):
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(1, (1, 0, 0)), (3, (1, 1, 1)), (20, (16, 2, 2))])
-def test_small_sets_have_a_dev_and_a_test_photo_from_three_on(count, sizes, tmp_path):
+def test_datasets_of_three_or_more_photos_have_dev_and_test(count, sizes, tmp_path):
     dataset = draw_shapes(tmp_path / "set", count, size=32)
     assert tuple(len(dataset.split(split)) for split in SPLITS) == sizes
