@@ -6,13 +6,11 @@ import json
 import os
 from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from showtell.caption import Alternative, Caption, Word
-from showtell.cli.caption_output import header, line, whole_file
-from showtell.errors import ShowtellError
+from showtell.cli.caption_output import header, line
 
 GOOD = Caption(
     Path("a/dog.jpg"),
@@ -101,57 +99,3 @@ def test_formula_is_kept_readable() -> None:
     for text in ("=HYPERLINK(1)", "+1", "-1", "@SUM(A1)"):
         [row] = csv.reader(io.StringIO(line(Caption(None, text), "csv")))
         assert row[:2] == ["'-", f"'{text}"]
-
-
-def test_file_appears_only_when_whole(tmp_path: Path) -> None:
-    path = tmp_path / "out.jsonl"
-    path.write_text("before")
-
-    def fail() -> None:
-        with whole_file(path) as file:
-            file.write("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert path.read_text() == "before"
-    with whole_file(path) as file:
-        file.write("whole é\n")
-        assert path.read_text() == "before"
-    assert path.read_bytes() == "whole é\n".encode()
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_new_file_has_ordinary_permissions_and_old_one_keeps_its_own(tmp_path: Path) -> None:
-    old, new, ordinary = tmp_path / "old", tmp_path / "new", tmp_path / "ordinary"
-    ordinary.touch()
-    old.touch()
-    old.chmod(0o640)
-    for path in (old, new):
-        with whole_file(path) as file:
-            file.write("x")
-    assert old.stat().st_mode == 0o100640
-    assert new.stat().st_mode == ordinary.stat().st_mode
-
-
-def test_link_stays_a_link(tmp_path: Path) -> None:
-    (tmp_path / "target").write_text("before")
-    (tmp_path / "link").symlink_to("target")
-    with whole_file(tmp_path / "link") as file:
-        file.write("after")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "target").read_text() == "after"
-
-
-def test_device_is_written_and_not_replaced() -> None:
-    with whole_file(Path("/dev/null")) as file:
-        file.write("x")
-    assert Path("/dev/null").is_char_device()
-
-
-def test_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    missing = tmp_path / "gone" / "out"
-    with pytest.raises(ShowtellError, match=r"gone/out: cannot be written"), whole_file(missing):
-        pass
-    with pytest.raises(ShowtellError, match="a folder, not a file"), whole_file(tmp_path):
-        pass

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from showtell.errors import ShowtellError
 from showtell.files import atomic_write as module
 from showtell.files.atomic_write import (
     atomic_folder,
     atomic_write,
     atomic_write_bytes,
     atomic_write_text,
+    output_file,
 )
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="permissions and links of POSIX")
@@ -184,3 +186,25 @@ def test_folder_sync_is_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(os, "open", refuse)
     module.sync_folder(tmp_path)
+
+
+def test_output_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "gone" / "out"
+    with pytest.raises(ShowtellError, match=r"gone/out: cannot be written"), output_file(missing):
+        pass
+    with pytest.raises(ShowtellError, match="a folder, not a file"), output_file(tmp_path):
+        pass
+
+
+def test_closed_pipe_stays_a_broken_pipe_error(tmp_path: Path) -> None:
+    with pytest.raises(BrokenPipeError), output_file(tmp_path / "out"):
+        raise BrokenPipeError
+
+
+def test_folder_that_must_be_new_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    with pytest.raises(OSError, match="model"), atomic_folder(target, replace=False) as folder:
+        (folder / "new.txt").write_text("new")
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "old.txt"]

@@ -12,10 +12,11 @@ from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 
 from showtell.cli import main
+from showtell.files.atomic_write import atomic_write_text
 from showtell.scoring import ScoringError
 from showtell.scoring import compare as compare_module
 from showtell.scoring.compare import Interval, compare_evaluations
-from showtell.scoring.evaluation import Evaluation, write_whole
+from showtell.scoring.evaluation import Evaluation
 from showtell.scoring.report import write_report
 from showtell.scoring.tokenized import NO_JAVA_SCORER
 from support.evaluations import make_captions, make_evaluation, make_references
@@ -144,7 +145,7 @@ def test_evaluations_that_cannot_be_compared_are_an_error() -> None:
 def files(tmp_path: Path) -> list[str]:
     """One report and one JSON file, as evaluate writes them."""
     write_report(WORSE, tmp_path / "worse.html")
-    write_whole(tmp_path / "better.json", BETTER.to_json())
+    atomic_write_text(tmp_path / "better.json", BETTER.to_json())
     return [str(tmp_path / "worse.html"), str(tmp_path / "better.json")]
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from showtell.files.atomic_write import atomic_write_text
 from showtell.scoring import ScoringError
-from showtell.scoring.evaluation import Evaluation, FailedPhoto, read_evaluation, write_whole
+from showtell.scoring.evaluation import Evaluation, FailedPhoto, read_evaluation
 from support.evaluations import make_captions, make_evaluation, make_references
 
 
@@ -21,7 +22,7 @@ def evaluation() -> Evaluation:
 
 def test_a_written_evaluation_is_read_back(evaluation: Evaluation, tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
-    write_whole(path, evaluation.to_json())
+    atomic_write_text(path, evaluation.to_json())
     restored = read_evaluation(path)
     assert restored.scores.metrics() == evaluation.scores.metrics()
     assert restored.scores.scorer == evaluation.scores.scorer
@@ -37,7 +38,7 @@ def test_a_written_evaluation_is_read_back(evaluation: Evaluation, tmp_path: Pat
             original.references,
         )
     copy = tmp_path / "copy.json"
-    write_whole(copy, restored.to_json())
+    atomic_write_text(copy, restored.to_json())
     assert read_evaluation(copy) == restored
 
 
@@ -100,8 +101,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
-    write_whole(path, "old")
+    atomic_write_text(path, "old")
     with pytest.raises(UnicodeEncodeError):
-        write_whole(path, "x" * 100_000 + "\udce9")
+        atomic_write_text(path, "x" * 100_000 + "\udce9")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

@@ -24,6 +24,7 @@ from showtell.bundle import sha256 as file_sha256
 from showtell.bundle.registry import MODEL_NAME, ORIGIN, InstalledModel, installed_models
 from showtell.errors import BundleError
 from showtell.files.archives import ArchiveError, unpack
+from showtell.files.atomic_write import atomic_folder
 from showtell.files.download import DownloadError, download
 from showtell.files.folders import cache_dir, pulled_models_dir
 
@@ -77,16 +78,16 @@ def pull_model(
     downloads = cache_dir() / "downloads" / hashlib.sha256(source.encode()).hexdigest()[:16]
     models = pulled_models_dir()
     models.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".pulled.", dir=models))
     try:
-        if hub is not None:
-            found = _fetch_repository(hub, downloads, sha256, fetch)
-        else:
-            archive = _archive(source, downloads, sha256, fetch)
-            unpack(archive, work / "unpacked", limit=MAX_BYTES)
-            found = _bundle_inside(work / "unpacked", source)
-        _install(found, work / name, source)
-        (work / name).rename(models / name)
+        with tempfile.TemporaryDirectory(prefix=".pulled.", dir=models) as unpacked:
+            if hub is not None:
+                found = _fetch_repository(hub, downloads, sha256, fetch)
+            else:
+                archive = _archive(source, downloads, sha256, fetch)
+                unpack(archive, Path(unpacked), limit=MAX_BYTES)
+                found = _bundle_inside(Path(unpacked), source)
+            with atomic_folder(models / name, replace=False) as folder:
+                _install(found, folder, source)
     except (BundleError, ArchiveError):
         shutil.rmtree(downloads, ignore_errors=True)  # whole, and of no use
         raise
@@ -94,8 +95,6 @@ def pull_model(
         if (models / name).exists():  # another pull was quicker
             raise BundleError(_taken(name)) from error
         raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     shutil.rmtree(downloads, ignore_errors=True)
     return InstalledModel(name, models / name, shipped=False)
 
@@ -176,7 +175,6 @@ def _install(found: Path, target: Path, source: str) -> None:
     """Check the bundle in `found` and move its files, and no others, to `target`."""
     with _named(found, source):
         bundle = load_bundle(found)
-    target.mkdir()
     for name in {MANIFEST, *bundle.manifest.files}:
         shutil.move(found / name, target / name)
     if ORIGIN not in bundle.manifest.files:

@@ -70,7 +70,8 @@ def caption(
     showtell caption dog.jpg
     showtell caption holiday/ --recursive --format jsonl --output holiday.jsonl
     """
-    from showtell.cli.caption_output import header, line, whole_file
+    from showtell.cli.caption_output import header, line
+    from showtell.files.atomic_write import output_file
 
     if words and form == "csv":
         raise click.UsageError("--words needs --format text or jsonl: CSV has no place for them")
@@ -86,7 +87,7 @@ def caption(
     screen = _Screen()
     photos = _found(paths, recursive, screen)
     with contextlib.ExitStack() as stack:
-        screen.target = stack.enter_context(whole_file(output)) if output else _standard_output()
+        screen.target = stack.enter_context(output_file(output)) if output else _standard_output()
         if sys.stderr.isatty():
             photos = counted = list(photos)
             if len(counted) > 1:

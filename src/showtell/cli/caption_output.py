@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Literal
 
 from showtell.caption import Caption
-from showtell.errors import ShowtellError
 from showtell.files.csv_text import csv_row, escape_csv_formula
 from showtell.files.printable_names import printable
 
@@ -63,51 +58,6 @@ def line(caption: Caption, form: Format, *, nbest: int = 1, words: bool = False)
             "    " + "  ".join(f"{word.word} {word.log_probability:.2f}" for word in caption.words)
         )
     return "\n".join(lines) + "\n"
-
-
-@contextlib.contextmanager
-def whole_file(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
-    """Open a file for writing that takes its place only when complete; as text UTF-8 with `\\n`.
-
-    Where the block fails, what stood at `path` before stays. A device or pipe is written as it is.
-
-    Raises ShowtellError, naming the file, where it cannot be written.
-    """
-    path = path.resolve()  # a link stays a link: what it leads to is replaced
-    shown = printable(os.fspath(path))
-    how: dict[str, Any] = {"mode": "wb"}
-    if not binary:
-        how = {"mode": "w", "encoding": "utf-8", "newline": "\n"}
-    try:
-        if path.is_dir():
-            raise ShowtellError(f"{shown}: a folder, not a file to write to")
-        if path.exists() and not path.is_file():
-            with path.open(**how) as device:
-                yield device
-            return
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:50]}.", dir=path.parent)
-        work = Path(name)
-        try:
-            with os.fdopen(descriptor, **how) as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            work.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-            work.replace(path)
-        except BaseException:
-            work.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        reason = (error.strerror or str(error)).lower()
-        raise ShowtellError(f"{shown}: cannot be written ({reason})") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _number(value: float | None) -> str:

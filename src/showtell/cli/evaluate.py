@@ -59,9 +59,9 @@ def evaluate(
     scorer's name says so. Exit code 1: some photos could not be read; they are named and not
     scored.
     """
+    from showtell.files.atomic_write import atomic_write_text
     from showtell.files.printable_names import printable
     from showtell.scoring.evaluate import evaluate as evaluate_model
-    from showtell.scoring.evaluation import write_whole
     from showtell.scoring.report import write_report
 
     evaluation = evaluate_model(
@@ -78,10 +78,13 @@ def evaluate(
     click.echo(score_table(evaluation))
     for line in evaluation.scores.missing:
         click.echo(f"showtell: {line}", err=True)
-    if json_file is not None:
-        write_whole(json_file, evaluation.to_json())
-    if captions is not None:
-        write_whole(captions, evaluation.captions_jsonl())
+    for path, text in (
+        (json_file, evaluation.to_json),
+        (captions, evaluation.captions_jsonl),
+    ):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(path, text())
     if report is not None:
         write_report(evaluation, report)
     for failed in evaluation.failed:

@@ -35,8 +35,9 @@ def explain(photo: Path, output: Path, model: str | None, beam: int | None) -> N
         raise click.UsageError(f"--output {output}: end it in {', '.join(SUFFIXES)}")
 
     from showtell.captioner import Captioner
-    from showtell.cli.caption_output import line, whole_file
+    from showtell.cli.caption_output import line
     from showtell.explain import draw_attention
+    from showtell.files.atomic_write import output_file
     from showtell.image import open_photo
 
     captioner = Captioner.load(without_run(model))
@@ -49,6 +50,6 @@ def explain(photo: Path, output: Path, model: str | None, beam: int | None) -> N
     caption = captioner.caption(photo, beam=beam)
     picture = draw_attention(open_photo(photo), caption, manifest.preprocessing)
     options = {"quality": 92} if form in ("JPEG", "WEBP") else {}
-    with whole_file(output, binary=True) as file:
+    with output_file(output, binary=True) as file:
         picture.save(file, form, **options)
     click.echo(line(caption, "text"), nl=False)

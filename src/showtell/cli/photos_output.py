@@ -102,9 +102,9 @@ def photo_filter(
 def open_output(output: Path | None) -> Iterator[IO[str]]:
     """Open `output` for writing, so that it appears only when complete; None is standard output."""
     if output is not None:
-        from showtell.cli.caption_output import whole_file
+        from showtell.files.atomic_write import output_file
 
-        with whole_file(output) as file:
+        with output_file(output) as file:
             yield file
         return
     if hasattr(sys.stdout, "reconfigure"):  # a name the terminal cannot show must not stop the list

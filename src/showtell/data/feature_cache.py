@@ -25,6 +25,7 @@ from PIL import Image, ImageOps
 from showtell.data.dataset import CaptionedPhoto
 from showtell.data.shards.index import ShardPhoto
 from showtell.errors import DatasetError, PhotoError
+from showtell.files.atomic_write import atomic_write_text, move_into_place
 from showtell.files.locks import only_process
 from showtell.image import Preprocessing, open_photo, prepare
 
@@ -219,7 +220,7 @@ class _Work:
         done = len(self.photos) - first
         seconds = time.perf_counter() - started
         logger.info("features of %d photos (%s) in %.0f s", done, self.view, seconds)
-        mark.replace(self.folder / "complete.json")
+        move_into_place(mark, self.folder / "complete.json")
 
     def try_again(self, complete: Path) -> None:
         """Read photos that could not be read once more: what they lacked may be there now."""
@@ -280,6 +281,4 @@ def _make_array(file: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:
 def _save(mark: Path, state: dict[str, Any], arrays: dict[str, Any]) -> None:
     for array in arrays.values():
         array.flush()
-    temporary = mark.with_suffix(".tmp")
-    temporary.write_text(json.dumps(state), "utf-8")
-    temporary.replace(mark)
+    atomic_write_text(mark, json.dumps(state))

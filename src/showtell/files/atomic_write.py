@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from showtell.errors import ShowtellError
+from showtell.files.os_errors import error_reason
+from showtell.files.printable_names import printable
+
 
 @contextlib.contextmanager
 def atomic_write(
@@ -50,6 +54,26 @@ def atomic_write(
         raise
 
 
+@contextlib.contextmanager
+def output_file(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
+    """Open an output file that a user named, as `atomic_write` does.
+
+    Raises ShowtellError, naming the file, if it cannot be written. A closed pipe stays a
+    BrokenPipeError.
+    """
+    path = path.resolve()
+    shown = printable(os.fspath(path))
+    if path.is_dir():
+        raise ShowtellError(f"{shown}: a folder, not a file to write to")
+    try:
+        with atomic_write(path, binary=binary) as file:
+            yield file
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ShowtellError(f"{shown}: cannot be written ({error_reason(error)})") from error
+
+
 def atomic_write_text(path: Path, text: str, *, errors: str = "strict") -> None:
     """Write a text file as `atomic_write` does."""
     with atomic_write(path, errors=errors) as file:
@@ -63,17 +87,16 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path, *, temporary: Path | None = None) -> Iterator[Path]:
+def atomic_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Create a folder that replaces the folder `path` when the block ends without an error.
 
-    The block fills the yielded temporary folder, by default a hidden one beside `path`. Its files
-    are on the disk before the folder gets its name. If the block fails, the temporary folder is
-    removed and `path` stays as it was.
+    The block fills the yielded temporary folder, a hidden one beside `path`. Its files are on
+    the disk before the folder gets its name. If the block fails, the temporary folder is removed
+    and `path` stays as it was. With `replace=False` a folder `path` that is not empty is an error.
 
     Raises OSError if the folder cannot be created or replaced.
     """
-    if temporary is None:
-        temporary = _temporary_name(path)
+    temporary = _temporary_name(path)
     temporary.mkdir()
     try:
         yield temporary
@@ -82,7 +105,11 @@ def atomic_folder(path: Path, *, temporary: Path | None = None) -> Iterator[Path
                 with file.open("r+b") as opened:
                     os.fsync(opened.fileno())
         sync_folder(temporary)
-        _swap_folder(temporary, path)
+        if replace:
+            _swap_folder(temporary, path)
+        else:
+            temporary.rename(path)
+            sync_folder(path.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from showtell.errors import MetadataError
-from showtell.files.atomic_write import sync_folder
+from showtell.files.atomic_write import move_into_place, sync_file
 from showtell.files.printable_names import printable
 
 FileStamp = tuple[int, int, int]
@@ -45,8 +45,7 @@ def write_copy(temporary: Path, target: Path, data: bytes, stamp: FileStamp | No
     try:
         with temporary.open("xb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            sync_file(file)
         if stamp is not None:
             _copy_owner(target, temporary)
             shutil.copystat(target, temporary)
@@ -69,12 +68,11 @@ def replace_target(replacement: Replacement) -> None:
         if file_stamp(target) != replacement.stamp:
             shown = printable(os.fspath(target))
             raise MetadataError(f"{shown}: another program has just changed it: left alone")
-        temporary.replace(target)
+        move_into_place(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    sync_folder(target.parent)
 
 
 def failure_message(target: Path, error: Exception) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,27 +173,6 @@ def read_evaluation(path: Path) -> Evaluation:
     except (ValueError, RecursionError):
         raise ScoringError(f"{path}: damaged: its JSON is incomplete") from None
     return Evaluation.from_dict(data, path)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all, its folder with it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    work = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        work.chmod(0o666 & ~_umask())
-        work.replace(path)
-    except BaseException:
-        work.unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _compact(photo: dict[str, Any]) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from showtell.data.shards.index import find_shard_photo
 from showtell.errors import PhotoError
+from showtell.files.atomic_write import atomic_write_text
 from showtell.files.printable_names import printable
 from showtell.image import Preprocessing, open_photo
-from showtell.scoring.evaluation import DATA_ID, EvaluatedPhoto, Evaluation, write_whole
+from showtell.scoring.evaluation import DATA_ID, EvaluatedPhoto, Evaluation
 from showtell.scoring.metrics import METRICS, Scores
 
 # Longest side in pixels and JPEG quality of a thumbnail: the first pair that fits the budget.
@@ -35,7 +36,8 @@ def write_report(evaluation: Evaluation, path: Path) -> None:
     A photo that is no longer there has no thumbnail. 1,000 photos give a file of about 10 MB; with
     more photos the thumbnails are smaller, or left out, to stay near that size.
     """
-    write_whole(path, report_html(evaluation))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(path, report_html(evaluation))
 
 
 def report_html(evaluation: Evaluation) -> str:

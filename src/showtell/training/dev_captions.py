@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from showtell.data.dataset import CaptionedPhoto
+from showtell.files.atomic_write import atomic_write_text
 
 FOLDER = "samples"
 REFERENCES = "references.jsonl"
@@ -92,10 +93,8 @@ def _place(path: Path) -> tuple[int, int]:
 
 
 def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    temporary.write_text(text, "utf-8", errors="surrogateescape")
-    temporary.replace(path)
+    atomic_write_text(path, text, errors="surrogateescape")
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

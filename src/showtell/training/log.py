@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import resource
 import sys
 import time
 from pathlib import Path
@@ -12,6 +11,9 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
+
+from showtell.files.atomic_write import atomic_write_text
+from showtell.files.peak_memory import peak_memory
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +55,7 @@ class TrainingLog:
             )
             if place <= done:
                 kept.append(line + "\n")
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(kept), "utf-8")
-        temporary.replace(self.path)
+        atomic_write_text(self.path, "".join(kept))
 
     def bar(self, steps: int, first: int, description: str) -> Any:
         """Return a progress bar over an epoch's steps, silent where nobody watches."""
@@ -106,7 +106,7 @@ class TrainingLog:
 
     def epoch(self, stage: int, epoch: int, *, seconds: float, **values: float) -> None:
         """Note the end of an epoch, its scores, and the peak of memory so far."""
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        memory = peak_memory() / 2**30
         self._write("epoch", stage, epoch, seconds=seconds, peak_memory_gib=memory, **values)
         for name, value in values.items():
             self.board.add_scalar(f"epoch{stage}/{name}", value, epoch)

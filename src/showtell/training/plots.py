@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from showtell.cli.caption_output import whole_file
+from showtell.files.atomic_write import output_file
 from showtell.training.dev_captions import Said
 from showtell.training.history import Curve, History, read_history
 from showtell.vocabulary import tokenize
@@ -69,7 +69,7 @@ def plot(runs: Sequence[Path], output: Path, *, by: By = "epochs") -> tuple[Path
         for file in files:
             form = file.suffix.lower().lstrip(".")
             undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form, {})
-            with whole_file(file, binary=True) as opened:
+            with output_file(file, binary=True) as opened:
                 figure.savefig(opened, format=form, dpi=_DOTS, metadata=undated)
     return files
 

@@ -21,6 +21,7 @@ from showtell.data.download.first_use import check_first_seen
 from showtell.data.download.sources import Archive, DatasetSource
 from showtell.errors import DatasetError
 from showtell.files.archives import ArchiveError, unpack
+from showtell.files.atomic_write import atomic_write_text
 from showtell.files.download import DownloadError, download
 from showtell.files.locks import only_process
 
@@ -296,6 +297,5 @@ def _read_record(directory: Path) -> dict[str, Any]:
 
 
 def _write_record(directory: Path, name: str, done: dict[str, Any]) -> None:
-    partial = directory / f"{RECORD}.partial"
-    partial.write_text(json.dumps({"dataset": name, "archives": done}, indent=1) + "\n", "utf-8")
-    partial.replace(directory / RECORD)
+    record = {"dataset": name, "archives": done}
+    atomic_write_text(directory / RECORD, json.dumps(record, indent=1) + "\n")

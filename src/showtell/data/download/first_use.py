@@ -7,6 +7,7 @@ import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
+from showtell.files.atomic_write import atomic_write_text
 from showtell.files.download import DownloadError
 from showtell.files.folders import cache_dir
 
@@ -39,9 +40,7 @@ def check_first_seen(url: str, sha256: str) -> None:
         )
         known[url] = {"sha256": sha256, "date": datetime.now(UTC).date().isoformat()}
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
-        partial.replace(file)
+        atomic_write_text(file, json.dumps(known, indent=1) + "\n")
     elif before["sha256"] != sha256:
         raise DownloadError(
             f"{url}: not the file of {before['date']}: its sha256 was {before['sha256']} and is"

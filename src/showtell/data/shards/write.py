@@ -31,6 +31,7 @@ from showtell.data.shards.index import (
 )
 from showtell.data.shards.remote_files import INDEX
 from showtell.errors import DatasetError, PhotoError
+from showtell.files.atomic_write import atomic_write
 from showtell.files.locks import only_process
 from showtell.files.photo_files import SUFFIXES
 from showtell.files.printable_names import printable
@@ -272,13 +273,10 @@ class _Hashed:
 
 @contextmanager
 def _whole(output: Path, name: str, target: Path | None = None) -> Iterator[BinaryIO]:
-    """Write a file under another name, and give it its own once it is whole and on the disk."""
-    partial = output / WORK / f"{name}.partial"
-    with partial.open("wb") as file:
+    """Write a file atomically, through a temporary file in the working folder."""
+    path = (target or output) / name
+    with atomic_write(path, binary=True, temporary=output / WORK / f"{name}.partial") as file:
         yield cast(BinaryIO, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace((target or output) / name)
 
 
 def _refuse(output: Path) -> None:
