@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from showtell.errors import MissingExtraError, PhotoError
+from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 
 Resize = Literal["squash", "crop", "pad"]
@@ -357,7 +358,7 @@ def _reason(source: object, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # its own text shows an address in memory
         return "damaged, cannot be decoded (what its first bytes promise does not follow)"
     if isinstance(error, OSError) and error.errno is not None:
-        return f"cannot be read ({error.strerror})"
+        return f"cannot be read ({error_reason(error)})"
     text = " ".join(str(error).split())[:_LONGEST_REASON]
     if "truncated" in text.lower() or isinstance(error, EOFError):
         return "truncated: the file ends before the picture does"

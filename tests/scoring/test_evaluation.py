@@ -95,7 +95,7 @@ def test_a_file_that_is_not_an_evaluation_is_named(text: str, message: str, tmp_
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ScoringError, match=r"none\.json: cannot be read \(No such file"):
+    with pytest.raises(ScoringError, match=r"none\.json: cannot be read \(no such file"):
         read_evaluation(tmp_path / "none.json")
 
 

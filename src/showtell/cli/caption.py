@@ -112,9 +112,9 @@ class _Screen:
         self._bar: tqdm[Any] | None = None
 
     def progress(self, total: int) -> tqdm[Any]:
-        from tqdm import tqdm
+        from showtell.files.progress import progress_bar
 
-        self._bar = tqdm(total=total, unit="photo", file=sys.stderr)
+        self._bar = progress_bar(total, shown=True, leave=True)
         return self._bar
 
     def advance(self) -> None:

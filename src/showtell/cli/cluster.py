@@ -96,11 +96,11 @@ def caption(input: Path | str, output: Path | str, **options: Any) -> None:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
         raise MissingExtraError("showtell cluster", "cluster") from None
-    from tqdm import tqdm
+    from showtell.files.progress import progress_bar
 
     debug = (click.get_current_context().obj or {}).get("debug")
     quiet = contextlib.nullcontext() if debug else _native_silence()
-    with quiet, tqdm(desc="captioning", unit="part", leave=False, disable=None) as bar:
+    with quiet, progress_bar(description="captioning", unit="part") as bar:
 
         def report(done: int, total: int) -> None:
             bar.total, bar.n = total, done

@@ -93,10 +93,9 @@ def shards(
     packed as they are. The same dataset gives the same bytes. What was broken off goes on where it
     stopped when the command is run again.
     """
-    from tqdm import tqdm
-
     from showtell.data import open_dataset
     from showtell.data.shards.write import write_shards
+    from showtell.files.progress import progress_bar
 
     if isinstance(output, str):
         raise click.UsageError(
@@ -104,7 +103,7 @@ def shards(
         )
     opened = open_dataset(dataset)
     wanted = sum(not splits or photo.split in splits for photo in opened.photos)
-    with tqdm(total=wanted, desc="packing", unit="photo", leave=False, disable=None) as bar:
+    with progress_bar(wanted, description="packing") as bar:
         index = write_shards(
             opened,
             output,

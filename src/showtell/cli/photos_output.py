@@ -44,9 +44,9 @@ class Progress:
         if not sys.stderr.isatty():
             return
         if self._bar is None:
-            from tqdm import tqdm
+            from showtell.files.progress import progress_bar
 
-            self._bar = tqdm(unit="photo", file=sys.stderr, smoothing=0.1)
+            self._bar = progress_bar(shown=True, leave=True)
         if self._bar.total != (total or None):
             self._bar.reset(total or None)
         self._bar.set_description_str(note, refresh=False)

@@ -31,6 +31,7 @@ from showtell.client.responses import (
 )
 from showtell.decoding.options import CaptionOptions
 from showtell.errors import MissingExtraError, PhotoError
+from showtell.files.os_errors import error_reason
 from showtell.image import name_of
 from showtell.pipeline import pipeline
 
@@ -296,8 +297,7 @@ def _read_photo(photo: Photo) -> _Upload:
         else:
             data = photo if isinstance(photo, bytes) else photo.read()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        return _Upload(path, name, b"", f"{name}: cannot be read ({reason})")
+        return _Upload(path, name, b"", f"{name}: cannot be read ({error_reason(error)})")
     if not isinstance(data, bytes):
         return _Upload(path, name, b"", f"{name}: opened as text: open it in binary mode ('rb')")
     return _Upload(path, name, data)

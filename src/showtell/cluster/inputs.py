@@ -21,6 +21,7 @@ from typing import Any, Literal
 from showtell.cluster.parquet_input import Columns, count_rows, cuts, find_columns
 from showtell.cluster.storage import Storage, is_remote, open_system, readable
 from showtell.errors import DatasetError, PhotoError
+from showtell.files.os_errors import error_reason
 from showtell.files.photo_files import SUFFIXES, find_photos
 from showtell.files.printable_names import printable
 
@@ -272,8 +273,9 @@ def _files(folder: Path | str) -> list[str]:
                 f"{printable(str(folder))}: a file: give a folder, a .tar or a .parquet"
             ) from None
         except OSError as error:
-            reason = (error.strerror or "unknown error").lower()
-            raise DatasetError(f"{printable(str(folder))}: cannot be listed ({reason})") from None
+            raise DatasetError(
+                f"{printable(str(folder))}: cannot be listed ({error_reason(error)})"
+            ) from None
     system, root = open_system(folder)
     with readable(folder):
         entries = system.ls(root, detail=False)

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
-from tqdm import tqdm
-
 from showtell.data.dataset import SPLITS, CaptionedPhoto
 from showtell.data.readers.listing import DatasetFinding, DatasetListing, Severity
 from showtell.data.readers.registry import read_listing, usable_photos
 from showtell.data.shards.index import ShardIndex, is_shards, open_index, read_tables
 from showtell.data.shards.remote_files import parse_address
 from showtell.errors import PhotoError
+from showtell.files.os_errors import error_reason
 from showtell.files.photo_files import SUFFIXES
+from showtell.files.progress import progress_bar
 from showtell.image import Preprocessing, name_of, open_photo
 from showtell.vocabulary import tokenize
 
@@ -181,15 +181,11 @@ def _look_at(
     """Decode every photo and compare the bytes of all."""
     findings = []
     same: defaultdict[bytes, list[CaptionedPhoto]] = defaultdict(list)
-    with ThreadPoolExecutor(workers) as pool:
-        looks = tqdm(
-            pool.map(_look, photos),
-            total=len(photos),
-            desc="decoding",
-            unit="photo",
-            disable=None if progress else True,
-        )
-        for photo, (digest, fault) in zip(photos, looks, strict=True):
+    shown = None if progress else False
+    bar = progress_bar(len(photos), description="decoding", shown=shown, leave=True)
+    with ThreadPoolExecutor(workers) as pool, bar:
+        for photo, (digest, fault) in zip(photos, pool.map(_look, photos), strict=True):
+            bar.update()
             if fault:
                 findings.append(DatasetFinding("unreadable", photo.name, fault))
             else:
@@ -211,7 +207,7 @@ def _look(photo: CaptionedPhoto) -> tuple[bytes, str | None]:
     try:
         data = photo.path.read_bytes()
     except OSError as error:
-        return b"", error.strerror or str(error)
+        return b"", error_reason(error)
     except PhotoError as error:  # of one in a shard
         return b"", str(error)
     return hashlib.sha256(data).digest(), _fault(data)

@@ -27,6 +27,7 @@ from showtell.data.shards.index import ShardPhoto
 from showtell.errors import DatasetError, PhotoError
 from showtell.files.atomic_write import atomic_write_text, move_into_place
 from showtell.files.locks import only_process
+from showtell.files.os_errors import error_reason
 from showtell.image import Preprocessing, open_photo, prepare
 
 logger = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ def extract_features(
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes}
     except OSError as error:
         raise DatasetError(
-            f"{folder}: the feature cache cannot be written or read ({error.strerror or error}):"
+            f"{folder}: the feature cache cannot be written or read ({error_reason(error)}):"
             " free some space or choose another folder with feature_cache=DIR"
         ) from error
     except (ValueError, EOFError, KeyError) as error:

@@ -12,20 +12,22 @@ import http.client
 import json
 import logging
 import ssl
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
-
-from tqdm import tqdm
 
 from showtell import __version__
 from showtell.errors import ShowtellError
+from showtell.files.os_errors import error_reason
+from showtell.files.progress import progress_bar
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
@@ -84,15 +86,7 @@ def download(
     target.parent.mkdir(parents=True, exist_ok=True)
     part = _Part(url, target, promised=bool(sha256 or md5))
     algorithm, expected = ("sha256", sha256) if sha256 else ("md5", md5)
-    with tqdm(
-        total=size,
-        unit="B",
-        unit_scale=True,
-        desc=target.name,
-        file=sys.stderr,
-        disable=not (sys.stderr.isatty() if progress is None else progress),
-        leave=False,
-    ) as bar:
+    with progress_bar(size, description=target.name, unit="B", shown=progress) as bar:
         fetch = _Fetch(url, part, size, limit, timeout, dict(headers or {}), bar)
         _fetch_all(fetch, attempts, pause)
         if expected and part.digest(algorithm) != expected.lower():
@@ -165,7 +159,7 @@ class _Fetch:
         limit: int | None,
         timeout: float,
         headers: dict[str, str],
-        bar: tqdm[NoReturn],
+        bar: tqdm[Any],
     ) -> None:
         self.url, self.part, self.bar = url, part, bar
         self.size, self.limit, self.timeout = size, limit, timeout
@@ -241,7 +235,7 @@ class _Fetch:
                 file.write(block)
             except OSError as error:
                 raise DownloadError(
-                    f"{self.part.path}: cannot be written ({error.strerror})"
+                    f"{self.part.path}: cannot be written ({error_reason(error)})"
                 ) from error
             self.bar.update(len(block))
             self.furthest = max(self.furthest, written)

@@ -1,4 +1,4 @@
-"""Find photos in files and folders."""
+"""Find the photos in files and folders."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from showtell.errors import PhotoError
+from showtell.files.folder_walk import is_subfolder, walk_folders
 from showtell.files.printable_names import printable
 
 SUFFIXES = frozenset(
@@ -21,12 +22,12 @@ def find_photos(
     recursive: bool = False,
     report: Callable[[PhotoError], None],
 ) -> Iterator[Path]:
-    """Yield the photos that `paths` name, in their order, each folder's sorted by name.
+    """Yield the photos in `paths`, in their order; the photos of a folder are sorted by name.
 
-    A path given by name is yielded whatever it is called, unless it is a folder: of a folder come
-    the files that have a photo's suffix and no leading dot, links that lead nowhere among them
-    (opening those says so), and with `recursive` what its subfolders hold. Folders that are links
-    are not followed. A folder that cannot be listed goes to `report`.
+    A path that is not a folder is yielded whatever its name is. In a folder, the files with a
+    photo's suffix are photos, broken links included; with `recursive` its subfolders are searched
+    too. Hidden names, thumbnails and recycle bins of network drives, and links to folders are
+    left out. Folders that cannot be listed, devices and pipes go to `report`.
     """
     for path in map(Path, paths):
         if path.is_dir():
@@ -38,38 +39,31 @@ def find_photos(
 def _in_folder(
     folder: Path, recursive: bool, report: Callable[[PhotoError], None]
 ) -> Iterator[Path]:
-    try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
-    except OSError as error:
-        reason = (error.strerror or "unknown error").lower()
-        report(
-            PhotoError(f"{printable(os.fspath(folder))}: the folder cannot be listed ({reason})")
-        )
-        return
-    for entry in entries:
-        if entry.name.startswith("."):  # among them ._photo.jpg, which macOS leaves on USB sticks
-            continue
-        path = folder / entry.name
-        if _is_folder(entry):
-            if recursive and not entry.is_symlink():
-                yield from _in_folder(path, recursive, report)
-        elif path.suffix.lower() in SUFFIXES:
+    folders = walk_folders(os.fspath(folder), recursive=recursive, report=report)
+    unfinished = [iter(next(folders).entries or ())]
+    while unfinished:
+        entry = next(unfinished[-1], None)
+        if entry is None:
+            unfinished.pop()
+        elif is_subfolder(entry):
+            if recursive:  # the walk goes depth first, so this folder is its next one
+                unfinished.append(iter(next(folders).entries or ()))
+        elif Path(entry.name).suffix.lower() in SUFFIXES and not _is_folder_link(entry):
             if _is_special(entry):
-                report(PhotoError(f"{printable(os.fspath(path))}: a device or pipe, not a photo"))
+                report(PhotoError(f"{printable(entry.path)}: a device or pipe, not a photo"))
             else:
-                yield path
+                yield Path(entry.path)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _is_folder_link(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a loop of links: opening it will say so
+    except OSError:  # a loop of links: opening it reports that
         return False
 
 
 def _is_special(entry: os.DirEntry[str]) -> bool:
-    """Tell whether opening the entry could wait for ever, as a named pipe does."""
+    """Return whether opening the entry could block, as it does for a named pipe."""
     try:
         return not entry.is_file() and not entry.is_symlink()
     except OSError:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from showtell.errors import TrainingError
+from showtell.files.os_errors import error_reason
 from showtell.nets.keras_weights import MAGIC, read_keras_weights
 
 
@@ -39,7 +40,7 @@ def read_weights(path: Path, network: str) -> WeightsFile:
             f"{path}: no such file (encoder_weights takes hub, none or a file)"
         ) from None
     except OSError as error:
-        raise TrainingError(f"{path}: cannot be read ({error.strerror})") from None
+        raise TrainingError(f"{path}: cannot be read ({error_reason(error)})") from None
     if head == MAGIC:
         return WeightsFile(read_keras_weights(path, network), of_keras=True)
     if head.startswith((b"PK", b"\x80")):

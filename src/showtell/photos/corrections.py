@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from showtell.errors import CatalogueError, PhotoError
 from showtell.files.csv_text import csv_row
+from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 from showtell.photos.catalogue.caption_text import clean_text
 from showtell.photos.catalogue.database import Catalogue
@@ -178,8 +179,7 @@ def _rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     except UnicodeDecodeError:
         raise CatalogueError(f"{shown}: not UTF-8: save it as CSV UTF-8") from None
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CatalogueError(f"{shown}: cannot be read ({reason})") from None
+        raise CatalogueError(f"{shown}: cannot be read ({error_reason(error)})") from None
     if source.suffix.lower() == ".jsonl":
         yield from _json_rows(text, shown)
     else:

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from showtell.decoding.beam_search import Floats
 from showtell.errors import PhotoError, ShowtellError
+from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 from showtell.image import Preprocessing, open_photo, prepare
 from showtell.photos.metadata.container import Container, parse_container
@@ -61,7 +62,7 @@ def read_stable_file(path: Path) -> tuple[bytes, os.stat_result]:
             ):
                 return data, after
     except OSError as error:
-        raise PhotoError(f"{shown}: cannot be read ({_why(error)})") from error
+        raise PhotoError(f"{shown}: cannot be read ({error_reason(error)})") from error
     raise PhotoError(f"{shown}: another program is changing it: scan again when it has finished")
 
 
@@ -174,11 +175,3 @@ def _upright_size(
 
 def _stamp(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino
-
-
-def _why(error: OSError) -> str:
-    return (
-        "no such file"
-        if isinstance(error, FileNotFoundError)
-        else (error.strerror or str(error)).lower()
-    )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from showtell.errors import MetadataError
 from showtell.files.atomic_write import move_into_place, sync_file
+from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 
 FileStamp = tuple[int, int, int]
@@ -79,7 +80,7 @@ def failure_message(target: Path, error: Exception) -> str:
     """Return one line that names a file and says why it could not be replaced."""
     shown = printable(os.fspath(target))
     if isinstance(error, OSError):
-        return f"{shown}: cannot be written ({(error.strerror or str(error)).lower()})"
+        return f"{shown}: cannot be written ({error_reason(error)})"
     text = str(error)
     return text if text.startswith(shown) else f"{shown}: {text}"
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from showtell.errors import PhotoError
+from showtell.files.folder_walk import is_subfolder, walk_folders
+from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 from showtell.photos.photo_names import is_photo_name
 
-_NOT_PHOTOS = {b"@eaDir", b"#recycle", b"$RECYCLE.BIN"}  # thumbnails and trash of network drives
 Report = Callable[[PhotoError], None]
 
 
@@ -27,39 +28,19 @@ class PhotoFile:
 def walk(root: bytes, report: Report) -> Iterator[tuple[bytes, list[PhotoFile] | None]]:
     """Yield each folder below `root` with its photos; None for a folder that cannot be listed.
 
-    Hidden folders and links to folders are skipped. Folders that cannot be listed and broken links
-    go to `report`.
+    The folders are those of `walk_folders`. Folders that cannot be listed and broken links go to
+    `report`.
     """
-    folders = [root]
-    while folders:
-        folder = folders.pop()
-        try:
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
-        except OSError as error:
-            reason = (error.strerror or "unknown error").lower()
-            report(PhotoError(f"{printable(folder)}: the folder cannot be listed ({reason})"))
-            yield folder, None
+    for folder in walk_folders(root, report=report):
+        if folder.entries is None:
+            yield folder.path, None
             continue
-        photos, subfolders = [], []
-        for entry in entries:
-            if entry.name.startswith(b".") or entry.name in _NOT_PHOTOS:
-                continue
-            if _is_folder(entry):
-                subfolders.append(os.path.join(folder, entry.name))  # noqa: PTH118
-            elif is_photo_name(entry.name):
-                photo = _photo_file(entry, report)
-                if photo is not None:
-                    photos.append(photo)
-        folders += reversed(subfolders)
-        yield folder, photos
-
-
-def _is_folder(entry: os.DirEntry[bytes]) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=False)
-    except OSError:
-        return False
+        photos = (
+            _photo_file(entry, report)
+            for entry in folder.entries
+            if is_photo_name(entry.name) and not is_subfolder(entry)
+        )
+        yield folder.path, [photo for photo in photos if photo is not None]
 
 
 def _photo_file(entry: os.DirEntry[bytes], report: Report) -> PhotoFile | None:
@@ -72,8 +53,7 @@ def _photo_file(entry: os.DirEntry[bytes], report: Report) -> PhotoFile | None:
             report(PhotoError(f"{shown}: a link to {target}, which does not exist"))
         return None  # otherwise it was deleted just now
     except OSError as error:
-        reason = (error.strerror or "unknown error").lower()
-        report(PhotoError(f"{shown}: cannot be read ({reason})"))
+        report(PhotoError(f"{shown}: cannot be read ({error_reason(error)})"))
         return None
     if stat.S_ISREG(status.st_mode):
         return PhotoFile(entry.name, status.st_size, status.st_mtime_ns)

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from tqdm import tqdm
-
 from showtell.bundle import Bundle, Manifest
 from showtell.data import CaptionedPhoto, Dataset, open_dataset
 from showtell.data.dataset import SPLITS
@@ -18,6 +16,7 @@ from showtell.data.overlap import count_seen, may_contain_flickr8k, more_than_ch
 from showtell.data.shards.index import OnBroken
 from showtell.decoding.options import DecodingDefaults
 from showtell.errors import DatasetError
+from showtell.files.progress import progress_bar
 from showtell.scoring import ScoringError
 from showtell.scoring.coco import scorer_package
 from showtell.scoring.evaluation import ALL, EvaluatedPhoto, Evaluation, FailedPhoto
@@ -174,20 +173,22 @@ def _caption_photos(
         beam=decoding.beam,
         length_penalty=decoding.length_penalty,
     )
-    bar = tqdm(
-        captions,
-        f"caption {progress}",
+    bar = progress_bar(
         len(photos),
-        unit="photo",
-        disable=None if progress else True,  # None: draw the bar on a terminal only
+        description=f"caption {progress}",
+        shown=None if progress else False,
+        leave=True,
     )
-    for index, (photo, caption) in enumerate(zip(photos, bar, strict=True)):
-        if caption.error is None:
-            captioned.photos.append(photo)
-            captioned.captions.append(caption)
-            captioned.indices.append(index)
-        else:
-            captioned.failed.append(FailedPhoto(photo.name, str(photo.path), str(caption.error)))
+    with bar:
+        for index, (photo, caption) in enumerate(zip(photos, captions, strict=True)):
+            bar.update()
+            if caption.error is None:
+                captioned.photos.append(photo)
+                captioned.captions.append(caption)
+                captioned.indices.append(index)
+            else:
+                failure = FailedPhoto(photo.name, str(photo.path), str(caption.error))
+                captioned.failed.append(failure)
     return replace(captioned, seconds=time.perf_counter() - start)
 
 

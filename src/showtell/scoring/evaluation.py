@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from showtell import __version__
+from showtell.files.os_errors import error_reason
 from showtell.scoring import ScoringError
 from showtell.scoring.metrics import PhotoScores, Scores
 
@@ -161,7 +162,7 @@ def read_evaluation(path: Path) -> Evaluation:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        reason = error_reason(error) if isinstance(error, OSError) else "not UTF-8 text"
         raise ScoringError(f"{path}: cannot be read ({reason})") from None
     if not text.lstrip().startswith("{"):
         embedded = _EMBEDDED.search(text)

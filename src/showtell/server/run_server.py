@@ -17,6 +17,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from showtell.errors import ShowtellError
+from showtell.files.os_errors import error_reason
 from showtell.server.app import create_app
 from showtell.server.settings import ServerSettings
 
@@ -150,7 +151,7 @@ def _bind_failure(error: OSError) -> str:
         return "permission denied: set a --port of at least 1024"
     if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
         return "not an address of this machine: set another --host, such as 127.0.0.1"
-    return f"cannot listen there ({error.strerror})"
+    return f"cannot listen there ({error_reason(error)})"
 
 
 @contextlib.contextmanager

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from showtell.files.atomic_write import atomic_write_text
 from showtell.files.peak_memory import peak_memory
+from showtell.files.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -60,15 +59,7 @@ class TrainingLog:
     def bar(self, steps: int, first: int, description: str) -> Any:
         """Return a progress bar over an epoch's steps, silent where nobody watches."""
         self.description = description
-        self.progress = tqdm(
-            total=steps,
-            initial=first,
-            desc=description,
-            unit="step",
-            leave=False,
-            disable=not sys.stderr.isatty(),
-            dynamic_ncols=True,
-        )
+        self.progress = progress_bar(steps, description=description, unit="step", done=first)
         return self.progress
 
     def step(
@@ -134,7 +125,7 @@ class NoLog(TrainingLog):
 
     def bar(self, steps: int, first: int, description: str) -> Any:
         """Return a progress bar that nobody sees."""
-        return tqdm(total=steps, disable=True)
+        return progress_bar(steps, shown=False)
 
     def step(self, *place: Any, **values: Any) -> None:
         """Note nothing."""

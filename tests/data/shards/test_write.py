@@ -262,7 +262,7 @@ def test_a_photo_that_is_gone_is_named_before_anything_is_written(tmp_path: Path
     loose = made_dataset(tmp_path / "loose", COUNTS)
     gone = loose.split("train")[12].path
     gone.unlink()
-    with pytest.raises(DatasetError, match=rf"{gone.name}: cannot be read \(No such file"):
+    with pytest.raises(DatasetError, match=rf"{gone.name}: cannot be read \(no such file"):
         write_shards(loose, tmp_path / "shards", photos_per_shard=10)
     assert not (tmp_path / "shards").exists()
 

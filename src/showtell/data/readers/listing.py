@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from showtell.data.dataset import SPLITS
 from showtell.errors import DatasetError
+from showtell.files.os_errors import error_reason
 from showtell.vocabulary import tokenize
 
 FindingKind = Literal[
@@ -192,7 +193,7 @@ def read_utf8(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from None
+        raise DatasetError(f"{path}: cannot be read ({error_reason(error)})") from None
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise BrokenLineError(f"{path}:1", "UTF-16 text: save the file as UTF-8")
     try:

@@ -33,6 +33,7 @@ from showtell.data.shards.remote_files import INDEX
 from showtell.errors import DatasetError, PhotoError
 from showtell.files.atomic_write import atomic_write
 from showtell.files.locks import only_process
+from showtell.files.os_errors import error_reason
 from showtell.files.photo_files import SUFFIXES
 from showtell.files.printable_names import printable
 
@@ -90,7 +91,7 @@ def write_shards(
         shutil.rmtree(output / WORK, ignore_errors=True)
     except OSError as error:
         raise DatasetError(
-            f"{error.filename or output}: shards cannot be written ({error.strerror or error})"
+            f"{error.filename or output}: shards cannot be written ({error_reason(error)})"
         ) from error
     return open_index(output)
 
@@ -237,7 +238,7 @@ def _read(photo: CaptionedPhoto) -> bytes:
 def _unreadable(photo: CaptionedPhoto, error: Exception) -> DatasetError:
     return DatasetError(
         f"{printable(str(photo.path))}: cannot be read"
-        f" ({getattr(error, 'strerror', None) or error}): repair it, or take it out of the dataset"
+        f" ({error_reason(error)}): repair it, or take it out of the dataset"
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import CatalogueError
+from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 from showtell.photos.catalogue.schema import APPLICATION_ID, MIGRATIONS
 
@@ -174,8 +175,9 @@ def _make_folder(path: Path, shown: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CatalogueError(f"{shown}: its folder cannot be created ({reason})") from error
+        raise CatalogueError(
+            f"{shown}: its folder cannot be created ({error_reason(error)})"
+        ) from error
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

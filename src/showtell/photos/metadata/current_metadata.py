@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from showtell.errors import MetadataError, PhotoError
+from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 from showtell.photos.metadata.container import Container, parse_container
 from showtell.photos.metadata.iptc import Iptc, read_iptc
@@ -78,7 +79,7 @@ def read_file_metadata(path: Path) -> tuple[CurrentMetadata, Container | None]:
             container = None if is_raw_name(path.name) else _parse_head(data, file)
         return read_photo_metadata(data, container), container
     except OSError as error:
-        raise PhotoError(f"{shown}: cannot be read ({_why(error)})") from None
+        raise PhotoError(f"{shown}: cannot be read ({error_reason(error)})") from None
     except PhotoError as error:
         raise PhotoError(f"{shown}: {error}") from None
 
@@ -104,12 +105,8 @@ def read_sidecar_metadata(path: Path) -> CurrentMetadata:
         return _NO_METADATA
     except OSError as error:
         shown = printable(os.fspath(path))
-        raise MetadataError(f"{shown}: cannot be read ({_why(error)})") from None
+        raise MetadataError(f"{shown}: cannot be read ({error_reason(error)})") from None
     try:
         return CurrentMetadata(read_fields(packet), Iptc())
     except MetadataError as error:
         raise MetadataError(f"{printable(os.fspath(path))}: {error}: left unchanged") from None
-
-
-def _why(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from showtell.errors import MetadataError
+from showtell.files.os_errors import error_reason
 
 _INSTALL_HINT = "apt install libimage-exiftool-perl, brew install exiftool, or exiftool.org"
 _SECONDS = 60  # per photo, before exiftool counts as stuck
@@ -97,7 +98,7 @@ def _call(program: str, folder: Path, seconds: int) -> tuple[str, dict[int, str]
     except subprocess.TimeoutExpired:
         return f"exiftool did not finish in {seconds} seconds", {}
     except OSError as error:
-        return f"exiftool cannot be started ({error.strerror or error})", {}
+        return f"exiftool cannot be started ({error_reason(error)})", {}
     photo_errors = _parse_errors(process.stderr.decode("utf-8", "replace"))
     if process.returncode < 0:
         return f"exiftool was ended by signal {-process.returncode}", photo_errors
