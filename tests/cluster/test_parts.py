@@ -15,10 +15,11 @@ from showtell.cluster.attempts import DEADLY, GIVE_UP, PATIENCE, Tries
 from showtell.cluster.inputs import Input, Part, find_input
 from showtell.cluster.job_state import Job, check_same, finished, kept_job, sweep
 from showtell.cluster.output import PartResult, part_bytes, read_result, reason_of_failure
-from showtell.cluster.storage import TEMPORARY, Storage
+from showtell.cluster.storage import Storage
 from showtell.cluster.summary import Run, duration, summarise
 from showtell.cluster.worker import CaptionParts, Work
 from showtell.errors import DatasetError
+from showtell.files.remote import TEMPORARY
 from support.photo_collections import (
     FIELDS,
     captions_of,
@@ -131,7 +132,7 @@ def test_a_full_disk_is_an_answer_and_no_part(
 
     monkeypatch.setattr(os, "fsync", full)
     [answer] = actor({"part": [json.dumps(asdict(found.parts(9)[0]))]})["result"]
-    assert "No space left on device" in json.loads(answer)["stopped"]
+    assert "no space left on device" in json.loads(answer)["stopped"]
     assert storage.names() == ["_input.parquet"]
 
 

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from showtell.cluster.parquet_input import Columns, count_rows, cuts, find_columns
-from showtell.cluster.storage import Storage, is_remote, open_system, readable
+from showtell.cluster.storage import Storage
 from showtell.errors import DatasetError, PhotoError
-from showtell.files.os_errors import error_reason
+from showtell.files.folder_walk import is_skipped
 from showtell.files.photo_files import SUFFIXES, find_photos
 from showtell.files.printable_names import printable
+from showtell.files.remote import file_size, is_remote, list_files, walk_files
 
 logger = logging.getLogger(__name__)
 
@@ -222,14 +223,9 @@ class _Names:
         if isinstance(self.address, Path):
             yield from find_photos([self.address], recursive=True, report=self._report)
             return
-        system, root = open_system(self.address)
-        with readable(self.address):
-            for folder, folders, files in system.walk(root, on_error="raise"):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                inside = str(folder)[len(root) :].strip("/")
-                for name in sorted(files):
-                    if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                        yield "/".join(part for part in (self.address, inside, name) if part)
+        for address in walk_files(self.address, is_skipped):
+            if Path(address).suffix.lower() in SUFFIXES:
+                yield address
 
     def _report(self, error: PhotoError) -> None:
         self.not_listed += 1
@@ -254,7 +250,7 @@ def _write_listing(storage: Storage, names: Iterable[bytes]) -> None:
 
 def _kind_of(address: Path | str) -> Kind:
     shown = printable(str(address))
-    names = [] if str(address).endswith((".tar", ".parquet")) else _files(address)
+    names = [] if str(address).endswith((".tar", ".parquet")) else _file_names(address)
     tars = str(address).endswith(".tar") or any(name.endswith(".tar") for name in names)
     tables = str(address).endswith(".parquet") or any(name.endswith(".parquet") for name in names)
     if tars and tables:
@@ -262,50 +258,30 @@ def _kind_of(address: Path | str) -> Kind:
     return "shards" if tars else "parquet" if tables else "folder"
 
 
-def _files(folder: Path | str) -> list[str]:
-    """Return the names of the files that lie in a folder itself."""
-    if isinstance(folder, Path):
-        try:
-            with os.scandir(folder) as entries:
-                return [entry.name for entry in entries if not entry.name.startswith((".", "_"))]
-        except NotADirectoryError:
-            raise DatasetError(
-                f"{printable(str(folder))}: a file: give a folder, a .tar or a .parquet"
-            ) from None
-        except OSError as error:
-            raise DatasetError(
-                f"{printable(str(folder))}: cannot be listed ({error_reason(error)})"
-            ) from None
-    system, root = open_system(folder)
-    with readable(folder):
-        entries = system.ls(root, detail=False)
-    names = [str(entry).rstrip("/").rpartition("/")[2] for entry in entries]
-    return [name for name in names if not name.startswith((".", "_"))]
+def _file_names(folder: Path | str) -> list[str]:
+    """Return the names of the files directly in a folder."""
+    if isinstance(folder, Path) and folder.exists() and not folder.is_dir():
+        raise DatasetError(f"{printable(str(folder))}: a file: give a folder, a .tar or a .parquet")
+    return [name for name in list_files(folder) if not _is_ignored(name)]
+
+
+def _is_ignored(name: str) -> bool:
+    """Return whether readers of Parquet folders ignore a file or folder of this name."""
+    return name.startswith((".", "_"))
 
 
 def _parquet_files(address: Path | str) -> list[str]:
-    """Return the Parquet files of an address, subfolders (year=2020/) included, by name."""
+    """Return the sorted Parquet files of an address, those in subfolders (year=2020/) included."""
     if str(address).endswith(".parquet") and not (isinstance(address, Path) and address.is_dir()):
         return [str(address)]
-    system, root = open_system(address)
-    found = []
-    with readable(str(address)):
-        for folder, folders, files in system.walk(root, on_error="raise"):
-            folders[:] = [name for name in folders if not name.startswith((".", "_"))]
-            inside = str(folder)[len(root) :].strip("/")
-            found += [
-                "/".join(part for part in (str(address), inside, name) if part)
-                for name in files
-                if name.endswith(".parquet") and not name.startswith((".", "_"))
-            ]
-    if not found:
+    files = sorted(file for file in walk_files(address, _is_ignored) if file.endswith(".parquet"))
+    if not files:
         raise DatasetError(f"{printable(str(address))}: no Parquet files here")
-    return sorted(found)
+    return files
 
 
 def _shards(address: Path | str) -> tuple[tuple[Source, ...], str]:
     from showtell.data.shards.index import open_index
-    from showtell.data.shards.remote_files import size_of
     from showtell.data.shards.webdataset import list_shards
 
     shards = list_shards(address)
@@ -313,7 +289,7 @@ def _shards(address: Path | str) -> tuple[tuple[Source, ...], str]:
         index = {shard.name: shard for shard in open_index(address).shards}
     except DatasetError:  # anybody's tar files
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
-            sizes = list(pool.map(size_of, shards))
+            sizes = list(pool.map(file_size, shards))
         found = [Source(str(own), None, size) for own, size in zip(shards, sizes, strict=True)]
         return tuple(found), _digest(found)
     found = []

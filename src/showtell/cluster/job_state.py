@@ -16,9 +16,10 @@ from typing import Any
 
 from showtell.cluster.inputs import Part
 from showtell.cluster.output import PartResult, read_result
-from showtell.cluster.storage import TEMPORARY, Storage
+from showtell.cluster.storage import Storage
 from showtell.errors import DatasetError
 from showtell.files.printable_names import printable
+from showtell.files.remote import TEMPORARY
 
 JOB = "_job.json"
 _FORMAT = 1

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from showtell.cluster.storage import open_system, readable
 from showtell.errors import DatasetError
 from showtell.files.printable_names import printable
+from showtell.files.remote import open_file, reading
 
 BYTES_AT_ONCE, PATHS_AT_ONCE = 16, 1024  # rows
 # what archives call a photo's path or name, likeliest first
@@ -152,6 +152,5 @@ def _opened(address: str) -> Iterator[Any]:
     """Open a Parquet file so that a column is read in small pieces, and not a row group at once."""
     import pyarrow.parquet as pq
 
-    system, path = open_system(address)
-    with readable(printable(address)), system.open(path, "rb") as file:
+    with reading(address), open_file(address, random_access=True) as file:
         yield pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)

@@ -13,11 +13,12 @@ from typing import TypeAlias
 
 from showtell.cluster.inputs import LISTING, Input, Part, is_kept
 from showtell.cluster.parquet_input import Columns, read_rows
-from showtell.cluster.storage import Storage, is_remote, open_system, reason_of
+from showtell.cluster.storage import Storage
 from showtell.errors import DatasetError, PhotoError
+from showtell.files.printable_names import printable
+from showtell.files.remote import is_remote, read_file
 
 READ_AHEAD = 16  # photos asked for at a time, where each is a request that takes its time
-TRIES, PAUSE = 3, 1.0  # of a request that fails, and the seconds before the second
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +141,8 @@ def _result(name: str, photo: OpenPhoto | Future[OpenPhoto]) -> tuple[str, OpenP
 
 
 def fetch(name: str, address: str) -> GivenPhoto:
-    """Fetch a photo's bytes; a network that fails thrice is the photo's error."""
-    for trial in itertools.count(1):
-        try:
-            system, path = open_system(address)
-            return GivenPhoto(name, bytes(system.cat_file(path)))
-        except DatasetError as error:
-            return GivenPhoto(name, error=str(error).removeprefix(f"{address}: "))
-        except Exception as error:
-            if trial == TRIES or isinstance(error, FileNotFoundError | PermissionError):
-                return GivenPhoto(name, error=reason_of(error))
-            time.sleep(PAUSE * 4 ** (trial - 1))
-    raise AssertionError
+    """Fetch a photo's bytes; a failure is the photo's error."""
+    try:
+        return GivenPhoto(name, read_file(address))
+    except DatasetError as error:
+        return GivenPhoto(name, error=str(error).removeprefix(f"{printable(address)}: "))

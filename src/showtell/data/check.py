@@ -14,8 +14,8 @@ from statistics import fmean, median
 from showtell.data.dataset import SPLITS, CaptionedPhoto
 from showtell.data.readers.listing import DatasetFinding, DatasetListing, Severity
 from showtell.data.readers.registry import read_listing, usable_photos
+from showtell.data.shards.address import parse_address
 from showtell.data.shards.index import ShardIndex, is_shards, open_index, read_tables
-from showtell.data.shards.remote_files import parse_address
 from showtell.errors import PhotoError
 from showtell.files.os_errors import error_reason
 from showtell.files.photo_files import SUFFIXES

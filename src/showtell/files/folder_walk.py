@@ -24,19 +24,25 @@ class ListedFolder(Generic[AnyStr]):
 
 
 def walk_folders(
-    root: AnyStr, *, recursive: bool = True, report: Callable[[PhotoError], None]
+    root: AnyStr,
+    *,
+    recursive: bool = True,
+    report: Callable[[PhotoError], None],
+    skip: Callable[[AnyStr], bool] | None = None,
 ) -> Iterator[ListedFolder[AnyStr]]:
     """Yield `root` and, with `recursive`, the folders below it, each before its subfolders.
 
-    The next folder after one with subfolders is the first of them. Hidden and skipped names are
-    left out, and links to folders are not followed. A folder that cannot be listed is reported.
+    The next folder after one with subfolders is the first of them. Names that `skip` accepts, by
+    default those of `is_skipped`, are left out, and links to folders are not followed. A folder
+    that cannot be listed is reported.
     """
+    skip = skip or is_skipped
     pending = [root]
     while pending:
         path = pending.pop()
         try:
             with os.scandir(path) as listing:
-                kept = (entry for entry in listing if not is_skipped(entry.name))
+                kept = (entry for entry in listing if not skip(entry.name))
                 entries = sorted(kept, key=lambda entry: entry.name)
         except OSError as error:
             reason = error_reason(error)

@@ -31,12 +31,12 @@ def cut_off(folder: Path) -> str:
 
 def gone(folder: Path) -> str:
     (folder / "train-000001.tar").unlink()
-    return "train-000001.tar: gone: there is no such file"
+    return "train-000001.tar: no such file"
 
 
 def table_gone(folder: Path) -> str:
     (folder / "train-000001.jsonl").unlink()
-    return "train-000001.jsonl: gone: there is no such file"
+    return "train-000001.jsonl: no such file"
 
 
 def table_damaged(folder: Path) -> str:

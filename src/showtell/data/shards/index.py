@@ -26,18 +26,17 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from showtell.data.dataset import SPLITS, CaptionedPhoto, Dataset
-from showtell.data.shards.remote_files import (
-    INDEX,
+from showtell.data.shards.address import INDEX, parse_address
+from showtell.errors import DatasetError, PhotoError
+from showtell.files.remote import (
     Address,
     UnreadableFileError,
+    file_sha256,
+    file_size,
     join,
-    parse_address,
+    read_file,
     read_range,
-    read_whole,
-    sha256_of,
-    size_of,
 )
-from showtell.errors import DatasetError, PhotoError
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +131,7 @@ class ShardIndex:
         Raises UnreadableFileError where the table is gone, or not the one of the index.
         """
         where = join(self.address, shard.table)
-        data = read_whole(where)
+        data = read_file(where)
         if hashlib.sha256(data).hexdigest() != shard.table_sha256:
             raise ShardError(f"{where}: damaged: its checksum is not the one in {INDEX}")
         try:
@@ -146,7 +145,7 @@ class ShardIndex:
     def check_size(self, shard: Shard) -> None:
         """Raise UnreadableFileError where a shard is gone or has not the size of the index."""
         where = join(self.address, shard.name)
-        size = size_of(where)
+        size = file_size(where)
         if size is not None and size != shard.bytes:
             what = "cut off" if size < shard.bytes else "another file"
             raise ShardError(f"{where}: {what}: {size:,} bytes, not {shard.bytes:,}")
@@ -154,7 +153,7 @@ class ShardIndex:
     def check_bytes(self, shard: Shard) -> None:
         """Read a shard and raise UnreadableFileError where its checksum is another."""
         where = join(self.address, shard.name)
-        if sha256_of(where) != shard.sha256:
+        if file_sha256(where) != shard.sha256:
             raise ShardError(f"{where}: damaged: its checksum is not the one in {INDEX}")
 
 
@@ -175,7 +174,7 @@ def open_index(address: Address | str) -> ShardIndex:
     """
     folder = parse_address(address)
     where = join(folder, INDEX)
-    data = read_whole(where)
+    data = read_file(where)
     try:
         kept = json.loads(data)
         if kept["format"] != FORMAT:

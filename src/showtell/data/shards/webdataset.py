@@ -10,20 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
+from showtell.data.shards.address import INDEX, parse_address
 from showtell.data.shards.index import DAMAGED, OTHER_SUFFIX, ShardError, open_index
-from showtell.data.shards.remote_files import (
-    INDEX,
-    Address,
-    UnreadableFileError,
-    files_in,
-    join,
-    opened,
-    parse_address,
-    reading,
-)
 from showtell.errors import DatasetError
 from showtell.files.photo_files import SUFFIXES
 from showtell.files.printable_names import printable
+from showtell.files.remote import Address, UnreadableFileError, join, list_files, open_file, reading
 
 _LARGEST = 1 << 29  # bytes of one member: each is held in memory
 _BLOCK = 1 << 20
@@ -41,7 +33,7 @@ def list_shards(address: Path | str) -> list[Address]:
         return [join(folder, shard.name) for shard in open_index(folder).shards]
     except UnreadableFileError as error:  # somebody else's, or an address that is none
         try:
-            names = [name for name in files_in(folder) if name.endswith(".tar")]
+            names = [name for name in list_files(folder) if name.endswith(".tar")]
         except UnreadableFileError:
             raise error from None
     if not names:
@@ -57,7 +49,7 @@ def iterate_shard(shard: Path | str) -> Iterator[tuple[str, bytes]]:
     is gone, cut off or damaged, or holds a link, a device or a name that leads out of a folder.
     """
     try:
-        with opened(shard) as file:
+        with open_file(shard) as file:
             watched = _Watched(shard, file)
             sample = _Sample("")
             with tarfile.open(fileobj=cast(IO[bytes], watched), mode="r|", bufsize=_BLOCK) as tar:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from showtell.data.dataset import SPLITS, CaptionedPhoto, Dataset
+from showtell.data.shards.address import INDEX
 from showtell.data.shards.index import (
     OTHER_SUFFIX,
     VERSION,
@@ -29,7 +30,6 @@ from showtell.data.shards.index import (
     index_json,
     open_index,
 )
-from showtell.data.shards.remote_files import INDEX
 from showtell.errors import DatasetError, PhotoError
 from showtell.files.atomic_write import atomic_write
 from showtell.files.locks import only_process
