@@ -18,8 +18,8 @@ from showtell.data.readers.karpathy import KARPATHY_LAYOUT
 from showtell.data.readers.listing import DatasetLayout, DatasetListing
 from showtell.data.readers.table_file import TABLE_LAYOUT
 from showtell.data.readers.text_files import TEXT_FILES_LAYOUT
+from showtell.data.shards.address import parse_address
 from showtell.data.shards.index import OnBroken, is_shards, read_shards
-from showtell.data.shards.remote_files import parse_address
 from showtell.errors import DatasetError
 from showtell.files.printable_names import printable
 
