@@ -142,7 +142,7 @@ def scan_summary(counts: ScanCounts) -> str:
     rate = f" ({counts.read / counts.seconds:.0f} photos read per second)" if counts.read else ""
     return (
         f"{counts.found:,} photos: {counts.captioned:,} captioned,"
-        f" {counts.already_captioned:,} captioned before, {counts.moved:,} moved,"
+        f" {counts.already_captioned:,} already captioned, {counts.moved:,} moved,"
         f" {counts.unchanged:,} unchanged, {counts.missing:,} missing, {counts.failed:,} failed,"
         f" in {counts.seconds:.1f} s{rate}"
     )
