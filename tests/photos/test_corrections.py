@@ -17,10 +17,10 @@ from showtell.photos.catalogue.search import search_photos
 from support.photo_library import library, photo, record_of, scan_fully
 
 
-def exported(catalogue: Catalogue, path: Path) -> Path:
-    form = path.suffix[1:]
-    lines = [corrections.export_line(record, form) for record in photo_records(catalogue)]  # type: ignore[arg-type]
-    path.write_text(corrections.export_header(form) + "".join(lines), "utf-8")  # type: ignore[arg-type]
+def export_all(catalogue: Catalogue, path: Path) -> Path:
+    output_format = path.suffix[1:]
+    lines = [corrections.export_line(record, output_format) for record in photo_records(catalogue)]  # type: ignore[arg-type]
+    path.write_text(corrections.export_header(output_format) + "".join(lines), "utf-8")  # type: ignore[arg-type]
     return path
 
 
@@ -62,11 +62,11 @@ def test_uncatalogued_photos_and_blank_captions_are_rejected(
         corrections.edit_caption(catalogue, lib[0], " \n ")
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("output_format", ["csv", "jsonl"])
 def test_export_imports_unchanged_and_corrections_are_applied(
-    catalogue: Catalogue, lib: list[Path], tmp_path: Path, form: str
+    catalogue: Catalogue, lib: list[Path], tmp_path: Path, output_format: str
 ) -> None:
-    path = exported(catalogue, tmp_path / f"words.{form}")
+    path = export_all(catalogue, tmp_path / f"captions.{output_format}")
     counts = corrections.import_captions(catalogue, path, report=pytest.fail)
     assert (counts.unchanged, counts.changed) == (len(lib), 0)
     old = record_of(catalogue, lib[2]).caption
@@ -74,7 +74,7 @@ def test_export_imports_unchanged_and_corrections_are_applied(
     assert old != other
     text = path.read_text("utf-8")
     for before, after in ((old, "Zwei Otter, „auf Eis“"), (other, "stray bytes")):
-        quoted = json.dumps(after)[1:-1] if form == "jsonl" else f'"{after}"'
+        quoted = json.dumps(after)[1:-1] if output_format == "jsonl" else f'"{after}"'
         text = text.replace(str(before), quoted)
     path.write_text(text, "utf-8-sig")
     counts = corrections.import_captions(catalogue, path, report=pytest.fail)
@@ -84,20 +84,20 @@ def test_export_imports_unchanged_and_corrections_are_applied(
     assert record_of(catalogue, lib[-1]).source == "person"
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("output_format", ["csv", "jsonl"])
 def test_export_can_be_opened_as_a_dataset(
-    catalogue: Catalogue, lib: list[Path], tmp_path: Path, form: str
+    catalogue: Catalogue, lib: list[Path], tmp_path: Path, output_format: str
 ) -> None:
     lib[-1].unlink()  # a name that is no UTF-8 is whole in JSONL only
     lib[-2].unlink()  # and a caption file's paths hold no line breaks
     shown = {os.fspath(path) for path in lib[:-2]}
-    target = tmp_path / f"words.{form}"
+    target = tmp_path / f"captions.{output_format}"
     lines = [
-        corrections.export_line(item, form)
+        corrections.export_line(item, output_format)
         for item in photo_records(catalogue)  # type: ignore[arg-type]
         if os.fspath(item.path) in shown
     ]
-    target.write_text(corrections.export_header(form) + "".join(lines), "utf-8")  # type: ignore[arg-type]
+    target.write_text(corrections.export_header(output_format) + "".join(lines), "utf-8")  # type: ignore[arg-type]
     dataset = open_dataset(target)
     assert {os.fspath(item.path) for item in dataset.photos} == shown
     for item in dataset.photos:

@@ -8,12 +8,7 @@ from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.metadata.sidecar import sidecar_path
 from showtell.photos.metadata.xmp import DEFAULT_LANGUAGE, read_fields, set_fields
 from showtell.photos.write_plan import WriteOptions
-from support.photo_library import (
-    library,
-    scan_fully,
-    undo_fully,
-    write_fully,
-)
+from support.photo_library import library, scan_fully, undo_fully, write_fully
 
 
 def test_undo_leaves_files_alone_that_have_changed_since(

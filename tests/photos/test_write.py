@@ -50,8 +50,8 @@ def test_sidecars_contain_captions_leave_photos_intact_and_undo_removes_them(
     after = contents(tmp_path / "lib")
     assert {path: after[path] for path in before} == before
     for path in photos:
-        words = record_of(catalogue, path).caption
-        expected = {"description": {DEFAULT_LANGUAGE: words}, "alt": {DEFAULT_LANGUAGE: words}}
+        caption = record_of(catalogue, path).caption
+        expected = {"description": {DEFAULT_LANGUAGE: caption}, "alt": {DEFAULT_LANGUAGE: caption}}
         assert read_fields(sidecar_path(path).read_bytes()) == expected
     assert tags(sidecar_path(photos[0]), *TAGS[:2]) == [CAPTION, CAPTION]
     raw = next(path for path in photos if path.suffix == ".cr2")
@@ -121,9 +121,9 @@ def test_captions_by_a_person_are_kept_without_overwrite(
     assert write_fully(catalogue).sidecars == 4  # three alt texts, one description
     for path in (embedded, sidecar, german):
         text = record_of(catalogue, path).caption
-        words = read_fields(sidecar_path(path).read_bytes())
-        assert words["alt"] == {DEFAULT_LANGUAGE: text}
-        assert words.get("description", {DEFAULT_LANGUAGE: "by hand"}) == {
+        fields = read_fields(sidecar_path(path).read_bytes())
+        assert fields["alt"] == {DEFAULT_LANGUAGE: text}
+        assert fields.get("description", {DEFAULT_LANGUAGE: "by hand"}) == {
             DEFAULT_LANGUAGE: "by hand"
         }
     assert read_fields(sidecar_path(alt).read_bytes()) == {
@@ -133,8 +133,8 @@ def test_captions_by_a_person_are_kept_without_overwrite(
     assert write_fully(catalogue).up_to_date + write_fully(catalogue).user_edited >= 4
     assert write_fully(catalogue, WriteOptions(overwrite=True)).sidecars == 4
     for path in (embedded, sidecar, alt, german):
-        words = read_fields(sidecar_path(path).read_bytes())
-        assert {texts[DEFAULT_LANGUAGE] for texts in words.values()} == {
+        fields = read_fields(sidecar_path(path).read_bytes())
+        assert {texts[DEFAULT_LANGUAGE] for texts in fields.values()} == {
             record_of(catalogue, path).caption
         }
     undo_fully(catalogue)

@@ -11,12 +11,7 @@ from showtell.caption import Caption
 from showtell.decoding.beam_search import Floats
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.file_paths import file_path
-from showtell.photos.catalogue.pictures import (
-    ModelId,
-    find_picture,
-    store_caption,
-    store_picture,
-)
+from showtell.photos.catalogue.pictures import ModelId, find_picture, store_caption, store_picture
 from showtell.photos.reading import PhotoContent
 
 _SET_PICTURE = """

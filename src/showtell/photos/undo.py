@@ -13,21 +13,11 @@ from showtell.files.atomic_write import sync_folder
 from showtell.photos.binary_patch import apply_patch
 from showtell.photos.catalogue.database import Catalogue, now
 from showtell.photos.catalogue.file_paths import file_path
-from showtell.photos.catalogue.journal import (
-    hash_file,
-    recover,
-    temporary_path,
-    update_file_stamp,
-)
+from showtell.photos.catalogue.journal import hash_file, recover, temporary_path, update_file_stamp
 from showtell.photos.catalogue.writer_lock import only_writer
 from showtell.photos.metadata.image_hash import file_hash
 from showtell.photos.metadata.sidecar import SIDECAR_SUFFIX, sidecar_path
-from showtell.photos.replace import (
-    failure_message,
-    file_stamp,
-    replace_target,
-    write_copy,
-)
+from showtell.photos.replace import failure_message, file_stamp, replace_target, write_copy
 from showtell.photos.walk import Report
 
 _BATCH_SIZE = 16

@@ -54,9 +54,9 @@ def test_progressive_and_cmyk_jpegs_are_parsed() -> None:
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(FORMATS), st.data())
 def test_damaged_photos_are_rejected_or_parsed_completely(kind: str, data: st.DataObject) -> None:
-    whole = photo_with_xmp(picture(1), kind, "words")
-    cut = data.draw(st.integers(0, len(whole)))
-    broken = bytearray(whole[:cut])
+    complete = photo_with_xmp(picture(1), kind, "words")
+    cut = data.draw(st.integers(0, len(complete)))
+    broken = bytearray(complete[:cut])
     for index in data.draw(st.lists(st.integers(0, max(cut - 1, 0)), max_size=5)):
         if index < len(broken):
             broken[index] = data.draw(st.integers(0, 255))

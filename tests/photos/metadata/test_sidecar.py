@@ -4,9 +4,7 @@ from pathlib import Path
 
 from showtell.photos.metadata.sidecar import sidecar_path
 from showtell.photos.metadata.xmp import set_fields
-from support.photo_library import (
-    photo,
-)
+from support.photo_library import photo
 
 
 def test_sidecar_shared_by_raw_and_jpeg_belongs_to_the_raw_photo(tmp_path: Path) -> None:

@@ -115,19 +115,19 @@ def test_plain_text_instead_of_language_alternatives_is_read_and_replaced() -> N
 
 def test_packet_is_found_in_any_file_format() -> None:
     packet = set_fields(None, {"alt": "words"})
-    found = find_packet(b"II*\0" + bytes(99) + packet + bytes(99))
-    assert found is not None
-    assert read_fields(found) == {"alt": {DEFAULT_LANGUAGE: "words"}}
+    extracted = find_packet(b"II*\0" + bytes(99) + packet + bytes(99))
+    assert extracted is not None
+    assert read_fields(extracted) == {"alt": {DEFAULT_LANGUAGE: "words"}}
     assert find_packet(b"</x:xmpmeta><x:xmpmeta") is None
 
 
 def test_exiftool_reads_and_validates_written_sidecars(tmp_path: Path) -> None:
-    made, changed = tmp_path / "made.xmp", tmp_path / "changed.xmp"
-    words = {"description": "Grüße aus 東京 <&>", "alt": "Ďáblice"}
-    made.write_bytes(set_fields(None, words))
-    changed.write_bytes(set_fields(LIGHTROOM.encode(), words))
-    for path in (made, changed):
-        shown = exiftool(
+    new, changed = tmp_path / "new.xmp", tmp_path / "changed.xmp"
+    texts = {"description": "Grüße aus 東京 <&>", "alt": "Ďáblice"}
+    new.write_bytes(set_fields(None, texts))
+    changed.write_bytes(set_fields(LIGHTROOM.encode(), texts))
+    for path in (new, changed):
+        output = exiftool(
             "-s3",
             "-charset",
             "utf8",
@@ -136,5 +136,5 @@ def test_exiftool_reads_and_validates_written_sidecars(tmp_path: Path) -> None:
             "-validate",
             path,
         )
-        assert shown.splitlines() == [*words.values(), "OK"]
+        assert output.splitlines() == [*texts.values(), "OK"]
     assert exiftool("-s3", "-XMP-crs:all", changed).splitlines() == ["+0.35", "two.lines > one"]

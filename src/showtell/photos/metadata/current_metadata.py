@@ -12,12 +12,7 @@ from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 from showtell.photos.metadata.container import Container, parse_container
 from showtell.photos.metadata.iptc import Iptc, read_iptc
-from showtell.photos.metadata.xmp import (
-    DEFAULT_LANGUAGE,
-    TextByLanguage,
-    find_packet,
-    read_fields,
-)
+from showtell.photos.metadata.xmp import DEFAULT_LANGUAGE, TextByLanguage, find_packet, read_fields
 from showtell.photos.photo_names import is_raw_name
 
 _HEAD = 1 << 20  # bytes: a JPEG's metadata precedes its pixels and is smaller than this
