@@ -1,4 +1,4 @@
-"""The command line: thin commands over the library's functions, each loaded only when used."""
+"""The command line: thin commands over the library, each imported only when it runs."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ import click
 from showtell import __version__
 from showtell.errors import ShowtellError
 
-# command -> (module, attribute, one-line help): help shows without importing the module
+# command -> (module, attribute, one line of help): `showtell --help` imports no command
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "caption": ("showtell.cli.caption", "caption", "Caption photos and folders of photos."),
     "explain": ("showtell.cli.explain", "explain", "Draw where the model looked for each word."),
-    "serve": ("showtell.cli.serve", "serve", "A web page and a REST API around the captioner."),
+    "serve": ("showtell.cli.serve", "serve", "Serve a web page and a REST API."),
     "photos": ("showtell.cli.photos", "photos", "Catalogue, search and tag a photo library."),
     "cluster": ("showtell.cli.cluster", "cluster", "Caption millions of photos on Ray."),
     "data": ("showtell.cli.data", "data", "Check, draw and download captioned datasets."),
-    "train": ("showtell.cli.train", "train", "Train a captioner by a recipe."),
+    "train": ("showtell.cli.train", "train", "Train a captioner from a recipe."),
     "export": ("showtell.cli.export", "export", "Turn a training run into a model bundle."),
-    "evaluate": ("showtell.cli.evaluate", "evaluate", "Score a model as papers report it."),
-    "compare": ("showtell.cli.compare", "compare", "Put scored models side by side."),
-    "plot": ("showtell.cli.plot", "plot", "Draw training runs: curves, lengths, words."),
+    "evaluate": ("showtell.cli.evaluate", "evaluate", "Score a model as papers do."),
+    "compare": ("showtell.cli.compare", "compare", "Compare the scores of models."),
+    "plot": ("showtell.cli.plot", "plot", "Plot training runs: curves, lengths, words."),
     "models": ("showtell.cli.models", "models", "List, show, pull and remove models."),
-    "doctor": ("showtell.cli.doctor", "doctor", "Say what is installed and what is missing."),
+    "doctor": ("showtell.cli.doctor", "doctor", "Check the installation."),
 }
 
 FAILED, USAGE = 1, 2
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module only when the command is run."""
+    """A group that imports a command's module only when the command runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -56,15 +56,24 @@ class LazyGroup(click.Group):
 @click.option("--debug", is_flag=True, help="Show tracebacks and debug messages.")
 @click.pass_context
 def showtell(ctx: click.Context, debug: bool) -> None:
-    """Captions for photos: a CNN looks, an LSTM tells."""
+    """Caption photos: a CNN reads the photo, an LSTM writes the sentence."""
     ctx.obj = {"debug": debug}
+    configure_logging(debug=debug)
+
+
+def configure_logging(*, debug: bool) -> None:
+    """Send showtell's messages to standard error, and only warnings of other libraries.
+
+    With `debug`, everything is sent.
+    """
     logging.basicConfig(
-        level=logging.DEBUG if debug else logging.INFO, format="%(message)s", stream=sys.stderr
+        level=logging.DEBUG if debug else logging.WARNING, format="%(message)s", stream=sys.stderr
     )
+    logging.getLogger("showtell").setLevel(logging.DEBUG if debug else logging.INFO)
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line; an error a person can act on is one line on standard error.
+    """Run the command line; an expected error is one line on standard error.
 
     Exit codes: 0 all done, 1 something failed and is named, 2 wrong usage.
     """
@@ -82,7 +91,7 @@ def main(arguments: list[str] | None = None) -> Any:
         error.show()
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        # The reader went away (`| head`): not an error, and nothing more can be said.
+        # The reader has closed the pipe (`| head`), which is not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     except (ShowtellError, OSError) as error:
