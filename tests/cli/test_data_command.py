@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_check_prints_what_the_dataset_holds(folder):
+def test_check_prints_the_content_of_a_dataset(folder):
     done = showtell("data", "check", folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1:] == [
@@ -40,7 +40,7 @@ def test_check_prints_what_the_dataset_holds(folder):
     assert done.stderr == ""
 
 
-def test_check_names_what_is_wrong_and_exits_1(folder):
+def test_check_names_errors_and_exits_1(folder):
     (folder / "0.jpg").unlink()
     (folder / "1.jpg").write_text("no photo")
     done = showtell("data", "check", folder)
@@ -52,14 +52,14 @@ def test_check_names_what_is_wrong_and_exits_1(folder):
     assert done.stderr == ""
 
 
-def test_check_exits_0_where_there_are_only_notes(folder):
+def test_check_exits_0_if_there_are_only_notes(folder):
     (folder / "1.jpg").write_bytes((folder / "0.jpg").read_bytes())
     done = showtell("data", "check", folder, "--workers", 1)
     assert done.returncode == 0
     assert "note: duplicated: 0.jpg: the same file as 1.jpg" in done.stdout.splitlines()
 
 
-def test_of_many_notes_the_first_are_named_and_the_others_counted(folder):
+def test_check_names_the_first_notes_and_counts_the_others(folder):
     photo = (folder / "0.jpg").read_bytes()
     for number in range(3, 36):
         (folder / f"{number}.jpg").write_bytes(photo)
@@ -96,7 +96,7 @@ def test_an_unknown_layout_is_one_line_on_standard_error(tmp_path):
     assert "no known layout. It holds nothing. Known are Flickr8k:" in done.stderr
 
 
-def test_names_that_no_terminal_can_show_are_shown_all_the_same(tmp_path):
+def test_unprintable_names_are_escaped(tmp_path):
     name = os.fsdecode(b"caf\xe9\n.jpg")
     (tmp_path / "my.jsonl").write_text('{"image": "caf\\udce9\\n.jpg", "caption": "x"}\n')
     try:
@@ -108,7 +108,7 @@ def test_names_that_no_terminal_can_show_are_shown_all_the_same(tmp_path):
     assert r"unreadable: caf\xe9\n.jpg: not a photo" in done.stdout
 
 
-def test_shapes_draws_a_set_that_check_finds_whole(tmp_path):
+def test_shapes_draws_a_dataset_that_passes_the_check(tmp_path):
     drawn = showtell("data", "shapes", "set", "--count", 10, "--size", 40, cwd=tmp_path)
     assert drawn.returncode == 0, drawn.stderr
     assert drawn.stdout == "10 photos in set: train 8, dev 1, test 1\n"
@@ -117,7 +117,7 @@ def test_shapes_draws_a_set_that_check_finds_whole(tmp_path):
     assert "10 photos, 50 captions" in checked.stdout
 
 
-def test_shapes_refuses_a_folder_that_holds_something(folder):
+def test_shapes_refuses_a_folder_that_is_not_empty(folder):
     done = showtell("data", "shapes", folder, "--count", 3)
     assert done.returncode == 1
     assert "not empty" in done.stderr

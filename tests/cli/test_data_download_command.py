@@ -50,7 +50,7 @@ def run(*arguments: str, said: str | None = None, patch: pytest.MonkeyPatch) -> 
     return int(ended.value.code or 0)
 
 
-def test_yes_fetches_and_ends_with_the_check(server, tmp_path, monkeypatch, capsys):
+def test_yes_fetches_and_checks_the_dataset(server, tmp_path, monkeypatch, capsys):
     assert run("tiny", "--yes", patch=monkeypatch) == 0
     told = capsys.readouterr()
     for part in ("Tiny: one photo", "tiny.zip: about 0.2 GB", "Free for all.", "paper: Nobody"):
@@ -60,7 +60,7 @@ def test_yes_fetches_and_ends_with_the_check(server, tmp_path, monkeypatch, caps
     assert told.out.splitlines()[-1] == "nothing wrong"
 
 
-def test_second_time_asks_nothing_and_checks(server, monkeypatch, capsys):
+def test_a_second_run_only_checks(server, monkeypatch, capsys):
     run("tiny", "--yes", patch=monkeypatch)
     server.requests.clear()
     capsys.readouterr()
@@ -71,7 +71,7 @@ def test_second_time_asks_nothing_and_checks(server, monkeypatch, capsys):
     assert not server.requests
 
 
-def test_asked_person_who_agrees_gets_it(server, tmp_path, monkeypatch, capsys):
+def test_the_answer_y_starts_the_download(server, tmp_path, monkeypatch, capsys):
     assert run("tiny", "elsewhere", said="y\n", patch=monkeypatch) == 0
     assert (tmp_path / "elsewhere" / "1.jpg").is_file()
     assert "Fetch it? [y/N]" in capsys.readouterr().err
@@ -85,14 +85,14 @@ def test_without_agreement_nothing_is_fetched(said, server, tmp_path, monkeypatc
     assert not (tmp_path / "tiny").exists()
 
 
-def test_what_needs_repair_ends_with_1(server, tmp_path, monkeypatch, capsys):
+def test_a_dataset_that_needs_repair_gives_exit_code_1(server, tmp_path, monkeypatch, capsys):
     run("tiny", "--yes", patch=monkeypatch)
     (tmp_path / "tiny" / "1.jpg").write_bytes(b"broken")
     assert run("tiny", patch=monkeypatch) == 1
     assert "unreadable: 1.jpg" in capsys.readouterr().out
 
 
-def test_failed_fetch_is_one_line_that_names_the_address(server, monkeypatch, capsys):
+def test_a_failed_fetch_is_one_line_that_names_the_address(server, monkeypatch, capsys):
     del server.files["/tiny.zip"]
     assert run("tiny", "--yes", patch=monkeypatch) == 1
     assert f"showtell: {server.url}/tiny.zip: HTTP 404" in capsys.readouterr().err
@@ -103,6 +103,6 @@ def test_unknown_dataset_is_wrong_usage(monkeypatch, capsys):
     assert "'imagenet' is none of flickr8k, flickr30k, coco" in capsys.readouterr().err
 
 
-def test_flickr30k_says_where_its_form_is(tmp_path, monkeypatch, capsys):
+def test_flickr30k_names_the_request_form(tmp_path, monkeypatch, capsys):
     assert run("flickr30k", str(tmp_path), "--yes", patch=monkeypatch) == 1
     assert "fill in the form at https://shannon.cs.illinois.edu" in capsys.readouterr().err

@@ -24,7 +24,7 @@ def run(*arguments: object) -> int:
     return int(ended.value.code or 0)
 
 
-def test_packs_and_says_what_came_of_it(
+def test_shards_packs_a_dataset_and_prints_a_summary(
     loose: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shards = tmp_path / "shards"
@@ -44,7 +44,7 @@ def test_packs_and_says_what_came_of_it(
     ]
 
 
-def test_wrong_use_is_one_line(
+def test_wrong_usage_is_reported_on_one_line(
     loose: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("data", "shards", loose, "s3://bucket/set") == 2
@@ -54,7 +54,7 @@ def test_wrong_use_is_one_line(
     assert not (tmp_path / "x").exists()
 
 
-def test_check_reads_shards_and_names_what_is_broken(
+def test_check_names_broken_shards_and_photos(
     loose: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shards = tmp_path / "shards"

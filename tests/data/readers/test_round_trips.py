@@ -56,7 +56,7 @@ def read_back(folder: Path, photo_folder: str, names: dict[str, list[str]]) -> d
 
 
 @given(listed)
-def test_csv_gives_back_what_was_written(table):
+def test_csv_round_trips(table):
     with tempfile.TemporaryDirectory() as folder:
         buffer = io.StringIO(newline="")
         writer = csv.writer(buffer)
@@ -67,7 +67,7 @@ def test_csv_gives_back_what_was_written(table):
 
 
 @given(listed, st.booleans())
-def test_jsonl_gives_back_what_was_written(table, ascii_only):
+def test_jsonl_round_trips(table, ascii_only):
     with tempfile.TemporaryDirectory() as folder:
         rows = [{"image": name, "captions": texts} for name, texts in table.items()]
         lines = "".join(json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in rows)
@@ -76,7 +76,7 @@ def test_jsonl_gives_back_what_was_written(table, ascii_only):
 
 
 @given(listed)
-def test_token_file_gives_back_what_was_written(table):
+def test_token_file_round_trips(table):
     # A line feed ends a line here: a caption in this layout cannot hold one.
     table = {name: [c.replace("\n", " ") for c in texts] for name, texts in table.items()}
     with tempfile.TemporaryDirectory() as folder:
@@ -85,7 +85,7 @@ def test_token_file_gives_back_what_was_written(table):
 
 
 @given(listed)
-def test_kaggle_gives_back_what_was_written(table):
+def test_kaggle_round_trips(table):
     table = {name: [re.sub(r"[\n\r]", " ", c) for c in texts] for name, texts in table.items()}
     with tempfile.TemporaryDirectory() as folder:
         buffer = io.StringIO(newline="")
@@ -100,7 +100,7 @@ def test_kaggle_gives_back_what_was_written(table):
 
 
 @given(listed.filter(lambda table: not any("|" in name for name in table)))
-def test_kaggles_flickr30k_gives_back_what_was_written(table):
+def test_kaggles_flickr30k_round_trips(table):
     table = {name: [c.replace("\n", " ") for c in texts] for name, texts in table.items()}
     with tempfile.TemporaryDirectory() as folder:
         rows = [f"{name}| {k}| {c}" for name, texts in table.items() for k, c in enumerate(texts)]
@@ -110,7 +110,7 @@ def test_kaggles_flickr30k_gives_back_what_was_written(table):
 
 
 @given(listed, st.booleans())
-def test_karpathys_json_gives_back_what_was_written(table, ascii_only):
+def test_karpathys_json_round_trips(table, ascii_only):
     with tempfile.TemporaryDirectory() as folder:
         data = {"images": karpathy_images(table)}
         text = json.dumps(data, ensure_ascii=ascii_only, indent=1 if ascii_only else None)
@@ -119,7 +119,7 @@ def test_karpathys_json_gives_back_what_was_written(table, ascii_only):
 
 
 @given(listed, st.booleans())
-def test_cocos_json_gives_back_what_was_written(table, ascii_only):
+def test_cocos_json_round_trips(table, ascii_only):
     with tempfile.TemporaryDirectory() as folder:
         images = [{"id": number, "file_name": name} for number, name in enumerate(table)]
         annotations = [
@@ -134,7 +134,7 @@ def test_cocos_json_gives_back_what_was_written(table, ascii_only):
 
 
 @given(listed.filter(lambda table: not any(name.startswith(".") for name in table)))
-def test_texts_beside_photos_give_back_what_was_written(table):
+def test_texts_beside_photos_round_trip(table):
     # A byte order mark at the start of a file is no part of its first caption.
     table = {
         name: [c.replace("\n", " ").lstrip("\ufeff") for c in texts]
@@ -160,7 +160,7 @@ sources = st.sampled_from(
 
 
 @given(st.binary(max_size=200), sources)
-def test_any_bytes_are_an_error_of_one_line_that_names_the_file(data, name):
+def test_random_bytes_are_a_one_line_error_that_names_the_file(data, name):
     with tempfile.TemporaryDirectory() as folder:
         for photos in ("Images", "Flicker8k_Dataset", "flickr30k-images"):
             Path(folder, photos).mkdir()
@@ -186,7 +186,7 @@ entries = st.lists(
 
 
 @given(entries, entries, st.sampled_from(["dataset_coco.json", "captions_val2017.json"]))
-def test_any_json_of_another_form_is_an_error_that_names_the_file(images, annotations, name):
+def test_json_of_another_form_is_an_error_that_names_the_file(images, annotations, name):
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "val2017").mkdir()
         data = {"images": images, "annotations": annotations}
@@ -197,7 +197,7 @@ def test_any_json_of_another_form_is_an_error_that_names_the_file(images, annota
 
 @given(text | tricky)
 @example("\u02bc")  # a letter to Unicode, an apostrophe to the rule
-def test_a_caption_is_kept_just_where_the_vocabulary_finds_a_word_in_it(caption):
+def test_a_caption_is_kept_if_it_contains_a_word(caption):
     listing = DatasetListing(Path(), "made", Path())
     photo = listing.add_caption("1.jpg", "1.jpg", caption, "made:1")
     assert bool(photo.captions) == bool(tokenize(caption))

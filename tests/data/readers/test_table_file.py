@@ -19,7 +19,7 @@ from support.dataset_folders import (
 )
 
 
-def test_own_csv_takes_columns_in_any_order_and_ignores_others(tmp_path):
+def test_csv_columns_may_have_any_order_and_others_are_ignored(tmp_path):
     write_photos(tmp_path, ["a/1.jpg", "b/2.jpg"])
     rows = [
         ("me", "Train", "A", "./a/1.jpg"),
@@ -55,7 +55,7 @@ def test_one_photo_in_two_splits_is_an_error(tmp_path):
         open_dataset(tmp_path)
 
 
-def test_jsonl_takes_one_caption_or_many(tmp_path):
+def test_jsonl_rows_have_one_caption_or_several(tmp_path):
     write_photos(tmp_path, ["1.jpg", "2.jpg"])
     rows = [
         {"image": "1.jpg", "caption": "one"},
@@ -110,13 +110,13 @@ def test_a_broken_jsonl_line_is_named(line, tmp_path):
         ("\n\n1.jpg,no header\n", 3),
     ],
 )
-def test_a_broken_csv_row_names_the_line_it_begins_in(rows, line, tmp_path):
+def test_a_broken_csv_row_is_named_by_its_first_line(rows, line, tmp_path):
     (tmp_path / "my.csv").write_text(rows)
     with pytest.raises(DatasetError, match=rf"my\.csv:{line}: "):
         open_dataset(tmp_path)
 
 
-def test_a_semicolon_csv_of_a_spreadsheet_is_read(tmp_path):
+def test_a_csv_with_semicolons_is_read(tmp_path):
     write_photos(tmp_path, ["1.jpg"])
     (tmp_path / "my.csv").write_text("image;caption;split\r\n1.jpg;a dog, running;test;\r\n;;\r\n")
     dataset = open_dataset(tmp_path)
@@ -124,7 +124,7 @@ def test_a_semicolon_csv_of_a_spreadsheet_is_read(tmp_path):
     assert splits_of(dataset) == {"1.jpg": "test"}
 
 
-def test_a_file_can_be_given_itself(tmp_path):
+def test_the_path_of_a_caption_file_is_accepted(tmp_path):
     write_own(tmp_path)
     write_jsonl(tmp_path / "other.jsonl", [{"image": "dog.jpg", "caption": "other"}])
     assert captions_of(open_dataset(tmp_path / "captions.csv")) == DOGS
@@ -141,13 +141,13 @@ def test_several_caption_files_are_listed(tmp_path):
         open_dataset(tmp_path)
 
 
-def test_files_of_other_columns_beside_the_captions_do_not_count(tmp_path):
+def test_files_with_other_columns_are_ignored(tmp_path):
     write_own(tmp_path)
     write_csv(tmp_path / "scores.csv", ["model", "CIDEr"], [("a", "52")])
     assert captions_of(open_dataset(tmp_path)) == DOGS
 
 
-def test_paths_may_be_absolute_or_lead_elsewhere(tmp_path):
+def test_image_paths_may_be_absolute_or_outside_the_folder(tmp_path):
     write_photos(tmp_path / "album", ["1.jpg", "2.jpg"])
     rows = [("../album/1.jpg", "one"), (str(tmp_path / "album" / "2.jpg"), "two")]
     write_csv(tmp_path / "set" / "my.csv", ["image", "caption"], rows)
@@ -156,13 +156,13 @@ def test_paths_may_be_absolute_or_lead_elsewhere(tmp_path):
     assert all(photo.path.is_file() for photo in dataset.photos)
 
 
-def test_windows_folders_are_found(tmp_path):
+def test_backslashes_in_image_paths_separate_folders(tmp_path):
     write_photos(tmp_path, ["album/1.jpg"])
     write_csv(tmp_path / "my.csv", ["image", "caption"], [("album\\1.jpg", "one")])
     assert captions_of(open_dataset(tmp_path)) == {"album/1.jpg": ("one",)}
 
 
-def test_a_name_that_is_no_utf8_is_found_by_surrogate_escapes(tmp_path):
+def test_names_that_are_not_utf8_use_surrogate_escapes(tmp_path):
     name = os.fsdecode(b"caf\xe9.jpg")
     try:
         write_photos(tmp_path, [name])

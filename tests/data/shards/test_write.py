@@ -41,7 +41,7 @@ def seen(dataset: Dataset, split: str | None) -> list[tuple[str, tuple[str, ...]
     ]
 
 
-def test_a_dataset_in_shards_is_the_dataset(tmp_path: Path) -> None:
+def test_shards_open_as_the_original_dataset(tmp_path: Path) -> None:
     loose = made_dataset(tmp_path / "loose", COUNTS)
     index = write_shards(loose, tmp_path / "shards", photos_per_shard=10)
     assert [(shard.split, shard.photos) for shard in index.shards] == [
@@ -58,7 +58,7 @@ def test_a_dataset_in_shards_is_the_dataset(tmp_path: Path) -> None:
         assert seen(packed, split) == seen(loose, split)
 
 
-def test_index_and_tables_tell_each_shards_size_and_checksum(tmp_path: Path) -> None:
+def test_index_and_tables_contain_sizes_and_checksums(tmp_path: Path) -> None:
     loose = made_dataset(tmp_path / "loose", COUNTS)
     index = write_shards(loose, tmp_path / "shards", photos_per_shard=10)
     for shard in index.shards:
@@ -105,7 +105,7 @@ def test_shards_are_what_readers_of_webdataset_expect(shapes: Dataset, tmp_path:
     ),
     per_shard=st.integers(1, 5),
 )
-def test_any_name_caption_and_bytes_come_back(
+def test_any_name_caption_and_bytes_are_preserved(
     photos: list[tuple[str, bytes, list[str]]],
     per_shard: int,
     tmp_path_factory: pytest.TempPathFactory,
@@ -120,7 +120,7 @@ def test_any_name_caption_and_bytes_come_back(
     assert seen(open_dataset(folder / "shards"), "train") == seen(loose, "train")
 
 
-def test_names_that_are_no_unicode_come_back(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_preserved(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
     (tmp_path / "photo").write_bytes(b"1")
     loose = Dataset(tmp_path, "made", (CaptionedPhoto(name, tmp_path / "photo", ("a",), "dev"),))
@@ -151,7 +151,7 @@ def test_the_same_dataset_gives_the_same_bytes(tmp_path: Path) -> None:
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-def test_shards_of_shards_are_the_shards_of_the_dataset(tmp_path: Path) -> None:
+def test_packing_shards_gives_the_same_shards(tmp_path: Path) -> None:
     loose = made_dataset(tmp_path / "loose", COUNTS)
     write_shards(loose, tmp_path / "ten", photos_per_shard=10)
     write_shards(loose, tmp_path / "four", photos_per_shard=4)
@@ -159,7 +159,7 @@ def test_shards_of_shards_are_the_shards_of_the_dataset(tmp_path: Path) -> None:
     assert contents(tmp_path / "again") == contents(tmp_path / "four")
 
 
-def test_only_the_splits_asked_for_are_written(tmp_path: Path) -> None:
+def test_only_the_given_splits_are_written(tmp_path: Path) -> None:
     loose = made_dataset(tmp_path / "loose", COUNTS)
     index = write_shards(loose, tmp_path / "shards", splits=["dev", "test"])
     assert {shard.split for shard in index.shards} == {"dev", "test"}
@@ -188,9 +188,7 @@ writing.write_shards(loose, Path(sys.argv[3]), photos_per_shard=10, workers=2)
 
 
 @pytest.mark.parametrize("photos_read", [0, 7, 61, 139])
-def test_a_killed_writer_is_gone_on_with_to_the_same_bytes(
-    photos_read: int, tmp_path: Path
-) -> None:
+def test_a_killed_writer_resumes_with_the_same_bytes(photos_read: int, tmp_path: Path) -> None:
     loose = made_dataset(tmp_path / "loose", {"train": 120, "dev": 20})
     output = tmp_path / "shards"
     path = str(TESTS)
@@ -216,7 +214,7 @@ def test_a_killed_writer_is_gone_on_with_to_the_same_bytes(
     assert kept == done  # not written once more
 
 
-def test_a_shard_that_lost_bytes_since_is_written_again(tmp_path: Path) -> None:
+def test_a_truncated_shard_is_written_again(tmp_path: Path) -> None:
     loose = made_dataset(tmp_path / "loose", {"train": 30})
     write_shards(loose, tmp_path / "whole", photos_per_shard=10)
     shutil.copytree(tmp_path / "whole", tmp_path / "shards")
@@ -229,7 +227,7 @@ def test_a_shard_that_lost_bytes_since_is_written_again(tmp_path: Path) -> None:
     assert contents(tmp_path / "shards") == contents(tmp_path / "whole")
 
 
-def test_shards_that_are_there_are_left_as_they_are(tmp_path: Path) -> None:
+def test_existing_shards_are_kept(tmp_path: Path) -> None:
     loose = made_dataset(tmp_path / "loose", COUNTS)
     write_shards(loose, tmp_path / "shards")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "shards").iterdir()}
@@ -237,7 +235,7 @@ def test_shards_that_are_there_are_left_as_they_are(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "shards").iterdir()} == before
 
 
-def test_shards_of_something_else_are_not_written_over(tmp_path: Path) -> None:
+def test_other_shards_are_not_overwritten(tmp_path: Path) -> None:
     loose = made_dataset(tmp_path / "loose", COUNTS)
     write_shards(loose, tmp_path / "shards", photos_per_shard=10)
     first = loose.photos[0]
@@ -258,7 +256,7 @@ def test_shards_of_something_else_are_not_written_over(tmp_path: Path) -> None:
     assert (tmp_path / "full" / "letter.txt").read_text() == "dear"
 
 
-def test_a_photo_that_is_gone_is_named_before_anything_is_written(tmp_path: Path) -> None:
+def test_a_missing_photo_is_named_before_any_shard_is_written(tmp_path: Path) -> None:
     loose = made_dataset(tmp_path / "loose", COUNTS)
     gone = loose.split("train")[12].path
     gone.unlink()
@@ -267,7 +265,7 @@ def test_a_photo_that_is_gone_is_named_before_anything_is_written(tmp_path: Path
     assert not (tmp_path / "shards").exists()
 
 
-def test_what_a_photo_that_cannot_be_read_broke_off_goes_on_once_it_can(tmp_path: Path) -> None:
+def test_writing_resumes_once_an_unreadable_photo_is_repaired(tmp_path: Path) -> None:
     loose = made_dataset(tmp_path / "loose", COUNTS)
     write_shards(loose, tmp_path / "undisturbed", photos_per_shard=10)
     write_shards(loose, tmp_path / "packed", photos_per_shard=10)
@@ -283,7 +281,7 @@ def test_what_a_photo_that_cannot_be_read_broke_off_goes_on_once_it_can(tmp_path
     assert contents(tmp_path / "shards") == contents(tmp_path / "undisturbed")
 
 
-def test_a_full_disk_is_one_line_and_can_be_gone_on_with(tmp_path: Path) -> None:
+def test_a_full_disk_is_a_one_line_error_and_writing_resumes(tmp_path: Path) -> None:
     made_dataset(tmp_path / "loose", {"train": 100})
     script = (
         "import resource, signal, sys; sys.path[:0] = [sys.argv[1]]\n"
