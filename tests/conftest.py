@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from support.light_install import imports_only_light_packages
+from support.light_install import runs_in_the_light_install
 from support.paths import ROOT
 
 
@@ -38,9 +38,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if not config.getoption("--light"):
         return None
     path = collection_path / "conftest.py" if collection_path.is_dir() else collection_path
-    return (
-        path.suffix == ".py" and path.is_file() and not imports_only_light_packages(path)
-    ) or None
+    return (path.suffix == ".py" and path.is_file() and not runs_in_the_light_install(path)) or None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

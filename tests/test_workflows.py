@@ -123,7 +123,9 @@ def test_the_tools_of_the_light_tests_are_required_as_extras_require_them() -> N
 def test_the_packages_of_the_light_tests_are_those_that_are_installed() -> None:
     lines = (CI / "light-requirements.txt").read_text("utf-8").splitlines()
     names = {Requirement(line).name.lower() for line in lines if not line.startswith("#")}
-    assert names - {"pytest-timeout"} == {name.replace("yaml", "pyyaml") for name in TEST_PACKAGES}
+    assert names - {"pytest-timeout", "pytest-xdist"} == {
+        name.replace("yaml", "pyyaml") for name in TEST_PACKAGES
+    }
 
 
 def test_a_release_is_installed_and_tried_before_it_is_published() -> None:

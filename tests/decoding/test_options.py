@@ -82,6 +82,7 @@ def test_rest_api_has_the_options_within_their_bounds() -> None:
             assert limits.get("le", limits.get("lt")) <= most, name
 
 
+@pytest.mark.extras
 def test_client_has_the_options() -> None:
     client = pytest.importorskip("showtell.client.client")
     hints = get_type_hints(client.Options)

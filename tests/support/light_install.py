@@ -33,6 +33,8 @@ NEED_AN_EXTRA = (
     "server",
     "training",
 )
+# Test folders of parts that work with an extra only.
+FOLDERS_OF_EXTRAS = ("client", "cluster", "export", "nets", "scoring", "server", "training")
 # Packages in .ci/light-requirements.txt.
 TEST_PACKAGES = {"hypothesis", "onnx", "psutil", "pytest", "yaml"}
 
@@ -43,11 +45,13 @@ def needs_an_extra(module: str) -> bool:
     return any(name == prefix or name.startswith(f"{prefix}.") for prefix in NEED_AN_EXTRA)
 
 
-def imports_only_light_packages(path: Path) -> bool:
-    """Return whether a test module or conftest, with its support, imports in the light install.
+def runs_in_the_light_install(path: Path) -> bool:
+    """Return whether a test module or conftest, with its support, imports only the light install.
 
     Imports inside functions do not count.
     """
+    if path.is_relative_to(TESTS) and path.relative_to(TESTS).parts[0] in FOLDERS_OF_EXTRAS:
+        return False
     return all(_is_light(module) for module in _imported_modules(path))
 
 
