@@ -41,7 +41,7 @@ def captioner() -> Captioner:
 def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that the client sleeps, without the sleep."""
     delays: list[float] = []
-    monkeypatch.setattr("showtell.client.client.time.sleep", delays.append)
+    monkeypatch.setattr("showtell.files.retry.time.sleep", delays.append)
     return delays
 
 

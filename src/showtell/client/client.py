@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from showtell.client.responses import (
 from showtell.decoding.options import CaptionOptions
 from showtell.errors import MissingExtraError, PhotoError
 from showtell.files.os_errors import error_reason
+from showtell.files.retry import exponential_delay, retry
 from showtell.image import name_of
 from showtell.pipeline import pipeline
 
@@ -231,24 +231,30 @@ class Client:
     ) -> dict[str, Any]:
         """Send a request, again if the service is busy, and return the JSON object it answers."""
         waited = 0.0
-        backoff = _RETRY_DELAY
-        while True:
-            try:
-                response = self._send(method, path, **content)
-            except _ConnectionLostError as error:
-                delay = _with_jitter(backoff)
-                if waited + delay > self.longest_wait:
-                    raise ServiceError(str(error)) from error.__cause__
-            else:
-                if response.status_code not in _BUSY_STATUSES:
-                    return parse_response(response, self.url, photo_name)
-                requested = retry_after(response)
-                delay = _with_jitter(backoff) if requested is None else requested
-                if waited + delay > self.longest_wait:
-                    return parse_response(response, self.url, photo_name)
-            time.sleep(delay)
-            waited += max(delay, _MIN_COUNTED_DELAY)
-            backoff *= 2
+
+        def send() -> httpx.Response:
+            response = self._send(method, path, **content)
+            if response.status_code in _BUSY_STATUSES:
+                raise _BusyError(response)
+            return response
+
+        def delay(failures: int, error: Exception) -> float | None:
+            nonlocal waited
+            seconds = retry_after(error.response) if isinstance(error, _BusyError) else None
+            if seconds is None:
+                seconds = _with_jitter(exponential_delay(failures, _RETRY_DELAY))
+            if waited + seconds > self.longest_wait:
+                return None
+            waited += max(seconds, _MIN_COUNTED_DELAY)
+            return seconds
+
+        try:
+            response = retry(send, on=(_ConnectionLostError, _BusyError), delay=delay)
+        except _ConnectionLostError as error:
+            raise ServiceError(str(error)) from error.__cause__
+        except _BusyError as error:
+            response = error.response
+        return parse_response(response, self.url, photo_name)
 
     def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
         """Send one request and return the response, whatever its status."""
@@ -272,6 +278,14 @@ class Client:
 
 class _ConnectionLostError(ServiceError):
     """The connection broke. A new attempt is safe, because captioning has no side effects."""
+
+
+class _BusyError(Exception):
+    """The service is busy or overloaded, as its response says."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(response.status_code)
+        self.response = response
 
 
 def _with_jitter(seconds: float) -> float:

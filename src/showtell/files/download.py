@@ -12,7 +12,6 @@ import http.client
 import json
 import logging
 import ssl
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from showtell import __version__
 from showtell.errors import ShowtellError
 from showtell.files.os_errors import error_reason
 from showtell.files.progress import progress_bar
+from showtell.files.retry import exponential_delay, retry
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -268,22 +268,27 @@ class _Fetch:
 
 
 def _fetch_all(fetch: _Fetch, attempts: int, pause: float) -> None:
-    """Attempt until the file is whole, or `attempts` in a row got no further."""
-    failures = 0
-    while True:
-        before = fetch.furthest
-        try:
-            return fetch.attempt()
-        except _BrokenConnectionError as error:
-            failures = 1 if fetch.furthest > before else failures + 1
-            if failures >= attempts:
-                raise DownloadError(
-                    f"{fetch.url}: given up after {failures} broken connections ({error}):"
-                    " run it again to go on where it stopped"
-                ) from None
-            wait = pause * 2 ** (failures - 1)
-            logger.info("%s: %s: trying again in %.0f s", fetch.url, error, wait)
-            time.sleep(wait)
+    """Fetch until the file is complete, or `attempts` in a row brought no new byte."""
+    fruitless = 0
+    furthest = fetch.furthest
+
+    def delay(failures: int, error: _BrokenConnectionError) -> float | None:
+        nonlocal fruitless, furthest
+        fruitless = 1 if fetch.furthest > furthest else fruitless + 1
+        furthest = fetch.furthest
+        if fruitless >= attempts:
+            return None
+        seconds = exponential_delay(fruitless, pause)
+        logger.info("%s: %s: trying again in %.0f s", fetch.url, error, seconds)
+        return seconds
+
+    try:
+        retry(fetch.attempt, on=_BrokenConnectionError, delay=delay)
+    except _BrokenConnectionError as error:
+        raise DownloadError(
+            f"{fetch.url}: given up after {fruitless} broken connections ({error}):"
+            " run it again to continue where it stopped"
+        ) from None
 
 
 def _version(response: http.client.HTTPResponse) -> str | None:

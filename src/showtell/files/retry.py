@@ -42,6 +42,21 @@ def fixed_delays(seconds: Sequence[float]) -> Callable[[int, Exception], float |
     return delay
 
 
+def delays_until_timeout(
+    interval: float, timeout: float
+) -> Callable[[int, Exception], float | None]:
+    """Return a `delay` for `retry` that waits `interval` seconds each time, for `timeout` in all.
+
+    The time counts from this call on.
+    """
+    deadline = time.monotonic() + timeout
+
+    def delay(failures: int, error: Exception) -> float | None:
+        return None if time.monotonic() > deadline else interval
+
+    return delay
+
+
 def exponential_delay(failures: int, first: float) -> float:
     """Return the seconds to wait after a failure: `first`, doubled after each further one."""
     return float(first * 2 ** (failures - 1))

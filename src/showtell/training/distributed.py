@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import socket
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from showtell.data.dataset import fingerprint
 from showtell.errors import RecipeError, TrainingError
+from showtell.files.retry import delays_until_timeout, retry
 
 logger = logging.getLogger(__name__)
 
@@ -203,21 +203,18 @@ def _store(ranks: Ranks) -> TCPStore | None:
         own.set(mark, "")
         agent.set(_WHERE, f"{own.port} {mark}")
         return own
-    until = time.monotonic() + PATIENCE.total_seconds()
-    while True:
-        own_port, mark = agent.get(_WHERE).decode().split()
-        try:
-            with socket.create_connection((host, int(own_port)), _ANSWERS.total_seconds()):
-                pass  # somebody listens: PyTorch, which is loud about it, need not find out
-            found = TCPStore(host, int(own_port), is_master=False, timeout=_ANSWERS)
-            found.wait([mark], _ANSWERS)
-        except (OSError, DistError):
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.1)
-            continue
-        found.set_timeout(PATIENCE)
-        return found
+
+    def connect() -> TCPStore:
+        port, mark = agent.get(_WHERE).decode().split()
+        with socket.create_connection((host, int(port)), _ANSWERS.total_seconds()):
+            pass  # checked first, because PyTorch logs a failure at length
+        store = TCPStore(host, int(port), is_master=False, timeout=_ANSWERS)
+        store.wait([mark], _ANSWERS)
+        store.set_timeout(PATIENCE)
+        return store
+
+    delay = delays_until_timeout(0.1, PATIENCE.total_seconds())
+    return retry(connect, on=(OSError, DistError), delay=delay)
 
 
 def _end_quietly(ranks: Ranks) -> None:

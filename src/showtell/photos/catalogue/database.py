@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import os
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from showtell.errors import CatalogueError
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
+from showtell.files.retry import delays_until_timeout, retry
 from showtell.photos.catalogue.schema import APPLICATION_ID, MIGRATIONS
 
 WAIT = 30.0  # seconds for another process to finish its transaction
@@ -185,15 +185,15 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
     SQLite's own timeout does not apply to this switch, so wait here.
     """
-    deadline = time.monotonic() + WAIT
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+    until_timeout = delays_until_timeout(0.05, WAIT)
+
+    def delay(failures: int, error: sqlite3.OperationalError) -> float | None:
+        return until_timeout(failures, error) if "locked" in str(error) else None
+
+    def switch() -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+
+    retry(switch, on=sqlite3.OperationalError, delay=delay)
 
 
 def _reason(error: sqlite3.DatabaseError) -> str:
