@@ -3,12 +3,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageOps
 
-from showtell.pipeline import pipeline
+from showtell.image import Preprocessing
+from showtell.pipeline import pipeline, pixel_batches
 
 
 def named_threads() -> list[str]:
@@ -103,3 +106,39 @@ def test_closing_does_not_wait_for_items_not_begun() -> None:
     found.close()  # type: ignore[attr-defined]
     assert time.monotonic() - start < 0.5
     assert len(opened) < 100
+
+
+def test_pixel_batches_hold_readable_photos_in_order_and_name_the_others(tmp_path: Path) -> None:
+    photos = []
+    for value in range(5):
+        path = tmp_path / f"{value}.png"
+        Image.new("RGB", (8, 8), (value, 0, 0)).save(path)
+        photos.append(path)
+    photos[3].write_bytes(b"not a photo")
+    preprocessing = Preprocessing(height=4, width=4, mean=(0, 0, 0), std=(1, 1, 1))
+    batches = list(pixel_batches(photos, preprocessing, batch_size=2))
+    assert [[photo.index for photo in batch.readable] for batch in batches] == [[0, 1], [2], [4]]
+    values = [
+        round(float(pixels[0, 0, 0]) * 255)
+        for batch in batches
+        if batch.pixels is not None
+        for pixels in batch.pixels
+    ]
+    assert values == [0, 1, 2, 4]
+    [[unreadable]] = [batch.unreadable for batch in batches if batch.unreadable]
+    assert (unreadable.index, unreadable.path) == (3, photos[3])
+    assert str(unreadable.error).startswith(f"{photos[3]}: ")
+
+
+def test_pixel_batch_of_unreadable_photos_has_no_pixels(tmp_path: Path) -> None:
+    [batch] = pixel_batches([tmp_path / "missing.jpg"], Preprocessing(), batch_size=4)
+    assert batch.pixels is None
+    assert len(batch.unreadable) == 1
+
+
+def test_pixel_batches_apply_a_transform() -> None:
+    image = Image.new("RGB", (4, 4), (10, 0, 0))
+    preprocessing = Preprocessing(height=4, width=4, mean=(0, 0, 0), std=(1, 1, 1))
+    [batch] = pixel_batches([image], preprocessing, batch_size=1, transform=ImageOps.invert)
+    assert batch.pixels is not None
+    assert round(float(batch.pixels[0, 0, 0, 0]) * 255) == 245

@@ -24,8 +24,8 @@ from showtell.decoding.beam_search import Floats, Hypothesis
 from showtell.decoding.confidence import predict
 from showtell.decoding.options import CaptionOptions, Decoding, Strategy
 from showtell.errors import PhotoError
-from showtell.image import MAX_PIXELS, Photo, name_of, open_photo, prepare
-from showtell.pipeline import pipeline
+from showtell.image import MAX_PIXELS, Photo, name_of
+from showtell.pipeline import PixelBatch, PreparedPhoto, pipeline, prepare_photo
 
 __all__ = ["Alternative", "Caption", "Captioner", "Features", "Strategy", "Word"]
 
@@ -41,17 +41,6 @@ class Features:
     pooled: Floats | None = None
     regions: Floats | None = None
     error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A photo on its way to the model: its place in the input, and pixels or an error."""
-
-    index: int
-    path: Path | None
-    name: str
-    pixels: Floats | None
-    error: str | None
 
 
 class Captioner:
@@ -149,7 +138,7 @@ class Captioner:
             top_p=top_p,
         )
 
-        def run(model: OnnxModel, photos: list[_Prepared], pixels: Floats) -> list[Caption]:
+        def run(model: OnnxModel, photos: list[PreparedPhoto], pixels: Floats) -> list[Caption]:
             indices = [photo.index for photo in photos]
             found = decoding.run(model, model.encode(pixels), indices)
             return [
@@ -157,7 +146,7 @@ class Captioner:
                 for photo, hypotheses in zip(photos, found, strict=True)
             ]
 
-        def fail(photo: _Prepared) -> Caption:
+        def fail(photo: PreparedPhoto) -> Caption:
             return Caption(photo.path, error=photo.error)
 
         return self._each(photos, batch_size, run, fail)
@@ -176,7 +165,7 @@ class Captioner:
         Bad photos are treated as `caption` treats them.
         """
 
-        def run(model: OnnxModel, photos: list[_Prepared], pixels: Floats) -> list[Features]:
+        def run(model: OnnxModel, photos: list[PreparedPhoto], pixels: Floats) -> list[Features]:
             found = model.encode(pixels)
             return [
                 Features(photo.path, pooled, regions)
@@ -185,7 +174,7 @@ class Captioner:
                 )
             ]
 
-        def fail(photo: _Prepared) -> Features:
+        def fail(photo: PreparedPhoto) -> Features:
             return Features(photo.path, error=photo.error)
 
         return self._each(photos, batch_size, run, fail)
@@ -203,7 +192,7 @@ class Captioner:
         found = decoding.run(model, features, list(range(len(paths))))
         return [
             (
-                self._caption_of(_Prepared(place, path, name_of(path), None, None), own, decoding),
+                self._caption_of(PreparedPhoto(place, path, name_of(path), None), own, decoding),
                 pooled,
             )
             for place, (path, own, pooled) in enumerate(
@@ -220,14 +209,14 @@ class Captioner:
         self,
         photos: Photo | Iterable[Photo],
         batch_size: int,
-        run: Callable[[OnnxModel, list[_Prepared], Floats], list[Result]],
-        fail: Callable[[_Prepared], Result],
+        run: Callable[[OnnxModel, list[PreparedPhoto], Floats], list[Result]],
+        fail: Callable[[PreparedPhoto], Result],
     ) -> Result | Iterator[Result]:
         """Run one photo at once, raising its error, or start an iterator over many."""
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} is less than 1")
         if _is_one(photos):
-            photo = self._prepared(0, cast("Photo", photos))
+            photo = self._prepare_photo(0, cast("Photo", photos))
             if photo.pixels is None:
                 raise PhotoError(photo.error)
             [result] = run(self._model, [photo], photo.pixels[None])
@@ -236,17 +225,17 @@ class Captioner:
                 raise PhotoError(error)
             return result
 
-        def finish(batch: list[_Prepared]) -> list[Result]:
-            good = [photo for photo in batch if photo.pixels is not None]
-            found: Iterator[Result] = iter(())
-            if good:
-                pixels = np.stack([photo.pixels for photo in good if photo.pixels is not None])
-                found = iter(run(self._model_for(len(good)), good, pixels))
-            return [fail(photo) if photo.pixels is None else next(found) for photo in batch]
+        def finish(batch: list[PreparedPhoto]) -> list[Result]:
+            stacked = PixelBatch.of(batch)
+            results: Iterator[Result] = iter(())
+            if stacked.pixels is not None:
+                model = self._model_for(len(stacked.readable))
+                results = iter(run(model, stacked.readable, stacked.pixels))
+            return [fail(photo) if photo.pixels is None else next(results) for photo in batch]
 
         return pipeline(
             cast("Iterable[Photo]", photos),
-            open_item=self._prepared,
+            open_item=self._prepare_photo,
             finish=finish,
             batch_size=batch_size,
             threads=self._model.threads,
@@ -264,21 +253,13 @@ class Captioner:
                 self._parallel = OnnxModel(self.bundle, threads=1)
             return self._parallel or self._model
 
-    def _prepared(self, index: int, photo: Photo) -> _Prepared:
-        path, name = _path_of(photo), name_of(photo)
-        try:
-            return _Prepared(index, path, name, self._pixels(photo), None)
-        except PhotoError as error:
-            return _Prepared(index, path, name, None, str(error))
-        except MemoryError:
-            return _Prepared(index, path, name, None, f"{name}: not enough memory to prepare it")
-
-    def _pixels(self, photo: Photo) -> Floats:
+    def _prepare_photo(self, index: int, photo: Photo) -> PreparedPhoto:
         preprocessing = self.bundle.manifest.preprocessing
-        image = open_photo(photo, preprocessing=preprocessing, max_pixels=self.max_pixels)
-        return prepare(image, preprocessing)
+        return prepare_photo(index, photo, preprocessing, max_pixels=self.max_pixels)
 
-    def _caption_of(self, photo: _Prepared, found: list[Hypothesis], decoding: Decoding) -> Caption:
+    def _caption_of(
+        self, photo: PreparedPhoto, found: list[Hypothesis], decoding: Decoding
+    ) -> Caption:
         if not found:
             return Caption(
                 photo.path,
@@ -316,7 +297,3 @@ def _is_one(photos: object) -> bool:
     if isinstance(photos, np.ndarray):
         return photos.ndim != 4
     return hasattr(photos, "read") or not isinstance(photos, Iterable)
-
-
-def _path_of(photo: object) -> Path | None:
-    return Path(photo) if isinstance(photo, str | os.PathLike) else None

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, TypeAlias, runtime_checkable
@@ -114,6 +115,21 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.floa
     pixels *= scale[:, None, None]
     pixels -= (mean / std)[:, None, None]
     return pixels
+
+
+def load_pixels(
+    source: Photo,
+    preprocessing: Preprocessing,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    transform: Callable[[Image.Image], Image.Image] | None = None,
+) -> NDArray[np.float32]:
+    """Open a photo and turn it into model input, float32 [3, height, width].
+
+    `transform` changes the upright RGB image first. Raises PhotoError as `open_photo` does.
+    """
+    image = open_photo(source, preprocessing=preprocessing, max_pixels=max_pixels)
+    return prepare(transform(image) if transform else image, preprocessing)
 
 
 def seen_box(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, ...]:

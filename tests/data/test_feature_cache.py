@@ -230,7 +230,7 @@ def test_a_photo_that_becomes_readable_is_computed(
 
     expected = extract(photos, Encode(), encoder="other")
     with monkeypatch.context() as patch:
-        patch.setattr(features_module, "open_photo", needs_more)
+        patch.setattr("showtell.image.open_photo", needs_more)
         assert sorted(extract(photos, Encode()).bad) == [2, 3]
     encode = Encode()
     found = extract(photos, encode)

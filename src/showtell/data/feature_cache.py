@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from showtell.errors import DatasetError, PhotoError
 from showtell.files.atomic_write import atomic_write_text, move_into_place
 from showtell.files.locks import only_process
 from showtell.files.os_errors import error_reason
-from showtell.image import Preprocessing, open_photo, prepare
+from showtell.image import Preprocessing, open_photo
+from showtell.pipeline import pixel_batches
 
 logger = logging.getLogger(__name__)
 
@@ -239,28 +241,21 @@ class _Work:
         self, todo: Sequence[int], arrays: dict[str, Any]
     ) -> Iterator[tuple[Sequence[int], dict[int, str]]]:
         """Compute rows of the arrays; yields the rows of each batch and those that are bad."""
-        size = self.batch_size
-        batches = [todo[start : start + size] for start in range(0, len(todo), size)]
-        with ThreadPoolExecutor(self.threads) as pool:
-            ahead = pool.map(self._read, batches[0]) if batches else iter(())
-            for number, rows in enumerate(batches):
-                results = list(ahead)
-                if number + 1 < len(batches):
-                    ahead = pool.map(self._read, batches[number + 1])
-                bad = {row: r for row, r in zip(rows, results, strict=True) if isinstance(r, str)}
-                good = [result for result in results if not isinstance(result, str)]
-                if good:
-                    kept = [row for row in rows if row not in bad]
-                    for name, values in self.encode(np.stack(good)).items():
-                        if name in arrays:
-                            arrays[name][kept] = values
-                yield rows, bad
-
-    def _read(self, row: int) -> NDArray[np.float32] | str:
-        image = _open(self.photos[row], self.preprocessing)
-        if isinstance(image, str):
-            return image
-        return prepare(apply_view(image, self.view), self.preprocessing)
+        batches = pixel_batches(
+            (self.photos[row].path for row in todo),
+            self.preprocessing,
+            batch_size=self.batch_size,
+            threads=self.threads,
+            transform=partial(apply_view, view=self.view),
+        )
+        for start, batch in zip(range(0, len(todo), self.batch_size), batches, strict=True):
+            if batch.pixels is not None:
+                rows = [todo[photo.index] for photo in batch.readable]
+                for name, values in self.encode(batch.pixels).items():
+                    if name in arrays:
+                        arrays[name][rows] = values
+            bad = {todo[photo.index]: str(photo.error) for photo in batch.unreadable}
+            yield todo[start : start + self.batch_size], bad
 
 
 def _make_array(file: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:

@@ -26,8 +26,7 @@ from showtell.decoding.confidence import (
     predict,
     reliability,
 )
-from showtell.errors import PhotoError
-from showtell.image import open_photo, prepare
+from showtell.pipeline import pixel_batches
 from showtell.scoring import coco
 from showtell.scoring.tokenized import showtell_tokens
 
@@ -72,17 +71,11 @@ def _hypotheses(
     model, settings = OnnxModel(bundle), bundle.manifest.decoding
     kept: list[CaptionedPhoto] = []
     found: list[list[Hypothesis]] = []
-    for start in range(0, len(photos), BATCH):
-        pixels = []
-        for photo in photos[start : start + BATCH]:
-            try:
-                image = open_photo(photo.path, preprocessing=bundle.manifest.preprocessing)
-            except PhotoError:
-                continue
-            pixels.append(prepare(image, bundle.manifest.preprocessing))
-            kept.append(photo)
-        if pixels:
-            encoded = model.encode(np.stack(pixels))
+    paths = (photo.path for photo in photos)
+    for batch in pixel_batches(paths, bundle.manifest.preprocessing, batch_size=BATCH):
+        kept += (photos[photo.index] for photo in batch.readable)
+        if batch.pixels is not None:
+            encoded = model.encode(batch.pixels)
             nbest = min(2, settings.beam)
             found += beam_search(model, encoded, nbest=nbest, **asdict(settings))
     return kept, found

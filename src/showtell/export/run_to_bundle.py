@@ -41,12 +41,12 @@ from showtell.captioner import Captioner
 from showtell.data import Dataset, open_dataset
 from showtell.data.overlap import NAMES_KEY, merge_packed_names
 from showtell.decoding.beam_search import Hypothesis, beam_search
-from showtell.errors import PhotoError, ShowtellError
+from showtell.errors import ShowtellError
 from showtell.export.calibration import fit_confidence
 from showtell.export.onnx_graphs import at_precision, decoder_graphs, encoder_graph
 from showtell.files.folders import cache_dir
-from showtell.image import open_photo, prepare
 from showtell.nets.model import TorchDecoder
+from showtell.pipeline import pixel_batches
 from showtell.scoring.evaluate import evaluate
 from showtell.scoring.evaluation import Evaluation
 from showtell.training.run_folder import TrainedRun, joined, open_run
@@ -303,19 +303,12 @@ def _pixels_of(
         shape = (8, 3, preprocessing.height, preprocessing.width)
         yield np.random.default_rng(0).normal(size=shape).astype(np.float32)
         return
-    batch: list[NDArray[np.float32]] = []
-    for photo in dataset.split("dev")[:photos]:
-        try:
-            batch.append(
-                prepare(open_photo(photo.path, preprocessing=preprocessing), preprocessing)
-            )
-        except PhotoError as error:
-            logger.warning("left out: %s", error)
-        if len(batch) == BATCH:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)
+    paths = (photo.path for photo in dataset.split("dev")[:photos])
+    for batch in pixel_batches(paths, preprocessing, batch_size=BATCH):
+        for photo in batch.unreadable:
+            logger.warning("left out: %s", photo.error)
+        if batch.pixels is not None:
+            yield batch.pixels
 
 
 def _difference(

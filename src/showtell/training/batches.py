@@ -12,14 +12,14 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ImageEnhance
+from PIL import Image, ImageEnhance
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from showtell.data.dataset import CaptionedPhoto
 from showtell.data.feature_cache import FeatureArrays, apply_view
 from showtell.data.shards.order import local_order
-from showtell.image import Preprocessing, open_photo, prepare
+from showtell.image import Preprocessing, load_pixels
 from showtell.nets.packed_lstm import Packing
 from showtell.training.distributed import ALONE, Ranks
 from showtell.training.recipe import Recipe, Stage
@@ -153,7 +153,12 @@ class Pixels:
         return {"pixels": torch.from_numpy(np.stack(list(pixels)))}
 
     def _one(self, photo: int, flip: bool, random: np.random.Generator) -> NDArray[np.float32]:
-        image = open_photo(self.photos[photo].path, preprocessing=self.preprocessing)
+        def augment(image: Image.Image) -> Image.Image:
+            return apply_view(self._augment(image, random), "flip" if flip else "plain")
+
+        return load_pixels(self.photos[photo].path, self.preprocessing, transform=augment)
+
+    def _augment(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
         if self.crop < 1:
             area = random.uniform(self.crop, 1)
             ratio = np.exp(random.uniform(-0.15, 0.15))
@@ -166,7 +171,7 @@ class Pixels:
         if self.color:
             for kind in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
                 image = kind(image).enhance(random.uniform(1 - self.color, 1 + self.color))
-        return prepare(apply_view(image, "flip" if flip else "plain"), self.preprocessing)
+        return image
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from showtell.data.dataset import CaptionedPhoto
 from showtell.data.feature_cache import FeatureArrays
 from showtell.decoding.beam_search import beam_search
 from showtell.decoding.options import DecodingDefaults
-from showtell.image import open_photo, prepare
+from showtell.image import load_pixels
 from showtell.nets.model import CaptionModel, TorchDecoder
 from showtell.training.concept_training import concept_head_of, concept_precision, concept_targets
 from showtell.training.distributed import ALONE, Ranks
@@ -78,6 +78,5 @@ class DevScores:
 
     def _encoded(self, rows: Sequence[int]) -> dict[str, NDArray[np.float32]]:
         preprocessing = self.model.encoder.spec.preprocessing
-        paths = [self.photos[row].path for row in rows]
-        pixels = [prepare(open_photo(p, preprocessing=preprocessing), preprocessing) for p in paths]
+        pixels = [load_pixels(self.photos[row].path, preprocessing) for row in rows]
         return self.encode(np.stack(pixels))
