@@ -20,6 +20,7 @@ from showtell.cluster.summary import Run, duration, summarise
 from showtell.cluster.worker import CaptionParts, Work
 from showtell.errors import DatasetError
 from showtell.files.remote import TEMPORARY
+from showtell.image import load_pixels
 from support.photo_collections import (
     FIELDS,
     captions_of,
@@ -149,14 +150,13 @@ def test_the_photo_that_ends_its_worker_is_found_and_left_out(
         """What stands here for SIGKILL: nothing of the worker runs after it."""
 
     actor = worker(found, storage, tiny)
-    prepare = actor._captioner._pixels
 
-    def pixels(opened: object) -> Any:
+    def pixels(opened: Any, *arguments: Any, **options: Any) -> Any:
         if str(opened) == deadly:
             raise Ended
-        return prepare(opened)  # type: ignore[arg-type]
+        return load_pixels(opened, *arguments, **options)
 
-    monkeypatch.setattr(actor._captioner, "_pixels", pixels)
+    monkeypatch.setattr("showtell.pipeline.load_pixels", pixels)
     ends = 0
     while True:
         try:

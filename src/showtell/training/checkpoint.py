@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, contiguous_format, nn, optim
 
 from showtell.errors import TrainingError
+from showtell.files.atomic_write import atomic_folder, atomic_write_text
 from showtell.nets.renamed_parameters import with_current_names
 from showtell.training.distributed import ALONE, Ranks
 
@@ -39,10 +40,8 @@ class Progress:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON whole: to a temporary file that is then renamed."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    temporary.replace(path)
+    """Write JSON atomically."""
+    atomic_write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -75,24 +74,21 @@ class Checkpoints:
         folder = self.folder / f"{name}-{tag}"
         if self._has(name) and self._path(name) == folder:  # it stays until the new one is whole
             folder = folder.with_name(f"{folder.name}-again")
-        work = self.folder / f".{folder.name}.tmp"
         try:
-            for left in self.folder.glob(f".{name}-*.tmp"):  # of a kill
-                shutil.rmtree(left, ignore_errors=True)
-            work.mkdir(parents=True)
-            for group, tensors in groups.items():
-                # tied weights are one storage, which safetensors stores only as copies
-                copies = {
-                    key: tensor.detach().cpu().clone(memory_format=contiguous_format)
-                    for key, tensor in tensors.items()
-                }
-                save_file(copies, work / f"{group}.safetensors")
-            write_json(work / "progress.json", asdict(progress))
-            shutil.rmtree(folder, ignore_errors=True)
-            work.replace(folder)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for leftover in self.folder.glob(f".{name}-*.tmp*"):  # of a killed run
+                shutil.rmtree(leftover, ignore_errors=True)
+            with atomic_folder(folder) as work:
+                for group, tensors in groups.items():
+                    # tied weights are one storage, which safetensors stores only as copies
+                    copies = {
+                        key: tensor.detach().cpu().clone(memory_format=contiguous_format)
+                        for key, tensor in tensors.items()
+                    }
+                    save_file(copies, work / f"{group}.safetensors")
+                write_json(work / "progress.json", asdict(progress))
             write_json(self.folder / f"{name}.json", {"folder": folder.name})
         except (OSError, SafetensorError) as error:
-            shutil.rmtree(work, ignore_errors=True)
             raise TrainingError(
                 f"{self.folder}: the checkpoint could not be written ({error}); the one before is"
                 " whole: make room, then go on with --resume auto"

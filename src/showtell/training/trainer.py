@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from showtell.data.feature_cache import FeatureArrays, extract_features, find_un
 from showtell.data.shards.index import OnBroken
 from showtell.errors import RecipeError, TrainingError
 from showtell.files.folders import cache_dir
+from showtell.files.progress import progress_bar
 from showtell.nets.concepts import base_decoder
 from showtell.nets.decoder import Decoder
 from showtell.nets.model import CaptionModel, reinit_decoder
@@ -301,7 +301,7 @@ class _Run:
         chosen = self.recipe.feature_cache
         cache = Path(chosen).expanduser() if chosen else cache_dir() / "features"
         cache = self.output / "features" if tuned else cache
-        with _bar(len(photos), f"features ({view})") as bar:
+        with progress_bar(len(photos), description=f"features ({view})") as bar:
 
             def progress(done: int) -> None:
                 bar.update(done - bar.n)
@@ -361,18 +361,3 @@ def _warn(photos: Sequence[CaptionedPhoto], bad: Mapping[int, str]) -> None:
 
 def _place(progress: Progress) -> tuple[int, int, int]:
     return progress.stage, progress.epoch, progress.step
-
-
-def _bar(total: int, description: str) -> Any:
-    import sys
-
-    from tqdm import tqdm
-
-    return tqdm(
-        total=total,
-        desc=description,
-        unit="photo",
-        leave=False,
-        dynamic_ncols=True,
-        disable=not sys.stderr.isatty(),
-    )
