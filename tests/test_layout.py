@@ -30,24 +30,11 @@ ROOT_MODULES = {
 # Public names that still have several definitions (issue 17).
 BEING_RENAMED = {
     "Decoder",
-    "Features",
-    "Finding",
-    "Job",
-    "Layout",
     "Part",
-    "Progress",
-    "Run",
     "Source",
-    "compare",
     "features_of",
-    "files_in",
-    "header",
     "joined",
-    "line",
-    "read",
     "read_json",
-    "read_result",
-    "read_whole",
     "summarise",
 }
 MAY_REPEAT = {"main"}  # the entry points of two processes: the command line and a server worker

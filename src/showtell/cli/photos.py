@@ -10,7 +10,7 @@ import click
 
 from showtell.cli.model_option import model_option
 from showtell.cli.photos_output import (
-    Progress,
+    PhotoProgress,
     confirm,
     exit_if_failed,
     ignore_decoder_warnings,
@@ -114,7 +114,7 @@ def scan_command(
     ignore_decoder_warnings()
     counts = ScanCounts()
     options = ScanOptions(recaption=recaption or again, batch_size=batch_size)
-    with open_catalogue(catalogue, create=True) as opened, Progress() as progress:
+    with open_catalogue(catalogue, create=True) as opened, PhotoProgress() as progress:
         load_model = model_loader(model, threads)
         for counts in scan_library(
             opened, folders, options, captioner=load_model, report=progress.report
@@ -300,7 +300,7 @@ def write_command(
         click.echo(plan_summary(planned), err=True)
         confirm(yes or not planned["sidecar"] + planned["embed"])
         total, counts = sum(planned.values()), WriteCounts()
-        with Progress() as progress:
+        with PhotoProgress() as progress:
             for counts in write_captions(opened, options, report=progress.report):
                 progress.show(counts.examined, total)
     click.echo(write_summary(counts))
@@ -340,7 +340,7 @@ def undo_command(yes: bool, dry_run: bool, catalogue: Path | None) -> None:
                 return
             confirm(yes)
         counts = UndoCounts()
-        with Progress() as progress:
+        with PhotoProgress() as progress:
             for counts in undo_last_run(opened, report=progress.report):
                 progress.show(counts.restored + counts.skipped, last.files if last else 0)
     click.echo(
@@ -445,7 +445,7 @@ def import_command(file: Path, catalogue: Path | None) -> None:
     """
     from showtell.photos.corrections import import_captions
 
-    with open_catalogue(catalogue) as opened, Progress() as progress:
+    with open_catalogue(catalogue) as opened, PhotoProgress() as progress:
         counts = import_captions(opened, file, report=progress.report)
     click.echo(
         f"{counts.changed:,} captions changed, {counts.unchanged:,} unchanged,"

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 FAILED = 1
 
 
-class Progress:
+class PhotoProgress:
     """A progress bar on a terminal, and one line for each failure."""
 
     def __init__(self) -> None:
         self.failures = 0
         self._bar: Any = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> PhotoProgress:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from showtell.photos.catalogue.database import Catalogue, now
 from showtell.photos.catalogue.file_paths import SUBTREE_CONDITION, subtree_parameters
-from showtell.photos.walk import PhotoFile, Report, walk
+from showtell.photos.walk import PhotoFile, Report, walk_photos
 
 _TRANSACTION_SIZE = 1000  # changes
 
@@ -55,7 +55,7 @@ def compare_folders(
     unlisted: list[bytes] = []
     real_roots = [os.fsencode(os.path.realpath(root)) for root in roots]
     for root in real_roots:
-        for folder, photos in walk(root, report):
+        for folder, photos in walk_photos(root, report):
             if photos is None:
                 unlisted.append(folder)
                 continue

@@ -25,7 +25,7 @@ class PhotoFile:
     mtime_ns: int
 
 
-def walk(root: bytes, report: Report) -> Iterator[tuple[bytes, list[PhotoFile] | None]]:
+def walk_photos(root: bytes, report: Report) -> Iterator[tuple[bytes, list[PhotoFile] | None]]:
     """Yield each folder below `root` with its photos; None for a folder that cannot be listed.
 
     The folders are those of `walk_folders`. Folders that cannot be listed and broken links go to
