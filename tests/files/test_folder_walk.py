@@ -9,7 +9,7 @@ import pytest
 from showtell.errors import PhotoError
 from showtell.files.folder_walk import walk_folders
 from showtell.files.photo_files import find_photos
-from showtell.photos.walk import walk
+from showtell.photos.walk import walk_photos
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -26,7 +26,7 @@ def photos_of_caption(folder: Path, errors: list[PhotoError]) -> list[str]:
 def photos_of_scan(folder: Path, errors: list[PhotoError]) -> list[str]:
     return sorted(
         os.fspath(Path(os.fsdecode(path), os.fsdecode(photo.name)))
-        for path, photos in walk(os.fsencode(folder), errors.append)
+        for path, photos in walk_photos(os.fsencode(folder), errors.append)
         for photo in photos or []
     )
 
