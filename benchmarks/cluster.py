@@ -15,9 +15,7 @@ import argparse
 import itertools
 import json
 import os
-import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -26,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 @dataclass(frozen=True)
@@ -68,14 +65,14 @@ def linked(source: Path, folder: Path, count: int) -> Path:
 def on_ray(folder: Path, output: Path, model: str | None, cores: int) -> Measured:
     """Caption a folder by the job; Ray is started already."""
     from showtell.cluster.job import JobOptions, caption_all
-    from showtell.cluster.job_state import kept_job
+    from showtell.cluster.job_state import load_job
     from showtell.cluster.output import read_result
     from showtell.cluster.storage import Storage
 
     load = os.getloadavg()[0]
     summary = caption_all(folder, output, JobOptions(model=model, concurrency=cores))
     storage = Storage.of(output)
-    job = kept_job(storage)
+    job = load_job(storage)
     assert job is not None
     names = [name for name in storage.names() if name.startswith("part-")]
     results = [read_result(storage, name, job.id) for name in names]
@@ -96,6 +93,7 @@ def on_ray(folder: Path, output: Path, model: str | None, cores: int) -> Measure
 def alone(folder: Path, model: str | None, cores: int) -> Measured:
     """Caption a folder by the captioner in this process."""
     from showtell import Captioner
+    from showtell.files.peak_memory import peak_memory
 
     captioner = Captioner.load(model, threads=cores)
     photos = sorted(folder.iterdir())
@@ -103,7 +101,7 @@ def alone(folder: Path, model: str | None, cores: int) -> Measured:
     load, start, cpu = os.getloadavg()[0], time.perf_counter(), time.process_time()
     count = sum(1 for _ in captioner.caption(photos))
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
+    memory = peak_memory()
     return Measured("alone", count, cores, seconds, cpu, memory, 0, load)
 
 
@@ -212,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.plot:
         plot(json.loads(given.plot[0].read_text()), given.plot[1])
         return
-    from showtell.cluster.job import JobOptions, joined
+    from showtell.cluster.ray_cluster import LOCAL, connect_ray
 
     flickr = ROOT.parent / "shared" / "flickr8k" / "Flicker8k_Dataset"
     source = given.photos or (flickr if flickr.is_dir() else ROOT / "examples")
@@ -221,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stage, milliseconds in kept["stages"].items():
         print(f"{stage:<9} {milliseconds:7.3f} ms of the processor a photo")
     with (
-        joined(JobOptions(concurrency=given.cores)),  # Ray is started once for all runs
+        connect_ray(LOCAL, given.cores),  # Ray is started once for all runs
         tempfile.TemporaryDirectory(prefix="showtell-cluster-") as place,
     ):
 

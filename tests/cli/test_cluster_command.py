@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from showtell.cli import main
-from showtell.cluster import job
+from showtell.cluster import job, ray_cluster
 from showtell.cluster.job import JobOptions, caption_all
 from showtell.errors import ShowtellError
 from support.photo_collections import model, photo, write_folder, write_parquet
@@ -53,14 +53,14 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     def started(*_: object) -> None:
         raise AssertionError("Ray is started")
 
-    monkeypatch.setattr(job, "_start", started)
+    monkeypatch.setattr(ray_cluster, "_init_ray", started)
 
 
 @pytest.mark.usefixtures("no_ray")
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--limit", "5", "--sample", "0.1"], 2, "two ways to rehearse: give one"),
+        (["--limit", "5", "--sample", "0.1"], 2, "limit and sample exclude each other"),
         (["--beam", "2", "--nbest", "3"], 2, "nbest: 3 is more than beam=2 can find"),
         (["--strategy", "sample"], 2, "is not one of"),
         (["--price-per-core-hour", "-1"], 2, "is not in the range"),
@@ -101,7 +101,7 @@ def test_an_output_with_other_things_in_it_is_left_alone(
 
 def test_output_inside_a_folder_of_parquet_is_refused(tmp_path: Path, tiny: str) -> None:
     write_parquet(tmp_path / "in" / "a.parquet", {"image": [photo(1)]})
-    with pytest.raises(ShowtellError, match="lies in INPUT"):
+    with pytest.raises(ShowtellError, match="must not be inside INPUT"):
         caption_all(tmp_path / "in", tmp_path / "in" / "out", JobOptions(model=tiny))
 
 
@@ -144,9 +144,9 @@ def test_a_changed_model_is_another_job(
     def ended(*_: object) -> None:
         raise EndedError
 
-    monkeypatch.setattr(job, "_start", lambda *_: None)
-    monkeypatch.setattr(job, "_cores", lambda: 2)
-    monkeypatch.setattr(job, "_run", ended)
+    monkeypatch.setattr(ray_cluster, "_init_ray", lambda *_: None)
+    monkeypatch.setattr(ray_cluster, "_cluster_cores", lambda: 2)
+    monkeypatch.setattr(job, "_caption_parts", ended)
     with pytest.raises(EndedError):
         caption_all(photos, tmp_path / "out", JobOptions(model=tiny))
     write_bundle(Path(tiny), seed=1)

@@ -137,7 +137,7 @@ def test_a_killed_worker_and_a_killed_job_leave_each_photo_there_once(
     again = start(*arguments, "--price-per-core-hour", "1", cwd=tmp_path)
     assert "200 photos captioned" in again.end(1)
     other = start(*arguments, "--beam", "1", cwd=tmp_path).end(1)
-    assert "holds another job (beam 3, not 1): to go on" in other
+    assert "holds another job (beam 3, not 1): to resume" in other
 
 
 @pytest.fixture(scope="module")

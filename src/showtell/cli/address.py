@@ -1,4 +1,4 @@
-"""Where data lies: a folder or file on disk, or an address that fsspec opens."""
+"""Command line arguments that are a path or an address that fsspec opens."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 import click
 
 
-def path(text: str) -> Path | str:
-    """Return an address such as s3://bucket/flickr8k as it is, as `Path` would fold its slashes."""
+def path_or_address(text: str) -> Path | str:
+    """Return text with `://` unchanged, because `Path` would merge its slashes; else a path."""
     return text if "://" in text else Path(text)
 
 
-ADDRESS = click.types.FuncParamType(path)
+ADDRESS = click.types.FuncParamType(path_or_address)
 ON_BROKEN = click.option(
     "--on-broken",
     type=click.Choice(["fail", "skip"]),
     default="fail",
     show_default=True,
-    help="What to do about a shard that is gone, cut off or damaged: stop, or leave it out.",
+    help="What to do with a missing, truncated or damaged shard: stop, or leave it out.",
 )

@@ -1,4 +1,4 @@
-"""`showtell cluster`: captions for collections that outgrow one machine, on Ray."""
+"""`showtell cluster`: caption collections that are too large for one machine, on Ray."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from showtell.cluster.job import JobOptions
 
 FAILED = 1
-_EXTRA = ("ray", "pyarrow", "fsspec", "pandas")
+_EXTRA_PACKAGES = ("ray", "pyarrow", "fsspec", "pandas")
 
 
 @click.group()
 def cluster() -> None:
-    """Caption millions of photos on a Ray cluster, or on all cores of this machine."""
+    """Caption millions of photos on a Ray cluster or on all cores of this machine."""
 
 
 @cluster.command(short_help="Caption a folder, shards or Parquet into Parquet.")
@@ -36,30 +36,32 @@ def cluster() -> None:
 @click.option(
     "--kind",
     type=click.Choice(["folder", "shards", "parquet"]),
-    help="What INPUT is.  [default: by the files in it]",
+    help="The kind of INPUT.  [default: detected from its files]",
 )
-@click.option("--column", metavar="NAME", help="Parquet's column of paths or of bytes.")
-@click.option("--name-column", metavar="NAME", help="What photos in a column of bytes are called.")
+@click.option("--column", metavar="NAME", help="The column of paths or bytes in Parquet.")
 @click.option(
-    "--root", type=ADDRESS, help="Where relative paths in Parquet begin.  [default: its folder]"
+    "--name-column", metavar="NAME", help="The column of names for photos in a column of bytes."
+)
+@click.option(
+    "--root", type=ADDRESS, help="The folder of relative paths in Parquet.  [default: its own]"
 )
 @click.option(
     "--address",
     metavar="local|auto|ADDRESS",
-    help="auto: the Ray cluster that runs.  [default: $RAY_ADDRESS, or this machine alone]",
+    help="auto: the running Ray cluster.  [default: $RAY_ADDRESS, or this machine alone]",
 )
 @click.option(
     "--concurrency",
     type=click.IntRange(1),
     metavar="N",
-    help="Workers, one core each.  [default: one for each core]",
+    help="Workers, one core each.  [default: all cores]",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
 @click.option(
     "--part-size",
     type=click.IntRange(1),
     metavar="N",
-    help="Photos of a file of OUTPUT.  [default: up to 4,096; a shard is one]",
+    help="Photos per file of OUTPUT.  [default: up to 4,096; a shard is one file]",
 )
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", help="Rehearse on the first N photos."
@@ -68,21 +70,21 @@ def cluster() -> None:
     "--sample",
     type=click.FloatRange(0, 1, min_open=True),
     metavar="FRACTION",
-    help="Rehearse on photos from all over INPUT.",
+    help="Rehearse on this fraction of INPUT, spread evenly.",
 )
-@click.option("--price-per-core-hour", type=click.FloatRange(0), metavar="X", help="For the cost.")
+@click.option("--price-per-core-hour", type=click.FloatRange(0), metavar="X", help="Show the cost.")
 @model_option
 @decoding_options("beam", "diverse", "mbr")
 def caption(input: Path | str, output: Path | str, **options: Any) -> None:
     """Caption the photos of INPUT into Parquet files in the folder OUTPUT.
 
-    INPUT is a folder of photos (with its subfolders), WebDataset shards, or Parquet with a column
-    of paths or of bytes; on disk, or at an address such as s3://bucket/photos. OUTPUT gets parts as
-    they are finished, with the fields of showtell caption --format jsonl, and _summary.json.
+    INPUT is a folder of photos with its subfolders, WebDataset shards, or Parquet with a column of
+    paths or bytes, on disk or at an address such as s3://bucket/photos. OUTPUT receives finished
+    parts, with the fields of showtell caption --format jsonl, and _summary.json.
 
-    A job that was stopped or killed goes on when the same command is run again: finished parts
-    stay, and each photo is there exactly once. A bad photo is a row with its error. --limit and
-    --sample rehearse, in an OUTPUT of their own, and end with an estimate for the whole. Exit
+    To resume a stopped or killed job, run the same command again: finished parts are kept, and
+    each photo has exactly one row. A photo that fails has a row with its error. --limit and
+    --sample rehearse the job in a separate OUTPUT and estimate the cost of the whole input. Exit
     code 1: some photos failed.
 
     \b
@@ -93,23 +95,21 @@ def caption(input: Path | str, output: Path | str, **options: Any) -> None:
     try:
         from showtell.cluster.job import caption_all
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRA:
+        if (error.name or "").partition(".")[0] not in _EXTRA_PACKAGES:
             raise
         raise MissingExtraError("showtell cluster", "cluster") from None
     from showtell.files.progress import progress_bar
 
     debug = (click.get_current_context().obj or {}).get("debug")
-    quiet = contextlib.nullcontext() if debug else _native_silence()
-    with quiet, progress_bar(description="captioning", unit="part") as bar:
+    silence = contextlib.nullcontext() if debug else _silence_native_code()
+    with silence, progress_bar(description="captioning", unit="part") as bar:
 
         def report(done: int, total: int) -> None:
             bar.total, bar.n = total, done
             bar.refresh()
 
         try:
-            summary = caption_all(
-                input, output, _options(options | {"model": without_run(options["model"])}), report
-            )
+            summary = caption_all(input, output, _job_options(options), report)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
     for line in summary.lines():
@@ -119,43 +119,44 @@ def caption(input: Path | str, output: Path | str, **options: Any) -> None:
 
 
 @contextlib.contextmanager
-def _native_silence() -> Iterator[None]:
-    """Leave out what Ray's native code writes to standard error, past all of Python's settings.
+def _silence_native_code() -> Iterator[None]:
+    """Discard what Ray's native code writes to standard error, which no setting turns off.
 
-    What Python writes there, progress and warnings, is written on.
+    Progress and warnings that Python writes there still appear.
     """
-    if sys.stderr is not sys.__stderr__:  # somebody's own, as in a notebook
+    if sys.stderr is not sys.__stderr__:  # replaced by a program such as a notebook
         yield
         return
-    shown, kept = sys.stderr, os.dup(2)
+    original, saved_descriptor = sys.stderr, os.dup(2)
     handlers = [
         handler
         for handler in logging.getLogger().handlers
-        if isinstance(handler, logging.StreamHandler) and handler.stream is shown
+        if isinstance(handler, logging.StreamHandler) and handler.stream is original
     ]
-    with os.fdopen(kept, "w", buffering=1, errors="backslashreplace") as own:
-        sys.stderr = own
+    with os.fdopen(saved_descriptor, "w", buffering=1, errors="backslashreplace") as stderr:
+        sys.stderr = stderr
         for handler in handlers:
-            handler.setStream(own)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
+            handler.setStream(stderr)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        os.close(null)
         try:
             yield
         finally:
-            own.flush()
-            os.dup2(kept, 2)
-            sys.stderr = shown
+            stderr.flush()
+            os.dup2(saved_descriptor, 2)
+            sys.stderr = original
             for handler in handlers:
-                handler.setStream(shown)
+                handler.setStream(original)
 
 
-def _options(given: dict[str, Any]) -> JobOptions:
+def _job_options(options: dict[str, Any]) -> JobOptions:
     from showtell.cluster.job import JobOptions
     from showtell.decoding.options import Decoding
 
-    searching = {field.name for field in fields(Decoding)}
+    options |= {"model": without_run(options["model"])}
+    decoding_names = {field.name for field in fields(Decoding)}
     return JobOptions(
-        **{name: value for name, value in given.items() if name not in searching},
-        decoding={name: value for name, value in given.items() if name in searching},
+        **{name: value for name, value in options.items() if name not in decoding_names},
+        decoding={name: value for name, value in options.items() if name in decoding_names},
     )

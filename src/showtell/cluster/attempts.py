@@ -1,8 +1,8 @@
-"""Photos that end their worker, as by using up the memory: found, and made rows with an error.
+"""Attempts to caption a part, counted so that a photo that crashes its worker is left out.
 
-Ray starts a lost worker and its part again, for ever if it must. So a worker notes in the job's
-folder that it tries a part. The third try captions photo by photo and notes which one it is at: the
-photo at which two such tries ended is left out.
+Ray restarts a lost worker and its part without limit. A worker therefore counts its attempts at a
+part in a file of the job's folder. From the third attempt on it captions one photo at a time and
+records the photo first; a photo at which two attempts ended is left out.
 """
 
 from __future__ import annotations
@@ -13,60 +13,60 @@ from collections import Counter
 from showtell.cluster.storage import Storage
 from showtell.errors import DatasetError
 
-PATIENCE = 2  # tries before photos are captioned one by one
-GUILTY = 2  # tries that end at a photo, until it is left out: one may be chance
-GIVE_UP = 50
-DEADLY = "its worker ended at it twice"
+BATCH_ATTEMPTS = 2  # before photos are captioned one by one
+MAX_CRASHES = 2  # at a photo before it is left out: one may be chance
+MAX_ATTEMPTS = 50
+CRASHING = "its worker crashed twice at it"
 
 
-class Tries:
-    """What is noted of the tries of one part."""
+class PartAttempts:
+    """The recorded attempts at one part."""
 
     def __init__(self, storage: Storage, number: int) -> None:
-        self._storage, self._name = storage, f"_trying-{number:06d}.json"
+        self._storage, self._name = storage, f"_attempts-{number:06d}.json"
         self._count = 0
-        self._ended_at: Counter[int] = Counter()
-        self._at: int | None = None
+        self._crashes: Counter[int] = Counter()
+        self._current: int | None = None
 
     def begin(self) -> None:
-        """Note one more try. Raises DatasetError where the part has ended far too many workers."""
+        """Record one more attempt. Raises DatasetError after `MAX_ATTEMPTS`."""
         try:
-            noted = json.loads(self._storage.read(self._name))
+            record = json.loads(self._storage.read(self._name))
         except (DatasetError, ValueError):
-            noted = {"tries": 0, "ended_at": [], "at": None}
-        self._count = noted["tries"] + 1
-        self._ended_at = Counter(noted["ended_at"])
-        if noted["at"] is not None:
-            self._ended_at[noted["at"]] += 1
-        if self._count > GIVE_UP:
+            record = {"attempts": 0, "crashes": [], "current": None}
+        self._count = record["attempts"] + 1
+        self._crashes = Counter(record["crashes"])
+        if record["current"] is not None:
+            self._crashes[record["current"]] += 1
+        if self._count > MAX_ATTEMPTS:
             raise DatasetError(
-                f"{self._storage.address}: a part ended its worker {GIVE_UP} times: has it enough"
-                f" memory? Delete {self._name} to try it again"
+                f"{self._storage.address}: a part crashed its worker {MAX_ATTEMPTS} times: does"
+                f" the machine have enough memory? Delete {self._name} to try the part again"
             )
-        self._note()
+        self._save()
 
     @property
     def one_by_one(self) -> bool:
-        """Whether photos are to be captioned one by one, each noted by `at` before."""
-        return self._count > PATIENCE
+        """Whether each photo must be captioned alone and recorded with `start_photo` first."""
+        return self._count > BATCH_ATTEMPTS
 
-    def is_deadly(self, place: int) -> bool:
-        """Say whether the photo at a place is to be left out."""
-        return self._ended_at[place] >= GUILTY
+    def is_crashing(self, index: int) -> bool:
+        """Return whether the photo with an index in the part must be left out."""
+        return self._crashes[index] >= MAX_CRASHES
 
-    def at(self, place: int) -> None:
-        """Note which photo is next."""
-        self._at = place
-        self._note()
+    def start_photo(self, index: int) -> None:
+        """Record which photo is captioned next."""
+        self._current = index
+        self._save()
 
     def end(self) -> None:
-        """Forget about it: the part is written."""
+        """Delete the record, because the part is written."""
         self._storage.remove(self._name)
 
-    def _note(self) -> None:
-        noted = {
-            "tries": self._count,
-            "ended_at": list(self._ended_at.elements()),
-            "at": self._at,
+    def _save(self) -> None:
+        record = {
+            "attempts": self._count,
+            "crashes": list(self._crashes.elements()),
+            "current": self._current,
         }
-        self._storage.write(self._name, json.dumps(noted).encode())
+        self._storage.write(self._name, json.dumps(record).encode())

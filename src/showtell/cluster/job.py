@@ -1,20 +1,15 @@
-"""The job: an input's parts through a pool of Ray actors, each part into a file of its own.
+"""The job: a pool of Ray actors captions the parts of an input, each into its own file.
 
-Ray Data keeps the pool: it starts actors where cores are, hands each the next part when it has
-room, starts lost ones again with the part that was lost, and adds machines where a cluster grows.
-What it is not given are the photos. Its readers would put their bytes through the object store
-into blocks that end elsewhere every time; a worker reads its part itself, as a stream, so that what
-it writes depends on the part alone: whoever captions it, and however often, the file is the same.
+Ray Data manages the pool: it starts actors on free cores, gives each the next part, restarts lost
+actors with their parts, and adds machines to a growing cluster. The photos do not pass through
+Ray, because its readers would copy them through the object store and cut them into different
+blocks in each run. A worker reads its part itself, so that the output of a part depends on the
+part alone, whichever worker captions it and however often.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
-import logging
-import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,59 +18,67 @@ from typing import Any
 
 import ray
 import ray.data
-import ray.exceptions
 
 from showtell.bundle import MANIFEST, Bundle, load_bundle, sha256
 from showtell.bundle.onnx_runtime import usable_cores
 from showtell.bundle.registry import find_bundle
 from showtell.captioner import BATCH_SIZE
 from showtell.cluster.inputs import (
-    Input,
-    Kind,
-    Part,
-    absolute,
-    find_input,
-    first_photos,
-    part_size,
-    spread_sample,
+    InputKind,
+    JobInput,
+    ParquetOptions,
+    absolute_address,
+    limit_parts,
+    open_input,
     total_photos,
 )
-from showtell.cluster.job_state import Job, check_same, finished, kept_job, sweep
+from showtell.cluster.job_state import (
+    JobSpec,
+    check_same_job,
+    clean_partial,
+    finished_parts,
+    load_job,
+)
 from showtell.cluster.output import PartResult
+from showtell.cluster.parts import JobPart, part_size, sample_parts
+from showtell.cluster.ray_cluster import LOCAL, cluster_address, connect_ray, one_line_errors
 from showtell.cluster.storage import Storage
-from showtell.cluster.summary import SUMMARY, Run, Summary, summarise
-from showtell.cluster.worker import CaptionParts, Work
+from showtell.cluster.summary import (
+    SUMMARY_FILE,
+    JobNames,
+    JobSummary,
+    RunStatistics,
+    summarise_job,
+)
+from showtell.cluster.worker import CaptionWorker, WorkerSetup
 from showtell.decoding.options import Decoding
 from showtell.errors import ShowtellError
 
-LOCAL, AUTO = "local", "auto"
-ADDRESS_VARIABLE = "RAY_ADDRESS"  # set by `ray job submit`
-_OBJECT_STORE = 100_000_000  # bytes: nothing but the model and the parts' results goes through it
-_ANSWER = 10  # seconds in which a cluster's head must take a connection
-_STARTS = 5  # of Ray on this machine, until it is given up
-_QUEUED = 2  # parts that an actor has: the one it is at, and the next
+_PARTS_IN_FLIGHT = 2  # per actor: the current part and the next one
+
+Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class JobOptions:
-    """The options of `showtell cluster caption`, each of the same name.
+    """The options of `showtell cluster caption`, each under the same name.
 
-    `decoding` holds those of `Captioner.caption` that say how captions are found.
-    Raises ValueError where one is out of range or two do not fit together.
+    `decoding` holds the decoding options of `Captioner.caption`. `address` is that of a running
+    Ray cluster, `auto` for the one that Ray finds, or `local` for this machine alone.
+    `concurrency` is the number of workers, one core each, by default all cores. `part_size` is
+    the number of photos per part, by default what keeps all workers busy.
+    Raises ValueError if an option is out of range or two options exclude each other.
     """
 
     model: str | None = None
-    kind: Kind | None = None
+    kind: InputKind | None = None
     column: str | None = None
     name_column: str | None = None
     root: Path | str | None = None
     address: str | None = None
-    """A running Ray cluster, `auto` for the one that is found, `local` for this machine alone."""
     concurrency: int | None = None
-    """Workers, one core each; None for all cores there are."""
     batch_size: int = BATCH_SIZE
     part_size: int | None = None
-    """Photos of a part; None for what keeps all workers busy."""
     limit: int | None = None
     sample: float | None = None
     price_per_core_hour: float | None = None
@@ -89,118 +92,121 @@ class JobOptions:
         if self.sample is not None and not 0 < self.sample <= 1:
             raise ValueError(f"sample={self.sample} is not above 0 and at most 1")
         if self.limit is not None and self.sample is not None:
-            raise ValueError("limit and sample are two ways to rehearse: give one")
+            raise ValueError("limit and sample exclude each other")
         if self.price_per_core_hour is not None and not self.price_per_core_hour >= 0:
             raise ValueError(f"price_per_core_hour={self.price_per_core_hour} is negative")
         if self.decoding.get("strategy") == "sample":
-            raise ValueError("strategy=sample draws by a photo's place, which parts do not keep")
+            raise ValueError(
+                "strategy=sample depends on a photo's position, which parts do not keep"
+            )
 
     @property
     def is_rehearsal(self) -> bool:
-        """Whether only a part of the input is wanted."""
+        """Whether only a part of the input is captioned."""
         return self.limit is not None or self.sample is not None
 
 
-class CaptionActor(CaptionParts):
-    """A worker as Ray makes it: the model comes through the object store, once to each machine."""
+class CaptionActor(CaptionWorker):
+    """A worker that gets the model from Ray's object store, which sends it once per machine."""
 
-    def __init__(self, work: Work, bundle: ray.ObjectRef[dict[str, bytes]]) -> None:
-        super().__init__(work, ray.get(bundle))
+    def __init__(self, setup: WorkerSetup, bundle: ray.ObjectRef[dict[str, bytes]]) -> None:
+        super().__init__(setup, ray.get(bundle))
 
 
 def caption_all(
     input: Path | str,
     output: Path | str,
     options: JobOptions,
-    report: Callable[[int, int], None] | None = None,
-) -> Summary:
-    """Caption the photos of `input` into Parquet files in the folder `output`, or go on with it.
+    report: Report | None = None,
+) -> JobSummary:
+    """Caption the photos of `input` into Parquet files in the folder `output`, or resume that.
 
-    `report` is told how many parts of how many are done. Returns what `_summary.json` says.
-    Raises ShowtellError where the input has no photos, `output` holds another job or cannot be
-    written, or there is no cluster; ValueError where an option is out of range.
+    `report` gets the number of finished parts and of all parts. The summary is also written to
+    `_summary.json`. Raises ShowtellError if the input has no photos, `output` holds another job or
+    cannot be written, or there is no cluster; ValueError if an option is out of range.
     """
-    began = time.monotonic()
-    bundle = load_bundle(find_bundle(options.model))
-    decoding = Decoding.of(bundle.manifest.decoding, **options.decoding)
-    storage = Storage.of(output)
-    local = _address(options) == LOCAL
-    kept = kept_job(storage)
-    found = find_input(
-        input if local else absolute(input),
-        kind=options.kind,
-        column=options.column,
-        name_column=options.name_column,
-        root=options.root,
-        listing=storage,
-        write_listing=kept is None,
-    )
-    if found.kind == "parquet" and f"{storage.address}/".startswith(f"{absolute(input)}/"):
-        raise ShowtellError(f"{storage.address}: lies in INPUT, which it would become a part of")
-    make = _JobMaker(found, options, bundle, decoding)
-    parts, done = None, {}
-    if kept is not None:
-        job, parts = make(options.part_size or kept.part_size)
-        check_same(storage, kept, job)
-        done = finished(storage, job, parts)
-    run = Run(options.concurrency or usable_cores(), 0, 0.0, 0.0)
-    if parts is None or len(done) < len(parts):
-        with joined(options) as cores:
+    started = time.monotonic()
+    job = _prepare(input, Storage.of(output), options)
+    run = RunStatistics(options.concurrency or usable_cores(), 0, 0.0, 0.0)
+    if not job.is_complete:
+        with connect_ray(cluster_address(options.address), options.concurrency) as cores:
             workers = options.concurrency or cores
-            if parts is None:
-                size = part_size(make.wanted(), workers, options.batch_size)
-                job, parts = make(options.part_size or size)
-                job.keep(storage)
-            sweep(storage)
-            work = Work(
-                job.id,
-                replace(found, sources=()),
-                storage,
-                options.decoding,
-                options.batch_size,
-                str(Path.cwd()) if local else None,
-            )
-            left = [part for part in parts if part.number not in done]
-            run = _run(work, bundle, left, workers, done, report or (lambda *_: None), began)
-    if len(done) < len(parts):
+            if job.spec is None:
+                job.start(part_size(job.wanted_photos(), workers, options.batch_size))
+            clean_partial(job.storage)
+            run = _caption_parts(job, workers, report or (lambda *_: None), started)
+    if not job.is_complete:
         raise ShowtellError(
-            f"Ray lost {len(parts) - len(done)} of {len(parts)} parts: the same again captions them"
+            f"Ray lost {len(job.unfinished())} of {len(job.parts)} parts: run the same command"
+            " again to caption them"
         )
-    summary = summarise(
-        done.values(),
+    summary = summarise_job(
+        job.results.values(),
         run,
-        input=found.address,
-        output=storage.address,
-        model=bundle.manifest.name,
+        JobNames(job.job_input.address, job.storage.address, job.bundle.manifest.name),
         price=options.price_per_core_hour,
-        whole=total_photos(found) if options.is_rehearsal else None,
+        whole=total_photos(job.job_input) if options.is_rehearsal else None,
     )
-    storage.write(SUMMARY, summary.to_json().encode())
+    job.storage.write(SUMMARY_FILE, summary.to_json().encode())
     return summary
 
 
-@dataclass(frozen=True)
-class _JobMaker:
-    """Makes the job, and its parts, of a size of parts."""
+@dataclass
+class _Job:
+    """A job that is being prepared, run or resumed; `spec` is None until its parts are known."""
 
-    found: Input
+    job_input: JobInput
+    storage: Storage
     options: JobOptions
     bundle: Bundle
     decoding: Decoding
+    spec: JobSpec | None = None
+    parts: list[JobPart] = field(default_factory=list)
+    results: dict[int, PartResult] = field(default_factory=dict)
 
-    def __call__(self, size: int) -> tuple[Job, list[Part]]:
-        options, found = self.options, self.found
-        parts = found.parts(size)
+    @property
+    def is_complete(self) -> bool:
+        """Whether all parts are finished."""
+        return self.spec is not None and not self.unfinished()
+
+    def unfinished(self) -> list[JobPart]:
+        """Return the parts without a result."""
+        return [part for part in self.parts if part.number not in self.results]
+
+    def start(self, size: int) -> None:
+        """Divide the input of a new job and save the job."""
+        self._divide(self.options.part_size or size).save(self.storage)
+
+    def resume(self, saved: JobSpec) -> None:
+        """Divide the input as a saved job did and find its finished parts.
+
+        Raises DatasetError if the saved job is another one.
+        """
+        spec = self._divide(self.options.part_size or saved.part_size)
+        check_same_job(self.storage, saved, spec)
+        self.results = finished_parts(self.storage, spec, self.parts)
+
+    def wanted_photos(self) -> int | None:
+        """Return how many photos the job captions; None if that is unknown."""
+        photos, limit = self.job_input.photos, self.options.limit
+        if photos is None or limit is None:
+            return limit if photos is None else photos
+        return min(photos, limit)
+
+    def _divide(self, size: int) -> JobSpec:
+        options, job_input = self.options, self.job_input
+        parts = job_input.parts(size)
         if options.limit is not None:
-            parts = first_photos(found, parts, options.limit)
+            parts = limit_parts(job_input, parts, options.limit)
         if options.sample is not None:
-            parts = spread_sample(parts, options.sample)
-        job = Job(
-            input=found.address,
-            kind=found.kind,
-            columns=None if found.columns is None else asdict(found.columns),
-            root=found.root,
-            digest=found.digest,
+            parts = sample_parts(parts, options.sample)
+        self.parts = parts
+        self.spec = JobSpec(
+            input=job_input.address,
+            kind=job_input.kind,
+            columns=None if job_input.columns is None else asdict(job_input.columns),
+            root=job_input.root,
+            digest=job_input.digest,
             batch_size=options.batch_size,
             part_size=size,
             parts=len(parts),
@@ -210,132 +216,81 @@ class _JobMaker:
             model_sha256=sha256(self.bundle.file(MANIFEST)),
             decoding=asdict(self.decoding),
         )
-        return job, parts
-
-    def wanted(self) -> int | None:
-        """Return how many photos are to be captioned, None where that is not known."""
-        photos, options = self.found.photos, self.options
-        if photos is None:
-            return options.limit
-        return min(photos, options.limit or photos) if options.sample is None else photos
+        return self.spec
 
 
-def _run(
-    work: Work,
-    bundle: Bundle,
-    parts: Sequence[Part],
-    workers: int,
-    done: dict[int, PartResult],
-    report: Callable[[int, int], None],
-    began: float,
-) -> Run:
-    """Caption parts on a pool of actors, and put their results into `done`."""
-    files = {name: bundle.file(name).read_bytes() for name in [*bundle.manifest.files, MANIFEST]}
-    total = len(done) + len(parts)
-    report(len(done), total)
-    first = last = time.monotonic()
+def _prepare(address: Path | str, storage: Storage, options: JobOptions) -> _Job:
+    """Open the model and the input of a job, and resume the job in its folder, if there is one."""
+    bundle = load_bundle(find_bundle(options.model))
+    decoding = Decoding.of(bundle.manifest.decoding, **options.decoding)
+    is_local = cluster_address(options.address) == LOCAL
+    saved = load_job(storage)
+    job_input = open_input(
+        address if is_local else absolute_address(address),
+        storage,
+        kind=options.kind,
+        parquet=ParquetOptions(options.column, options.name_column, options.root),
+        list_photos=saved is None,
+    )
+    if job_input.kind == "parquet" and f"{storage.address}/".startswith(
+        f"{absolute_address(address)}/"
+    ):
+        raise ShowtellError(f"{storage.address}: OUTPUT must not be inside INPUT")
+    job = _Job(job_input, storage, options, bundle, decoding)
+    if saved is not None:
+        job.resume(saved)
+    return job
+
+
+def _caption_parts(job: _Job, workers: int, report: Report, started: float) -> RunStatistics:
+    """Caption the unfinished parts on a pool of actors and add their results to the job."""
+    parts = job.unfinished()
+    workers = min(workers, len(parts))
+    report(len(job.results), len(job.parts))
+    first_start = last_end = time.monotonic()
     photos = 0
-    with _as_one_line():
-        rows = ray.data.from_items(
-            [{"part": json.dumps(asdict(part))} for part in parts],
-            override_num_blocks=len(parts),  # a part is what is handed out, and tried again
-        ).map_batches(
-            CaptionActor,
-            batch_size=1,
-            num_cpus=1,
-            compute=ray.data.ActorPoolStrategy(
-                size=min(workers, len(parts)), max_tasks_in_flight_per_actor=_QUEUED
-            ),
-            fn_constructor_args=(work, ray.put(files)),
-        )
-        for row in rows.iter_rows():
-            answer = json.loads(row["result"])
-            if "stopped" in answer:
-                raise ShowtellError(answer["stopped"])
-            result = PartResult(**answer)
-            last = time.monotonic()
-            first = min(first, last - result.seconds) if photos else last - result.seconds
+    with one_line_errors():
+        for result in _run_actors(job, parts, workers):
+            last_end = time.monotonic()
+            start = last_end - result.seconds
+            first_start = min(first_start, start) if photos else start
             photos += result.photos
-            done[result.number] = result
-            report(len(done), total)
-    return Run(min(workers, len(parts)), photos, last - first, first - began)
+            job.results[result.number] = result
+            report(len(job.results), len(job.parts))
+    return RunStatistics(workers, photos, last_end - first_start, first_start - started)
 
 
-def _address(options: JobOptions) -> str:
-    return options.address or os.environ.get(ADDRESS_VARIABLE) or LOCAL
+def _run_actors(job: _Job, parts: Sequence[JobPart], workers: int) -> Iterator[PartResult]:
+    """Yield the results of parts as actors finish them.
 
-
-@contextlib.contextmanager
-def joined(options: JobOptions) -> Iterator[int]:
-    """Join a cluster, or start one on this machine; yield how many cores it has.
-
-    Jobs in the block share it. Raises ShowtellError where there is none.
+    Raises ShowtellError if an actor cannot go on, for example on a full disk.
     """
-    if ray.is_initialized():  # by who calls this as a library
-        yield _cores()
-        return
-    address = _address(options)
-    settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address == LOCAL:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
-        settings |= {
-            "num_cpus": options.concurrency or usable_cores(),
-            "include_dashboard": False,
-            "object_store_memory": _OBJECT_STORE,
-        }
-        os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")
-    # no warning of what will change for graphics cards, nor that its token is a new one
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    _start(address, settings)
-    try:
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        yield _cores()
-    finally:
-        ray.shutdown()
-
-
-def _cores() -> int:
-    return int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
-
-
-def _start(address: str, settings: dict[str, Any]) -> None:
-    """Call `ray.init`, again where a busy machine did not start Ray's processes in 30 seconds."""
-    for trial in itertools.count(1):
-        try:
-            _knock(address)
-            ray.init(address=address, **settings)
-            return
-        except Exception as error:  # for a start that takes too long Ray has no better one
-            ray.shutdown()
-            reason = " ".join(str(error).split())[:160]
-            if address != LOCAL:
-                raise ShowtellError(
-                    f"no Ray cluster at {address!r} ({reason}): start one with ray start --head,"
-                    f" or give --address {LOCAL}"
-                ) from error
-            if trial == _STARTS:
-                raise ShowtellError(f"Ray does not start on this machine: {reason}") from error
-
-
-def _knock(address: str) -> None:
-    """Raise OSError where nobody listens at HOST:PORT: Ray itself asks there for minutes."""
-    host, _, port = address.rpartition(":")
-    if host and port.isdigit() and "://" not in address:
-        socket.create_connection((host, int(port)), _ANSWER).close()
-
-
-@contextlib.contextmanager
-def _as_one_line() -> Iterator[None]:
-    """Turn what Ray raises, pages of it, into its last line."""
-    try:
-        yield
-    except ray.exceptions.RayError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[-1] if lines else type(error).__name__
-        raise ShowtellError(
-            f"Ray stopped the job: {reason[:300]} (the same again goes on)"
-        ) from error
+    assert job.spec is not None
+    is_local = cluster_address(job.options.address) == LOCAL
+    setup = WorkerSetup(
+        job_id=job.spec.id,
+        job_input=replace(job.job_input, files=()),
+        storage=job.storage,
+        options=job.options.decoding,
+        batch_size=job.options.batch_size,
+        folder=str(Path.cwd()) if is_local else None,
+    )
+    bundle = job.bundle
+    files = {name: bundle.file(name).read_bytes() for name in [*bundle.manifest.files, MANIFEST]}
+    rows = ray.data.from_items(
+        [{"part": json.dumps(asdict(part))} for part in parts],
+        override_num_blocks=len(parts),  # Ray schedules and retries whole blocks
+    ).map_batches(
+        CaptionActor,
+        batch_size=1,
+        num_cpus=1,
+        compute=ray.data.ActorPoolStrategy(
+            size=workers, max_tasks_in_flight_per_actor=_PARTS_IN_FLIGHT
+        ),
+        fn_constructor_args=(setup, ray.put(files)),
+    )
+    for row in rows.iter_rows():
+        result = json.loads(row["result"])
+        if "stopped" in result:
+            raise ShowtellError(result["stopped"])
+        yield PartResult(**result)

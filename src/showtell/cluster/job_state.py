@@ -1,8 +1,8 @@
-"""What a job is and which of its parts are done: both told by the files in its folder.
+"""The state of a job, kept as files in its folder: what the job is, and which parts are done.
 
-Ray Data's checkpoints (2.5x, beta) were not taken: they keep an id of every row, read the whole
-input again to leave out the rows that are done, and do not notice another input, model or option.
-A part that has its name is done; nothing else needs to be kept.
+A part is done if its file exists; nothing else is recorded. Ray Data's checkpoints (2.5x, beta)
+are not used: they keep an id for every row, read the whole input again to skip finished rows, and
+do not notice a changed input, model or option.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from showtell.cluster.inputs import Part
 from showtell.cluster.output import PartResult, read_result
+from showtell.cluster.parts import JobPart
 from showtell.cluster.storage import Storage
 from showtell.errors import DatasetError
 from showtell.files.printable_names import printable
 from showtell.files.remote import TEMPORARY
 
-JOB = "_job.json"
+JOB_FILE = "_job.json"
 _FORMAT = 1
-_AT_A_TIME = 32  # parts whose footers are read
-_SAID = {"digest": "its photos", "model_sha256": "the model's files", "part_size": "part size"}
+_REQUESTS = 32  # footers that are read at the same time
+_DESCRIPTIONS = {"digest": "its photos", "model_sha256": "the model's files"}
 
 
 @dataclass(frozen=True)
-class Job:
-    """What must be the same for a job to go on: input, model and options."""
+class JobSpec:
+    """What must stay the same for a job to resume: input, model and options."""
 
     input: str
     kind: str
@@ -48,84 +48,89 @@ class Job:
 
     @property
     def id(self) -> str:
-        """A hash of all of it, by which a part knows its job."""
+        """A hash of all fields, which the job's parts record."""
         return hashlib.sha256(self._json().encode()).hexdigest()[:32]
 
-    def keep(self, storage: Storage) -> None:
-        """Write it into the job's folder."""
-        storage.write(JOB, self._json().encode())
+    def save(self, storage: Storage) -> None:
+        """Write the job into its folder."""
+        storage.write(JOB_FILE, self._json().encode())
 
     def _json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"
 
-    def differences(self, other: Job) -> list[str]:
-        """Say what another job has another way, as `beam 3, not 5` for what it has and this not."""
+    def differences(self, other: JobSpec) -> list[str]:
+        """Describe how this job differs from another, such as `beam 3, not 5`.
+
+        The other job's value comes first.
+        """
         ours, theirs = asdict(self), asdict(other)
         ours |= ours.pop("decoding")
         theirs |= theirs.pop("decoding")
         return [
-            f"{name.replace('_', ' ')} {theirs.get(name)}, not {ours.get(name)}"
-            if name not in _SAID
-            else f"{_SAID[name]} changed"
+            f"{_DESCRIPTIONS[name]} changed"
+            if name in _DESCRIPTIONS
+            else f"{name.replace('_', ' ')} {theirs.get(name)}, not {ours.get(name)}"
             for name in dict.fromkeys([*ours, *theirs])
             if ours.get(name) != theirs.get(name) and name != "parts"
         ]
 
 
-def kept_job(storage: Storage) -> Job | None:
-    """Return the job that a folder holds, None where it is empty or not there.
+def load_job(storage: Storage) -> JobSpec | None:
+    """Return the job in a folder; None if the folder is empty or does not exist.
 
-    Raises DatasetError where it holds something else, or a newer showtell's job.
+    Raises DatasetError if the folder holds other files or the job of a newer showtell.
     """
     names = storage.names()
     shown = printable(storage.address)
-    if JOB not in names:
+    if JOB_FILE not in names:
         if any(not name.startswith(("_", ".")) for name in names):
-            raise DatasetError(f"{shown}: holds files, and no job of showtell: choose a new folder")
+            raise DatasetError(f"{shown}: holds files but no showtell job: choose a new folder")
         return None
     try:
-        kept = json.loads(storage.read(JOB))
-        if kept["format"] > _FORMAT:
-            raise DatasetError(f"{shown}: a newer showtell's job: pip install -U showtell")
-        return Job(**kept)
+        fields = json.loads(storage.read(JOB_FILE))
+        if fields["format"] > _FORMAT:
+            raise DatasetError(f"{shown}: the job of a newer showtell: pip install -U showtell")
+        return JobSpec(**fields)
     except (ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{shown}/{JOB}: damaged ({error}): choose a new folder") from None
+        raise DatasetError(f"{shown}/{JOB_FILE}: damaged ({error}): choose a new folder") from None
 
 
-def check_same(storage: Storage, kept: Job, wanted: Job) -> None:
-    """Raise DatasetError where a folder's job is another one, saying in what."""
-    different = wanted.differences(kept)
-    if different:
+def check_same_job(storage: Storage, saved: JobSpec, requested: JobSpec) -> None:
+    """Raise DatasetError, with the differences, if a folder holds another job."""
+    differences = requested.differences(saved)
+    if differences:
         raise DatasetError(
-            f"{printable(storage.address)}: holds another job ({'; '.join(different)}): to go on"
-            " with it give what it began with, or choose a new folder"
+            f"{printable(storage.address)}: holds another job ({'; '.join(differences)}): to"
+            " resume it use its options, or choose a new folder"
         )
 
 
-def finished(storage: Storage, job: Job, parts: Sequence[Part]) -> dict[int, PartResult]:
-    """Return the parts that are done by number; a damaged file is no part, and is written anew.
+def finished_parts(
+    storage: Storage, job: JobSpec, parts: Sequence[JobPart]
+) -> dict[int, PartResult]:
+    """Return the results of the finished parts by number; damaged files count as unfinished.
 
-    Raises DatasetError where there are files that are none of the job's parts.
+    Raises DatasetError if the folder holds Parquet files that are not parts of the job.
     """
     names = {name for name in storage.names() if name.endswith(".parquet") and name[0] not in "_."}
     foreign = names - {part.name for part in parts}
     if foreign:
         raise DatasetError(
-            f"{printable(storage.address)}: {printable(min(foreign))} is no part of this job:"
+            f"{printable(storage.address)}: {printable(min(foreign))} is not a part of this job:"
             " choose a new folder"
         )
-    there = [part for part in parts if part.name in names]
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        results = pool.map(lambda part: read_result(storage, part.name, job.id), there)
-        return {
-            part.number: result
-            for part, result in zip(there, results, strict=True)
-            if result is not None
-        }
+    present = [part for part in parts if part.name in names]
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        results = list(pool.map(lambda part: read_result(storage, part.name, job.id), present))
+    return {
+        part.number: result
+        for part, result in zip(present, results, strict=True)
+        if result is not None
+    }
 
 
-def sweep(storage: Storage) -> None:
-    """Delete what a killed job left half written."""
+def clean_partial(storage: Storage) -> None:
+    """Delete the unfinished files of a killed job."""
     for name in storage.names():
         if name.startswith(TEMPORARY):
             storage.remove(name)

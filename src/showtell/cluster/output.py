@@ -1,8 +1,8 @@
-"""The Parquet files of a job: a caption's fields, and in the footer which photos a part holds.
+"""The Parquet files of a job: captions, and in the footer which photos the part holds.
 
-Written by the worker that captions the part, and not by `Dataset.write_parquet`: that names files
-by a random number and cuts them where blocks happen to end, so that a write that is tried again
-cannot be told from another one. Here a part has one name, whoever writes it and however often.
+Workers write them, not `Dataset.write_parquet`: that uses random file names and cuts files where
+blocks happen to end, so that the result of a retried write cannot be recognised. Here a part
+always has the same name and the same content.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from typing import Any
 
 from showtell.cluster.storage import Storage
 from showtell.errors import DatasetError
+from showtell.files.printable_names import printable
 
-_KEY = b"showtell"
+_METADATA_KEY = b"showtell"
 
 
 @dataclass(frozen=True)
 class PartResult:
-    """What became of a part: photos captioned and failed, and what it took the worker.
+    """The result of a part: how many photos were captioned and failed, and what it cost.
 
-    `seen` counts a sample's photos with those that were left out; `reading` and `writing` are the
-    seconds that the captioner waited, out of `seconds` in all, `cpu` those of the processor, which
-    do not depend on what else a machine does; `memory` is the most bytes that the
-    worker had held by then.
+    `reasons` counts the failed photos by reason; `seen` includes the photos that a sample leaves
+    out. `seconds` is the wall time, of which the captioner waited `reading` seconds for photos
+    and `writing` seconds for the output; `cpu` is processor time. `memory` is the worker's peak
+    in bytes.
     """
 
     number: int
@@ -54,8 +55,8 @@ class PartResult:
         return self.captioned + self.failed
 
 
-def part_bytes(records: Sequence[dict[str, Any]], job: str, result: PartResult) -> bytes:
-    """Return captions as a Parquet file, whose footer says which job's part it is."""
+def part_bytes(records: Sequence[dict[str, Any]], job_id: str, result: PartResult) -> bytes:
+    """Return captions as a Parquet file, with the job and the result in its footer."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -69,43 +70,41 @@ def part_bytes(records: Sequence[dict[str, Any]], job: str, result: PartResult) 
             ("alternatives", pa.list_(alternative)),
             ("error", pa.string()),
         ],
-        metadata={_KEY: json.dumps({"job": job, **asdict(result)}).encode()},
+        metadata={_METADATA_KEY: json.dumps({"job": job_id, **asdict(result)}).encode()},
     )
-    table = pa.Table.from_pylist([_writable(record) for record in records], schema=schema)
+    table = pa.Table.from_pylist([_utf8_record(record) for record in records], schema=schema)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
 
 
-def read_result(storage: Storage, name: str, job: str) -> PartResult | None:
-    """Return what a part's footer says; None where it is damaged, or another job's."""
+def read_result(storage: Storage, name: str, job_id: str) -> PartResult | None:
+    """Return the result in a part's footer; None if it is damaged or belongs to another job."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with storage.opened(name) as file:
-            kept = json.loads((pq.read_metadata(file).metadata or {})[_KEY])
-        if kept.pop("job") != job:
+            fields = json.loads((pq.read_metadata(file).metadata or {})[_METADATA_KEY])
+        if fields.pop("job") != job_id:
             return None
-        return PartResult(**kept)
+        return PartResult(**fields)
     except (DatasetError, pa.ArrowException, KeyError, ValueError, TypeError):
         return None
 
 
-def reason_of_failure(record: dict[str, Any]) -> str:
-    """Return an error without the photo's name and its particulars, to count it with its like."""
-    from showtell.files.printable_names import printable
-
+def failure_reason(record: dict[str, Any]) -> str:
+    """Return a record's error without the photo's name and details, so that it can be counted."""
     reason = str(record["error"]).removeprefix(f"{printable(record['path'])}: ")
     return re.sub(r"\d[\d,]*", "N", reason.partition(" (")[0].partition(": ")[0])
 
 
-def reasons(records: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """Count records with an error by its reason, the most frequent first."""
-    failed = (reason_of_failure(record) for record in records if record["error"] is not None)
-    return dict(Counter(failed).most_common())
+def count_failures(records: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Count the records with an error by reason, the most frequent first."""
+    reasons = (failure_reason(record) for record in records if record["error"] is not None)
+    return dict(Counter(reasons).most_common())
 
 
-def _writable(record: dict[str, Any]) -> dict[str, Any]:
-    """Spell out the bytes of a path that are no UTF-8: Parquet's text holds nothing else."""
+def _utf8_record(record: dict[str, Any]) -> dict[str, Any]:
+    """Escape the bytes of a path that are not UTF-8, which Parquet's text cannot hold."""
     return record | {"path": record["path"].encode("utf-8", "backslashreplace").decode("utf-8")}

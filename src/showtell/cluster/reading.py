@@ -1,4 +1,4 @@
-"""The photos of a part, one after the other: on disk by path, from elsewhere by their bytes."""
+"""Read the photos of a part in order: local ones as paths, the others as bytes."""
 
 from __future__ import annotations
 
@@ -11,34 +11,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from showtell.cluster.inputs import LISTING, Input, Part, is_kept
-from showtell.cluster.parquet_input import Columns, read_rows
+from showtell.cluster.folder_listing import LISTING
+from showtell.cluster.inputs import JobInput
+from showtell.cluster.parquet_input import PhotoColumns, read_rows
+from showtell.cluster.parts import JobPart, is_sampled
 from showtell.cluster.storage import Storage
 from showtell.errors import DatasetError, PhotoError
 from showtell.files.printable_names import printable
 from showtell.files.remote import is_remote, read_file
 
-READ_AHEAD = 16  # photos asked for at a time, where each is a request that takes its time
+READ_AHEAD = 16  # photos that are fetched from addresses at the same time
 
 
 @dataclass(frozen=True, slots=True)
-class GivenPhoto:
-    """A photo's bytes under its name, or the reason why there are none."""
+class FetchedPhoto:
+    """The bytes of a photo and its name, or the reason why it could not be read."""
 
     filename: str
     data: bytes = b""
     error: str | None = None
 
     def read_bytes(self) -> bytes:
-        """Return the bytes. Raises PhotoError, which whoever opens it completes by its name."""
+        """Return the bytes. Raises PhotoError with the reason; the caller adds the name."""
         if self.error is not None:
             raise PhotoError(self.error)
         return self.data
 
 
 @dataclass(frozen=True, slots=True)
-class LocalPhoto:
-    """A photo on disk that goes by another name than its path."""
+class NamedLocalPhoto:
+    """A photo on disk with another name than its path."""
 
     filename: str
     path: Path
@@ -48,78 +50,91 @@ class LocalPhoto:
         return self.path.read_bytes()
 
 
-OpenPhoto: TypeAlias = "Path | GivenPhoto | LocalPhoto"
+PartPhoto: TypeAlias = "Path | FetchedPhoto | NamedLocalPhoto"
 
 
 class PartReader:
-    """Iterates over name and photo; `seconds` is how long its caller waited for them.
+    """Iterates over name and photo of a part.
 
-    `seen` counts the photos that it came by, those that a sample leaves out among them.
+    `seconds` is how long the caller has waited for photos, and `seen` how many photos were read,
+    including those that a sample leaves out.
     """
 
-    def __init__(self, source: Input, part: Part, storage: Storage) -> None:
-        self.source, self.part, self.storage = source, part, storage
+    def __init__(self, job_input: JobInput, part: JobPart, storage: Storage) -> None:
+        self.job_input, self.part, self.storage = job_input, part, storage
         self.seconds = 0.0
         self.seen = 0
 
-    def __iter__(self) -> Iterator[tuple[str, OpenPhoto]]:
+    def __iter__(self) -> Iterator[tuple[str, PartPhoto]]:
         photos = self._photos()
         while True:
             start = time.perf_counter()
             try:
-                found = next(photos, None)
-            except DatasetError as error:  # the source ends here, as a shard does that is cut off
-                found, photos = self._broken(error), iter(())
+                item = next(photos, None)
+            except DatasetError as error:  # a damaged source ends with one row for the error
+                item, photos = self._source_error(error), iter(())
             finally:
                 self.seconds += time.perf_counter() - start
-            if found is None:
+            if item is None:
                 return
-            yield found
+            yield item
 
-    def _photos(self) -> Iterator[tuple[str, OpenPhoto]]:
-        part, columns = self.part, self.source.columns
-        if self.source.kind == "shards":
+    def _photos(self) -> Iterator[tuple[str, PartPhoto]]:
+        part, columns = self.part, self.job_input.columns
+        if self.job_input.kind == "shards":
             from showtell.data.shards.webdataset import iterate_shard
 
-            # without a count to its very end, where it shows whether it is whole
+            # a count of None reads to the very end, where a shard shows whether it is complete
             rows: Iterable[tuple[str, bytes | None]] = itertools.islice(
                 iterate_shard(part.source), part.count
             )
         else:
             address = part.source
             if columns is None:
-                address, columns = f"{self.storage.address}/{LISTING}", Columns("path", "paths")
+                address = f"{self.storage.address}/{LISTING}"
+                columns = PhotoColumns("path", "paths")
             rows = read_rows(address, columns, part.start, part.count or 0)
-        return _with_remote_read_ahead(self._kept(rows), self.source.root)
+        return _open_rows(self._sampled(rows), self.job_input.root)
 
-    def _kept(self, rows: Iterable[tuple[str, bytes | None]]) -> Iterator[tuple[str, bytes | None]]:
-        for place, row in enumerate(rows):
+    def _sampled(
+        self, rows: Iterable[tuple[str, bytes | None]]
+    ) -> Iterator[tuple[str, bytes | None]]:
+        for index, row in enumerate(rows):
             self.seen += 1
-            if is_kept(place, self.part.keep):
+            if is_sampled(index, self.part.keep):
                 yield row
 
-    def _broken(self, error: DatasetError) -> tuple[str, OpenPhoto]:
-        reason = str(error).removeprefix(f"{self.part.source}: ")
-        return self.part.source, GivenPhoto(self.part.source, error=reason)
+    def _source_error(self, error: DatasetError) -> tuple[str, PartPhoto]:
+        source = self.part.source
+        reason = str(error).removeprefix(f"{printable(source)}: ")
+        return source, FetchedPhoto(source, error=reason)
 
 
-def _with_remote_read_ahead(
+def fetch_photo(name: str, address: str) -> FetchedPhoto:
+    """Fetch the bytes of a photo from an address; a failure becomes the photo's error."""
+    try:
+        return FetchedPhoto(name, read_file(address))
+    except DatasetError as error:
+        return FetchedPhoto(name, error=str(error).removeprefix(f"{printable(address)}: "))
+
+
+def _open_rows(
     rows: Iterator[tuple[str, bytes | None]], root: str
-) -> Iterator[tuple[str, OpenPhoto]]:
-    """Open rows in their order; photos at addresses are fetched some ahead of who asks for them."""
-    ahead: deque[tuple[str, OpenPhoto | Future[OpenPhoto]]] = deque()
+) -> Iterator[tuple[str, PartPhoto]]:
+    """Yield the photos of rows in order; photos at addresses are fetched ahead in threads."""
+    ahead: deque[tuple[str, PartPhoto | Future[PartPhoto]]] = deque()
     pool: ThreadPoolExecutor | None = None
     try:
         for name, data in rows:
             if data is not None:
-                ahead.append((name, GivenPhoto(name, data)))
-            elif is_remote(address := _whole(name, root)):
+                ahead.append((name, FetchedPhoto(name, data)))
+            elif is_remote(address := _absolute(name, root)):
                 pool = pool or ThreadPoolExecutor(READ_AHEAD, "showtell-fetch")
-                ahead.append((name, pool.submit(fetch, name, address)))
+                ahead.append((name, pool.submit(fetch_photo, name, address)))
             elif address == name:
                 ahead.append((name, Path(name)))
             else:
-                ahead.append((name, LocalPhoto(name, Path(address))))
+                ahead.append((name, NamedLocalPhoto(name, Path(address))))
             while ahead and (len(ahead) > READ_AHEAD or not isinstance(ahead[0][1], Future)):
                 yield _result(*ahead.popleft())
         while ahead:
@@ -129,20 +144,12 @@ def _with_remote_read_ahead(
             pool.shutdown(cancel_futures=True)
 
 
-def _whole(name: str, root: str) -> str:
-    """Return where a photo lies: relative paths of a column begin at the root."""
+def _absolute(name: str, root: str) -> str:
+    """Return the address of a photo; relative paths begin at the root."""
     if is_remote(name) or not root or Path(name).is_absolute():
         return name
     return f"{root}/{name}"
 
 
-def _result(name: str, photo: OpenPhoto | Future[OpenPhoto]) -> tuple[str, OpenPhoto]:
+def _result(name: str, photo: PartPhoto | Future[PartPhoto]) -> tuple[str, PartPhoto]:
     return name, photo.result() if isinstance(photo, Future) else photo
-
-
-def fetch(name: str, address: str) -> GivenPhoto:
-    """Fetch a photo's bytes; a failure is the photo's error."""
-    try:
-        return GivenPhoto(name, read_file(address))
-    except DatasetError as error:
-        return GivenPhoto(name, error=str(error).removeprefix(f"{printable(address)}: "))

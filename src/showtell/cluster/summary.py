@@ -1,4 +1,4 @@
-"""What a job says at its end: done, failed by reason, speed, cost; a rehearsal's estimate."""
+"""The summary of a job: captions and failures, speed, cost, and the estimate of a rehearsal."""
 
 from __future__ import annotations
 
@@ -9,28 +9,40 @@ from dataclasses import asdict, dataclass
 
 from showtell.cluster.output import PartResult
 
-SUMMARY = "_summary.json"
+SUMMARY_FILE = "_summary.json"
 _MILLION = 1_000_000
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the whole input would take at a rehearsal's speed, on as many cores."""
+    """The time and cost of the whole input at a rehearsal's speed on the same cores.
+
+    `counted` tells whether `photos` is exact or estimated from some of the shards.
+    """
 
     photos: int
     counted: bool
-    """Whether `photos` is exact; else it is reckoned from a part of the shards."""
     seconds: float
     core_hours: float
     cost: float | None
 
 
 @dataclass(frozen=True)
-class Summary:
-    """A finished job. Speed and cost are of the run that ended it, or of the parts' own times.
+class RunStatistics:
+    """A run of the job: `seconds` from the start of its first part, `starting` those before."""
 
-    A run's seconds count from its first part's start to its last part's end: Ray's own start is
-    apart, in `starting`.
+    cores: int
+    photos: int
+    seconds: float
+    starting: float
+
+
+@dataclass(frozen=True)
+class JobSummary:
+    """A finished job. Speed and cost are those of its last run, or of the parts' own times.
+
+    `run_seconds` count from the start of the first part to the end of the last; the start of Ray
+    before is `starting`. `worker_memory` is the peak of any worker, in bytes.
     """
 
     input: str
@@ -56,107 +68,86 @@ class Summary:
     estimate: Estimate | None = None
 
     def to_json(self) -> str:
-        """Return it as JSON text."""
+        """Return the summary as JSON text."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
     def lines(self) -> list[str]:
-        """Return it for a person."""
+        """Return the summary as lines of text."""
         lines = [f"{self.captioned:,} photos captioned, {self.failed:,} failed, in {self.output}"]
         lines += [f"  {count:,}: {reason}" for reason, count in self.failed_by_reason.items()]
         if self.photos_per_second:
             lines.append(
-                f"{self.photos_per_second:,.1f} photos per second on {_cores(self.cores)}"
-                f" ({self.run_photos:,} in {duration(self.run_seconds)},"
-                f" after {duration(self.starting)} to start)"
+                f"{self.photos_per_second:,.1f} photos per second on {_cores_text(self.cores)}"
+                f" ({self.run_photos:,} in {format_duration(self.run_seconds)},"
+                f" after {format_duration(self.starting)} to start)"
             )
-            lines.append(_costs(self.core_hours_per_million, self.price_per_core_hour))
+            lines.append(_cost_line(self.core_hours_per_million, self.price_per_core_hour))
         if self.estimate is not None:
-            whole = self.estimate
-            about = "" if whole.counted else "about "
-            cost = "" if whole.cost is None else f", {_money(whole.cost)}"
-            lines.append(
-                f"the whole input, {about}{whole.photos:,} photos, would take"
-                f" {duration(whole.seconds)} on {_cores(self.cores)}:"
-                f" {whole.core_hours:,.2f} core hours{cost}"
-            )
+            lines.append(_estimate_line(self.estimate, self.cores))
         return lines
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a run was: its cores, seconds from the first part's start on, and those before that."""
+class JobNames:
+    """The addresses of a job's input and output, and its model."""
 
-    cores: int
-    photos: int
-    seconds: float
-    starting: float
+    input: str
+    output: str
+    model: str
 
 
-def summarise(
+def summarise_job(
     results: Iterable[PartResult],
-    run: Run,
+    run: RunStatistics,
+    names: JobNames,
     *,
-    input: str,
-    output: str,
-    model: str,
     price: float | None,
     whole: tuple[int, bool] | None = None,
-) -> Summary:
-    """Put together what a job's parts and its last run say.
+) -> JobSummary:
+    """Return the summary of a job's parts and its last run.
 
-    `whole` is how many photos a rehearsal's whole input has, and whether they were counted. Where
-    the run had nothing left to do, speed is that of the parts: cores times photos by busy second.
+    For a rehearsal, `whole` is the number of photos of the whole input and whether it is exact.
+    If the run had nothing left to do, the speed comes from the busy time of the parts.
     """
     results = list(results)
-    by_reason: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     for result in results:
-        by_reason.update(result.reasons)
+        reasons.update(result.reasons)
     captioned = sum(result.captioned for result in results)
-    failed = by_reason.total()
+    failed = reasons.total()
     busy = sum(result.seconds for result in results)
     if run.photos and run.seconds > 0:
         rate = run.photos / run.seconds
     else:
         rate = run.cores * (captioned + failed) / busy if busy > 0 else 0.0
-    hours = run.cores * _MILLION / rate / 3600 if rate else 0.0  # of cores, for a million
-    estimate = None
-    if whole is not None and rate:
-        photos, counted = whole
-        core_hours = hours * photos / _MILLION
-        estimate = Estimate(
-            photos,
-            counted,
-            photos / rate,
-            core_hours,
-            None if price is None else price * core_hours,
-        )
-    return Summary(
-        input=input,
-        output=output,
-        model=model,
+    core_hours = run.cores * _MILLION / rate / 3600 if rate else 0.0  # per million photos
+    return JobSummary(
+        input=names.input,
+        output=names.output,
+        model=names.model,
         parts=len(results),
         photos=captioned + failed,
         captioned=captioned,
         failed=failed,
-        failed_by_reason=dict(by_reason.most_common()),
+        failed_by_reason=dict(reasons.most_common()),
         cores=run.cores,
         run_photos=run.photos,
         run_seconds=run.seconds,
         starting=run.starting,
         photos_per_second=rate,
-        core_hours_per_million=hours,
+        core_hours_per_million=core_hours,
         price_per_core_hour=price,
-        cost_per_million=None if price is None else price * hours,
+        cost_per_million=None if price is None else price * core_hours,
         busy_seconds=busy,
         cpu_seconds=sum(result.cpu for result in results),
         reading_seconds=sum(result.reading for result in results),
         worker_memory=max((result.memory for result in results), default=0),
-        estimate=estimate,
+        estimate=_estimate(whole, rate, core_hours, price),
     )
 
 
-def duration(seconds: float) -> str:
-    """Return a span of time for a person: 41 s, 12 min, 3.4 h, 11.6 days."""
+def format_duration(seconds: float) -> str:
+    """Return a duration as text, such as 41 s, 12 min, 3.4 h or 11.6 days."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 100 * 60:
@@ -166,14 +157,35 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
-def _cores(count: int) -> str:
-    return f"{count:,} core" + ("s" if count != 1 else "")
+def _estimate(
+    whole: tuple[int, bool] | None, rate: float, core_hours_per_million: float, price: float | None
+) -> Estimate | None:
+    if whole is None or not rate:
+        return None
+    photos, counted = whole
+    core_hours = core_hours_per_million * photos / _MILLION
+    cost = None if price is None else price * core_hours
+    return Estimate(photos, counted, photos / rate, core_hours, cost)
 
 
-def _costs(hours: float, price: float | None) -> str:
+def _estimate_line(estimate: Estimate, cores: int) -> str:
+    about = "" if estimate.counted else "about "
+    cost = "" if estimate.cost is None else f", {_money(estimate.cost)}"
+    return (
+        f"the whole input, {about}{estimate.photos:,} photos, would take"
+        f" {format_duration(estimate.seconds)} on {_cores_text(cores)}:"
+        f" {estimate.core_hours:,.2f} core hours{cost}"
+    )
+
+
+def _cost_line(core_hours: float, price: float | None) -> str:
     if price is None:
-        return f"a million photos: {hours:,.2f} core hours (--price-per-core-hour says the cost)"
-    return f"a million photos: {hours:,.2f} core hours, {_money(price * hours)}"
+        return f"a million photos: {core_hours:,.2f} core hours (cost: give --price-per-core-hour)"
+    return f"a million photos: {core_hours:,.2f} core hours, {_money(price * core_hours)}"
+
+
+def _cores_text(count: int) -> str:
+    return f"{count:,} core" + ("s" if count != 1 else "")
 
 
 def _money(amount: float) -> str:

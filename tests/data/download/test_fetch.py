@@ -85,7 +85,7 @@ def test_a_broken_download_resumes(
     path = "/a/Flickr8k_Dataset.zip"
     server.faults[path] = [("cut", 3_000), ("cut", 0), ("cut", 0)]
     source = pointed_at(server, places="a")
-    with pytest.raises(DownloadError, match="run it again to go on where it stopped"):
+    with pytest.raises(DownloadError, match="run it again to continue where it stopped"):
         fetch(source, tmp_path)
     assert (tmp_path / "Flickr8k_text" / "readme.txt").is_file()
     server.faults[path] = []
