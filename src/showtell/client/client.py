@@ -40,7 +40,8 @@ try:
 except ImportError:
     raise MissingExtraError("the client of the service", "serve") from None
 
-Photo: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
+# A path, the bytes of a file, or an open binary file.
+PhotoFile: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 
 _PHOTOS_PER_REQUEST = 8
 _PARALLEL_REQUESTS = 2
@@ -128,7 +129,7 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def caption(self, photo: Photo, **options: Unpack[Options]) -> Caption:
+    def caption(self, photo: PhotoFile, **options: Unpack[Options]) -> Caption:
         """Caption one photo: a path, bytes or a binary file.
 
         Raises PhotoError if the photo cannot be read, PhotoRefusedError (a PhotoError) if the
@@ -149,7 +150,7 @@ class Client:
 
     def caption_many(
         self,
-        photos: Iterable[Photo],
+        photos: Iterable[PhotoFile],
         *,
         batch_size: int = _PHOTOS_PER_REQUEST,
         **options: Unpack[Options],
@@ -300,7 +301,7 @@ def _is_http_url(url: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
-def _read_photo(photo: Photo) -> _Upload:
+def _read_photo(photo: PhotoFile) -> _Upload:
     """Read a photo's bytes; a photo that cannot be read becomes an upload with an error."""
     path: Path | None = None
     name = name_of(photo)

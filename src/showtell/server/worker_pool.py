@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import time
 
 from showtell.caption import Caption
 from showtell.files.printable_names import printable
+from showtell.files.retry import exponential_delay
 from showtell.server.metrics import Metrics
 from showtell.server.photo_queue import PhotoQueue, PhotoResult, QueuedPhoto
 from showtell.server.settings import ServerSettings
@@ -106,14 +108,15 @@ class WorkerPool:
         return False
 
     async def _start_with_retries(self) -> Worker:
-        delay = _RETRY_DELAY
-        while True:
+        for failures in itertools.count(1):
             try:
                 return await self._start_worker()
             except (OSError, WorkerError) as error:
                 logger.error("cannot start a worker: %s", error)
-                await asyncio.sleep(delay)
-                delay = min(_MAX_RETRY_DELAY, 2 * delay)
+                await asyncio.sleep(
+                    min(_MAX_RETRY_DELAY, exponential_delay(failures, _RETRY_DELAY))
+                )
+        raise AssertionError  # itertools.count never ends
 
     async def _start_worker(self) -> Worker:
         worker = await self.launcher.start()
