@@ -20,6 +20,7 @@ from showtell.files.typed_settings import load_settings, parse_json
 RULE = 1  # raise when `tokenize` changes: trained models keep the rule they were trained with
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL_WORDS = ("<pad>", "<start>", "<end>", "<unknown>")
+FIRST_WORD = len(SPECIAL_WORDS)  # id of the first, and most frequent, real word
 
 # A word may hold hyphens and apostrophes inside; a trailing 's is split off.
 _TOKEN = re.compile(r"[^\W_]+(?:-[^\W_]+|'(?!s(?![^\W_]))[^\W_]+)*|'s(?![^\W_])")

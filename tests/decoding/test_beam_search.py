@@ -259,5 +259,5 @@ def test_diversity_costs_no_log_probability() -> None:
 
 
 def test_diverse_groups_must_divide_the_beam() -> None:
-    with pytest.raises(ValueError, match="groups=2"):
+    with pytest.raises(ValueError, match="groups: 2"):
         diverse_beam_search(SeededDecoder(), photos(1), beam=3, groups=2)

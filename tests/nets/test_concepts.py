@@ -11,10 +11,11 @@ from torch import Tensor
 
 from showtell.decoding.beam_search import beam_search
 from showtell.errors import RecipeError
-from showtell.nets.concepts import FIRST_WORD, ConceptGuidedDecoder, ConceptHead
+from showtell.nets.concepts import ConceptGuidedDecoder, ConceptHead
 from showtell.nets.decoder import DecoderSettings
 from showtell.nets.model import TorchDecoder, build_decoder
 from showtell.training.batches import Batch, collate
+from showtell.vocabulary import FIRST_WORD
 
 CHANNELS, REGIONS, WORDS = 12, 6, 15
 DOG = FIRST_WORD + 3

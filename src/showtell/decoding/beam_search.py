@@ -1,11 +1,11 @@
-"""Beam search and diverse beam search over any decoder, batched over photos; numpy only.
+"""Beam search and diverse beam search over any decoder, batched over photos (numpy only).
 
-A decoder is anything with `init_state` and `step` (see `Decoder`): the ONNX one that captions, a
-torch one while training, a table in a test. Photos never influence each other: a photo's captions
-are the same alone and in a batch, as far as the decoder's own arithmetic is.
+Photos do not influence each other: a photo gets the same captions alone and in a batch, as far as
+the decoder's own arithmetic is the same.
 
-A hypothesis' score is its log-probability divided by (emitted tokens, END included) to the power
-of `length_penalty` (Wu et al., "Google's Neural Machine Translation System", 2016, simplified).
+The score of a hypothesis is its log-probability divided by its number of tokens (END included) to
+the power of `length_penalty` (Wu et al., "Google's Neural Machine Translation System", 2016,
+simplified).
 """
 
 from __future__ import annotations
@@ -18,45 +18,56 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from showtell.vocabulary import END, SPECIAL_WORDS, START
+from showtell.vocabulary import END, FIRST_WORD, START
+
+__all__ = [
+    "Arrays",
+    "Decoder",
+    "Floats",
+    "Hypothesis",
+    "Integers",
+    "beam_search",
+    "diverse_beam_search",
+]
 
 Arrays = Mapping[str, NDArray[Any]]
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
-FIRST_WORD = len(SPECIAL_WORDS)  # ids below are special: only END of them is ever emitted
-_BLOCK = 64  # words whose maximum stands for them in the first look at the candidates
-_NEVER = -np.inf
+_BLOCK = 64  # words per block in `best_words`
+_NEVER = -np.inf  # the log-probability of a hypothesis that does not exist
 
 
 class Decoder(Protocol):
-    """What a caption is decoded from.
+    """A network that predicts the next word of a caption; ONNX, PyTorch or a table in a test.
 
-    *memory* holds arrays that stay the same while a caption is written, one row per photo; *state*
-    holds those that change, one row per hypothesis. Rows are grouped by photo: with `width` rows a
-    photo, row r belongs to photo r // width, and `step` takes width as rows // photos.
+    *Memory* holds arrays that stay the same while a caption is written, with one row per photo.
+    *State* holds arrays that change, with one row per hypothesis. Rows are grouped by photo: with
+    `width` hypotheses per photo, row r belongs to photo r // width, and `step` computes width as
+    rows // photos.
     """
 
     def init_state(self, features: Arrays) -> tuple[Arrays, Arrays]:
-        """Turn features (`regions`, `pooled`, one row per photo) into memory and first state."""
+        """Return memory and first state of photos; `features` have one row per photo."""
         ...
 
     def step(
         self, tokens: Integers, memory: Arrays, state: Arrays
     ) -> tuple[Floats, Floats | None, Arrays]:
-        """Read one token per row; return log-probabilities, attention and the next state.
+        """Read one token per row: int64 [rows].
 
-        Log-probabilities are [rows, words], attention [rows, regions] or None.
+        Returns log-probabilities [rows, words], attention [rows, regions] or None, and the next
+        state.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """One caption as ids, without END.
+    """One caption as token ids, without END.
 
-    `log_probability` includes END where the hypothesis `finished`; `word_log_probabilities` has
-    one entry a token (END's is the rest); `attention` is [tokens, regions] or None.
+    `log_probability` includes that of END if the hypothesis has `finished`.
+    `word_log_probabilities` has one value per token, `attention` is [tokens, regions] or None.
     """
 
     tokens: tuple[int, ...]
@@ -77,21 +88,21 @@ def beam_search(
     nbest: int = 1,
     no_repeat_ngram: int = 0,
 ) -> list[list[Hypothesis]]:
-    """Find each photo's `nbest` captions, best first, by beam search; `beam=1` is greedy search.
+    """Return each photo's `nbest` captions, best first; `beam=1` is greedy search.
 
-    Every step keeps the `beam` best unfinished hypotheses; one whose END is among the `beam` best
-    candidates is finished. A photo stops when `beam` have finished or the best finished cannot be
-    beaten. Where too few finish within `max_length` tokens (END included), the best unfinished
-    ones follow. PAD, START and UNKNOWN are never emitted and no caption is empty; equal candidates
-    go by hypothesis, then by word id. `no_repeat_ngram=n` forbids an n-gram to occur twice, and a
-    word to follow itself.
+    Every step keeps the `beam` best unfinished hypotheses. A hypothesis finishes when its END is
+    among the `beam` best candidates. The search of a photo stops when `beam` hypotheses have
+    finished, or `nbest` have and no other can beat them, or after `max_length` tokens (END
+    included); if too few have finished, the best unfinished ones follow. PAD, START and UNKNOWN
+    are never emitted, and no caption is empty. Equal candidates are sorted by hypothesis, then by
+    token id. `no_repeat_ngram=n` forbids that an n-gram occurs twice and that a word follows
+    itself.
 
-    A photo's list is empty only where the decoder gives no word any probability (NaN or -inf).
-    Raises ValueError where an option is out of range.
+    `features` have one row per photo. A photo's list is empty only if the decoder gives no word
+    any probability (NaN or -inf). Raises ValueError where an option is out of range.
     """
-    return _Search(
-        decoder, features, beam, 1, 0.0, length_penalty, max_length, nbest, no_repeat_ngram
-    ).run()
+    options = _Options(beam, 1, 0.0, length_penalty, max_length, nbest, no_repeat_ngram)
+    return _Search(decoder, features, options).run()
 
 
 def diverse_beam_search(
@@ -106,267 +117,309 @@ def diverse_beam_search(
     nbest: int = 1,
     no_repeat_ngram: int = 0,
 ) -> list[list[Hypothesis]]:
-    """Find captions that differ, by diverse beam search; sorted by score as `beam_search` does.
+    """Return captions that differ from each other, sorted by score as in `beam_search`.
 
-    The beam is cut into `groups` (default: one hypothesis each); a word that earlier groups chose
-    in the same step costs a group `diversity` for each such choice. Log-probabilities and scores
-    are the model's own, without that cost. Vijayakumar et al., "Diverse Beam Search", 2018.
+    The beam is divided into `groups` (by default one hypothesis each). A word costs a group
+    `diversity` for each time that an earlier group has chosen it in the same step.
+    Log-probabilities and scores do not include that cost. Vijayakumar et al., "Diverse Beam
+    Search", 2018.
 
     Raises ValueError where an option is out of range or `groups` does not divide `beam`.
     """
     groups = beam if groups is None else groups
-    if groups < 1 or beam % groups:
-        raise ValueError(f"groups={groups} does not divide beam={beam}")
-    if not diversity >= 0:
-        raise ValueError(f"diversity={diversity} is negative")
-    return _Search(
-        decoder,
-        features,
-        beam,
-        groups,
-        diversity,
-        length_penalty,
-        max_length,
-        nbest,
-        no_repeat_ngram,
-    ).run()
+    options = _Options(beam, groups, diversity, length_penalty, max_length, nbest, no_repeat_ngram)
+    return _Search(decoder, features, options).run()
 
 
 def take_rows(arrays: Arrays, rows: Integers) -> dict[str, NDArray[Any]]:
-    """Gather rows of every array, as a beam does with its state."""
+    """Return these rows of every array."""
     return {name: np.take(array, rows, axis=0) for name, array in arrays.items()}
 
 
 def count_photos(features: Arrays) -> int:
-    """Return the number of photos, one row of every feature each."""
+    """Return the number of photos: rows of each feature."""
     return len(next(iter(features.values())))
 
 
+@dataclass(frozen=True)
+class _Options:
+    beam: int
+    groups: int
+    diversity: float
+    length_penalty: float
+    max_length: int
+    nbest: int
+    no_repeat_ngram: int
+
+    def __post_init__(self) -> None:
+        for name, least in (("beam", 1), ("max_length", 1), ("no_repeat_ngram", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: must be at least {least}, not {getattr(self, name)}")
+        for name in ("length_penalty", "diversity"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: must be at least 0, not {getattr(self, name)}")
+        if self.groups < 1 or self.beam % self.groups:
+            raise ValueError(f"groups: {self.groups} does not divide beam={self.beam}")
+        if not 1 <= self.nbest <= self.beam:
+            raise ValueError(f"nbest: {self.nbest} is not between 1 and beam={self.beam}")
+
+    @property
+    def group_size(self) -> int:
+        return self.beam // self.groups
+
+    def score(self, log_probability: float, tokens: int) -> float:
+        return log_probability / float(tokens**self.length_penalty)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A finished hypothesis: it ended after the word at (`step`, `slot`) of its photo."""
+
+    score: float
+    log_probability: float
+    step: int
+    slot: int
+
+
+@dataclass
+class _Live:
+    """The unfinished hypotheses of the photos that are still searched (`width` per photo)."""
+
+    photos: Integers  # (photos,): index of each photo in the batch
+    totals: NDArray[np.float64]  # (photos, width): log-probability so far
+    tokens: Integers  # (photos, width): last token
+    past: Integers  # (photos, width, tokens so far): only filled for no_repeat_ngram
+
+    @classmethod
+    def start(cls, photos: int) -> _Live:
+        return cls(
+            photos=np.arange(photos),
+            totals=np.zeros((photos, 1)),
+            tokens=np.full((photos, 1), START),
+            past=np.zeros((photos, 1, 0), np.int64),
+        )
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The hypotheses chosen in one step; all arrays are (photos, beam)."""
+
+    parents: Integers  # hypothesis of the step before that each one extends
+    tokens: Integers
+    log_probabilities: Floats  # of the token
+    totals: NDArray[np.float64]  # log-probability of the whole hypothesis
+
+
 class _Search:
-    """One search over a batch: live hypotheses as arrays, their past as back-pointers.
+    """One search over a batch of photos; the past of all hypotheses is kept as back-pointers."""
 
-    Arrays are [photos still in the batch, beam]; history is [step, all photos, beam].
-    """
-
-    def __init__(
-        self,
-        decoder: Decoder,
-        features: Arrays,
-        beam: int,
-        groups: int,
-        diversity: float,
-        length_penalty: float,
-        max_length: int,
-        nbest: int,
-        no_repeat_ngram: int,
-    ) -> None:
-        if beam < 1 or max_length < 1 or no_repeat_ngram < 0:
-            raise ValueError("beam and max_length start at 1, no_repeat_ngram at 0")
-        if not 1 <= nbest <= beam:
-            raise ValueError(f"nbest={nbest} is not between 1 and beam={beam}")
-        if not length_penalty >= 0:
-            raise ValueError(f"length_penalty={length_penalty} is negative")
-        self.decoder, self.features = decoder, features
-        self.beam, self.groups, self.group = beam, groups, beam // groups
-        self.diversity, self.length_penalty = diversity, length_penalty
-        self.max_length, self.nbest, self.no_repeat_ngram = max_length, nbest, no_repeat_ngram
+    def __init__(self, decoder: Decoder, features: Arrays, options: _Options) -> None:
+        self.decoder, self.features, self.options = decoder, features, options
         photos = count_photos(features) if features else 0
-        shape = (max_length, photos, beam)
+        shape = (options.max_length, photos, options.beam)
         self.parents = np.zeros(shape, np.int64)
-        self.words = np.zeros(shape, np.int64)
+        self.tokens = np.zeros(shape, np.int64)
         self.word_log_probabilities = np.zeros(shape, np.float32)
-        self.attention: Floats | None = None  # [step, photo, beam, regions]
-        self.finished: list[list[tuple[float, float, int, int]]] = [[] for _ in range(photos)]
-        self.ended = np.zeros((photos, groups), np.int64)  # hypotheses finished in each group
+        self.attention: Floats | None = None  # (step, photo, beam, regions)
+        self.ended: list[list[_Ended]] = [[] for _ in range(photos)]
+        self.ended_in_group = np.zeros((photos, options.groups), np.int64)
+        # of each photo: the last step and the totals of its hypotheses at that step
         self.last: list[tuple[int, NDArray[np.float64]]] = [(-1, np.zeros(0))] * photos
 
     def run(self) -> list[list[Hypothesis]]:
-        """Search all photos to their end."""
-        photos = len(self.finished)
+        photos = len(self.ended)
         if not photos:
             return []
         memory, state = self.decoder.init_state(self.features)
-        alive = np.arange(photos)  # which photo each row of the arrays below is
-        live = np.zeros((photos, 1))  # log-probability so far, -inf: no hypothesis here
-        tokens = np.full((photos, 1), START)
-        past = np.zeros((photos, 1, 0), np.int64)  # tokens so far, kept for no_repeat_ngram only
-        for step in range(self.max_length):
-            width = live.shape[1]
-            log_probabilities, attention, state = self.decoder.step(tokens.ravel(), memory, state)
-            table = log_probabilities.reshape(len(alive), width, -1)
-            parents, tokens, chosen, live = self._extend(step, alive, live, table, past)
-            rows = np.arange(len(alive))[:, None] * width + parents
-            self._remember(step, alive, parents, tokens, chosen, attention, rows)
-            done = self._stop(step, alive, live)
+        live = _Live.start(photos)
+        for step in range(self.options.max_length):
+            width = live.totals.shape[1]
+            log_probabilities, attention, state = self.decoder.step(
+                live.tokens.ravel(), memory, state
+            )
+            table = log_probabilities.reshape(len(live.photos), width, -1)  # (photos, width, words)
+            chosen = self._choose(step, live, table)
+            rows = np.arange(len(live.photos))[:, None] * width + chosen.parents  # (photos, beam)
+            self._record(step, live.photos, chosen, attention, rows)
+            done = self._done(step, live.photos, chosen.totals)
             if done.all():
                 break
-            live[done] = _NEVER
-            if done.sum() * 4 >= len(done):  # copying memory for less costs more than it saves
+            chosen.totals[done] = _NEVER
+            kept = np.arange(len(done))
+            if done.sum() * 4 >= len(done):  # copying memory for fewer costs more than it saves
                 kept = np.flatnonzero(~done)
-                alive, live, tokens, rows = alive[kept], live[kept], tokens[kept], rows[kept]
-                parents, past, memory = parents[kept], past[kept], take_rows(memory, kept)
+                memory, rows = take_rows(memory, kept), rows[kept]
             state = take_rows(state, rows.ravel())
-            if self.no_repeat_ngram:
-                past = np.take_along_axis(past, parents[..., None], axis=1)
-                past = np.concatenate([past, tokens[..., None]], axis=2)
+            live = self._advance(live, chosen, kept)
         return [self._best(photo) for photo in range(photos)]
 
-    def _extend(
-        self, step: int, alive: Integers, live: NDArray[np.float64], table: Floats, past: Integers
-    ) -> tuple[Integers, Integers, Floats, NDArray[np.float64]]:
+    def _advance(self, live: _Live, chosen: _Chosen, kept: Integers) -> _Live:
+        """Return the chosen hypotheses of the `kept` photos as the live ones of the next step."""
+        tokens, past = chosen.tokens[kept], live.past[kept]
+        if self.options.no_repeat_ngram:
+            past = np.take_along_axis(past, chosen.parents[kept][..., None], axis=1)
+            past = np.concatenate([past, tokens[..., None]], axis=2)
+        return _Live(live.photos[kept], chosen.totals[kept], tokens, past)
+
+    def _choose(self, step: int, live: _Live, table: Floats) -> _Chosen:
         """Choose each photo's next hypotheses, group by group, and note those that end.
 
-        Returns parent, word, its log-probability and the sum so far, each [photos, beam].
+        `table` is (photos, width, words).
         """
+        size = self.options.group_size
         ends = table[:, :, END]
         words = table[:, :, FIRST_WORD:]
-        if self.no_repeat_ngram:
-            words = _without_repeats(words, past, self.no_repeat_ngram)
-        shape = (len(alive), self.beam)
-        parents, chosen = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        total = np.zeros(shape)
-        for group in range(self.groups):
-            own = slice(group * self.group, (group + 1) * self.group)
-            rows = own if step else slice(0, 1)  # at the first step all groups share one row
-            offered = words[:, rows]
-            if group and self.diversity:
-                offered = offered.copy()
-                for before in range(group * self.group):
-                    offered[np.arange(len(alive)), :, chosen[:, before]] -= self.diversity
-            scores, parents[:, own], chosen[:, own] = best_words(live[:, rows], offered, self.group)
-            parents[:, own] += rows.start
-            # A slot without a candidate stays dead whatever its made-up parent and word are.
-            dead = scores == _NEVER
-            parents[:, own][dead] = rows.start
+        if self.options.no_repeat_ngram:
+            words = _without_repeats(words, live.past, self.options.no_repeat_ngram)
+        shape = (len(live.photos), self.options.beam)
+        parents, best = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        dead = np.zeros(shape, np.bool_)
+        for group in range(self.options.groups):
+            slots = slice(group * size, (group + 1) * size)
+            rows = slots if step else slice(0, 1)  # at the first step all groups share one row
+            offered = self._penalised(words[:, rows], best[:, : slots.start])
+            scores, group_parents, best[:, slots] = best_words(live.totals[:, rows], offered, size)
+            # a slot without a candidate has an arbitrary parent and word: it stays dead
+            empty = scores == _NEVER
+            parents[:, slots] = np.where(empty, 0, group_parents) + rows.start
             if step:
-                self._end(step, alive, live[:, own], ends[:, own], scores, parents[:, own], group)
-            dead |= (self.ended[alive, group] >= self.group)[:, None]
-            total[:, own][dead] = _NEVER
-        photo = np.arange(len(alive))[:, None]
-        gained = words[photo, parents, chosen]
-        total = np.where(total == _NEVER, _NEVER, live[photo, parents] + gained)
-        return parents, chosen + FIRST_WORD, gained, total
+                self._note_ends(step, live, ends, scores, parents, group)
+            full = self.ended_in_group[live.photos, group] >= size
+            dead[:, slots] = empty | full[:, None]
+        photo = np.arange(len(live.photos))[:, None]
+        gained = words[photo, parents, best]
+        totals = np.where(dead, _NEVER, live.totals[photo, parents] + gained)
+        return _Chosen(parents, best + FIRST_WORD, gained, totals)
 
-    def _end(
+    def _penalised(self, words: Floats, chosen_before: Integers) -> Floats:
+        """Subtract the cost of words (photos, n) that earlier groups have chosen."""
+        if not self.options.diversity or not chosen_before.shape[1]:
+            return words
+        words = words.copy()
+        for column in range(chosen_before.shape[1]):
+            words[np.arange(len(words)), :, chosen_before[:, column]] -= self.options.diversity
+        return words
+
+    def _note_ends(
         self,
         step: int,
-        alive: Integers,
-        live: NDArray[np.float64],
+        live: _Live,
         ends: Floats,
         scores: NDArray[np.float64],
         parents: Integers,
         group: int,
     ) -> None:
-        """Note hypotheses whose END is among the best candidates of their group."""
-        totals = live + ends
+        """Note hypotheses whose END is among the best candidates of their group.
+
+        `ends` (photos, width) are the log-probabilities of END, `scores` (photos, group size) the
+        best words' scores and `parents` (photos, beam) their hypotheses.
+        """
+        size = self.options.group_size
+        own = slice(group * size, (group + 1) * size)
+        totals = live.totals[:, own] + ends[:, own]  # (photos, group size)
         if not (totals >= scores[:, -1:]).any():  # most steps: no END among the best
             return
-        totals = np.where(np.isnan(ends), _NEVER, totals)
-        slots = np.arange(self.group)
+        totals = np.where(np.isnan(ends[:, own]), _NEVER, totals)
+        slots = np.arange(size)
         rivals = totals[:, None, :]
-        ahead = (rivals > totals[:, :, None]) | (
+        ends_ahead = (rivals > totals[:, :, None]) | (
             (rivals == totals[:, :, None]) & (slots[None, :] < slots[:, None])
         )
-        # END's id is below every word's, so of one hypothesis' equal candidates END goes first
+        # END has a lower id than every word, so it precedes equal candidates of its hypothesis
         words_ahead = (scores[:, None, :] > totals[:, :, None]) | (
             (scores[:, None, :] == totals[:, :, None])
-            & (parents[:, None, :] - group * self.group < slots[:, None])
+            & (parents[:, None, own] - own.start < slots[:, None])
         )
-        accepted = (ahead.sum(2) + words_ahead.sum(2) < self.group) & (totals > _NEVER)
-        for row, slot in zip(*(found.tolist() for found in np.nonzero(accepted)), strict=True):
-            photo, total = int(alive[row]), float(totals[row, slot])
-            score = total / (step + 1) ** self.length_penalty
-            self.finished[photo].append((score, total, step, group * self.group + slot))
-            self.ended[photo, group] += 1
+        accepted = (ends_ahead.sum(2) + words_ahead.sum(2) < size) & (totals > _NEVER)
+        for row, slot in np.argwhere(accepted).tolist():
+            photo, total = int(live.photos[row]), float(totals[row, slot])
+            score = self.options.score(total, step + 1)
+            self.ended[photo].append(_Ended(score, total, step - 1, own.start + slot))
+            self.ended_in_group[photo, group] += 1
 
-    def _remember(
+    def _record(
         self,
         step: int,
-        alive: Integers,
-        parents: Integers,
-        tokens: Integers,
-        chosen: Floats,
+        photos: Integers,
+        chosen: _Chosen,
         attention: Floats | None,
         rows: Integers,
     ) -> None:
-        self.parents[step, alive] = parents
-        self.words[step, alive] = tokens
-        self.word_log_probabilities[step, alive] = chosen
+        self.parents[step, photos] = chosen.parents
+        self.tokens[step, photos] = chosen.tokens
+        self.word_log_probabilities[step, photos] = chosen.log_probabilities
         if attention is not None:
             if self.attention is None:
                 shape = (*self.parents.shape, attention.shape[1])
                 self.attention = np.zeros(shape, np.float32)
-            self.attention[step, alive] = attention[rows]
+            self.attention[step, photos] = attention[rows]
 
-    def _stop(self, step: int, alive: Integers, live: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Tell which photos need no further step, and keep the last hypotheses of each photo."""
-        best = live.max(axis=1)
+    def _done(self, step: int, photos: Integers, totals: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which photos need no further step, bool (photos,); keep the others' totals."""
+        best = totals.max(axis=1)
         done: NDArray[np.bool_] = best == _NEVER
-        # log-probabilities only fall: no later score is above the best one at full length
-        bound = best / self.max_length**self.length_penalty
-        for row, photo in enumerate(alive.tolist()):
-            if not done[row]:
-                self.last[photo] = (step, live[row].copy())
-                finished = self.finished[photo]
-                if self.groups == 1 and len(finished) >= self.nbest:
-                    worst = sorted((score for score, *_ in finished), reverse=True)[self.nbest - 1]
-                    done[row] = worst >= bound[row]
+        # log-probabilities only fall, so no later score exceeds that of the best at full length
+        bound = best / self.options.max_length**self.options.length_penalty
+        for row, photo in enumerate(photos.tolist()):
+            if done[row]:
+                continue
+            self.last[photo] = (step, totals[row].copy())
+            ended = self.ended[photo]
+            if self.options.groups == 1 and len(ended) >= self.options.nbest:
+                scores = sorted((item.score for item in ended), reverse=True)
+                done[row] = scores[self.options.nbest - 1] >= bound[row]
         return done
 
     def _best(self, photo: int) -> list[Hypothesis]:
-        """Sort a photo's finished hypotheses; unfinished ones fill up to `nbest`."""
-        found = [
-            self._trace(photo, step - 1, slot, total, score, finished=True)
-            for score, total, step, slot in self.finished[photo]
-        ]
-        found.sort(key=lambda item: (-item.score, item.tokens))
-        found = list({item.tokens: item for item in reversed(found)}.values())[::-1]
-        if len(found) < self.nbest:
-            step, live = self.last[photo]
-            rest = [
+        """Return a photo's finished hypotheses, best first; unfinished ones fill up to `nbest`."""
+        hypotheses = [self._trace(photo, ended, finished=True) for ended in self.ended[photo]]
+        hypotheses.sort(key=_order)
+        hypotheses = list({item.tokens: item for item in reversed(hypotheses)}.values())[::-1]
+        if len(hypotheses) < self.options.nbest:
+            step, totals = self.last[photo]
+            unfinished = [
                 self._trace(
                     photo,
-                    step,
-                    slot,
-                    total,
-                    total / (step + 1) ** self.length_penalty,
+                    _Ended(self.options.score(total, step + 1), total, step, slot),
                     finished=False,
                 )
-                for slot, total in enumerate(live.tolist())
+                for slot, total in enumerate(totals.tolist())
                 if total > _NEVER
             ]
-            rest.sort(key=lambda item: (-item.score, item.tokens))
-            known = {item.tokens for item in found}
-            found += [item for item in rest if item.tokens not in known]
-        return found[: self.nbest]
+            unfinished.sort(key=_order)
+            known = {item.tokens for item in hypotheses}
+            hypotheses += [item for item in unfinished if item.tokens not in known]
+        return hypotheses[: self.options.nbest]
 
-    def _trace(
-        self, photo: int, step: int, slot: int, total: float, score: float, *, finished: bool
-    ) -> Hypothesis:
-        """Follow back-pointers from the last word at (`step`, `slot`) to the first."""
-        slots = [slot]
-        for earlier in range(step, 0, -1):
-            slots.append(int(self.parents[earlier, photo, slots[-1]]))
-        path = (np.arange(step + 1), photo, np.array(slots[::-1]))
+    def _trace(self, photo: int, ended: _Ended, *, finished: bool) -> Hypothesis:
+        """Follow the back-pointers from a hypothesis' last word to its first."""
+        slots = [ended.slot]
+        for step in range(ended.step, 0, -1):
+            slots.append(int(self.parents[step, photo, slots[-1]]))
+        path = (np.arange(ended.step + 1), photo, np.array(slots[::-1]))
         return Hypothesis(
-            tokens=tuple(self.words[path].tolist()),
-            log_probability=total,
-            score=score,
+            tokens=tuple(self.tokens[path].tolist()),
+            log_probability=ended.log_probability,
+            score=ended.score,
             word_log_probabilities=tuple(self.word_log_probabilities[path].tolist()),
             attention=None if self.attention is None else self.attention[path],
             finished=finished,
         )
 
 
+def _order(hypothesis: Hypothesis) -> tuple[float, tuple[int, ...]]:
+    return -hypothesis.score, hypothesis.tokens
+
+
 def best_words(
     live: NDArray[np.float64], words: Floats, count: int
 ) -> tuple[NDArray[np.float64], Integers, Integers]:
-    """Find each photo's `count` best candidates among all hypotheses and words.
+    """Return each photo's `count` best candidates among all hypotheses and words.
 
-    `live` is [photos, width] (log-probability so far), `words` [photos, width, words]. Returns
-    score (-inf where there are fewer candidates), hypothesis and word, each [photos, count], best
-    first; ties go to the lower hypothesis, then the lower word. One pass over maxima of blocks
-    gives a bound that leaves few words to look at, several times faster than a partition of all.
+    `live` is [photos, width] (log-probabilities so far), `words` [photos, width, words]. Returns
+    scores (-inf where there are fewer candidates), hypotheses and words, each [photos, count],
+    best first; equal ones are sorted by hypothesis, then by word. The maxima of blocks of words
+    give a bound that few words reach, which is several times faster than partitioning them all.
     """
     photos, width, size = words.shape
     whole = size - size % _BLOCK
@@ -400,9 +453,9 @@ def best_words(
 
 
 def _without_repeats(words: Floats, past: Integers, n: int) -> Floats:
-    """Forbid the last word of `past` [photos, width, tokens] and what completes an n-gram of it.
+    """Forbid the last word of `past` [photos, width, tokens] and words that repeat an n-gram of it.
 
-    Paulus, Xiong and Socher, A Deep Reinforced Model for Abstractive Summarization, 2018.
+    Paulus, Xiong and Socher, "A Deep Reinforced Model for Abstractive Summarization", 2018.
     """
     length = past.shape[2]
     if not length:
@@ -411,8 +464,8 @@ def _without_repeats(words: Floats, past: Integers, n: int) -> Floats:
     photos, rows = np.indices(past.shape[:2])
     words[photos, rows, past[:, :, -1] - FIRST_WORD] = _NEVER
     if length >= n:
-        grams = sliding_window_view(past, n, axis=2)  # (photos, width, places, n)
+        grams = sliding_window_view(past, n, axis=2)  # (photos, width, positions, n)
         same = (grams[..., :-1] == past[:, :, None, length - n + 1 :]).all(axis=3)
-        photo, row, place = np.nonzero(same)
-        words[photo, row, grams[photo, row, place, -1] - FIRST_WORD] = _NEVER
+        photo, row, position = np.nonzero(same)
+        words[photo, row, grams[photo, row, position, -1] - FIRST_WORD] = _NEVER
     return words

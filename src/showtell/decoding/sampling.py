@@ -1,18 +1,18 @@
-"""Captions drawn from a decoder at random: temperature, top-k and nucleus sampling; numpy only.
+"""Random captions from a decoder: temperature, top-k and nucleus sampling (numpy only).
 
-Each photo has a random generator of its own, seeded by (seed, the photo's index), so that what it
-gets depends neither on its batch nor on how long other photos' captions are.
+Each photo has its own random generator, seeded by (seed, index of the photo), so that its
+captions depend neither on its batch nor on the length of other photos' captions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from showtell.decoding.beam_search import (
-    FIRST_WORD,
     Arrays,
     Decoder,
     Floats,
@@ -21,9 +21,11 @@ from showtell.decoding.beam_search import (
     count_photos,
     take_rows,
 )
-from showtell.vocabulary import END, START
+from showtell.vocabulary import END, FIRST_WORD, START
 
-_HEAD = 128  # words sorted at first to find a nucleus: sorting all of them is slow
+__all__ = ["sample"]
+
+_HEAD = 128  # words that are sorted first to find a nucleus: sorting all of them is slow
 
 
 def sample(
@@ -41,52 +43,93 @@ def sample(
 ) -> list[list[Hypothesis]]:
     """Draw `samples` captions for each photo, in the order drawn.
 
-    Log-probabilities are divided by `temperature`; then only the `top_k` likeliest words stay
+    Log-probabilities are divided by `temperature`. Then only the `top_k` likeliest words remain
     (0: all), and of these the smallest set of likeliest words that holds `top_p` of the
     probability (nucleus: Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020).
-    PAD, START and UNKNOWN are never drawn, and END never first. `indices` are the photos' places
-    in a larger input (default: 0, 1, …). Hypotheses hold the model's own log-probabilities.
+    PAD, START and UNKNOWN are never drawn, and END never first. Hypotheses hold the model's own
+    log-probabilities.
 
-    A photo's list is empty only where the decoder gives no word any probability.
+    `features` have one row per photo; `indices` are the photos' positions in a larger input (by
+    default 0, 1, ...). A photo's list is empty only if the decoder gives no word any probability.
     Raises ValueError where an option is out of range.
     """
     if samples < 1 or max_length < 1 or top_k < 0:
-        raise ValueError("samples and max_length start at 1, top_k at 0")
+        raise ValueError("samples and max_length must be at least 1, top_k at least 0")
     if not temperature > 0 or not 0 < top_p <= 1:
-        raise ValueError("temperature is above 0, top_p above 0 and at most 1")
+        raise ValueError("temperature must be above 0, top_p above 0 and at most 1")
     if not features or not count_photos(features):
         return []
     photos = count_photos(features)
     indices = range(photos) if indices is None else indices
-    draws = np.stack(
+    uniforms = np.stack(
         [np.random.default_rng([seed, index]).random((samples, max_length)) for index in indices]
-    )
-    words = np.zeros((photos, samples, max_length), np.int64)
-    gains = np.full((photos, samples, max_length), -np.inf)
-    attention: Floats | None = None
+    )  # (photos, samples, max_length)
+    drawing = _Drawing(temperature, top_k, top_p)
+    drawn = _draw_captions(decoder, features, drawing, uniforms)
+    hypotheses = [
+        [drawn.hypothesis(photo, number, length_penalty) for number in range(samples)]
+        for photo in range(photos)
+    ]
+    return [[hypothesis for hypothesis in own if hypothesis.tokens] for own in hypotheses]
 
+
+@dataclass
+class _Drawn:
+    """The drawn captions; tokens after the first END mean nothing."""
+
+    tokens: Integers  # (photos, samples, max_length)
+    log_probabilities: NDArray[np.float64]  # (photos, samples, max_length)
+    attention: Floats | None  # (photos, samples, max_length, regions)
+
+    def hypothesis(self, photo: int, number: int, length_penalty: float) -> Hypothesis:
+        tokens, gains = self.tokens[photo, number], self.log_probabilities[photo, number]
+        ends = np.flatnonzero(tokens == END)
+        length = int(ends[0]) if len(ends) else len(tokens)
+        # an END that was forced, because no word had any probability, does not count
+        finished = bool(len(ends)) and bool(gains[length] > -np.inf)
+        total = float(gains[: length + finished].sum())
+        return Hypothesis(
+            tokens=tuple(tokens[:length].tolist()),
+            log_probability=total,
+            score=total / max(1, length + finished) ** length_penalty,
+            word_log_probabilities=tuple(gains[:length].tolist()),
+            attention=None if self.attention is None else self.attention[photo, number, :length],
+            finished=finished,
+        )
+
+
+def _draw_captions(
+    decoder: Decoder, features: Arrays, drawing: _Drawing, uniforms: NDArray[np.float64]
+) -> _Drawn:
+    """Draw captions word by word; `uniforms` (photos, samples, steps) decide all draws."""
+    photos, samples, max_length = uniforms.shape
+    drawn = _Drawn(
+        np.zeros((photos, samples, max_length), np.int64),
+        np.full((photos, samples, max_length), -np.inf),
+        None,
+    )
     memory, state = decoder.init_state(features)
-    alive = np.arange(photos)
-    tokens = np.full((photos, 1), START)
+    alive = np.arange(photos)  # photos with an unfinished caption
+    tokens = np.full((photos, 1), START)  # (alive, width): width is 1, then `samples`
     for step in range(max_length):
         width = tokens.shape[1]
-        log_probabilities, looked, state = decoder.step(tokens.ravel(), memory, state)
+        log_probabilities, attention, state = decoder.step(tokens.ravel(), memory, state)
         rows = np.arange(len(alive)).repeat(samples) * width
         rows += np.tile(np.arange(samples) if step else np.zeros(samples, np.int64), len(alive))
-        table = _allowed(log_probabilities[rows], first=step == 0)
-        tokens = _draw(table, temperature, top_k, top_p, draws[alive, :, step].ravel())
-        gained = table[np.arange(len(table)), tokens]
-        ended = (words[alive] == END).any(axis=2).ravel()
-        tokens[ended | (gained == -np.inf)] = END
-        words[alive, :, step] = tokens.reshape(-1, samples)
-        gains[alive, :, step] = gained.reshape(-1, samples)
-        if looked is not None:
-            if attention is None:
-                shape = (photos, samples, max_length, looked.shape[1])
-                attention = np.zeros(shape, np.float32)
-            attention[alive, :, step] = looked[rows].reshape(-1, samples, looked.shape[1])
+        allowed = _allowed(log_probabilities[rows], first=step == 0)  # (alive * samples, words)
+        tokens = drawing.draw(allowed, uniforms[alive, :, step].ravel())
+        gains = allowed[np.arange(len(allowed)), tokens]
+        ended = (drawn.tokens[alive] == END).any(axis=2).ravel()
+        tokens[ended | (gains == -np.inf)] = END
+        drawn.tokens[alive, :, step] = tokens.reshape(-1, samples)
+        drawn.log_probabilities[alive, :, step] = gains.reshape(-1, samples)
+        if attention is not None:
+            regions = attention.shape[1]
+            if drawn.attention is None:
+                drawn.attention = np.zeros((photos, samples, max_length, regions), np.float32)
+            drawn.attention[alive, :, step] = attention[rows].reshape(-1, samples, regions)
         state = take_rows(state, rows)
-        done = (words[alive] == END).any(axis=2).all(axis=1)
+        done = (drawn.tokens[alive] == END).any(axis=2).all(axis=1)
         if done.all():
             break
         if done.any():
@@ -95,58 +138,55 @@ def sample(
             alive, tokens, memory = alive[kept], tokens[live], take_rows(memory, kept)
             state = take_rows(state, live)
         tokens = tokens.reshape(len(alive), samples)
-    found = [
-        [
-            _hypothesis(
-                words[photo, n],
-                gains[photo, n],
-                None if attention is None else attention[photo, n],
-                length_penalty,
-            )
-            for n in range(samples)
-        ]
-        for photo in range(photos)
-    ]
-    return [[hypothesis for hypothesis in own if hypothesis.tokens] for own in found]
-
-
-def _allowed(table: Floats, *, first: bool) -> Floats:
-    """Copy log-probabilities with all that may not be drawn at -inf."""
-    table = np.where(np.isnan(table), np.float32(-np.inf), table)
-    table[:, [i for i in range(FIRST_WORD) if first or i != END]] = -np.inf
-    return table
-
-
-def _draw(
-    table: Floats, temperature: float, top_k: int, top_p: float, uniform: NDArray[np.float64]
-) -> Integers:
-    """Draw one word a row by inverse transform: the same uniform number, the same word."""
-    weights = table / np.float64(temperature)
-    best = weights.max(axis=1, keepdims=True)
-    weights = np.exp(weights - np.where(best == -np.inf, 0, best))  # (rows, words)
-    order = None
-    if top_p < 1 or 0 < top_k < weights.shape[1]:
-        order, weights = _likeliest(weights, top_k, top_p)
-    mass = np.cumsum(weights, axis=1)
-    # the first word at which the running sum exceeds the drawn share of all
-    below = (mass <= uniform[:, None] * mass[:, -1:]).sum(axis=1)
-    place: Integers = np.minimum(below, weights.shape[1] - 1)
-    if order is None:
-        return place
-    drawn: Integers = order[np.arange(len(order)), place]
     return drawn
+
+
+def _allowed(log_probabilities: Floats, *, first: bool) -> Floats:
+    """Return a copy of log-probabilities [rows, words] with -inf for what may not be drawn."""
+    allowed = np.where(np.isnan(log_probabilities), np.float32(-np.inf), log_probabilities)
+    allowed[:, [i for i in range(FIRST_WORD) if first or i != END]] = -np.inf
+    return allowed
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """How a word is drawn from a distribution."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+
+    def draw(self, log_probabilities: Floats, uniform: NDArray[np.float64]) -> Integers:
+        """Draw one word per row by inverse transform: the same uniform number, the same word."""
+        weights = log_probabilities / np.float64(self.temperature)  # (rows, words)
+        best = weights.max(axis=1, keepdims=True)
+        weights = np.exp(weights - np.where(best == -np.inf, 0, best))
+        order = None
+        if self.top_p < 1 or 0 < self.top_k < weights.shape[1]:
+            order, weights = _likeliest(weights, self.top_k, self.top_p)
+        mass = np.cumsum(weights, axis=1)
+        # the first word at which the running sum exceeds the drawn share of the whole
+        below = (mass <= uniform[:, None] * mass[:, -1:]).sum(axis=1)
+        column: Integers = np.minimum(below, weights.shape[1] - 1)
+        if order is None:
+            return column
+        words: Integers = order[np.arange(len(order)), column]
+        return words
 
 
 def _likeliest(
     weights: NDArray[np.float64], top_k: int, top_p: float
 ) -> tuple[Integers, NDArray[np.float64]]:
-    """Return the words that may be drawn, likeliest first, and weights, 0 beyond the nucleus."""
+    """Return the words that may be drawn, likeliest first, and their weights.
+
+    Both are (rows, words considered); weights outside the nucleus are 0.
+    """
     total = weights.sum(axis=1, keepdims=True)
     size = weights.shape[1]
     count = min(top_k, size) if top_k else min(_HEAD, size)
     while True:
         order = np.argpartition(-weights, count - 1, axis=1)[:, :count]
-        order.sort(axis=1)  # so that of equally likely words the lower id comes first
+        order.sort(axis=1)  # of equally likely words, the lower id comes first
         head = np.take_along_axis(weights, order, axis=1)
         by_weight = np.argsort(-head, axis=1, kind="stable")
         order = np.take_along_axis(order, by_weight, axis=1)
@@ -157,24 +197,7 @@ def _likeliest(
         enough = top_p * total * (1 - 1e-9)
         if count == size or top_k or (mass[:, -1:] >= enough).all():
             break
-        count = min(8 * count, size)  # a flat distribution: its nucleus is larger than the head
-    head[mass - head > enough] = 0  # a word stays while what is likelier holds less than top_p
+        count = min(8 * count, size)  # a flat distribution has a larger nucleus
+    # a word stays while the likelier words together hold less than top_p
+    head[mass - head > enough] = 0
     return order, head
-
-
-def _hypothesis(
-    words: Integers, gains: NDArray[np.float64], attention: Floats | None, length_penalty: float
-) -> Hypothesis:
-    ends = np.flatnonzero(words == END)
-    length = int(ends[0]) if len(ends) else len(words)
-    # A forced END (no word had any probability) was given by nobody and counts nothing.
-    finished = bool(len(ends)) and gains[length] > -np.inf
-    total = float(gains[: length + finished].sum())
-    return Hypothesis(
-        tokens=tuple(words[:length].tolist()),
-        log_probability=total,
-        score=total / max(1, length + finished) ** length_penalty,
-        word_log_probabilities=tuple(gains[:length].tolist()),
-        attention=None if attention is None else attention[:length],
-        finished=bool(finished),
-    )

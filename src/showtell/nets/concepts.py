@@ -21,10 +21,9 @@ from torch.nn import functional
 
 from showtell.nets.decoder import Arrays, Decoder, mean_region
 from showtell.nets.packed_lstm import Packing
-from showtell.vocabulary import SPECIAL_WORDS
+from showtell.vocabulary import FIRST_WORD
 
 MAX_CONCEPTS = 900  # only the most frequent words: rarer ones have too few training photos
-FIRST_WORD = len(SPECIAL_WORDS)  # id of the first, and most frequent, real word
 REMAINING_BIAS = "remaining_bias"  # name of the state array
 
 

@@ -19,11 +19,11 @@ from torch.nn import functional
 
 from showtell.data.dataset import CaptionedPhoto
 from showtell.errors import TrainingError
-from showtell.nets.concepts import FIRST_WORD, ConceptHead
+from showtell.nets.concepts import ConceptHead
 from showtell.nets.model import CaptionModel
 from showtell.training.batches import Batch
 from showtell.training.objectives import features_of
-from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
+from showtell.vocabulary import FIRST_WORD, SPECIAL_WORDS, Vocabulary
 
 RAREST, MOST_COMMON = 0.02, 0.5  # shares of the photos judged: words outside tell little
 
