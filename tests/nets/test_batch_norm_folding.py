@@ -1,4 +1,4 @@
-"""Folding batch norm changes how a network computes, never what."""
+"""Folding batch norm does not change the output of a network."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def fold_and_compare(network: nn.Module, size: int = 64) -> int:
         ("test_nfnet", 0),
     ],
 )
-def test_folding_leaves_the_function_of_a_timm_network(name: str, folded: int) -> None:
+def test_folding_does_not_change_the_output_of_a_timm_network(name: str, folded: int) -> None:
     network = randomise(timm.create_model(name, num_classes=0, global_pool=""))
     before = norms_of(network)
     assert fold_and_compare(network) == folded
     assert norms_of(network) == before - folded
 
 
-def test_an_encoder_folds_the_batch_norm_of_its_own_epsilon_and_padding() -> None:
+def test_an_encoder_folds_batch_norm_with_its_epsilon_and_padding() -> None:
     folded = build_encoder("mobilenetv2_035", "none", 64).folded()
     assert folded.spec.folded
     assert norms_of(folded) == 0
@@ -127,12 +127,12 @@ ODD = [
 
 
 @pytest.mark.parametrize("how", ODD)
-def test_shared_and_odd_layers_are_left_alone(how: str) -> None:
+def test_shared_and_unusual_layers_are_not_folded(how: str) -> None:
     assert fold_and_compare(randomise(Network(how)), 16) == 0
 
 
 @pytest.mark.parametrize("how", ["plain", "no weights", "two names"])
-def test_what_is_plain_is_folded(how: str) -> None:
+def test_plain_convolutions_are_folded(how: str) -> None:
     network = randomise(Network(how))
     assert fold_and_compare(network, 16) == 1
     assert network.first.bias is not None
@@ -145,7 +145,7 @@ def test_activation_inside_a_norm_layer_is_kept() -> None:
     assert isinstance(network.norm, nn.GELU)
 
 
-def test_no_hook_stays_behind() -> None:
+def test_folding_removes_its_hooks() -> None:
     network = randomise(Network("plain"))
     fold_batch_norm(network, torch.zeros(1, 3, 16, 16))
     hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.modules()]

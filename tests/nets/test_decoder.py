@@ -1,4 +1,4 @@
-"""Decoders say the same word by word as in training, each photo for itself."""
+"""Decoders give the same scores word by word as in training, and for each photo separately."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from showtell.decoding.beam_search import beam_search
 from showtell.errors import RecipeError
-from showtell.nets.decoder import DECODERS, Decoder, DecoderSettings
+from showtell.nets.decoder import DECODERS, DecoderNetwork, DecoderSettings
 from showtell.nets.model import TorchDecoder, build_decoder
 from showtell.training.batches import Batch, collate
 
@@ -19,7 +19,7 @@ CHANNELS, REGIONS, WORDS = 12, 6, 15
 kinds = st.sampled_from(sorted(DECODERS))
 
 
-def small(kind: str, seed: int = 0, **settings: object) -> Decoder:
+def small(kind: str, seed: int = 0, **settings: object) -> DecoderNetwork:
     torch.manual_seed(seed)
     sizes: dict[str, object] = {"embedding": 10, "hidden": 16, "heads": 4}
     chosen = DecoderSettings(kind=kind, **(sizes | settings))  # type: ignore[arg-type]
@@ -40,13 +40,13 @@ def captions_of(rows: int, seed: int) -> list[list[int]]:
     return [random.integers(4, WORDS, random.integers(0, 8)).tolist() for _ in range(rows)]
 
 
-def teacher_forced(decoder: Decoder, batch: Batch) -> Tensor:
+def teacher_forced(decoder: DecoderNetwork, batch: Batch) -> Tensor:
     """Log-probabilities [rows, steps, words], zeros after each caption's end."""
     logits = decoder(batch.features, batch.inputs, batch.packing)
     return batch.packing.unpack(logits.log_softmax(-1))
 
 
-def word_by_word(decoder: Decoder, batch: Batch) -> tuple[Tensor, list[Tensor | None]]:
+def word_by_word(decoder: DecoderNetwork, batch: Batch) -> tuple[Tensor, list[Tensor | None]]:
     memory, state = decoder.init_state(batch.features)
     width = batch.packing.rows // len(batch.features["pooled"])
     state = {name: array.repeat_interleave(width, 0) for name, array in state.items()}
@@ -61,7 +61,7 @@ def word_by_word(decoder: Decoder, batch: Batch) -> tuple[Tensor, list[Tensor | 
 @pytest.mark.parametrize("kind", sorted(DECODERS))
 @settings(max_examples=25, deadline=None)
 @given(photos=st.integers(1, 4), width=st.integers(1, 3), seed=st.integers(0, 1000))
-def test_training_and_writing_word_by_word_give_the_same_log_probabilities(
+def test_forward_and_step_give_the_same_log_probabilities(
     kind: str, photos: int, width: int, seed: int
 ) -> None:
     decoder = small(kind, seed)
@@ -75,7 +75,7 @@ def test_training_and_writing_word_by_word_give_the_same_log_probabilities(
 
 
 @pytest.mark.parametrize("kind", sorted(DECODERS))
-def test_a_photo_says_the_same_whatever_stands_beside_it(kind: str) -> None:
+def test_a_photo_s_scores_do_not_depend_on_its_batch(kind: str) -> None:
     decoder = small(kind)
     features = features_of(3)
     captions = captions_of(6, 5)
@@ -104,7 +104,7 @@ def test_captions_of_one_photo_do_not_influence_each_other(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(DECODERS))
-def test_the_photo_is_seen(kind: str) -> None:
+def test_the_scores_depend_on_the_photo(kind: str) -> None:
     decoder = small(kind)
     with torch.inference_mode():
         one, _ = word_by_word(decoder, collate(features_of(1, 1), [[4, 5]]))
@@ -114,7 +114,7 @@ def test_the_photo_is_seen(kind: str) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(heads=st.sampled_from([1, 2, 4, 16]), width=st.integers(1, 3), seed=st.integers(0, 99))
-def test_attention_of_every_word_sums_to_one(heads: int, width: int, seed: int) -> None:
+def test_the_attention_of_each_word_sums_to_one(heads: int, width: int, seed: int) -> None:
     decoder = small("attention", seed, heads=heads)
     with torch.inference_mode():
         scores, looked = word_by_word(
@@ -128,7 +128,7 @@ def test_attention_of_every_word_sums_to_one(heads: int, width: int, seed: int) 
         torch.testing.assert_close(weights.sum(-1), torch.ones(2 * width))
 
 
-def test_attention_of_the_looked_at_region_moves_the_words() -> None:
+def test_changing_the_most_attended_region_changes_the_scores_most() -> None:
     """Weights that are returned are those that are used: without a region, words change."""
     decoder = small("attention", heads=1)
     features = features_of(1)
@@ -154,7 +154,7 @@ def test_a_merge_decoder_has_no_attention() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(DECODERS))
-def test_every_weight_learns_from_a_batch(kind: str) -> None:
+def test_every_weight_gets_a_gradient(kind: str) -> None:
     decoder = small(kind).train()
     batch = collate(features_of(2), captions_of(4, 1))
     decoder(batch.features, batch.inputs, batch.packing).square().mean().backward()
@@ -163,7 +163,7 @@ def test_every_weight_learns_from_a_batch(kind: str) -> None:
     assert [name for name in idle if name != "key.bias"] == []
 
 
-def test_dropout_works_in_training_and_sleeps_in_use() -> None:
+def test_dropout_is_active_only_in_training() -> None:
     for kind in DECODERS:
         decoder = small(kind)
         batch = collate(features_of(2), captions_of(2, 1))
@@ -173,14 +173,14 @@ def test_dropout_works_in_training_and_sleeps_in_use() -> None:
         assert torch.equal(one, two)
 
 
-def test_tied_weights_are_one_and_untied_are_two() -> None:
+def test_tied_weights_are_shared_and_untied_ones_are_not() -> None:
     tied, free = small("attention"), small("attention", tied=False)
     assert tied.word.weight is tied.embed.weight
     assert free.word.weight is not free.embed.weight
 
 
 @pytest.mark.parametrize("kind", sorted(DECODERS))
-def test_beam_search_reads_a_torch_decoder_alone_and_in_a_batch_alike(kind: str) -> None:
+def test_beam_search_with_a_torch_decoder_is_the_same_alone_and_in_a_batch(kind: str) -> None:
     decoder = TorchDecoder(small(kind, seed=3))
     features = {name: array.numpy() for name, array in features_of(4, seed=3).items()}
     together = beam_search(decoder, features, beam=3, max_length=9)
@@ -191,7 +191,7 @@ def test_beam_search_reads_a_torch_decoder_alone_and_in_a_batch_alike(kind: str)
         assert same.log_probability == pytest.approx(best.log_probability, abs=1e-4)
 
 
-def test_torch_decoder_takes_cached_float16_features_that_cannot_be_written() -> None:
+def test_torch_decoder_accepts_read_only_float16_features() -> None:
     features = {name: array.numpy().astype(np.float16) for name, array in features_of(2).items()}
     for array in features.values():
         array.flags.writeable = False
@@ -202,7 +202,7 @@ def test_torch_decoder_takes_cached_float16_features_that_cannot_be_written() ->
 
 @settings(max_examples=10, deadline=None)
 @given(kinds)
-def test_arrays_have_the_names_the_decoder_says(kind: str) -> None:
+def test_memory_and_state_have_the_declared_names(kind: str) -> None:
     decoder = small(kind)
     memory, state = decoder.init_state(features_of(2))
     _, _, new = decoder.step(torch.tensor([1, 1]), memory, state)
@@ -222,7 +222,7 @@ def test_arrays_have_the_names_the_decoder_says(kind: str) -> None:
         ({"dropout": -0.1}, "dropout: must be at least 0 and below 1, not -0.1"),
     ],
 )
-def test_a_wrong_setting_is_one_clear_line(settings: dict[str, object], message: str) -> None:
+def test_a_wrong_setting_is_refused_by_name(settings: dict[str, object], message: str) -> None:
     with pytest.raises(RecipeError) as error:
         DecoderSettings(**settings)  # type: ignore[arg-type]
     assert str(error.value) == message

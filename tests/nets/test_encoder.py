@@ -1,4 +1,4 @@
-"""Encoders: the features' contract, what of them trains, and the port of the shared weights."""
+"""Encoders: shape and order of features, trainable parts, and the port of the shared weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import timm
 import torch
 from safetensors.torch import load_file
 
+from showtell.errors import RecipeError
 from showtell.image import Preprocessing, open_photo, prepare
 from showtell.nets.decoder import DecoderSettings
 from showtell.nets.encoder import (
@@ -24,7 +25,7 @@ from support.paths import EXAMPLES
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_mambaout"])
-def test_regions_are_the_map_by_rows_and_pooled_is_their_mean(name: str) -> None:
+def test_regions_are_the_feature_map_in_row_order_and_pooled_is_their_mean(name: str) -> None:
     spec = replace(EncoderSpec(name), preprocessing=Preprocessing(height=64, width=96))
     encoder = encoder_from_spec(spec)
     pixels = torch.randn(2, 3, 64, 96)
@@ -44,7 +45,7 @@ def test_regions_are_the_map_by_rows_and_pooled_is_their_mean(name: str) -> None
     torch.testing.assert_close(found["pooled"], found["regions"].mean(1))
 
 
-def test_what_is_drawn_below_changes_the_lower_regions_most() -> None:
+def test_a_change_at_the_bottom_changes_the_lower_regions_most() -> None:
     torch.manual_seed(0)
     encoder = encoder_from_spec(
         EncoderSpec("test_resnet", preprocessing=Preprocessing(height=192, width=128))
@@ -71,7 +72,7 @@ def trained_names(encoder: Encoder) -> set[str]:
         ("legacy_xception", {"conv3", "conv4"}, {"block11", "conv1"}),
     ],
 )
-def test_none_last_or_all_of_an_encoder_trains(
+def test_training_can_include_nothing_the_last_stage_or_all_of_an_encoder(
     name: str, last: set[str], not_last: set[str]
 ) -> None:
     encoder = build_encoder(name, "none", 64)
@@ -88,6 +89,28 @@ def test_none_last_or_all_of_an_encoder_trains(
         assert not any(name.startswith(f"{part}.") for name in some), part
     encoder.set_trainable("none")
     assert trained_names(encoder) == set()
+
+
+class NoStages(torch.nn.Module):
+    """A network without timm's list of stages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3, stride=2)
+
+    def forward_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.conv(pixels)
+        return features
+
+
+def test_a_network_without_a_list_of_stages_trains_as_a_whole_or_not_at_all() -> None:
+    spec = EncoderSpec("plain", preprocessing=Preprocessing(height=16, width=16))
+    encoder = Encoder(spec, NoStages())
+    assert trained_names(encoder) == set()
+    encoder.set_trainable("all")
+    assert trained_names(encoder) == {"conv.weight", "conv.bias"}
+    with pytest.raises(RecipeError, match=r"'plain': .* set train_encoder to all or none"):
+        encoder.set_trainable("last")
 
 
 def test_batch_norm_that_could_not_be_folded_stays_frozen_in_training() -> None:
@@ -137,7 +160,7 @@ def test_the_shared_weights_give_the_features_of_the_plain_timm_network(shared_d
 
 
 @pytest.mark.shared
-def test_the_shared_weights_with_their_classifier_know_what_is_on_the_examples(
+def test_the_shared_weights_with_their_classifier_recognise_the_examples(
     shared_dir: Path,
 ) -> None:
     """ImageNet classes by number: the port is right, padding, mean and channel order included."""
@@ -158,7 +181,7 @@ def test_the_shared_weights_with_their_classifier_know_what_is_on_the_examples(
         assert int(scores.argmax()) in classes, name
 
 
-def test_an_encoder_that_begins_at_random_trains_its_batch_norm_too() -> None:
+def test_an_encoder_with_random_weights_also_trains_its_batch_norm() -> None:
     encoder = build_encoder("test_resnet", "none", 64)
     norms = [m for m in encoder.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert norms

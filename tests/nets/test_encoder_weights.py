@@ -1,4 +1,4 @@
-"""Settings belong to an encoder's weights and travel with them; wrong files say what is wrong."""
+"""Settings belong to an encoder's weights; wrong weights files are refused with the reason."""
 
 from __future__ import annotations
 
@@ -92,17 +92,17 @@ def test_features_are_those_of_the_plain_timm_network(
     torch.testing.assert_close(found, whole, rtol=1e-3, atol=1e-4)
 
 
-def test_a_file_that_says_nothing_is_taken_as_timm_has_it_with_a_warning(
+def test_a_file_without_settings_gets_timms_settings_with_a_warning(
     tmp_path: Path, weights: dict[str, torch.Tensor], caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = build_encoder("mobilenetv2_035", written(tmp_path, weights)).spec
-    assert "says nothing of its settings: taken as timm's 'mobilenetv2_035'" in caplog.text
+    assert "has no encoder settings: using those of timm's 'mobilenetv2_035'" in caplog.text
     assert spec.preprocessing.mean == (0.485, 0.456, 0.406)
     assert spec.preprocessing.resize == "crop"
     assert spec.preprocessing.crop_fraction == 0.875
 
 
-def test_timms_own_file_is_taken_with_the_settings_that_timm_has_for_it(
+def test_a_file_from_timm_gets_timms_settings_for_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     network = timm.create_model("mobilenetv2_100", num_classes=0)
@@ -114,7 +114,7 @@ def test_timms_own_file_is_taken_with_the_settings_that_timm_has_for_it(
 
 
 @pytest.mark.parametrize(("name", "of_keras"), [("xception", True), ("legacy_xception", False)])
-def test_the_preset_xception_knows_that_timms_weights_are_keras_own(
+def test_the_preset_xception_gives_timms_weights_keras_settings(
     tmp_path: Path, name: str, of_keras: bool
 ) -> None:
     network = timm.create_model("legacy_xception", num_classes=0)
@@ -124,7 +124,7 @@ def test_the_preset_xception_knows_that_timms_weights_are_keras_own(
     assert (spec.options, spec.batch_norm_epsilon, spec.preprocessing.resize) == settings
 
 
-def test_spec_and_weights_travel_there_and_back(
+def test_spec_and_weights_survive_saving_and_loading(
     tmp_path: Path, weights: dict[str, torch.Tensor]
 ) -> None:
     path = written(tmp_path, weights, PLAIN | {"timm_kwargs": "pad_type=same"})
@@ -163,7 +163,7 @@ def test_the_fingerprint_changes_with_weights_and_settings(
     ("change", "message"),
     [
         ({"conv_stem.weight": None}, r"lacks 'conv_stem.weight' and 0 more"),
-        ({"other": torch.zeros(1)}, r"has 'other' and 0 more of its own"),
+        ({"other": torch.zeros(1)}, r"has 'other' and 0 more unknown ones"),
         ({"bn1.bias": torch.zeros(3)}, r"'bn1.bias' is \(3,\), expected \(16,\)"),
     ],
 )
@@ -183,7 +183,7 @@ def test_another_networks_file_is_refused_by_both_names(
 ) -> None:
     path = written(tmp_path, weights, PLAIN | {"architecture": "mobilenetv2_035"})
     with pytest.raises(
-        RecipeError, match=r"holds weights of 'mobilenetv2_035', the recipe wants 'test_resnet'"
+        RecipeError, match=r"holds weights of 'mobilenetv2_035', the recipe names 'test_resnet'"
     ):
         build_encoder("test_resnet", path)
 
@@ -203,30 +203,38 @@ def test_a_classifier_in_the_file_is_left_out_whatever_its_classes(
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"mean": "0.5,x", "std": "1,1,1"}, "metadata is damaged"),
-        ({"mean": "1,1,1", "std": "1,1,1", "input_size": "64"}, "metadata is damaged"),
-        ({SPEC_KEY: "{"}, "metadata is damaged"),
-        ({SPEC_KEY: '{"network": "mobilenetv2_035"}'}, "metadata is damaged"),
-        (PLAIN | {"timm_kwargs": "pretrained=True"}, "a weights file may not set it"),
+        ({"mean": "0.5,x", "std": "1,1,1"}, "metadata: cannot be read"),
+        ({"mean": "1,1,1", "std": "1,1,1", "input_size": "64"}, "metadata: cannot be read"),
+        ({SPEC_KEY: "{"}, "metadata: not valid JSON"),
+        ({SPEC_KEY: "{}"}, "metadata: network: missing"),
+        ({SPEC_KEY: '{"network": 3}'}, "metadata: network: must be text"),
+        ({SPEC_KEY: '{"network": "resnet18", "folded": 1}'}, "metadata: folded: must be true"),
+        (
+            PLAIN | {"timm_kwargs": "pretrained=True"},
+            "options.pretrained: a weights file may not set pretrained=True",
+        ),
         (PLAIN | {"timm_kwargs": "pad_type=sane"}, "pad_type=sane"),
-        (PLAIN | {"interpolation": "cubic"}, "'cubic' is none of bilinear, bicubic"),
+        (
+            PLAIN | {"interpolation": "cubic"},
+            "preprocessing.interpolation: must be one of bilinear, bicubic",
+        ),
     ],
 )
-def test_a_damaged_or_bold_weights_file_is_refused(
+def test_damaged_or_forbidden_metadata_is_refused(
     tmp_path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, str], message: str
 ) -> None:
     with pytest.raises(RecipeError, match=message):
         build_encoder("mobilenetv2_035", written(tmp_path, weights, metadata))
 
 
-def test_padding_for_a_network_that_knows_none_is_one_clear_line(tmp_path: Path) -> None:
+def test_padding_for_a_network_without_that_option_is_refused(tmp_path: Path) -> None:
     state = dict(timm.create_model("test_resnet", num_classes=0).state_dict())
     path = written(tmp_path, state, PLAIN | {"timm_kwargs": "pad_type=same"})
     with pytest.raises(RecipeError, match=r"'test_resnet'.*pad_type"):
         build_encoder("test_resnet", path)
 
 
-def test_a_file_that_is_gone_or_no_safetensors_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_or_another_format_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"gone\.safetensors: no such file .*hub, none or a"):
         build_encoder("test_resnet", str(tmp_path / "gone.safetensors"))
     (tmp_path / "text.safetensors").write_text("no weights in here")
@@ -243,7 +251,7 @@ def test_a_file_that_is_gone_or_no_safetensors_is_named(tmp_path: Path) -> None:
         ("Xception", "xception"),
     ],
 )
-def test_an_unknown_network_is_told_near_ones(name: str, near: str) -> None:
+def test_an_unknown_network_suggests_similar_names(name: str, near: str) -> None:
     with pytest.raises(RecipeError) as error:
         build_encoder(name, "none")
     assert str(error.value).startswith(
@@ -258,17 +266,17 @@ def test_an_unknown_tag_of_a_known_network_lists_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("name", ["test_vit", "vit_tiny_patch16_224"])
-def test_a_network_without_a_map_is_refused(name: str) -> None:
+def test_a_network_without_a_feature_map_is_refused(name: str) -> None:
     with pytest.raises(RecipeError, match=f"encoder '{name}': not a CNN"):
         build_encoder(name, "none")
 
 
-def test_a_size_that_a_network_cannot_take_is_one_clear_line() -> None:
+def test_an_image_size_that_a_network_cannot_read_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"cannot read photos of 16 x 16 .* another image_size"):
         build_encoder("inception_v3", "none", image_size=16)
 
 
-def test_weights_that_the_hub_does_not_have_are_one_clear_line() -> None:
+def test_a_network_without_weights_on_the_hub_is_refused() -> None:
     with pytest.raises(RecipeError, match="the hub has no weights for it"):
         build_encoder("mobilenetv2_035", "hub")
 
@@ -277,7 +285,7 @@ def test_weights_that_the_hub_does_not_have_are_one_clear_line() -> None:
     ("name", "options", "epsilon"),
     [("xception", {"max_pool": "same"}, 1e-3), ("mobilenetv2", {}, None)],
 )
-def test_weights_of_the_hub_get_the_settings_they_were_trained_with(
+def test_weights_from_the_hub_get_their_training_settings(
     name: str, options: dict[str, str], epsilon: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = timm.create_model
@@ -292,7 +300,7 @@ def test_weights_of_the_hub_get_the_settings_they_were_trained_with(
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2", "legacy_xception"])
-def test_an_unreachable_hub_names_the_way_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_suggests_a_file(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """timm's own code: one network's weights are on the Hugging Face hub, the other's on GitHub."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # read at import
     with pytest.raises(TrainingError) as error:

@@ -1,4 +1,4 @@
-"""An ensemble says what its members say on the average, and trains each as if it were alone."""
+"""An ensemble averages its members' probabilities and trains each member separately."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def batch_of(photos: int = 3, width: int = 2) -> Batch:
 
 
 @pytest.mark.parametrize("kind", ["attention", "merge"])
-def test_word_by_word_the_ensemble_says_what_it_says_in_training(kind: str) -> None:
+def test_step_and_forward_of_an_ensemble_give_the_same_scores(kind: str) -> None:
     decoder, batch = ensemble(kind), batch_of()
     forced = batch.packing.unpack(decoder(batch.features, batch.inputs, batch.packing))
     memory, state = decoder.init_state(batch.features)
@@ -64,7 +64,7 @@ def test_word_by_word_the_ensemble_says_what_it_says_in_training(kind: str) -> N
     assert torch.allclose(said, forced, atol=1e-4)
 
 
-def test_a_words_probability_is_the_mean_of_the_members() -> None:
+def test_a_word_s_probability_is_the_mean_over_members() -> None:
     decoder, batch = ensemble("attention"), batch_of()
     together = decoder(batch.features, batch.inputs, batch.packing).exp()
     alone = [m(batch.features, batch.inputs, batch.packing).softmax(-1) for m in decoder.members]
@@ -72,7 +72,7 @@ def test_a_words_probability_is_the_mean_of_the_members() -> None:
     assert not torch.allclose(alone[0], alone[1], atol=1e-2)
 
 
-def test_each_member_learns_as_if_it_were_alone() -> None:
+def test_each_member_gets_the_gradient_of_separate_training() -> None:
     decoder, batch = ensemble("attention", 2), batch_of()
     CrossEntropy(0.1).loss(Model(decoder), batch).backward()  # type: ignore[arg-type,no-untyped-call]
     together = {n: p.grad.clone() * 2 for n, p in decoder.members[1].named_parameters()}
@@ -84,7 +84,7 @@ def test_each_member_learns_as_if_it_were_alone() -> None:
     assert all(p.grad is None or not p.grad.any() for p in decoder.members[0].parameters())
 
 
-def test_beam_search_reads_an_ensemble() -> None:
+def test_beam_search_works_with_an_ensemble() -> None:
     decoder = TorchDecoder(ensemble("attention"))
     features = {name: array.numpy() for name, array in batch_of(4).features.items()}
     for photo, [best, *_] in enumerate(beam_search(decoder, features, beam=3, max_length=9)):
@@ -92,6 +92,6 @@ def test_beam_search_reads_an_ensemble() -> None:
         assert beam_search(decoder, alone, beam=3, max_length=9)[0][0].tokens == best.tokens
 
 
-def test_an_ensemble_of_none_is_refused() -> None:
+def test_an_ensemble_without_members_is_refused() -> None:
     with pytest.raises(RecipeError, match="members: must be at least 1"):
         DecoderSettings(members=0)

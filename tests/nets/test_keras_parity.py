@@ -1,4 +1,4 @@
-"""Our Xception and MobileNetV2 compute what Keras' do, and would not with other settings."""
+"""Xception and MobileNetV2 compute what they compute in Keras, and only with Keras' settings."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def reference(
     path.unlink()
 
 
-def test_features_are_keras_to_a_ten_thousandth_of_their_deviation(reference: Reference) -> None:
+def test_features_equal_keras_to_a_ten_thousandth_of_their_deviation(reference: Reference) -> None:
     assert reference.whole.std() >= 0.1
     assert reference.whole.mean((2, 3)).std() >= 0.1
     encoder = build_encoder(reference.application.preset, str(reference.weights))
@@ -72,7 +72,7 @@ def test_features_are_keras_to_a_ten_thousandth_of_their_deviation(reference: Re
 
 
 @pytest.mark.parametrize("broken", ["epsilon", "padding"])
-def test_a_wrong_epsilon_or_padding_would_be_seen(reference: Reference, broken: str) -> None:
+def test_a_wrong_epsilon_or_padding_is_noticed(reference: Reference, broken: str) -> None:
     network = reference.application.network
     spec = keras_spec(network, "twin")
     if broken == "epsilon":

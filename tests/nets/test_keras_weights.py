@@ -1,4 +1,4 @@
-"""Keras' weight files, of every form that Keras has written; wrong ones say what is wrong."""
+"""Keras weights files of every format; wrong ones are refused with the reason."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ FORMS: dict[str, Callable[[Path, Any], Path]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_keras_file_gives_the_same_whole_network(
+def test_every_format_of_keras_file_gives_the_same_network(
     tmp_path: Path, mobilenet: Any, form: str
 ) -> None:
     state = read_keras_weights(FORMS[form](tmp_path / form, mobilenet), SMALL)
@@ -92,7 +92,7 @@ def test_every_form_of_keras_file_gives_the_same_whole_network(
         assert torch.equal(state[f"bn1.{name}"], array(norm, index))
 
 
-def test_a_keras_file_brings_keras_settings(tmp_path: Path, mobilenet: Any) -> None:
+def test_a_keras_file_gets_keras_settings(tmp_path: Path, mobilenet: Any) -> None:
     path = FORMS["notop.h5"](tmp_path / "notop.h5", mobilenet)
     spec = build_encoder(SMALL, str(path), image_size=64).spec
     assert (spec.options, spec.batch_norm_epsilon) == ({"pad_type": "same"}, 1e-3)
@@ -108,9 +108,7 @@ def xception() -> Any:
     )
 
 
-def test_xceptions_shortcuts_are_found_whatever_number_keras_gave_them(
-    tmp_path: Path, xception: Any
-) -> None:
+def test_xceptions_shortcuts_are_found_under_any_number(tmp_path: Path, xception: Any) -> None:
     """The published file was saved by Keras 1, which numbered from 1 and by other names."""
     shortcuts = [f"conv2d{n}" for n in ("", "_1", "_2", "_3")]
     norms = [f"batch_normalization{n}" for n in ("", "_1", "_2", "_3")]
@@ -133,7 +131,7 @@ def test_xceptions_shortcuts_are_found_whatever_number_keras_gave_them(
         assert torch.equal(named[f"block{block}.skip.weight"], array(layer, 0).permute(3, 2, 0, 1))
 
 
-def test_layers_of_other_names_are_taken_in_order_as_keras_takes_them(
+def test_layers_with_other_names_are_matched_in_order_as_in_keras(
     tmp_path: Path, mobilenet: Any
 ) -> None:
     layers = [layer for layer in mobilenet.layers if layer.weights]
@@ -162,7 +160,7 @@ def test_another_networks_keras_file_says_what_was_expected_and_found(
     with pytest.raises(RecipeError) as error:
         build_encoder("xception", str(named))
     assert str(error.value).startswith(f"{named}: not Keras' weights of Xception: lacks the layer ")
-    assert "'block1_conv1' and 79 more; has 'Conv1' and 103 more of its own" in str(error.value)
+    assert "'block1_conv1' and 79 more; has 'Conv1' and 103 more unknown ones" in str(error.value)
     counted = FORMS["top.weights.h5"](tmp_path / "counted.weights.h5", mobilenet)
     with pytest.raises(
         RecipeError,
@@ -189,7 +187,7 @@ def test_another_width_of_the_network_says_both_shapes(tmp_path: Path, mobilenet
         (lambda layers: layers.pop("Conv_1_bn"), "lacks the layer 'Conv_1_bn' and 0 more"),
         (
             lambda layers: layers.update(mine=[np.zeros((1, 1, 2, 2))]),
-            "has 'mine' and 0 more of its own",
+            "has 'mine' and 0 more unknown ones",
         ),
     ],
 )
@@ -207,7 +205,7 @@ def test_a_keras_file_with_odd_layers_names_the_layer(
     assert "\n" not in str(error.value)
 
 
-def test_arrays_outside_of_the_file_or_without_end_are_not_read(tmp_path: Path) -> None:
+def test_arrays_in_other_files_and_huge_arrays_are_not_read(tmp_path: Path) -> None:
     secret = tmp_path / "secret.bin"
     secret.write_bytes(bytes(1000))
     other = small_file(tmp_path / "other.h5", {"Conv1": [np.zeros((1, 1, 1, 1), np.float32)]})
@@ -248,8 +246,8 @@ def test_hdf5_without_keras_weights_damaged_or_for_another_network_is_named(
     (tmp_path / "half.h5").write_bytes(whole[: len(whole) // 2])
     for name, network, message in (
         ("table.h5", "xception", "table.h5: no Keras weights: .* found measurements"),
-        ("half.h5", "xception", "half.h5: not a whole Keras weights file"),
-        ("whole.h5", "test_resnet", "these are read for legacy_xception, .*not for 'test_resnet'"),
+        ("half.h5", "xception", "half.h5: not a complete Keras weights file"),
+        ("whole.h5", "test_resnet", "only legacy_xception, .* can use, not 'test_resnet'"),
     ):
         with pytest.raises(RecipeError, match=message) as error:
             build_encoder(network, str(tmp_path / name))
@@ -264,7 +262,7 @@ class Bomb:
         return (Path.touch, (self.mark,))
 
 
-def test_pickles_are_refused_unread_with_the_way_out(tmp_path: Path) -> None:
+def test_pickles_are_refused_without_loading_them(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(1)}, tmp_path / "new.pth")
     (tmp_path / "old.bin").write_bytes(pickle.dumps(Bomb(tmp_path / "ran"), protocol=4))
     for name in ("new.pth", "old.bin"):
@@ -273,7 +271,7 @@ def test_pickles_are_refused_unread_with_the_way_out(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_whole_keras_model_or_a_folder_says_what_to_give_instead(tmp_path: Path) -> None:
+def test_a_whole_keras_model_or_a_folder_is_refused_with_an_alternative(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
         archive.writestr("config.json", "{}")
         archive.writestr("model.weights.h5", "")

@@ -82,7 +82,7 @@ def test_gradients_of_the_packed_run_pass_gradcheck() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(lengths_of_rows, st.integers(0, 1000))
-def test_one_step_at_a_time_gives_what_the_packed_run_gives(lengths: list[int], seed: int) -> None:
+def test_single_steps_give_the_outputs_of_the_packed_run(lengths: list[int], seed: int) -> None:
     words, h, c = drawn(lengths, 3, 4, seed)
     lstm = PackedLSTM(3, 4).double()
     packing = Packing.plan(torch.tensor(lengths), max(lengths))

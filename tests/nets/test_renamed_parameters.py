@@ -14,7 +14,7 @@ from showtell.bundle.onnx_weights import weights_of
 from showtell.nets.decoder import DecoderSettings
 from showtell.nets.model import build_decoder
 from showtell.nets.renamed_parameters import RENAMED_PARTS, current_name, with_current_names
-from showtell.training.checkpoint import Checkpoints, Progress, trained_tensors
+from showtell.training.checkpoint import Checkpoints, TrainingProgress, trained_tensors
 from showtell.training.loop import load_weights
 
 SHIPPED = Path(showtell.__file__).parent / "bundles" / "flickr8k"
@@ -63,7 +63,7 @@ def test_a_checkpoint_with_old_names_loads(tmp_path: Path) -> None:
     torch.manual_seed(1)
     decoder = build_decoder(settings, 6, 12)
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save("last", "0-0-1", Progress(), model=trained_tensors(decoder))
+    checkpoints.save("last", "0-0-1", TrainingProgress(), model=trained_tensors(decoder))
     [file] = tmp_path.glob("checkpoints/last-*/model.safetensors")
     old = {new: old for old, new in RENAMED_PARTS.items()}
     tensors = load_file(file)

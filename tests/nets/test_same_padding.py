@@ -1,4 +1,4 @@
-"""Max pooling as TensorFlow pads it, against TensorFlow's definition."""
+"""Max pooling with TensorFlow's padding, compared with TensorFlow's definition."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ def by_definition(values: torch.Tensor, kernel: int, stride: int) -> torch.Tenso
     kernel=st.integers(1, 5),
     stride=st.integers(2, 4),
 )
-def test_pooling_is_tensorflows_same(height: int, width: int, kernel: int, stride: int) -> None:
+def test_pooling_equals_tensorflows_same_padding(
+    height: int, width: int, kernel: int, stride: int
+) -> None:
     values = torch.randn(2, 3, height, width) - 5  # below 0, so that a zero pad would win
     found = SameMaxPool2d(kernel, stride)(values)
     assert found.shape[-2:] == (math.ceil(height / stride), math.ceil(width / stride))
     assert torch.equal(found, by_definition(values, kernel, stride))
 
 
-def test_only_pools_that_shrink_the_map_are_replaced() -> None:
+def test_only_pools_with_a_stride_are_replaced() -> None:
     network = nn.Sequential(
         nn.MaxPool2d(3, 1, 1), nn.Sequential(nn.MaxPool2d(3, 2, 1)), nn.AvgPool2d(2)
     )

@@ -50,17 +50,17 @@ def child(job: dict[str, Any], rank: int) -> None:
 
 def signal_at_step(wanted: int, number: int) -> None:
     """Send this process a signal when its step `wanted` (from 1) begins."""
-    from showtell.training.loop import StageLoop
+    from showtell.training.loop import StageTrainer
 
-    step, made = StageLoop._step, [0]
+    train_step, count = StageTrainer.train_step, [0]
 
-    def counted(self: Any, *arguments: Any) -> Any:
-        made[0] += 1
-        if made[0] == wanted:
+    def counted(self: Any, *arguments: Any, **options: Any) -> Any:
+        count[0] += 1
+        if count[0] == wanted:
             os.kill(os.getpid(), number)
-        return step(self, *arguments)
+        return train_step(self, *arguments, **options)
 
-    StageLoop._step = counted  # type: ignore[method-assign]
+    StageTrainer.train_step = counted  # type: ignore[method-assign]
 
 
 def signal_at_change(folder: str, wanted: int, number: int) -> None:

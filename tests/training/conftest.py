@@ -1,4 +1,4 @@
-"""Fixtures of training: small data, and commands as real processes."""
+"""Fixtures for training: small data, and commands as real processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there: kills, full disks and damaged files."""
+"""Checkpoints are complete or absent after kills, full disks and damaged files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import nn
 from showtell.errors import TrainingError
 from showtell.training.checkpoint import (
     Checkpoints,
-    Progress,
+    TrainingProgress,
     load_optimizer,
     optimizer_tensors,
     read_json,
@@ -33,9 +33,9 @@ def folders(checkpoints: Checkpoints) -> list[str]:
     return sorted(path.name for path in checkpoints.folder.iterdir())
 
 
-def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_checkpoint_is_read_back_exactly(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
-    progress = Progress(1, 2, 3, 0.1 + 0.2, 1, 1e-17, 5, 7.25)
+    progress = TrainingProgress(1, 2, 3, 0.1 + 0.2, 1, 1e-17, 5, 7.25)
     checkpoints.save("last", "1-2-3", progress, model=tensors(1.5), other=tensors(-1, 1))
     assert checkpoints.has("last")
     assert not checkpoints.has("best")
@@ -44,21 +44,21 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors(1.5).items())
 
 
-def test_the_next_checkpoint_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+def test_a_checkpoint_replaces_the_previous_one(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     for step in range(3):
-        checkpoints.save("last", f"0-0-{step}", Progress(step=step), model=tensors(step))
-    checkpoints.save("best", "0-0", Progress(), model=tensors(9))
+        checkpoints.save("last", f"0-0-{step}", TrainingProgress(step=step), model=tensors(step))
+    checkpoints.save("best", "0-0", TrainingProgress(), model=tensors(9))
     assert folders(checkpoints) == ["best-0-0", "best.json", "last-0-0-2", "last.json"]
     assert checkpoints.progress("last").step == 2
 
 
-def test_a_checkpoint_of_the_same_moment_never_leaves_none(
+def test_writing_a_checkpoint_again_never_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Best is written again after a kill before last: killed again, the first is still whole."""
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save("best", "0-4", Progress(epoch=4), model=tensors(1))
+    checkpoints.save("best", "0-4", TrainingProgress(epoch=4), model=tensors(1))
     real = shutil.rmtree
 
     def watched(path: Path, **options: object) -> None:
@@ -67,16 +67,16 @@ def test_a_checkpoint_of_the_same_moment_never_leaves_none(
 
     monkeypatch.setattr(shutil, "rmtree", watched)
     for value in (2, 3, 4):
-        checkpoints.save("best", "0-4", Progress(epoch=4), model=tensors(value))
+        checkpoints.save("best", "0-4", TrainingProgress(epoch=4), model=tensors(value))
         assert float(checkpoints.tensors("best", "model")["weight0"][0, 0]) == value
     assert len(folders(checkpoints)) == 2
 
 
-def test_what_a_kill_left_half_written_is_cleared_away(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     (checkpoints.folder / ".last-0-0-7.tmp").mkdir(parents=True)
     (checkpoints.folder / "last-0-0-7").mkdir()
-    checkpoints.save("last", "0-0-9", Progress(), model=tensors(1))
+    checkpoints.save("last", "0-0-9", TrainingProgress(), model=tensors(1))
     assert folders(checkpoints) == ["last-0-0-9", "last.json"]
 
 
@@ -84,13 +84,13 @@ SAVE_LARGE = """
 import resource, sys, torch
 from pathlib import Path
 from showtell.errors import TrainingError
-from showtell.training.checkpoint import Checkpoints, Progress
+from showtell.training.checkpoint import Checkpoints, TrainingProgress
 limit = int(sys.argv[2])
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 group = {"weight": torch.ones(64, 1024)}
 try:
-    Checkpoints(Path(sys.argv[1])).save("last", "0-0-2", Progress(step=2), a=group, b=group)
+    Checkpoints(Path(sys.argv[1])).save("last", "0-0-2", TrainingProgress(step=2), a=group, b=group)
 except TrainingError as error:
     print(error)
 """
@@ -106,10 +106,10 @@ def check_the_first_is_whole(checkpoints: Checkpoints, said: str) -> None:
 
 
 @pytest.mark.parametrize("limit", [100, 100_000])
-def test_a_save_that_fails_midway_leaves_the_one_before_whole(tmp_path: Path, limit: int) -> None:
+def test_a_failed_save_leaves_the_previous_checkpoint(tmp_path: Path, limit: int) -> None:
     """The disk takes `limit` bytes a file: less than the header, or half of the weights."""
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save("last", "0-0-1", Progress(step=1), a=tensors(1), b=tensors(1))
+    checkpoints.save("last", "0-0-1", TrainingProgress(step=1), a=tensors(1), b=tensors(1))
     run = subprocess.run(
         [sys.executable, "-c", SAVE_LARGE, str(tmp_path), str(limit)],
         capture_output=True,
@@ -119,14 +119,14 @@ def test_a_save_that_fails_midway_leaves_the_one_before_whole(tmp_path: Path, li
     check_the_first_is_whole(checkpoints, run.stdout)
 
 
-def test_a_disk_that_is_really_full_leaves_the_one_before_whole(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path) -> None:
     """On a small file system of its own, mounted where nobody else sees it."""
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("may not mount a file system here")
     mount, seen = tmp_path / "mount", tmp_path / "seen"
     mount.mkdir()
     first = Checkpoints(tmp_path / "first")
-    first.save("last", "0-0-1", Progress(step=1), a=tensors(1), b=tensors(1))
+    first.save("last", "0-0-1", TrainingProgress(step=1), a=tensors(1), b=tensors(1))
     script = (
         'mount -t tmpfs -o size=400k none "$1" && cp -r "$2"/. "$1" && "$3" -c "$4" "$1" 0;'
         ' code=$?; cp -r "$1" "$5"; exit $code'
@@ -154,7 +154,7 @@ def test_a_disk_that_is_really_full_leaves_the_one_before_whole(tmp_path: Path) 
 
 def test_a_damaged_or_missing_file_is_named(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save("best", "0-0", Progress(), model=tensors(1))
+    checkpoints.save("best", "0-0", TrainingProgress(), model=tensors(1))
     file = checkpoints.folder / "best-0-0" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-7])
     with pytest.raises(TrainingError, match=r"best-0-0/model\.safetensors: damaged or missing"):
@@ -169,7 +169,7 @@ def test_a_damaged_or_missing_file_is_named(tmp_path: Path) -> None:
         checkpoints.progress("last")
 
 
-def test_json_is_replaced_whole(tmp_path: Path) -> None:
+def test_json_is_replaced_atomically(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"old": 1})
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"new": object()})
@@ -177,7 +177,7 @@ def test_json_is_replaced_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_tied_weights_are_kept_once() -> None:
+def test_tied_weights_are_stored_once() -> None:
     class Tied(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -188,7 +188,7 @@ def test_tied_weights_are_kept_once() -> None:
     assert sorted(trained_tensors(Tied())) == ["count", "embed.weight", "word.bias"]
 
 
-def test_a_restored_optimizer_goes_on_as_if_nothing_had_been_between(tmp_path: Path) -> None:
+def test_a_restored_optimizer_takes_the_same_steps(tmp_path: Path) -> None:
     """Convolutions lie channels last: moments in another order of memory would be scrambled."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3), nn.Flatten(), nn.Linear(16, 2))
@@ -208,7 +208,7 @@ def test_a_restored_optimizer_goes_on_as_if_nothing_had_been_between(tmp_path: P
     for batch in batches[:3]:
         step(network, optimizer, batch)
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save("last", "0", Progress(), optimizer=optimizer_tensors(optimizer, names))
+    checkpoints.save("last", "0", TrainingProgress(), optimizer=optimizer_tensors(optimizer, names))
     resumed = copy.deepcopy(network)
     other = optimizer_of(resumed)
     load_optimizer(other, names, checkpoints.tensors("last", "optimizer"))

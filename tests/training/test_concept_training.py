@@ -1,4 +1,4 @@
-"""The encoder learns which words captions hold; how well is measured as the field does."""
+"""Training on the words of captions, and the precision of the predicted words."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CONCEPTS_THEN_CAPTIONS = [
 ]
 
 
-def test_shares_count_captions_that_hold_a_word_not_how_often_they_do() -> None:
+def test_concept_targets_count_captions_not_occurrences() -> None:
     vocabulary = Vocabulary.build(["a dog and a dog", "a cat"], 1)
     photo = CaptionedPhoto("x.jpg", Path("x.jpg"), ("a dog and a dog", "a cat", "zebra"), "train")
     [shares] = concept_targets([photo], vocabulary)
@@ -61,7 +61,7 @@ def average_precision(scores: np.ndarray, present: np.ndarray) -> float:
     return total / hits
 
 
-def test_word_precision_is_the_mean_average_precision_of_words_neither_rare_nor_common() -> None:
+def test_concept_precision_is_the_mean_average_precision_without_rare_and_common_words() -> None:
     random = np.random.default_rng(0)
     shares = np.zeros((100, 8), np.float32)
     shares[:60, 4] = 1  # too common
@@ -75,7 +75,7 @@ def test_word_precision_is_the_mean_average_precision_of_words_neither_rare_nor_
     assert concept_precision(head, scores, shares) == pytest.approx(np.mean(expected))
 
 
-def test_the_head_begins_with_how_frequent_words_are_and_the_loss_falls() -> None:
+def test_the_head_starts_from_word_frequencies_and_the_loss_falls() -> None:
     torch.manual_seed(0)
     shares = np.zeros((4, 7), np.float32)
     shares[:2, 4], shares[2:, 5], shares[:, 6] = 1, 1, 0.5

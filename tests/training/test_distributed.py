@@ -1,4 +1,4 @@
-"""Training on several ranks: the steps of one process, whatever their number, and one that writes.
+"""Training on several ranks takes the steps of one process, and only one rank writes.
 
 Ranks are processes that find each other as torchrun has them do; test_torchrun starts torchrun.
 """
@@ -23,7 +23,7 @@ from showtell.data.shards.write import write_shards
 from showtell.errors import RecipeError
 from showtell.training.batches import Batch
 from showtell.training.checkpoint import Checkpoints
-from showtell.training.distributed import ALONE, Ranks, joined
+from showtell.training.distributed import ALONE, Ranks, join_ranks
 from showtell.training.recipe import Recipe, Stage, recipe_from_dict
 from showtell.training.trainer import train as train_here
 from support.batches import Numbers, batches_of, photos_of
@@ -80,7 +80,7 @@ def said_of_dev(run: Path) -> list[str]:
     return [json.loads(line)["photo"] for file in files for line in file.read_text().splitlines()]
 
 
-def test_two_ranks_make_the_steps_of_one_process(train: Training, tmp_path: Path) -> None:
+def test_two_ranks_take_the_steps_of_one_process(train: Training, tmp_path: Path) -> None:
     for name, ranks in (("one", 1), ("two", 2)):
         ended = train(tmp_path / name, recipe=EVERYTHING, ranks=ranks, without_dropout=True)
         assert set(ended.codes) == {0}, ended.stderr
@@ -90,7 +90,7 @@ def test_two_ranks_make_the_steps_of_one_process(train: Training, tmp_path: Path
     assert {"loss", "reward", "sampled_words", "gradient_norm"} <= set(step)
 
 
-def test_accumulated_parts_make_the_steps_of_whole_batches(train: Training, tmp_path: Path) -> None:
+def test_accumulated_parts_take_the_steps_of_whole_batches(train: Training, tmp_path: Path) -> None:
     for name, ranks, parts in (("one", 1, 1), ("parts", 1, 3), ("both", 2, 2)):
         ended = train(
             tmp_path / name,
@@ -130,7 +130,7 @@ def test_three_ranks_over_four_unequal_shards_train_as_one_on_loose_photos(
     assert said_of_dev(tmp_path / "three") == dev * 2
 
 
-def test_a_lost_rank_ends_the_others_and_two_go_on_exactly(
+def test_a_lost_rank_ends_the_others_and_two_ranks_resume_exactly(
     train: Training, two_ranks: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -149,7 +149,7 @@ def test_a_lost_rank_ends_the_others_and_two_go_on_exactly(
     # and with another number it goes on from the same step, to as many steps
     ended = train(tmp_path / "alone", "accumulate=2", resume=True)
     assert ended.code == 0, ended.stderr
-    assert "going on at stage" in ended.stderr
+    assert "resuming at stage" in ended.stderr
     assert Checkpoints(tmp_path / "alone").progress("last").stage == 1
     places = [
         [(x["stage"], x["epoch"], x.get("step")) for x in log_of(r)]
@@ -166,13 +166,13 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(
     assert ended.codes == (1, 1)
     told = [line for line in ended.stderr.splitlines() if line.startswith("showtell: ")]
     place = "stage 0, epoch 1, step 3"
-    assert told == [f"showtell: stopped at {place}, all saved: go on with --resume auto"]
+    assert told == [f"showtell: stopped at {place}, all saved: resume with --resume auto"]
     assert Checkpoints(run).progress("last").step == 3
     assert train(run, "save_steps=0", resume=True, ranks=2).codes == (0, 0)
     assert_same_run(two_ranks, run)
 
 
-def test_what_stops_all_ranks_is_said_once(
+def test_an_error_of_all_ranks_is_reported_once(
     train: Training, two_ranks: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(two_ranks, tmp_path / "run")
@@ -189,7 +189,7 @@ def test_what_stops_all_ranks_is_said_once(
         assert "Traceback" not in ended.stderr
 
 
-def test_what_only_one_rank_meets_is_said_by_it(train: Training, tmp_path: Path) -> None:
+def test_an_error_of_one_rank_is_reported_by_it(train: Training, tmp_path: Path) -> None:
     """The first rank finds its disk full; the others are told that it has gone."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "samples").write_text("in the way")
@@ -201,7 +201,7 @@ def test_what_only_one_rank_meets_is_said_by_it(train: Training, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_an_encoder_that_is_compiled_trains_as_one_that_is_not(
+def test_a_compiled_encoder_trains_like_an_uncompiled_one(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Traced as for a GPU, but run by PyTorch's own kernels: a C++ compiler takes minutes."""
@@ -227,7 +227,7 @@ def test_an_encoder_that_is_compiled_trains_as_one_that_is_not(
 @given(
     st.integers(1, 23), st.integers(1, 7), st.integers(1, 5), st.integers(1, 3), st.integers(0, 9)
 )
-def test_ranks_and_parts_make_up_each_step(
+def test_ranks_and_parts_together_have_each_step(
     count: int, size: int, ranks: int, parts: int, epoch: int
 ) -> None:
     photos, keys = photos_of(count), {"batch_photos": size, "views": ("plain", "flip")}
@@ -244,11 +244,11 @@ def test_ranks_and_parts_make_up_each_step(
         if ranks * parts == 1:
             assert pieces[0].part is None
             continue
-        counted = [piece for piece in pieces if piece.part and piece.part.of_photos]
+        counted = [piece for piece in pieces if piece.part and piece.share.of_photos]
         assert tuple(p for piece in counted for p in piece.photos) == batch.photos
         assert sum(shares(counted, "of_photos")) == pytest.approx(1)
         assert sum(shares(pieces, "of_tokens")) == pytest.approx(1)
-        assert sum(shares(pieces[:parts], "of_time")) == pytest.approx(1)
+        assert sum(shares(pieces[:parts], "of_turn")) == pytest.approx(1)
         flips = [f for piece in counted for f in piece.features["flip"].tolist()]
         assert flips == batch.features["flip"].tolist()
         words = [row for piece in counted for row in trimmed(piece)]
@@ -263,7 +263,7 @@ def trimmed(batch: Batch) -> list[list[int]]:
     return [[word for word in row if word] for row in batch.inputs.tolist()]
 
 
-def test_workers_make_the_batches_that_a_thread_makes() -> None:
+def test_worker_processes_give_the_batches_of_a_thread() -> None:
     made = {}
     for workers in (0, 2):
         batches = batches_of(photos_of(11))
@@ -277,32 +277,32 @@ def test_workers_make_the_batches_that_a_thread_makes() -> None:
         assert torch.equal(one.features["flip"], two.features["flip"])
 
 
-def test_alone_nothing_is_asked_of_anybody() -> None:
+def test_a_single_process_does_not_communicate() -> None:
     assert ALONE.first
     assert ALONE.gather("x") == ["x"]
     assert ALONE.sums([1.5, 2]) == [1.5, 2]
-    assert list(ALONE.mine(range(5))) == [0, 1, 2, 3, 4]
-    assert ALONE.put_together(["a", "b"], 2) == ["a", "b"]
-    assert ALONE.by_first(lambda: 7) == 7
+    assert list(ALONE.shard(range(5))) == [0, 1, 2, 3, 4]
+    assert ALONE.gather_shards(["a", "b"], 2) == ["a", "b"]
+    assert ALONE.on_rank_zero(lambda: 7) == 7
     layer = torch.nn.Linear(1, 1)
     assert ALONE.parallel(layer, unused=True) is layer
     assert not torch.distributed.is_initialized()
 
 
-def test_shares_of_ranks_make_up_the_whole() -> None:
+def test_shards_of_ranks_make_up_the_whole() -> None:
     for count in (1, 2, 3, 7):
-        own = [list(Ranks(rank, count).mine(range(5))) for rank in range(count)]
+        own = [list(Ranks(rank, count).shard(range(5))) for rank in range(count)]
         assert sorted(np.concatenate(own).tolist()) == [0, 1, 2, 3, 4]
 
 
-def test_a_device_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_device_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "LOCAL_RANK": "1"}
     for name, value in names.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with (
         pytest.raises(RecipeError, match=r"2 ranks on a machine with 1 GPUs.*--nproc-per-node 1"),
-        joined("cuda"),
+        join_ranks("cuda"),
     ):
         pass
 

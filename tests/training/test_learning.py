@@ -1,4 +1,4 @@
-"""From nothing to captions: trained on drawn shapes, held-out shapes are captioned right."""
+"""Training on drawn shapes gives correct captions of held-out shapes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def learned(tmp_path_factory):
     return photos, captions
 
 
-def test_held_out_shapes_are_captioned_right(learned):
+def test_held_out_shapes_get_correct_captions(learned):
     photos, captions = learned
     right = sum(text in photo.captions for text, photo in zip(captions, photos, strict=True))
     assert len(photos) > 100
@@ -43,7 +43,7 @@ def test_different_photos_get_different_captions_that_match_them(learned):
     assert cider(captions, references) > 3 * cider(captions, shuffled)
 
 
-def test_no_scene_of_the_test_split_was_learned_from(learned):
+def test_no_scene_of_the_test_split_is_in_the_training_split(learned):
     photos, _ = learned
     root = Path(photos[0].path).parents[1]
     seen = {photo.captions[0] for photo in open_dataset(root).split("train")}

@@ -1,4 +1,4 @@
-"""Parts of the loop: learning rate, average of weights, loss, log."""
+"""Parts of the training loop: learning rate, average of weights, loss, log."""
 
 from __future__ import annotations
 
@@ -22,15 +22,11 @@ from showtell.nets.model import CaptionModel
 from showtell.training.batches import collate
 from showtell.training.checkpoint import trained_tensors
 from showtell.training.log import TrainingLog
-from showtell.training.loop import (
-    Average,
-    StageLoop,
-    learning_rate_scale,
-    load_weights,
-    use_bfloat16,
-)
+from showtell.training.loop import load_weights, use_bfloat16
 from showtell.training.objectives import CrossEntropy
+from showtell.training.optimizer import StageOptimizer, learning_rate_scale
 from showtell.training.recipe import Recipe, Stage
+from showtell.training.weight_average import WeightAverage
 
 WORDS = 11
 
@@ -57,41 +53,24 @@ def test_the_learning_rate_rises_then_falls_to_its_final_share(
         assert learning_rate_scale(steps, steps, warmup, final) == pytest.approx(final)
 
 
-def test_without_warmup_the_first_step_is_made_at_full_rate() -> None:
+def test_without_warmup_the_first_step_has_the_full_learning_rate() -> None:
     assert learning_rate_scale(0, 100, 0.0, 0.0) == 1
     assert learning_rate_scale(0, 100, 0.1, 0.0) == pytest.approx(0.1)
     assert all(learning_rate_scale(step, 10, 0.0, 1.0) == 1 for step in range(10))  # constant
 
 
 def test_the_stage_sets_adams_beta2(model: CaptionModel) -> None:
-    unused: Any = None
     for value in (0.98, 0.999):
-        stage = Stage(epochs=1, adam_beta2=value)
-        loop = StageLoop(
-            Recipe(),
-            stage,
-            0,
-            model,
-            unused,
-            unused,
-            unused,
-            unused,
-            unused,
-            unused,
-            torch.device("cpu"),
-            unused,
-        )
-        assert [group["betas"] for group in loop.optimizer.param_groups] == [(0.9, value)] * len(
-            loop.groups
-        )
+        groups = StageOptimizer(model, Stage(epochs=1, adam_beta2=value)).adamw.param_groups
+        assert [group["betas"] for group in groups] == [(0.9, value)] * 2  # weights and biases
     with pytest.raises(RecipeError, match="adam_beta2: must be above 0 and below 1"):
         Stage(epochs=1, adam_beta2=1.0)
 
 
-def test_the_average_follows_the_weights_and_is_lent_for_a_while() -> None:
+def test_the_average_follows_the_weights_and_is_applied_temporarily() -> None:
     layer = nn.Linear(2, 2, bias=False)
     layer.weight.data.fill_(0)
-    average = Average(layer, 0.5)
+    average = WeightAverage(layer, 0.5)
     for value in (1.0, 2.0, 3.0):
         layer.weight.data.fill_(value)
         average.update(layer)
@@ -106,26 +85,26 @@ def test_the_average_follows_the_weights_and_is_lent_for_a_while() -> None:
     assert layer.weight[0, 0].item() == 3
 
 
-def test_weights_are_kept_a_share_of_the_way_from_where_the_stage_began() -> None:
+def test_kept_weights_are_interpolated_from_the_stage_s_first_weights() -> None:
     layer = nn.Linear(2, 2, bias=False)
     layer.weight.data.fill_(1)
-    average = Average(layer, 0.0, interpolation=0.25)
+    average = WeightAverage(layer, 0.0, interpolation=0.25)
     layer.weight.data.fill_(5)
     average.update(layer)
     with average.applied(layer):
         assert layer.weight[0, 0].item() == pytest.approx(2)
     assert layer.weight[0, 0].item() == 5
     assert average.tensors()["kept"]["weight"][0, 0].item() == pytest.approx(2)
-    assert set(Average(layer, 0.5).tensors()) == {"average"}
+    assert set(WeightAverage(layer, 0.5).tensors()) == {"average"}
 
 
-def test_an_average_keeps_only_what_trains(model: CaptionModel) -> None:
+def test_an_average_has_only_trained_weights(model: CaptionModel) -> None:
     model.encoder.set_trainable("last")
-    names = set(Average(model, 0.9).weights)
+    names = set(WeightAverage(model, 0.9).weights)
     model.encoder.set_trainable("none")
     assert any(name.startswith("encoder.network.conv_head") for name in names)
     assert not any(name.startswith("encoder.network.conv_stem") for name in names)
-    assert set(Average(model, 0.9).weights) < names
+    assert set(WeightAverage(model, 0.9).weights) < names
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -141,7 +120,7 @@ def test_the_packed_loss_is_the_padded_one(model: CaptionModel, smoothing: float
     torch.testing.assert_close(loss, padded)
 
 
-def test_a_batch_of_pixels_teaches_the_encoder_only_where_it_may_learn(
+def test_a_batch_of_pixels_gives_gradients_only_to_trainable_parts(
     model: CaptionModel,
 ) -> None:
     batch = collate({"pixels": torch.randn(2, 3, 64, 64)}, [[4, 5], [6]])
@@ -165,7 +144,7 @@ def test_weights_of_another_model_are_refused_by_name(model: CaptionModel) -> No
         load_weights(model, lacking)
 
 
-def test_precision_is_as_the_recipe_says() -> None:
+def test_the_recipe_sets_the_precision() -> None:
     cpu = torch.device("cpu")
     assert use_bfloat16(Recipe(precision="bfloat16"), cpu)
     assert not use_bfloat16(Recipe(precision="float32"), cpu)
@@ -181,7 +160,7 @@ def lines_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
-def test_the_log_notes_the_first_and_every_twentieth_step_at_once(tmp_path: Path) -> None:
+def test_the_log_writes_the_first_and_every_twentieth_step_at_once(tmp_path: Path) -> None:
     log = TrainingLog(tmp_path, None)
     log.bar(41, 0, "stage 1 epoch 1")
     for number in range(1, 42):
@@ -196,7 +175,7 @@ def test_the_log_notes_the_first_and_every_twentieth_step_at_once(tmp_path: Path
     assert math.isfinite(last["peak_memory_gib"])
 
 
-def test_a_resumed_log_drops_what_is_made_again_and_a_torn_line(tmp_path: Path) -> None:
+def test_a_resumed_log_drops_repeated_steps_and_an_unfinished_line(tmp_path: Path) -> None:
     log = TrainingLog(tmp_path, None)
     log.bar(40, 0, "first")
     for epoch in range(2):

@@ -1,4 +1,4 @@
-"""What keeps training's memory small and quick is set before torch reads it."""
+"""Settings that keep training's memory small and fast are made before torch reads them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def capacity(**environment: str) -> str:
     return done.stdout.strip()
 
 
-def test_plans_of_matrix_products_are_not_kept_by_the_thousand():
+def test_the_cache_of_matrix_product_plans_is_limited():
     assert capacity() == "64"
 
 
-def test_a_persons_own_setting_stays():
+def test_a_user_s_own_setting_stays():
     assert capacity(**{VARIABLE: "512"}) == "512"
 
 
@@ -45,5 +45,5 @@ def page_faults(kept: bool) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc's malloc that is told")
-def test_large_blocks_are_written_again_without_the_system_s_help() -> None:
+def test_large_blocks_are_reused_without_page_faults() -> None:
     assert page_faults(kept=True) * 10 < page_faults(kept=False)

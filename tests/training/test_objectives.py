@@ -1,4 +1,4 @@
-"""Self-critical training: samples are the decoder's own, and their reward grows."""
+"""Objectives: sampling, self-critical training, cross-entropy and distillation."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def batch_of(captions_per_photo=2):
     return type(batch)(batch.features, batch.inputs, batch.targets, batch.packing, (0, 1, 2))
 
 
-def test_samples_are_never_empty_hold_no_special_word_and_end_once(decoder):
+def test_samples_are_not_empty_have_no_special_word_and_end_once(decoder):
     torch.manual_seed(2)
     drawn = sample_captions(decoder.eval(), batch_of().features, 200, 5)
     assert len(drawn) == 600
@@ -91,7 +91,7 @@ def test_self_critical_training_raises_the_reward(decoder):
     assert sum(rewards[-10:]) / 10 > 4
 
 
-def test_samples_that_are_all_alike_teach_nothing(decoder):
+def test_identical_rewards_give_no_gradient(decoder):
     class Same:
         def score(self, photo, words):
             return 1.0
@@ -101,7 +101,7 @@ def test_samples_that_are_all_alike_teach_nothing(decoder):
     assert all(p.grad is None or p.grad.abs().max() < 1e-6 for p in decoder.parameters())
 
 
-def test_cross_entropy_beside_adds_the_references_loss(decoder):
+def test_cross_entropy_adds_the_loss_of_the_references(decoder):
     decoder.eval()
     model, batch = Model(decoder), batch_of()
     reward = CiderReward(REFERENCES)
@@ -125,7 +125,7 @@ def test_without_a_teacher_it_is_the_cross_entropy_of_pytorch(decoder, smoothing
     assert CrossEntropy(smoothing).loss(model, batch).item() == pytest.approx(expected.item())
 
 
-def test_a_pupil_comes_to_say_what_its_teacher_says(decoder):
+def test_distillation_brings_a_decoder_close_to_its_teacher(decoder):
     batch = batch_of()
     teacher = copy.deepcopy(decoder).eval()
     for parameter in teacher.parameters():

@@ -1,4 +1,4 @@
-"""Pictures of runs: made of what the runs logged, for one run and several, finished or not."""
+"""Pictures of one or several runs, finished or not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from showtell.cli.plot import plot as plot_command
 from showtell.data.dataset import CaptionedPhoto
 from showtell.errors import TrainingError
-from showtell.training.dev_captions import read_said, write_said
+from showtell.training.dev_captions import read_dev_captions, write_dev_captions
 from showtell.training.history import read_history
 from showtell.training.plots import plot
 
@@ -32,7 +32,7 @@ def made_run(folder: Path, *, epochs: int = 3, reward: bool = False, slow: float
             lines.append(entry | {"loss": 5.0 - epoch, "learning_rate": 1e-3})
         entry = {"event": "epoch", "stage": 0, "epoch": epoch, "seconds": 60.0 * slow * (epoch + 1)}
         lines.append(entry | {"loss": 4.5 - epoch, "cider": 20.0 + 10 * epoch})
-        write_said(folder, 0, epoch, PHOTOS, ["a dog runs"] * 29 + ["a dog runs fast"])
+        write_dev_captions(folder, 0, epoch, PHOTOS, ["a dog runs"] * 29 + ["a dog runs fast"])
     if reward:
         entry = {"event": "step", "stage": 1, "epoch": 0, "step": 1, "loss": -0.2}
         lines.append(entry | {"learning_rate": 1e-5, "reward": 0.4})
@@ -45,7 +45,7 @@ def texts(svg: Path) -> str:
     return "\n".join(re.findall(r"<!-- (.*?) -->", svg.read_text("utf-8")))
 
 
-def test_one_run_becomes_a_png_of_300_dots_an_inch_and_an_svg(tmp_path: Path) -> None:
+def test_one_run_becomes_a_png_with_300_dpi_and_an_svg(tmp_path: Path) -> None:
     files = plot([made_run(tmp_path / "one")], tmp_path / "picture")
     assert [file.name for file in files] == ["picture.png", "picture.svg"]
     with Image.open(files[0]) as picture:
@@ -58,7 +58,7 @@ def test_one_run_becomes_a_png_of_300_dots_an_inch_and_an_svg(tmp_path: Path) ->
         assert word in said.splitlines()
 
 
-def test_several_runs_share_a_picture_and_two_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_several_runs_share_a_picture_and_equal_names_are_numbered(tmp_path: Path) -> None:
     runs = [made_run(tmp_path / name / "run") for name in ("here", "there")]
     runs.append(made_run(tmp_path / "third", reward=True))
     (file,) = plot(runs, tmp_path / "all.svg")
@@ -67,13 +67,13 @@ def test_several_runs_share_a_picture_and_two_of_one_name_are_told_apart(tmp_pat
         assert name in said.splitlines()
 
 
-def test_the_same_run_draws_the_same_file(tmp_path: Path) -> None:
+def test_the_same_run_gives_the_same_file(tmp_path: Path) -> None:
     run = made_run(tmp_path / "one")
     first, second = (plot([run], tmp_path / f"{n}.svg")[0].read_bytes() for n in "ab")
     assert first == second
 
 
-def test_curves_run_over_epochs_and_over_minutes(tmp_path: Path) -> None:
+def test_curves_are_drawn_over_epochs_or_minutes(tmp_path: Path) -> None:
     history = read_history(made_run(tmp_path / "one", slow=2))
     cider = history.scores["cider"]
     assert (cider.epochs, cider.minutes) == ([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
@@ -84,7 +84,7 @@ def test_curves_run_over_epochs_and_over_minutes(tmp_path: Path) -> None:
     assert "loss" not in history.scores
 
 
-def test_a_run_that_still_goes_is_drawn_as_far_as_it_is(tmp_path: Path) -> None:
+def test_an_unfinished_run_is_drawn_up_to_its_last_step(tmp_path: Path) -> None:
     run = made_run(tmp_path / "going", epochs=0)
     step = {"event": "step", "stage": 0, "epoch": 0, "step": 1, "loss": 7.0, "learning_rate": 1e-3}
     (run / "log.jsonl").write_text(json.dumps(step) + '\n{"event": "st')
@@ -98,31 +98,31 @@ def test_a_self_critical_loss_is_not_drawn_as_cross_entropy(tmp_path: Path) -> N
     assert history.stages == (3,)
 
 
-def test_captions_of_all_photos_are_kept_beside_a_few_to_read(tmp_path: Path) -> None:
+def test_captions_of_all_photos_are_kept_next_to_a_few_to_read(tmp_path: Path) -> None:
     run = made_run(tmp_path / "one")
-    said = read_said(run)
+    said = read_dev_captions(run)
     assert len(said.epochs) == 3
     assert said.epochs[-1].captions[-1] == "a dog runs fast"
     assert len(said.references) == 30
     for file in (run / "samples").glob("*.jsonl"):
         file.unlink()
-    few = read_said(run)
+    few = read_dev_captions(run)
     assert few.epochs[-1].captions == ("a dog runs",) * 12
     assert few.references == (PHOTOS[0].captions,) * 12
 
 
-def test_what_is_no_run_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_a_log_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"nowhere: no log\.jsonl: not a training run"):
         plot([tmp_path / "nowhere"], tmp_path / "x.png")
     (tmp_path / "log.jsonl").write_text("")
-    with pytest.raises(TrainingError, match="nothing is logged yet"):
+    with pytest.raises(TrainingError, match="the log is empty"):
         plot([tmp_path], tmp_path / "x.png")
 
 
-def test_the_command_prints_what_it_wrote_and_refuses_other_forms(tmp_path: Path) -> None:
+def test_the_command_prints_its_files_and_refuses_other_formats(tmp_path: Path) -> None:
     run = made_run(tmp_path / "one")
     done = CliRunner().invoke(plot_command, [str(run), "-o", str(tmp_path / "v1.2.png")])
     assert (done.exit_code, done.output) == (0, f"{tmp_path / 'v1.2.png'}\n")
     done = CliRunner().invoke(plot_command, [str(run), "-o", str(tmp_path / "x.jpg")])
     assert done.exit_code == 2
-    assert "end it in .png, .svg, .pdf" in done.output
+    assert "the suffix must be one of .png, .svg, .pdf" in done.output

@@ -1,4 +1,4 @@
-"""The recipes of Flickr30k and COCO: checked, and run on tiny data of the same layout."""
+"""The recipes of Flickr30k and COCO, checked and run on tiny data of the same layout."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def text_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_recipe_is_one_that_can_be_run(name: str) -> None:
+def test_the_recipe_can_be_run(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.encoder == "mobilenetv2"
     assert recipe.min_count == 5
@@ -45,7 +45,7 @@ def test_recipe_is_one_that_can_be_run(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "photos", "train"), [("flickr30k", 30_014, 29_000), ("coco", 118_287, 113_287)]
 )
-def test_what_a_recipe_says_of_disk_and_time_is_what_its_settings_come_to(
+def test_disk_and_time_in_a_recipe_s_comment_follow_from_its_settings(
     name: str, photos: int, train: int
 ) -> None:
     recipe, text = load_recipe(name), text_of(name)
@@ -67,7 +67,7 @@ def test_what_a_recipe_says_of_disk_and_time_is_what_its_settings_come_to(
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_recipe_names_papers_with_their_years(name: str) -> None:
+def test_the_recipe_names_papers_with_their_years(name: str) -> None:
     assert len(re.findall(r"[A-Z]\w+ et al\., [^()]+ \(20\d\d\)", text_of(name))) >= 2
 
 
@@ -92,7 +92,7 @@ def karpathy(shapes: Path, folder: Path, name: str) -> Path:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_recipe_trains_on_data_of_its_layout(
+def test_the_recipe_trains_on_data_of_its_layout(
     name: str, commands: Commands, shapes: Path, tmp_path: Path
 ) -> None:
     data = karpathy(shapes, tmp_path / "data", name)

@@ -1,4 +1,4 @@
-"""Recipes: what ships, what can be set, and one clear line for everything that cannot."""
+"""Shipped recipes, overrides, old keys, and one clear line for each error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from showtell.training.recipe import (
 from support.paths import ROOT
 
 
-def test_shipped_recipes_go_by_name() -> None:
+def test_shipped_recipes_are_found_by_name() -> None:
     assert {"flickr8k", "seed"} <= set(shipped_recipes())
     flickr8k, seed = load_recipe("flickr8k"), load_recipe("seed")
     assert (flickr8k.encoder, flickr8k.decoder.kind) == ("mobilenetv2", "attention")
@@ -38,7 +38,7 @@ def test_shipped_recipes_go_by_name() -> None:
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_a_shipped_recipe_says_at_its_top_what_it_is_for(name: str) -> None:
+def test_a_shipped_recipe_starts_with_its_purpose(name: str) -> None:
     text = (ROOT / "src" / "showtell" / "recipes" / f"{name}.yaml").read_text()
     head = text.split("\n\n")[0]
     assert head.startswith("# ")
@@ -63,7 +63,7 @@ def test_the_wheel_holds_the_recipes(tmp_path: Path) -> None:
         assert f"showtell/recipes/{recipe}.yaml" in names
 
 
-def test_no_recipe_is_kept_from_the_wheel_by_gitignore() -> None:
+def test_gitignore_does_not_exclude_recipes_from_the_wheel() -> None:
     """hatchling leaves out what git ignores."""
     recipes = [f"src/showtell/recipes/{name}.yaml" for name in shipped_recipes()]
     run = subprocess.run(["git", "check-ignore", *recipes], cwd=ROOT, capture_output=True)
@@ -72,7 +72,7 @@ def test_no_recipe_is_kept_from_the_wheel_by_gitignore() -> None:
     assert run.stdout == b""
 
 
-def test_a_recipe_goes_there_and_back_as_plain_data() -> None:
+def test_a_recipe_survives_conversion_to_plain_data() -> None:
     for name in shipped_recipes():
         recipe = load_recipe(name)
         assert recipe_from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
@@ -107,7 +107,7 @@ def test_a_recipe_goes_there_and_back_as_plain_data() -> None:
         },
     )
 )
-def test_any_fitting_values_are_kept_through_yaml(data: dict[str, Any]) -> None:
+def test_valid_values_survive_yaml(data: dict[str, Any]) -> None:
     recipe = recipe_from_dict(yaml.safe_load(yaml.safe_dump(data)))
     plain = recipe.to_dict()
     for key, value in data.items():
@@ -117,7 +117,7 @@ def test_any_fitting_values_are_kept_through_yaml(data: dict[str, Any]) -> None:
         assert mine | given_ == mine
 
 
-def test_overrides_reach_into_others_and_into_lists() -> None:
+def test_overrides_reach_nested_keys_and_lists() -> None:
     recipe = load_recipe(
         "flickr8k",
         [
@@ -145,7 +145,7 @@ def test_a_whole_list_can_be_set_at_once() -> None:
     assert recipe.stages == (Stage(epochs=3, learning_rate=1e-3),)
 
 
-def test_overrides_reach_the_default_stage_of_a_recipe_that_names_none(tmp_path: Path) -> None:
+def test_overrides_reach_the_default_stage_of_a_recipe_without_stages(tmp_path: Path) -> None:
     (tmp_path / "short.yaml").write_text("encoder: resnet18\n")
     recipe = load_recipe(tmp_path / "short.yaml", ["stages.0.epochs=2", "decoder.heads=4"])
     assert (recipe.stages[0].epochs, recipe.decoder.heads) == (2, 4)
@@ -153,7 +153,7 @@ def test_overrides_reach_the_default_stage_of_a_recipe_that_names_none(tmp_path:
 
 
 @pytest.mark.parametrize("text", ["8e-4", "8E-4", "0.0008", "8.0e-4", "'8e-4'"])
-def test_numbers_are_read_as_people_write_them(text: str) -> None:
+def test_numbers_may_be_written_in_any_common_form(text: str) -> None:
     """YAML 1.1 reads 8e-4, without a point, as text."""
     assert (
         load_recipe("flickr8k", [f"stages.0.learning_rate={text}"]).stages[0].learning_rate == 8e-4
@@ -242,7 +242,7 @@ def test_a_wrong_override_gives_one_line_that_names_recipe_and_key(
         max_size=3,
     )
 )
-def test_no_override_ends_in_anything_but_a_recipe_or_one_line(overrides: list[str]) -> None:
+def test_any_override_gives_a_recipe_or_a_recipe_error(overrides: list[str]) -> None:
     with contextlib.suppress(RecipeError):
         recipe = load_recipe("flickr8k", overrides)
         assert recipe_from_dict(recipe.to_dict()) == recipe
@@ -258,7 +258,7 @@ def test_no_override_ends_in_anything_but_a_recipe_or_one_line(overrides: list[s
         ("learning_rate: 1", "odd.yaml: learning_rate: unknown key"),
     ],
 )
-def test_a_recipe_file_that_is_none_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_is_not_a_recipe_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "odd.yaml").write_text(text)
     with pytest.raises(RecipeError) as error:
         load_recipe(tmp_path / "odd.yaml")
@@ -314,7 +314,7 @@ def test_an_empty_recipe_is_the_default_one(tmp_path: Path) -> None:
     assert load_recipe(tmp_path / "empty.yml") == Recipe()
 
 
-def test_unknown_recipes_and_files_are_told_what_there_is(tmp_path: Path) -> None:
+def test_unknown_recipes_and_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"recipe 'flickr': neither .* did you mean 'flickr8k'"):
         load_recipe("flickr")
     with pytest.raises(RecipeError, match=r"gone\.yaml: cannot be read"):
@@ -346,3 +346,14 @@ def test_a_wrong_key_on_the_command_line_is_one_line_and_exit_code_one(tmp_path:
     assert (
         run.stderr == "showtell: flickr8k: batch_foto: unknown key: did you mean 'batch_photos'?\n"
     )
+
+
+def test_only_the_recipe_of_the_shipped_model_says_that_it_ships() -> None:
+    for name in shipped_recipes():
+        text = (ROOT / "src" / "showtell" / "recipes" / f"{name}.yaml").read_text()
+        claims_to_ship = text.startswith("# The model that ships with showtell")
+        assert claims_to_ship == (name == "flickr8k-best"), name
+    manifest = json.loads((ROOT / "src/showtell/bundles/flickr8k/manifest.json").read_text())
+    shipped = recipe_from_dict(manifest["training"]["recipe"])
+    assert shipped.decoder == load_recipe("flickr8k-best").decoder
+    assert shipped.decoder != load_recipe("flickr8k").decoder

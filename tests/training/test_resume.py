@@ -1,4 +1,4 @@
-"""Killed and resumed equals never killed, bit for bit: weights, moments, average, log, samples."""
+"""A killed and resumed run equals one never killed, bit for bit, in every file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from showtell.data import open_dataset
 from showtell.image import open_photo, prepare
 from showtell.nets.encoder import build_encoder
-from showtell.training.checkpoint import Checkpoints, Progress
+from showtell.training.checkpoint import Checkpoints, TrainingProgress
 from showtell.training.run_folder import open_run
 from support.training_runs import STEPS, Training, assert_same_run, log_of
 
@@ -41,7 +41,7 @@ OTHER_STAGES = {
         pytest.param([3 * STEPS + 1, 1, 4], id="three times, trained encoder"),
     ],
 )
-def test_killed_in_mid_epoch_and_resumed_equals_never_killed(
+def test_a_run_killed_in_mid_epoch_and_resumed_equals_one_never_killed(
     kills: list[int], train: Training, never_killed: Path, tmp_path: Path
 ) -> None:
     for number, step in enumerate(kills):
@@ -90,7 +90,7 @@ def test_a_frozen_stage_after_a_trained_encoder_reads_no_stale_features(
     assert not np.allclose(cached, stale, atol=0.1)
 
 
-def test_a_kill_at_each_of_some_changes_of_files_leaves_a_run_that_goes_on(
+def test_a_kill_at_some_file_changes_leaves_a_run_that_resumes(
     train: Training, never_killed: Path, tmp_path: Path
 ) -> None:
     """A kill between any two changes to the run's files; a few here, all in the slow test."""
@@ -102,7 +102,7 @@ def test_a_kill_at_each_of_some_changes_of_files_leaves_a_run_that_goes_on(
     assert_same_run(never_killed, tmp_path / "run")
 
 
-def test_a_finished_run_is_left_as_it_is(
+def test_resuming_a_finished_run_changes_nothing(
     train: Training, never_killed: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(never_killed, tmp_path / "run")
@@ -110,7 +110,7 @@ def test_a_finished_run_is_left_as_it_is(
     assert_same_run(never_killed, tmp_path / "run")
 
 
-def test_the_same_recipe_gives_the_same_run_and_another_seed_another(
+def test_the_same_recipe_gives_the_same_run_and_another_seed_gives_another(
     train: Training, never_killed: Path, tmp_path: Path
 ) -> None:
     """The encoder's first weights too, where they are drawn."""
@@ -126,7 +126,7 @@ def test_the_same_recipe_gives_the_same_run_and_another_seed_another(
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_kill_at_every_change_of_files_is_survived(
+def test_a_kill_at_every_file_change_leaves_a_run_that_resumes(
     train: Training, never_killed: Path, tmp_path: Path
 ) -> None:
     change, code = 0, -signal.SIGKILL
@@ -137,7 +137,7 @@ def test_a_kill_at_every_change_of_files_is_survived(
         checkpoints = Checkpoints(tmp_path / "run")
         for name in ("last", "best"):  # whole at every moment
             if checkpoints.has(name):
-                assert isinstance(checkpoints.progress(name), Progress)
+                assert isinstance(checkpoints.progress(name), TrainingProgress)
                 assert checkpoints.tensors(name, "model")
         assert train(tmp_path / "run", resume=True).code == 0
         assert_same_run(never_killed, tmp_path / "run")

@@ -1,4 +1,4 @@
-"""The reward of self-critical training is coco-caption's CIDEr, only faster."""
+"""The rewards of self-critical training; CIDEr equals coco-caption's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def coco_cider(said, references):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(photo, min_size=1, max_size=6))
-def test_it_scores_as_coco_caption_does(photos):
+def test_the_cider_reward_equals_coco_caption(photos):
     said = [words for words, _ in photos]
     references = [own for _, own in photos]
     reward = CiderReward(references)
@@ -37,19 +37,19 @@ def test_it_scores_as_coco_caption_does(photos):
     assert ours == pytest.approx(coco_cider(said, references), abs=1e-9)
 
 
-def test_a_reference_said_again_scores_more_than_another_photos():
+def test_a_reference_scores_more_than_another_photo_s_reference():
     reward = CiderReward([[[4, 5, 6, 7]], [[8, 9, 10, 11]], [[4, 9, 6, 12]]])
     assert reward.score(0, [4, 5, 6, 7]) == pytest.approx(10)
     assert reward.score(0, [8, 9, 10, 11]) == 0
 
 
-def test_an_end_that_is_missing_costs():
+def test_a_missing_end_lowers_the_reward():
     end = 2
     reward = CiderReward([[[4, 5, 6, end]], [[7, 5, 8, end]], [[9, 9, 9, end]]])
     assert reward.score(0, [4, 5, 6, end]) > reward.score(0, [4, 5, 6])
 
 
-def test_bleu_reward_is_one_for_a_reference_and_punishes_what_is_short_or_wrong() -> None:
+def test_bleu_reward_is_one_for_a_reference_and_lower_for_short_or_wrong_captions() -> None:
     reward = BleuReward([[[4, 5, 6, 7, 8, END], [9, 5, 6, END]]])
     assert reward.score(0, [4, 5, 6, 7, 8, END]) == pytest.approx(1)
     short, swapped = reward.score(0, [4, 5, 6]), reward.score(0, [4, 6, 5, 7, 8, END])
@@ -61,7 +61,7 @@ def test_bleu_reward_is_one_for_a_reference_and_punishes_what_is_short_or_wrong(
     assert reward.score(0, [10, 11]) == 0
 
 
-def test_recall_reward_is_meteors_mean_of_the_best_reference() -> None:
+def test_recall_reward_is_meteors_f_mean_for_the_best_reference() -> None:
     reward = RecallReward([[[4, 5, 6, 7], [8, 9]]])
     precision, recall = 2 / 3, 2 / 4
     expected = 10 * precision * recall / (recall + 9 * precision)

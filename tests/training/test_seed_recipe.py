@@ -1,4 +1,4 @@
-"""The notebook's recipe, whole: Xception and a merge LSTM train, caption, evaluate and export."""
+"""The recipe of the notebook: Xception and a merge LSTM train, caption, evaluate and export."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TINY = (
 )
 
 
-def test_the_seed_recipe_is_the_notebooks_and_nothing_of_ours() -> None:
+def test_the_seed_recipe_has_the_settings_of_the_notebook() -> None:
     recipe = load_recipe("seed")
     assert (recipe.encoder, recipe.min_count, recipe.batch_photos) == ("xception", 1, 1)
     assert (recipe.decoder.kind, recipe.decoder.hidden, recipe.decoder.embedding) == (
@@ -53,7 +53,7 @@ def test_the_seed_recipe_is_the_notebooks_and_nothing_of_ours() -> None:
     assert (stage.learning_rate, stage.final_learning_rate, stage.adam_beta2) == (1e-3, 1, 0.999)
 
 
-def test_the_seeds_first_weights_are_drawn_as_keras_draws_them() -> None:
+def test_the_seeds_initial_weights_follow_keras() -> None:
     """Glorot's uniform bound, and biases of zero but for the LSTM's forget gate at one."""
     torch.manual_seed(0)
     decoder = build_decoder(load_recipe("seed").decoder, 2048, 7000)
@@ -127,7 +127,7 @@ def test_a_random_xception_trains_and_its_bundle_captions_as_pytorch_does(
     assert all(caption.text for caption in captions)
 
 
-def test_the_seeds_bundle_is_evaluated_like_every_other(
+def test_the_seeds_bundle_is_evaluated_like_any_other(
     bundle: Path, shapes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("showtell.scoring.tokenized.find_java", lambda: None)  # slow to start

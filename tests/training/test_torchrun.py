@@ -1,4 +1,4 @@
-"""torchrun starts the ranks, and starts them anew when one is lost: the run ends as if none was."""
+"""torchrun starts the ranks and restarts them when one is lost, without changing the run."""
 
 from __future__ import annotations
 
@@ -123,12 +123,12 @@ def kill_and_compare(kills: list[int], seed: int, train: Training, folder: Path)
     assert started.returncode == 0, stderr
     assert stderr.count("failed (exitcode: ") == len(kills), stderr
     assert "Next: showtell evaluate" in stderr
-    assert 1 <= stderr.count("going on at stage") <= len(kills)
+    assert 1 <= stderr.count("resuming at stage") <= len(kills)
     assert_same_run(folder / "undisturbed", folder / "run")  # dev scores, weights, log: all of it
 
 
 @pytest.mark.timeout(700)
-def test_a_rank_killed_at_a_random_moment_costs_nothing_but_time(
+def test_a_rank_killed_at_a_random_moment_does_not_change_the_run(
     train: Training, tmp_path: Path
 ) -> None:
     kill_and_compare([STEPS // 2], random.SystemRandom().randrange(2**32), train, tmp_path)
@@ -136,19 +136,19 @@ def test_a_rank_killed_at_a_random_moment_costs_nothing_but_time(
 
 JOIN = """
 import pathlib, sys, time
-from showtell.training.distributed import joined
+from showtell.training.distributed import join_ranks
 there = pathlib.Path(sys.argv[1])
 if sys.argv[2] == "late":
     while not there.exists(): time.sleep(0.05)
     time.sleep(1.5)
 else:
     there.touch()
-with joined("cpu") as (ranks, _):
+with join_ranks("cpu") as (ranks, _):
     print(*ranks.gather(ranks.rank))
 """
 
 
-def test_ranks_that_start_anew_do_not_look_for_those_that_were_killed(tmp_path: Path) -> None:
+def test_restarted_ranks_do_not_look_for_killed_ones(tmp_path: Path) -> None:
     """An agent keeps its store over restarts: one that is quick finds there what was, in time."""
     agent = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     for start in range(3):
@@ -179,7 +179,7 @@ def test_ranks_that_start_anew_do_not_look_for_those_that_were_killed(tmp_path: 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", range(6))
-def test_ranks_killed_again_and_again_cost_nothing_but_time(
+def test_ranks_killed_repeatedly_do_not_change_the_run(
     seed: int, train: Training, tmp_path: Path
 ) -> None:
     """Also in the second stage, and as soon as it goes on."""
@@ -188,7 +188,7 @@ def test_ranks_killed_again_and_again_cost_nothing_but_time(
     kill_and_compare([*kills[:2], *kills[1:]], seed, train, tmp_path)
 
 
-def test_commands_of_the_page_are_ones_that_torchrun_and_showtell_take() -> None:
+def test_commands_in_the_docs_are_accepted_by_torchrun_and_showtell() -> None:
     text = (DOCS / "distributed.md").read_text("utf-8").replace("\\\n", " ")
     commands = [line for line in text.splitlines() if line.startswith("torchrun ")]
     assert len(commands) >= 5
@@ -203,7 +203,7 @@ def test_commands_of_the_page_are_ones_that_torchrun_and_showtell_take() -> None
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_torchrun_that_is_asked_to_stop_saves_first(train: Training, tmp_path: Path) -> None:
+def test_stopping_torchrun_saves_the_run(train: Training, tmp_path: Path) -> None:
     """torchrun passes the signal on; nobody starts again, and the run goes on by hand."""
     run = tmp_path / "run"
     with torchrun(train.shapes, run, LONG, restarts=3) as started:
@@ -213,7 +213,7 @@ def test_torchrun_that_is_asked_to_stop_saves_first(train: Training, tmp_path: P
         started.send_signal(signal.SIGINT)
         stderr = started.communicate(timeout=200)[1]
     assert started.returncode != 0
-    assert stderr.count("all saved: go on with --resume auto") == 1
+    assert stderr.count("all saved: resume with --resume auto") == 1
     assert Checkpoints(run).has("last")
     assert train(run, recipe=LONG, resume=True, ranks=2).codes == (0, 0)
     assert train(tmp_path / "undisturbed", recipe=LONG, ranks=2).codes == (0, 0)

@@ -1,4 +1,4 @@
-"""Training from shards: on disk as from the photos themselves, from a server, with a broken one."""
+"""Training from shards on disk, on a server, and with a broken shard."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def shards(shapes: Path, tmp_path: Path) -> Path:
     return tmp_path / "shards"
 
 
-def test_shards_on_disk_train_as_the_photos_do(
+def test_training_from_shards_on_disk_equals_training_from_photos(
     train: Training, shards: Path, never_killed: Path, tmp_path: Path
 ) -> None:
     ended = train(tmp_path / "run", data=shards)  # features of a frozen encoder, then pixels
@@ -27,7 +27,7 @@ def test_shards_on_disk_train_as_the_photos_do(
     assert_same_run(never_killed, tmp_path / "run")
 
 
-def test_a_run_from_photos_goes_on_from_their_shards(
+def test_a_run_from_photos_resumes_from_their_shards(
     train: Training, shards: Path, never_killed: Path, tmp_path: Path
 ) -> None:
     assert train(tmp_path / "run", step=3).code != 0
@@ -36,7 +36,7 @@ def test_a_run_from_photos_goes_on_from_their_shards(
     assert_same_run(never_killed, tmp_path / "run")
 
 
-def test_shards_on_a_server_train_the_same_each_time(
+def test_training_from_shards_on_a_server_is_reproducible(
     train: Training, shards: Path, tmp_path: Path
 ) -> None:
     with serve({f"/set/{path.name}": path.read_bytes() for path in shards.iterdir()}) as server:
@@ -47,7 +47,7 @@ def test_shards_on_a_server_train_the_same_each_time(
     assert_same_run(tmp_path / "one", tmp_path / "two")
 
 
-def test_a_broken_shard_ends_training_or_is_left_out_as_asked(
+def test_a_broken_shard_ends_training_or_is_skipped_as_requested(
     train: Training, shards: Path, tmp_path: Path
 ) -> None:
     (shards / "train-000001.tar").write_bytes(b"cut off")

@@ -1,4 +1,4 @@
-"""`showtell train` as a person meets it: what it says, saves and refuses."""
+"""`showtell train`: its messages, files and errors."""
 
 from __future__ import annotations
 
@@ -53,17 +53,18 @@ def said(text: str) -> str:
     return lines[0].removeprefix("showtell: ")
 
 
-def test_a_run_says_what_to_do_next_and_keeps_its_output_clean(
+def test_a_run_reports_the_next_command_and_keeps_stdout_empty(
     train: Training, tmp_path: Path
 ) -> None:
     ended = train(tmp_path / "run", recipe=SHORT)
     assert (ended.code, ended.stdout) == (0, "")
     assert f"Next: showtell evaluate {tmp_path / 'run'} --data" in ended.stderr
+    assert "best epoch is chosen on" not in ended.stderr
     assert "stage 1 epoch 1: loss " in ended.stderr
     assert "\r" not in ended.stderr  # nobody watches, so no progress bar
 
 
-def test_a_run_holds_what_it_was_made_of(short_run: Path, shapes: Path) -> None:
+def test_a_run_folder_describes_its_recipe_and_data(short_run: Path, shapes: Path) -> None:
     description = json.loads((short_run / "run.json").read_text())
     assert description["recipe"]["encoder"] == "test_efficientnet"
     assert description["encoder"]["grid"] == [2, 2]
@@ -100,7 +101,7 @@ def test_the_best_weights_are_those_of_the_best_epoch(train: Training, tmp_path:
 
 
 @pytest.mark.parametrize("init_checkpoint", ["best", "last"])
-def test_a_stage_begins_with_the_weights_that_it_is_told_to(
+def test_a_stage_starts_from_the_checkpoint_that_its_recipe_names(
     init_checkpoint: str, train: Training, tmp_path: Path
 ) -> None:
     run, first = tmp_path / "run", {"epochs": 3, "learning_rate": 0.03, "average": 0.9}
@@ -128,14 +129,14 @@ def test_a_stage_begins_with_the_weights_that_it_is_told_to(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_saves_and_says_so_and_the_run_goes_on_exactly(
+def test_ctrl_c_saves_reports_it_and_the_run_resumes_exactly(
     number: signal.Signals, train: Training, never_killed: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     ended = train(run, "save_steps=0", step=STEPS + 3, number=number)
     assert ended.code == 1
     place = "stage 0, epoch 1, step 3"
-    assert said(ended.stderr) == f"stopped at {place}, all saved: go on with --resume auto"
+    assert said(ended.stderr) == f"stopped at {place}, all saved: resume with --resume auto"
     assert Checkpoints(run).progress("last").step == 3
     if number == signal.SIGTERM:
         ended = train(run, "save_steps=0", resume=True, step=2 * STEPS, number=number)
@@ -144,9 +145,7 @@ def test_ctrl_c_saves_and_says_so_and_the_run_goes_on_exactly(
     assert_same_run(never_killed, run)
 
 
-def test_ctrl_c_while_features_are_computed_is_one_line_too(
-    train: Training, tmp_path: Path
-) -> None:
+def test_ctrl_c_while_features_are_computed_gives_one_line(train: Training, tmp_path: Path) -> None:
     cache = tmp_path / "features"
     ended = train(
         tmp_path / "run",
@@ -157,19 +156,19 @@ def test_ctrl_c_while_features_are_computed_is_one_line_too(
         number=signal.SIGINT,
     )
     assert ended.code == 1
-    assert said(ended.stderr) == "stopped: go on with --resume auto"
+    assert said(ended.stderr) == "stopped: resume with --resume auto"
     assert train(tmp_path / "run", f"feature_cache={cache}", recipe=SHORT, resume=True).code == 0
 
 
-def test_a_folder_that_holds_a_run_is_not_written_over(train: Training, finished: Path) -> None:
+def test_a_folder_with_a_run_is_not_overwritten(train: Training, finished: Path) -> None:
     ended = train(finished, recipe=SHORT)
     assert ended.code == 1
     assert said(ended.stderr) == (
-        f"{finished}: holds a run already: go on with --resume auto, or choose another --output"
+        f"{finished}: already holds a run: resume it with --resume auto, or choose another --output"
     )
 
 
-def test_resume_auto_begins_where_there_is_nothing_yet(train: Training, tmp_path: Path) -> None:
+def test_resume_auto_starts_a_new_run_in_an_empty_folder(train: Training, tmp_path: Path) -> None:
     assert train(tmp_path / "run", recipe=SHORT, resume=True).code == 0
 
 
@@ -182,15 +181,15 @@ def test_resume_auto_begins_where_there_is_nothing_yet(train: Training, tmp_path
         ("seed=7", "seed"),
     ],
 )
-def test_resume_with_another_recipe_is_refused_by_the_key(
+def test_resume_with_another_recipe_names_the_different_key(
     override: str, key: str, train: Training, finished: Path
 ) -> None:
     ended = train(finished, override, recipe=SHORT, resume=True)
     assert ended.code == 1
-    assert said(ended.stderr).startswith(f"{finished}: was begun with another '{key}'")
+    assert said(ended.stderr).startswith(f"{finished}: this run was started with another '{key}'")
 
 
-def test_resume_may_save_more_often_and_elsewhere(
+def test_resume_may_change_how_a_run_is_saved(
     train: Training, finished: Path, tmp_path: Path
 ) -> None:
     changes = ("save_steps=1", "save_minutes=1", f"feature_cache={tmp_path / 'c'}", "device=cpu")
@@ -201,11 +200,11 @@ def test_resume_on_other_photos_is_refused(train: Training, finished: Path, tmp_
     draw_shapes(tmp_path / "more", 25, size=32)
     ended = train(finished, recipe=SHORT, resume=True, data=tmp_path / "more")
     assert ended.code == 1
-    assert "was begun on other photos than" in said(ended.stderr)
+    assert "this run was started on other photos than" in said(ended.stderr)
 
 
 @pytest.mark.parametrize("stage", [0, 1])
-def test_training_that_diverges_stops_with_the_last_checkpoint_whole(
+def test_diverging_training_stops_and_keeps_the_last_checkpoint(
     stage: int, train: Training, tmp_path: Path
 ) -> None:
     rates = [f"stages.{stage}.learning_rate=1e30", "stages.1.encoder_learning_rate=1e30"]
@@ -225,7 +224,7 @@ def test_training_that_diverges_stops_with_the_last_checkpoint_whole(
 
 
 @pytest.mark.parametrize("recipe", [SHORT, ENCODER_ONLY], ids=["frozen", "encoder trained"])
-def test_photos_that_cannot_be_read_are_named_and_left_out(
+def test_unreadable_photos_are_named_and_left_out(
     recipe: dict[str, Any], train: Training, broken: Path, tmp_path: Path
 ) -> None:
     ended = train(tmp_path / "run", recipe=recipe, data=broken)
@@ -240,7 +239,7 @@ def test_photos_that_cannot_be_read_are_named_and_left_out(
 
 
 @pytest.mark.parametrize("recipe", [SHORT, ENCODER_ONLY], ids=["frozen", "encoder trained"])
-def test_no_photo_that_can_be_read_is_an_error(
+def test_no_readable_photo_is_an_error(
     recipe: dict[str, Any], train: Training, broken: Path, tmp_path: Path
 ) -> None:
     for path in sorted((broken / "photos").iterdir())[20:22]:
@@ -255,7 +254,7 @@ def test_no_photo_that_can_be_read_is_an_error(
     assert "no training photo that can be read has captions" in said(ended.stderr)
 
 
-def test_a_photo_that_goes_bad_between_kill_and_resume_is_named_and_left_out(
+def test_a_photo_that_breaks_between_kill_and_resume_is_named_and_left_out(
     train: Training, shapes: Path, tmp_path: Path
 ) -> None:
     data = Path(shutil.copytree(shapes, tmp_path / "data"))
@@ -269,7 +268,7 @@ def test_a_photo_that_goes_bad_between_kill_and_resume_is_named_and_left_out(
     assert f"left out: {photo}: " in ended.stderr
 
 
-def test_a_run_given_one_more_stage_equals_one_begun_with_it(
+def test_a_run_with_an_added_stage_equals_one_started_with_it(
     train: Training, finished: Path, tmp_path: Path
 ) -> None:
     both = {"stages": [*SHORT["stages"], {"epochs": 1, "learning_rate": 1e-4}]}
@@ -277,7 +276,7 @@ def test_a_run_given_one_more_stage_equals_one_begun_with_it(
     assert train(tmp_path / "whole", recipe=both).code == 0
     assert_same_run(tmp_path / "whole", finished)
     ended = train(finished, recipe=SHORT, resume=True)  # but none is taken away again
-    assert "was begun with another 'stages'" in said(ended.stderr)
+    assert "this run was started with another 'stages'" in said(ended.stderr)
 
 
 def test_data_without_training_photos_is_an_error(train: Training, tmp_path: Path) -> None:
@@ -286,10 +285,10 @@ def test_data_without_training_photos_is_an_error(train: Training, tmp_path: Pat
     table.write_text(table.read_text().replace('"train"', '"dev"'))
     ended = train(tmp_path / "run", data=tmp_path / "data", recipe=SHORT)
     assert ended.code == 1
-    assert "no photo of the split train" in said(ended.stderr)
+    assert "the split train has no photos" in said(ended.stderr)
 
 
-def test_data_without_dev_photos_is_judged_on_training_photos(
+def test_data_without_dev_photos_is_judged_on_training_photos_with_a_warning(
     train: Training, tmp_path: Path
 ) -> None:
     draw_shapes(tmp_path / "data", 8, size=32)
@@ -297,6 +296,7 @@ def test_data_without_dev_photos_is_judged_on_training_photos(
     table.write_text(table.read_text().replace('"dev"', '"train"').replace('"test"', '"train"'))
     ended = train(tmp_path / "run", data=tmp_path / "data", recipe=SHORT)
     assert ended.code == 0, ended.stderr
+    assert "the best epoch is chosen on 8 training photos" in ended.stderr
     assert log_of(tmp_path / "run")[-1]["event"] == "epoch"
 
 
@@ -309,7 +309,7 @@ def test_data_without_dev_photos_is_judged_on_training_photos(
         ("encoder=test_resnett", "encoder 'test_resnett': neither a preset"),
     ],
 )
-def test_what_cannot_start_says_why_and_leaves_nothing(
+def test_a_run_that_cannot_start_reports_why_and_writes_nothing(
     override: str, message: str, train: Training, tmp_path: Path
 ) -> None:
     ended = train(tmp_path / "run", override, recipe=SHORT)
@@ -318,7 +318,7 @@ def test_what_cannot_start_says_why_and_leaves_nothing(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_stage_ends_early_when_dev_gets_no_better(train: Training, tmp_path: Path) -> None:
+def test_a_stage_ends_early_without_a_better_dev_score(train: Training, tmp_path: Path) -> None:
     stages = [{"epochs": 9, "learning_rate": 1e-9}, {"epochs": 1, "learning_rate": 1e-9}]
     ended = train(tmp_path / "run", "patience=2", recipe={"stages": stages})
     assert ended.code == 0
@@ -333,7 +333,7 @@ def test_a_stage_ends_early_when_dev_gets_no_better(train: Training, tmp_path: P
     assert_same_run(tmp_path / "run", tmp_path / "two")
 
 
-def test_bfloat16_runs_are_resumed_exactly_too(train: Training, tmp_path: Path) -> None:
+def test_bfloat16_runs_resume_exactly(train: Training, tmp_path: Path) -> None:
     recipe = {"precision": "bfloat16", "stages": [{"epochs": 1}]}
     assert train(tmp_path / "one", recipe=recipe).code == 0
     assert train(tmp_path / "two", recipe=recipe, step=4).code == -signal.SIGKILL
@@ -348,7 +348,7 @@ def test_a_merge_decoder_trains_and_opens(train: Training, tmp_path: Path) -> No
     assert not run.model.decoder.has_attention
 
 
-def test_only_the_asked_part_of_the_encoder_changes(
+def test_only_the_trainable_part_of_the_encoder_changes(
     train: Training, never_killed: Path, short_run: Path, tmp_path: Path
 ) -> None:
     def changed(run: Path) -> set[str]:
@@ -367,7 +367,7 @@ def test_only_the_asked_part_of_the_encoder_changes(
     assert not any(name.startswith(("conv_stem", "blocks.0", "blocks.3")) for name in last)
 
 
-def test_a_run_that_cannot_be_opened_says_which_file(finished: Path, tmp_path: Path) -> None:
+def test_a_run_that_cannot_be_opened_names_the_file(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"none/run\.json: no such file"):
         open_run(tmp_path / "none")
     weights = next((finished / "checkpoints").glob("best-*/model.safetensors"))
@@ -383,5 +383,7 @@ def test_a_run_that_cannot_be_opened_says_which_file(finished: Path, tmp_path: P
     with pytest.raises(BundleError, match=r"vocabulary\.json: not a vocabulary"):
         open_run(finished)
     shutil.rmtree(finished / "checkpoints")
-    with pytest.raises(TrainingError, match="no epoch is finished yet: go on with --resume auto"):
+    with pytest.raises(
+        TrainingError, match="no epoch is finished yet: resume it with --resume auto"
+    ):
         open_run(finished)

@@ -1,4 +1,4 @@
-"""Training that begins with a trained model: weights read back, words added, old data mixed in."""
+"""Warm start: weights read back from a bundle, new words, rehearsal of old data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from showtell.training.recipe import load_recipe, recipe_from_dict
 from showtell.training.rehearsal import open_rehearsal
 from showtell.training.run_folder import open_run
 from showtell.training.trainer import train
-from showtell.training.warm_start import compare, grown_tensors, load_initial, open_start
+from showtell.training.warm_start import compare, grown_tensors, load_initial, open_initial_model
 from showtell.vocabulary import START, Vocabulary
 from support.training_runs import TINY, Training, assert_same_run
 
@@ -80,10 +80,10 @@ def tune(model: Path | str, data: Path, output: Path, *more: str) -> Path:
 @pytest.mark.parametrize(
     ("precision", "close"), [("float32", 1e-5), ("float16", 1e-3), ("int8", 2e-2)]
 )
-def test_a_bundle_s_weights_are_those_of_its_run(
+def test_weights_read_back_from_a_bundle_equal_those_of_its_run(
     old_run: Path, bundles: dict[str, Path], precision: str, close: float
 ) -> None:
-    ours, theirs = open_run(old_run).model, open_start(str(bundles[precision])).model
+    ours, theirs = open_run(old_run).model, open_initial_model(str(bundles[precision])).model
     first, second = trained_tensors(ours.decoder), trained_tensors(theirs.decoder)
     assert list(first) == list(second)
     for name, tensor in first.items():
@@ -96,7 +96,7 @@ def test_a_bundle_s_weights_are_those_of_its_run(
 
 
 @pytest.mark.parametrize("name", ["float32", "int8"])
-def test_weights_that_compute_otherwise_than_the_bundle_are_refused(
+def test_weights_that_do_not_reproduce_the_bundle_are_refused(
     bundles: dict[str, Path], tmp_path: Path, name: str
 ) -> None:
     bundle = shutil.copytree(bundles[name], tmp_path / "other")
@@ -104,12 +104,12 @@ def test_weights_that_compute_otherwise_than_the_bundle_are_refused(
     manifest["encoder"]["options"] = {"pad_type": "same"}
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(TrainingError, match="other: its weights cannot be read back") as caught:
-        open_start(str(bundle))
-    assert "begin with the training run" in str(caught.value)
+        open_initial_model(str(bundle))
+    assert "start from the training run" in str(caught.value)
 
 
-def test_the_shipped_model_s_weights_are_read_back() -> None:
-    start = open_start("flickr8k")
+def test_the_weights_of_the_shipped_model_can_be_read_back() -> None:
+    start = open_initial_model("flickr8k")
     assert "Flickr8k" in start.terms
     features, words = compare(load_bundle(find_bundle("flickr8k")), start.model)
     assert (features < 1e-3, words < 0.05) == (True, True)
@@ -120,15 +120,15 @@ def test_the_shipped_model_s_weights_are_read_back() -> None:
     assert compare(load_bundle(find_bundle("flickr8k")), start.model)[1] > 0.05
 
 
-def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no model named 'flickr9k': did you mean flickr8k"):
-        open_start("flickr9k")
+        open_initial_model("flickr9k")
 
 
-def test_new_words_come_after_the_old_and_take_little_from_them(old_run: Path) -> None:
-    start = open_start(str(old_run))
+def test_new_words_follow_the_old_ones_and_take_little_probability(old_run: Path) -> None:
+    start = open_initial_model(str(old_run))
     old = start.vocabulary
-    grown = start.grown_vocabulary(["a balloon rises", "a balloon"], min_count=2)
+    grown = start.grow_vocabulary(["a balloon rises", "a balloon"], min_count=2)
     assert grown.words == (*old.words, "balloon")
     settings = start.model.settings
     larger = CaptionModel(start.model.encoder, settings, len(grown)).eval()
@@ -146,11 +146,11 @@ def test_new_words_come_after_the_old_and_take_little_from_them(old_run: Path) -
     np.testing.assert_allclose(after[:, : len(old)] - np.log1p(-taken)[:, None], before, atol=1e-4)
 
 
-def test_a_tuned_run_knows_old_and_new_words_and_where_it_came_from(
+def test_a_fine_tuned_run_has_old_and_new_words_and_its_origin(
     bundles: dict[str, Path], mine: Path, shapes: Path, tmp_path: Path
 ) -> None:
     run = open_run(tune(bundles["int8"], mine, tmp_path / "run"))
-    start = open_start(str(bundles["int8"]))
+    start = open_initial_model(str(bundles["int8"]))
     assert run.vocabulary.words[: len(start.vocabulary)] == start.vocabulary.words
     assert {"my", "balloon"} <= set(run.vocabulary.words[len(start.vocabulary) :])
     assert run.recipe.encoder == "test_efficientnet"
@@ -162,7 +162,7 @@ def test_a_tuned_run_knows_old_and_new_words_and_where_it_came_from(
     assert manifest.training.init_from == "int8"
     names = [photo.name for data in (shapes, mine) for photo in open_dataset(data).split("train")]
     assert count_seen(manifest.training.name_hashes, names) == len(names)
-    again = open_start(str(tmp_path / "run"))  # and a model of a model
+    again = open_initial_model(str(tmp_path / "run"))  # and a model of a model
     assert again.vocabulary == run.vocabulary
 
 
@@ -176,7 +176,7 @@ def test_terms_of_the_first_training_stay_with_the_model(old_run: Path, tmp_path
     assert manifest.training.dataset.startswith("Flickr8k, then ")
 
 
-def test_a_killed_and_resumed_run_equals_one_that_never_was(
+def test_a_killed_and_resumed_fine_tuning_equals_one_never_killed(
     train: Training, old_run: Path, shapes: Path, mine: Path, tmp_path: Path
 ) -> None:
     recipe = {
@@ -196,7 +196,7 @@ def test_a_killed_and_resumed_run_equals_one_that_never_was(
     assert_same_run(whole, killed)
 
 
-def test_a_run_killed_before_its_first_checkpoint_still_begins_with_the_model(
+def test_a_run_killed_before_its_first_checkpoint_still_starts_from_the_model(
     old_run: Path, mine: Path, tmp_path: Path
 ) -> None:
     run = tune(old_run, mine, tmp_path / "run")
@@ -216,7 +216,7 @@ def test_a_run_killed_before_its_first_checkpoint_still_begins_with_the_model(
     )
 
 
-def test_an_epoch_holds_all_new_photos_and_a_share_of_old_ones_others_each_time(
+def test_an_epoch_has_all_new_photos_and_another_sample_of_old_ones(
     shapes: Path, mine: Path
 ) -> None:
     new = open_dataset(mine).split("train")
@@ -240,7 +240,7 @@ def test_an_epoch_holds_all_new_photos_and_a_share_of_old_ones_others_each_time(
     assert len(set(drawn)) == 3
 
 
-def test_the_best_epoch_is_judged_by_new_and_old_photos_as_they_are_mixed(
+def test_the_best_epoch_is_judged_on_new_and_old_photos_by_their_shares(
     shapes: Path, mine: Path
 ) -> None:
     rehearsal = open_rehearsal(shapes, 0.25, 8, seed=0)
@@ -254,7 +254,7 @@ def test_the_best_epoch_is_judged_by_new_and_old_photos_as_they_are_mixed(
     assert 0 < new_forgotten < old_forgotten
 
 
-def test_a_mix_without_training_photos_is_named(tmp_path: Path, mine: Path) -> None:
+def test_a_rehearsal_dataset_without_training_photos_is_named(tmp_path: Path, mine: Path) -> None:
     rows = [json.loads(line) for line in (mine / "captions.jsonl").read_text().splitlines()]
     lines = [json.dumps(row | {"split": "dev", "image": str(mine / row["image"])}) for row in rows]
     (tmp_path / "captions.jsonl").write_text("\n".join(lines))

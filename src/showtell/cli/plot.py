@@ -1,4 +1,4 @@
-"""`showtell plot`: pictures of training runs."""
+"""`showtell plot`: draws training runs."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ from showtell.errors import MissingExtraError
     default=Path("plot"),
     show_default=True,
     metavar="FILE",
-    help="Picture to write: .png, .svg or .pdf; without an end PNG and SVG.",
+    help="Picture to write: .png, .svg or .pdf; without a suffix, PNG and SVG.",
 )
 @click.option(
     "--by",
     type=click.Choice(["epochs", "minutes"]),
     default="epochs",
     show_default=True,
-    help="What the curves run over.",
+    help="Unit of the horizontal axis.",
 )
 def plot(runs: tuple[Path, ...], output: Path, by: Literal["epochs", "minutes"]) -> None:
-    """Draw training runs, several in one picture, fit for a paper.
+    """Draw one or more training runs in one picture, ready for a paper.
 
-    Loss, learning rate and scores over time; lengths of captions and most-used words beside those
-    of people. A run that is still going is drawn as far as it is.
+    It shows loss, learning rate and scores over time, and caption lengths and most-used words next
+    to those of people. An unfinished run is drawn up to its last step.
     """
     from showtell.training.plots import SUFFIXES
 
     if output.suffix and output.suffix.lower() not in SUFFIXES and output.suffix[1:].isalpha():
-        raise click.UsageError(f"--output {output}: end it in {', '.join(SUFFIXES)}")
+        raise click.UsageError(
+            f"--output {output}: the suffix must be one of {', '.join(SUFFIXES)}"
+        )
     try:
         import matplotlib  # noqa: F401
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""`showtell train`: a recipe and a dataset to a training run."""
+"""`showtell train`: trains a captioner by a recipe on a dataset."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ from showtell.errors import MissingExtraError
 if TYPE_CHECKING:
     from showtell.data.shards.index import OnBroken
 
-# Not by `shipped_recipes`, which needs the extra: help should not.
+# not `shipped_recipes`, because --help must work without the extra
 _RECIPES = sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+# what the extra `train` installs, by the names of the modules
+_EXTRA = {"torch", "timm", "onnx", "safetensors", "h5py", "yaml", "tensorboard", "pycocoevalcap"}
 
 
-@click.command(epilog=f"Recipes that come along: {', '.join(_RECIPES)}. Ctrl-C saves and stops.")
+@click.command(epilog=f"Shipped recipes: {', '.join(_RECIPES)}. Ctrl-C saves the run and stops.")
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
-    "--data", required=True, type=ADDRESS, help="Captioned dataset: a folder, or address of shards."
+    "--data", required=True, type=ADDRESS, help="Captioned dataset: a folder or address of shards."
 )
 @ON_BROKEN
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path), help="Run folder to write."
 )
 @click.option(
-    "--resume", type=click.Choice(["auto"]), help="Go on with the run in --output, if any."
+    "--resume", type=click.Choice(["auto"]), help="Resume the run in --output, if there is one."
 )
 def train(
     recipe: str,
@@ -39,7 +41,7 @@ def train(
     output: Path,
     resume: str | None,
 ) -> None:
-    """Train a captioner by RECIPE, a shipped one by name or a YAML file.
+    """Train a captioner by RECIPE, the name of a shipped recipe or a YAML file.
 
     KEY=VALUE sets a key of the recipe: batch_photos=16 decoder.hidden=256 stages.0.epochs=2
 
@@ -49,12 +51,11 @@ def train(
         from showtell.training.recipe import load_recipe
         from showtell.training.trainer import train as run_training
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] == "showtell":
-            raise
+        if (error.name or "").split(".")[0] not in _EXTRA:
+            raise  # a broken installation, which the extra does not repair
         raise MissingExtraError("training", "train") from None
-    chosen = load_recipe(recipe, overrides)
-    run_training(chosen, data, output, resume=resume, on_broken=on_broken)
-    if os.environ.get("RANK", "0") == "0":  # of those that torchrun started, one speaks for all
+    run_training(load_recipe(recipe, overrides), data, output, resume=resume, on_broken=on_broken)
+    if os.environ.get("RANK", "0") == "0":  # under torchrun, only the first rank reports
         click.echo(
             f"{output}: trained. Next: showtell evaluate {output} --data {data} --split dev",
             err=True,

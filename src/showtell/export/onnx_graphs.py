@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from showtell.bundle import Precision
-from showtell.nets.decoder import Decoder
+from showtell.nets.decoder import DecoderNetwork
 from showtell.nets.encoder import Encoder
 from showtell.nets.model import CaptionModel
 
@@ -42,7 +42,7 @@ class _Encode(nn.Module):
 
 
 class _Begin(nn.Module):
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: DecoderNetwork) -> None:
         super().__init__()
         self.decoder = decoder
 
@@ -55,7 +55,7 @@ class _Begin(nn.Module):
 
 
 class _Step(nn.Module):
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: DecoderNetwork) -> None:
         super().__init__()
         self.decoder = decoder
 

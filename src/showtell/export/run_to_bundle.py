@@ -49,7 +49,7 @@ from showtell.nets.model import TorchDecoder
 from showtell.pipeline import pixel_batches
 from showtell.scoring.evaluate import evaluate
 from showtell.scoring.evaluation import Evaluation
-from showtell.training.run_folder import TrainedRun, joined, open_run
+from showtell.training.run_folder import TrainedRun, join_unique, open_run
 from showtell.vocabulary import END, START
 
 logger = logging.getLogger(__name__)
@@ -251,14 +251,14 @@ def manifest_of(trained: TrainedRun, name: str) -> Manifest:
         preprocessing=encoder.spec.preprocessing,
         decoding=trained.recipe.decoding,
         training=TrainingInfo(
-            dataset=joined([began.get("dataset"), data["layout"]], ", then "),
+            dataset=join_unique([began.get("dataset"), data["layout"]], ", then "),
             photos={split: PhotosInfo(**photos) for split, photos in data["photos"].items()},
             name_hashes=merge_packed_names([began.get(NAMES_KEY, ""), data[NAMES_KEY]]),
             init_from=began.get("model", ""),
             recipe=trained.recipe.to_dict() | {"encoder_weights": encoder.spec.source},
             seconds=round(trained.progress.seconds),
         ),
-        terms=joined([began.get("terms"), terms_of(data["layout"])], " "),
+        terms=join_unique([began.get("terms"), terms_of(data["layout"])], " "),
         written_by=f"showtell {__version__}",
     )
 

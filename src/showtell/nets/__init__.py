@@ -1,1 +1,1 @@
-"""The networks: CNN encoders, LSTM decoders, and the model that joins them (needs torch)."""
+"""Networks in PyTorch: CNN encoders, LSTM decoders, and the model of both."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from showtell.nets.decoder import Arrays, Decoder, mean_region
+from showtell.nets.decoder import Arrays, DecoderNetwork, mean_region
 from showtell.nets.packed_lstm import Packing
 from showtell.vocabulary import FIRST_WORD
 
@@ -98,7 +98,7 @@ def _soft_maximum(logits: Tensor) -> Tensor:
     return maximum - math.log(logits.shape[-1])
 
 
-class ConceptGuidedDecoder(Decoder):
+class ConceptGuidedDecoder(DecoderNetwork):
     """A decoder whose scores are shifted towards the concepts detected in the photo.
 
     The base decoder is trained without the shift (`member_logits`): the head knows the training
@@ -106,7 +106,13 @@ class ConceptGuidedDecoder(Decoder):
     """
 
     def __init__(
-        self, base: Decoder, channels: int, words: int, weight: float, *, regions: bool = False
+        self,
+        base: DecoderNetwork,
+        channels: int,
+        words: int,
+        weight: float,
+        *,
+        regions: bool = False,
     ) -> None:
         super().__init__()
         self.base = base
@@ -151,7 +157,7 @@ class ConceptGuidedDecoder(Decoder):
         return self.weight * self.head.log_ratios(features)
 
 
-def base_decoder(decoder: Decoder) -> Decoder:
+def base_decoder(decoder: DecoderNetwork) -> DecoderNetwork:
     """Return the decoder without concept guidance."""
     return decoder.base if isinstance(decoder, ConceptGuidedDecoder) else decoder
 

@@ -59,7 +59,7 @@ class DecoderSettings:
         return self.concepts_from == "regions"
 
 
-class Decoder(nn.Module):
+class DecoderNetwork(nn.Module):
     """Base class of decoders: the features they need and the names of their arrays."""
 
     needs: tuple[str, ...]  # of "regions" and "pooled"
@@ -131,7 +131,7 @@ def mean_region(regions: Tensor) -> Tensor:
     return (regions.new_full((1, count), 1 / count) @ regions).squeeze(1)
 
 
-class AttentionDecoder(Decoder):
+class AttentionDecoder(DecoderNetwork):
     """Two LSTM layers with attention between them.
 
     The lower layer reads words and gives the attention query; the upper layer reads the lower
@@ -211,7 +211,7 @@ class AttentionDecoder(Decoder):
         return logits
 
 
-class MergeDecoder(Decoder):
+class MergeDecoder(DecoderNetwork):
     """The decoder of the notebook: the photo is added to the LSTM's output, not to its input.
 
     The merge architecture of Tanti, Gatt and Camilleri (Where to put the image in an image caption
@@ -265,7 +265,7 @@ class MergeDecoder(Decoder):
         return logits
 
 
-DECODERS: dict[str, Callable[[DecoderSettings, int, int], Decoder]] = {
+DECODERS: dict[str, Callable[[DecoderSettings, int, int], DecoderNetwork]] = {
     "attention": AttentionDecoder,
     "merge": MergeDecoder,
 }

@@ -1,8 +1,8 @@
 """CNN encoders: any timm network, with the settings that belong to its weights.
 
 Padding, batch-norm epsilon, mean and standard deviation are properties of the weights, not of the
-network's name: the same MobileNetV2 with another padding gives features that correlate 0.30.
-So they are read from the weights file, travel in every checkpoint, and are never guessed.
+network: MobileNetV2 with another padding gives features that correlate only 0.30 with the right
+ones. They are read from the weights file and are part of every checkpoint.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import json
 import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import timm
 import torch
 from torch import Tensor, nn
 
 from showtell.errors import RecipeError, TrainingError
-from showtell.image import Interpolation, Preprocessing, Resize
+from showtell.files.typed_settings import load_settings, parse_json
+from showtell.image import Preprocessing
 from showtell.nets.batch_norm_folding import fold_batch_norm
 from showtell.nets.same_padding import pad_pools_same
 from showtell.nets.weights_file import read_weights
@@ -28,22 +29,27 @@ from showtell.nets.weights_file import read_weights
 logger = logging.getLogger(__name__)
 
 Trainable = Literal["none", "last", "all"]
-SPEC_KEY = "showtell_encoder"  # in a safetensors file's metadata: our own EncoderSpec as JSON
-# what a weights file may set: an argument of timm.create_model, and how max-pools pad
+SPEC_KEY = "showtell_encoder"  # key of an EncoderSpec as JSON in safetensors metadata
+# options that a weights file may set: an argument of timm.create_model, and padding of max-pools
 ALLOWED_OPTIONS = {"pad_type": ("", "same", "valid"), "max_pool": ("", "same")}
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """Everything beside the weights that fixes what an encoder computes."""
+    """Everything that determines what an encoder computes, apart from its weights."""
 
     network: str  # timm's name
-    options: dict[str, str] = field(default_factory=dict)  # of ALLOWED_OPTIONS
-    batch_norm_epsilon: float | None = None  # None: as timm builds the network
+    options: dict[str, str] = field(default_factory=dict)  # see ALLOWED_OPTIONS
+    batch_norm_epsilon: float | None = None  # None: timm's default
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    source: str = "random"
-    folded: bool = False  # batch norm folded into the convolutions
-    learns_norm: bool = False  # batch norm is trained: for weights that begin at random
+    source: str = "random"  # where the weights come from
+    folded: bool = False  # batch norm is folded into the convolutions
+    learns_norm: bool = False  # batch norm is trained, because the initial weights are random
+
+    def __post_init__(self) -> None:
+        for name, value in self.options.items():
+            if value not in ALLOWED_OPTIONS.get(name, ()):
+                raise RecipeError(f"options.{name}: a weights file may not set {name}={value}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as plain JSON data."""
@@ -58,27 +64,20 @@ class EncoderSpec:
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> EncoderSpec:
-        """Read what `to_dict` returned; raises RecipeError on an option that is not allowed."""
-        for name, value in data["options"].items():
-            if value not in ALLOWED_OPTIONS.get(name, ()):
-                raise RecipeError(f"encoder option {name}={value}: a weights file may not set it")
-        preprocessing = Preprocessing.from_dict(data["preprocessing"])
-        for value, known in (
-            (preprocessing.resize, get_args(Resize)),
-            (preprocessing.interpolation, get_args(Interpolation)),
-        ):
-            if value not in known:
-                raise RecipeError(f"encoder preprocessing: '{value}' is none of {', '.join(known)}")
-        return cls(**{**data, "preprocessing": preprocessing})
+    def from_dict(cls, data: dict[str, Any], source: str | Path = "encoder") -> EncoderSpec:
+        """Read what `to_dict` returned; `source` is the file that errors name.
+
+        Raises RecipeError on a missing or unknown key and on a wrong value.
+        """
+        return load_settings(cls, data, error=RecipeError, source=source)
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A network of Keras by the name that the field knows it by, built on timm's."""
+    """A network with a common short name, built on timm's network."""
 
     network: str
-    keras_on_hub: bool = False  # timm's weights of it are Keras' own, and want Keras' settings
+    keras_on_hub: bool = False  # timm publishes Keras' weights, which need Keras' settings
 
 
 PRESETS = {
@@ -90,8 +89,8 @@ PRESETS = {
 def keras_spec(network: str, source: str) -> EncoderSpec:
     """Return the settings of Keras' published weights for timm's `network`.
 
-    Keras' batch norm has an epsilon of 1e-3 where timm has 1e-5, and TensorFlow pads
-    convolutions and max-pools otherwise than PyTorch.
+    The epsilon of batch norm is 1e-3 in Keras and 1e-5 in timm, and TensorFlow pads convolutions
+    and max-pools differently from PyTorch.
     """
     if network.startswith("legacy_xception"):
         photos = Preprocessing(299, 299, interpolation="bicubic")
@@ -100,11 +99,10 @@ def keras_spec(network: str, source: str) -> EncoderSpec:
 
 
 class Encoder(nn.Module):
-    """A CNN without its classifier: pixels [batch, 3, H, W] to regions and their mean.
+    """A CNN without its classifier: pixels [batch, 3, height, width] to regions and their mean.
 
-    Batch norm stays frozen in training too, folded into the convolutions: statistics of small
-    batches of one dataset are worse than ImageNet's, and weights with folded statistics would
-    change under us.
+    Batch norm is frozen, also in training, and folded into the convolutions: the statistics of
+    small batches of one dataset are worse than those of ImageNet.
     """
 
     def __init__(self, spec: EncoderSpec, network: nn.Module) -> None:
@@ -115,59 +113,76 @@ class Encoder(nn.Module):
         size = (spec.preprocessing.height, spec.preprocessing.width)
         try:
             with torch.no_grad():
-                found = self._map(torch.zeros(1, 3, *size))
-                shape: tuple[int, ...] = tuple(getattr(found, "shape", ()))
+                feature_map = self._feature_map(torch.zeros(1, 3, *size))
+                shape: tuple[int, ...] = tuple(getattr(feature_map, "shape", ()))
         except (RuntimeError, AssertionError, ValueError) as error:
             raise RecipeError(
                 f"encoder '{spec.network}': cannot read photos of {size[0]} x {size[1]} pixels"
                 f" ({_first_line(error)}): choose another image_size"
             ) from None
         if len(shape) != 4:
-            raise RecipeError(f"encoder '{spec.network}': not a CNN (its features are no map)")
+            raise RecipeError(
+                f"encoder '{spec.network}': not a CNN (its output is not a feature map)"
+            )
         self.channels: int = shape[1]
         self.grid: tuple[int, int] = (shape[2], shape[3])
         self.set_trainable("none")
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Return `regions` [batch, regions, channels] by rows, and `pooled` [batch, channels]."""
-        found = self._map(pixels)
-        regions = found.flatten(2).transpose(1, 2)  # (B, C, h, w) to (B, h * w, C)
-        # over the last dimensions, which ONNX Runtime adds up alike for one photo and for many
-        return {"regions": regions, "pooled": found.mean((2, 3))}
+        """Return `regions` [batch, regions, channels], row-major; `pooled` [batch, channels]."""
+        feature_map = self._feature_map(pixels)  # [batch, channels, h, w]
+        regions = feature_map.flatten(2).transpose(1, 2)  # [batch, h * w, channels]
+        # a mean over the last dimensions, which ONNX Runtime rounds the same way for one photo and
+        # for many
+        return {"regions": regions, "pooled": feature_map.mean((2, 3))}
 
-    def _map(self, pixels: Tensor) -> Tensor:
+    def _feature_map(self, pixels: Tensor) -> Tensor:
         features: Tensor = self.network.forward_features(pixels)  # type: ignore[operator]
         if getattr(self.network, "output_fmt", None) == "NHWC":
             return features.permute(0, 3, 1, 2)
         return features
 
     def set_trainable(self, part: Trainable) -> None:
-        """Choose what training may change: nothing, the last stage, or every convolution."""
+        """Choose what training may change: nothing, the last stage, or every convolution.
+
+        Raises RecipeError for the last stage of a network whose stages timm does not list.
+        """
         self.trainable = part
-        modules = dict(self.network.named_modules())
-        names = list(modules)  # in the order in which they run
-        stage = str(self.network.feature_info[-2]["module"])  # type: ignore[index]
-        within = [n for n in names if n == stage or n.startswith(f"{stage}.")]
-        last = set(names[names.index(within[-1]) + 1 :])
-        for name, module in modules.items():
-            norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
-            frozen = norm and not self.spec.learns_norm
-            train = not frozen and (part == "all" or (part == "last" and name in last))
+        last_stage = self._last_stage() if part == "last" else set()
+        for name, module in self.network.named_modules():
+            is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+            frozen = is_norm and not self.spec.learns_norm
+            trained = not frozen and (part == "all" or name in last_stage)
             for parameter in module.parameters(recurse=False):
-                parameter.requires_grad_(train)
+                parameter.requires_grad_(trained)
+
+    def _last_stage(self) -> set[str]:
+        """Return the names of the modules after the last stage but one."""
+        names = [name for name, _ in self.network.named_modules()]  # in the order of execution
+        try:
+            stage = str(self.network.feature_info[-2]["module"])  # type: ignore[index]
+            within = [name for name in names if name == stage or name.startswith(f"{stage}.")]
+            return set(names[names.index(within[-1]) + 1 :])
+        except (AttributeError, IndexError, KeyError, TypeError):
+            raise RecipeError(
+                f"encoder '{self.spec.network}': timm does not list its stages: set train_encoder"
+                " to all or none"
+            ) from None
 
     def has_idle_weights(self) -> bool:
-        """Whether weights that train have no part in the features: layers behind the last map."""
+        """Whether some trained weights do not affect the features: layers after the feature map."""
         weights = [parameter for parameter in self.parameters() if parameter.requires_grad]
         if not weights:
             return False
         size = (self.spec.preprocessing.height, self.spec.preprocessing.width)
         pixels = torch.zeros(1, 3, *size, device=weights[0].device)
-        grads = torch.autograd.grad(self.eval()._map(pixels).sum(), weights, allow_unused=True)
+        grads = torch.autograd.grad(
+            self.eval()._feature_map(pixels).sum(), weights, allow_unused=True
+        )
         return any(grad is None for grad in grads)
 
     def train(self, mode: bool = True) -> Encoder:
-        """Set training mode; batch norm keeps its statistics unless it is trained from nothing."""
+        """Set training mode; batch norm keeps its statistics unless the spec says it is trained."""
         super().train(mode)
         if mode and self.spec.learns_norm and self.trainable == "all":
             return self
@@ -177,7 +192,7 @@ class Encoder(nn.Module):
         return self
 
     def folded(self) -> Encoder:
-        """Fold batch norm into the convolutions: the same function, faster; returns itself."""
+        """Fold batch norm into the convolutions, which computes the same, faster; return self."""
         if not self.spec.folded:
             size = (self.spec.preprocessing.height, self.spec.preprocessing.width)
             fold_batch_norm(self.network, torch.zeros(1, 3, *size))
@@ -186,7 +201,7 @@ class Encoder(nn.Module):
         return self
 
     def fingerprint(self) -> str:
-        """Return a sha256 over spec and weights: the identity of the features it computes."""
+        """Return a sha256 of spec and weights, which identifies the computed features."""
         digest = hashlib.sha256(json.dumps(self.spec.to_dict(), sort_keys=True).encode())
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
@@ -195,11 +210,11 @@ class Encoder(nn.Module):
 
 
 def build_encoder(name: str, weights: str = "hub", image_size: int = 0) -> Encoder:
-    """Build the encoder `name`, a preset or timm's name, with `weights` hub, none or a file.
+    """Build the encoder `name`, a preset or a timm network, with `weights` hub, none or a file.
 
-    `image_size` (pixels) takes the place of the size that belongs to the weights; 0 keeps it.
+    `image_size` in pixels replaces the size that belongs to the weights; 0 keeps that.
 
-    Raises RecipeError on an unknown name or weights that do not fit, TrainingError where the
+    Raises RecipeError on an unknown name or weights that do not fit, and TrainingError where the
     hub cannot be reached.
     """
     network = _known_network(name)
@@ -217,10 +232,10 @@ def build_encoder(name: str, weights: str = "hub", image_size: int = 0) -> Encod
 
 
 def encoder_from_spec(spec: EncoderSpec, state: dict[str, Tensor] | None = None) -> Encoder:
-    """Build an encoder exactly as `spec` says, with `state` as weights where given."""
+    """Build the encoder that `spec` describes, with the weights `state` or random ones."""
     try:
         model = _create(spec.network, pretrained=False, **spec.options)
-    except TypeError as error:  # a weights file's option that this network does not take
+    except TypeError as error:  # an option of the weights file that this network does not have
         raise RecipeError(f"{spec.source}: '{spec.network}' {_first_line(error)}") from None
     _set_epsilon(model, spec.batch_norm_epsilon)
     encoder = Encoder(replace(spec, folded=False), model)
@@ -232,7 +247,7 @@ def encoder_from_spec(spec: EncoderSpec, state: dict[str, Tensor] | None = None)
 
 
 def _known_network(name: str) -> str:
-    """Return timm's name of the network `name`, a preset or already timm's."""
+    """Return timm's name of the network `name`, which is a preset or timm's name."""
     network = PRESETS[name].network if name in PRESETS else name
     if not timm.is_model(network):
         near = difflib.get_close_matches(name, [*PRESETS, *timm.list_models()], 3)
@@ -242,7 +257,7 @@ def _known_network(name: str) -> str:
         )
     try:
         timm.get_pretrained_cfg(network)
-    except RuntimeError:  # a known network with an unknown tag
+    except RuntimeError:  # a known network with an unknown tag of weights
         near = timm.list_pretrained(f"{network.split('.')[0]}.*")
         raise RecipeError(
             f"encoder '{name}': timm has no such weights, only {', '.join(near) or 'the network'}"
@@ -251,10 +266,10 @@ def _known_network(name: str) -> str:
 
 
 def _create(network: str, max_pool: str = "", **options: Any) -> nn.Module:
-    """Create timm's network without classifier, and without pooling where it can do without."""
+    """Create timm's network without classifier and, where timm allows it, without pooling."""
     try:
         model: nn.Module = timm.create_model(network, num_classes=0, global_pool="", **options)
-    except AssertionError:  # "Cannot disable pooling", which is never run
+    except AssertionError:  # "Cannot disable pooling", which does not matter: it never runs
         model = timm.create_model(network, num_classes=0, **options)
     if max_pool == "same":
         pad_pools_same(model)
@@ -266,7 +281,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _timm_spec(network: str, source: str) -> EncoderSpec:
-    """Return timm's own settings for a network."""
+    """Return timm's settings for a network."""
     config = timm.get_pretrained_cfg(network)
     if config is None:
         return EncoderSpec(network, source=source)
@@ -297,7 +312,7 @@ def _from_hub(name: str, network: str) -> Encoder:
     keras = keras_spec(network, "") if name in PRESETS and PRESETS[name].keras_on_hub else None
     try:
         model = _create(network, pretrained=True, **(keras.options if keras else {}))
-    except Exception as error:  # huggingface_hub, urllib and httpx each raise their own
+    except Exception as error:  # huggingface_hub, urllib and httpx raise errors of their own
         raise TrainingError(
             f"encoder '{name}': its weights could not be downloaded from the hub"
             f" ({type(error).__name__}): give a file with encoder_weights=FILE"
@@ -318,28 +333,31 @@ def _from_file(name: str, network: str, path: Path) -> Encoder:
         spec = _spec_of_file(name, network, path, file.metadata)
     if spec.network.split(".")[0] != bare:
         raise RecipeError(
-            f"{path}: holds weights of '{spec.network}', the recipe wants '{network}'"
+            f"{path}: holds weights of '{spec.network}', the recipe names '{network}'"
         )
     return encoder_from_spec(spec, file.state)
 
 
 def _spec_of_file(name: str, network: str, path: Path, metadata: dict[str, str]) -> EncoderSpec:
-    """Read an encoder's settings from its weights file, else from where such files come."""
-    try:
-        if SPEC_KEY in metadata:
-            return EncoderSpec.from_dict(json.loads(metadata[SPEC_KEY]))
-        if "mean" in metadata and "std" in metadata:
-            return _plain_spec(network, path, metadata)
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecipeError(f"{path}: its metadata is damaged ({error})") from None
-    logger.warning("%s says nothing of its settings: taken as timm's '%s'", path, network)
+    """Return the encoder settings in a weights file's metadata, or the network's usual ones."""
+    source = f"{path}: metadata"
+    if SPEC_KEY in metadata:
+        data = parse_json(metadata[SPEC_KEY], error=RecipeError, source=source)
+        return EncoderSpec.from_dict(data, source)
+    if "mean" in metadata and "std" in metadata:
+        try:
+            data = _plain_spec(network, path, metadata)
+        except (ValueError, KeyError, TypeError) as error:
+            raise RecipeError(f"{source}: cannot be read ({error})") from None
+        return EncoderSpec.from_dict(data, source)
+    logger.warning("%s has no encoder settings: using those of timm's '%s'", path, network)
     if name in PRESETS and PRESETS[name].keras_on_hub:
         return keras_spec(network, path.name)
     return _timm_spec(network, path.name)
 
 
-def _plain_spec(network: str, path: Path, metadata: dict[str, str]) -> EncoderSpec:
-    """Read settings written as plain text: `mean`, `std`, `input_size`, `timm_kwargs`…"""
+def _plain_spec(network: str, path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """Read settings that are plain text: `mean`, `std`, `input_size`, `timm_kwargs` and others."""
 
     def numbers(key: str) -> tuple[float, ...]:
         return tuple(float(x) for x in metadata[key].split(","))
@@ -352,15 +370,13 @@ def _plain_spec(network: str, path: Path, metadata: dict[str, str]) -> EncoderSp
     if "interpolation" in metadata:
         preprocessing["interpolation"] = metadata["interpolation"]
     epsilon = metadata.get("batch_norm_epsilon")
-    return EncoderSpec.from_dict(
-        {
-            "network": metadata.get("architecture", network),
-            "options": options,
-            "batch_norm_epsilon": float(epsilon) if epsilon else None,
-            "preprocessing": Preprocessing(**preprocessing).to_dict(),
-            "source": metadata.get("source", path.name),
-        }
-    )
+    return {
+        "network": metadata.get("architecture", network),
+        "options": options,
+        "batch_norm_epsilon": float(epsilon) if epsilon else None,
+        "preprocessing": preprocessing,
+        "source": metadata.get("source", path.name),
+    }
 
 
 def _set_epsilon(model: nn.Module, epsilon: float | None) -> None:
@@ -372,21 +388,22 @@ def _set_epsilon(model: nn.Module, epsilon: float | None) -> None:
 
 
 def _load(model: nn.Module, state: dict[str, Tensor], spec: EncoderSpec) -> None:
-    """Load weights into the network; the classifier of a whole network is left out."""
+    """Load weights into the network, without the classifier that a file may have."""
     expected = model.state_dict()
     classifiers = model.default_cfg.get("classifier", ())  # type: ignore[union-attr, operator]
     names = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
     state = {k: v for k, v in state.items() if not k.startswith(tuple(f"{n}." for n in names))}
-    # counters of batches matter to nobody here and are often left out of published files
+    # published files often lack the counters of batches, which are not used here
     missing = [k for k in expected if k not in state and not k.endswith("num_batches_tracked")]
     unknown = [k for k in state if k not in expected]
     wrong = [k for k in expected if k in state and state[k].shape != expected[k].shape]
     if missing or unknown or wrong:
-        said = [f"lacks '{missing[0]}' and {len(missing) - 1} more"] if missing else []
-        said += [f"has '{unknown[0]}' and {len(unknown) - 1} more of its own"] if unknown else []
-        said += [
+        problems = [f"lacks '{missing[0]}' and {len(missing) - 1} more"] if missing else []
+        if unknown:
+            problems.append(f"has '{unknown[0]}' and {len(unknown) - 1} more unknown ones")
+        problems += [
             f"'{k}' is {tuple(state[k].shape)}, expected {tuple(expected[k].shape)}"
             for k in wrong[:1]
         ]
-        raise RecipeError(f"{spec.source}: not weights of '{spec.network}': " + "; ".join(said))
+        raise RecipeError(f"{spec.source}: not weights of '{spec.network}': {'; '.join(problems)}")
     model.load_state_dict(state, strict=False)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from showtell.nets.decoder import Arrays, Decoder
+from showtell.nets.decoder import Arrays, DecoderNetwork
 from showtell.nets.packed_lstm import Packing
 
 
-class EnsembleDecoder(Decoder):
+class EnsembleDecoder(DecoderNetwork):
     """Decoders of one kind, initialised and trained separately, that average their probabilities.
 
     Ensembles bring the largest gains on small datasets (Vinyals et al., Show and Tell: Lessons
@@ -20,7 +20,7 @@ class EnsembleDecoder(Decoder):
     cost grows with the square of its width; so the ensemble itself ships.
     """
 
-    def __init__(self, members: Sequence[Decoder]) -> None:
+    def __init__(self, members: Sequence[DecoderNetwork]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         first = members[0]
@@ -68,8 +68,8 @@ class EnsembleDecoder(Decoder):
     def member_logits(self, features: Arrays, inputs: Tensor, packing: Packing) -> list[Tensor]:
         return [member(features, inputs, packing) for member in self._decoders()]
 
-    def _decoders(self) -> list[Decoder]:
-        return [member for member in self.members if isinstance(member, Decoder)]
+    def _decoders(self) -> list[DecoderNetwork]:
+        return [member for member in self.members if isinstance(member, DecoderNetwork)]
 
 
 def _mean_probability(scores: Sequence[Tensor]) -> Tensor:

@@ -1,8 +1,8 @@
-"""Weights of `keras.applications`, read from the HDF5 files that Keras writes, for timm's networks.
+"""Reads weights of `keras.applications` from Keras' HDF5 files, for timm's networks.
 
-Two forms are read: the older `.h5` that Keras publishes, with or without the classifier, whose
-layers have names; and `.weights.h5` of Keras 3, which counts the layers of each class. Nothing
-in such a file is executed: arrays are all that is taken.
+There are two formats: the older `.h5` that Keras publishes, with or without the classifier, whose
+layers have names; and `.weights.h5` of Keras 3, which numbers the layers of each class. Only
+arrays are read; nothing in a file is executed.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer: Keras' name and class, and the beginning of timm's parameter names."""
+    """A layer: its name and class in Keras, and the prefix of its parameters in timm."""
 
-    name: str  # in brackets where Keras numbers the layer itself
+    name: str  # in brackets where Keras numbers the layer automatically
     kind: str
     target: str
 
@@ -44,7 +44,7 @@ class KerasNetwork:
     layers: tuple[Layer, ...]
 
 
-# each class: timm's parameters that a layer's arrays become, and the dimensions of the arrays
+# for each class: timm's parameters in the order of the arrays, and the arrays' dimensions
 _PARAMETERS = {
     "conv2d": ("weight",),
     "depthwise_conv2d": ("weight",),
@@ -74,11 +74,11 @@ def _xception() -> tuple[Layer, ...]:
     add("block1_conv2", "conv2d", "conv2", "bn2")
     for block in range(2, 14):
         shrinks = block in (2, 3, 4, 13)
-        first = 0 if block == 2 else 1  # timm's block begins with a ReLU, but for the first
+        first = 0 if block == 2 else 1  # timm's blocks start with a ReLU, except the first
         for number in range(2 if shrinks else 3):
-            place = f"block{block - 1}.rep.{first + 3 * number}"
+            convolution = f"block{block - 1}.rep.{first + 3 * number}"
             norm = f"block{block - 1}.rep.{first + 3 * number + 1}"
-            add(f"block{block}_sepconv{number + 1}", "separable_conv2d", place, norm)
+            add(f"block{block}_sepconv{number + 1}", "separable_conv2d", convolution, norm)
         if shrinks:
             skip = f"block{block - 1}.skip"
             add(f"(block {block}'s shortcut)", "conv2d", skip, f"{skip}bn")
@@ -96,20 +96,20 @@ def _mobilenet_v2() -> tuple[Layer, ...]:
         layers.append(Layer(norm_name, "batch_normalization", norm))
 
     add("Conv1", "conv2d", "conv_stem", "bn_Conv1", "bn1")
-    name, place = "expanded_conv", "blocks.0.0"
+    name, prefix = "expanded_conv", "blocks.0.0"
     add(
         f"{name}_depthwise",
         "depthwise_conv2d",
-        f"{place}.conv_dw",
+        f"{prefix}.conv_dw",
         f"{name}_depthwise_BN",
-        f"{place}.bn1",
+        f"{prefix}.bn1",
     )
-    add(f"{name}_project", "conv2d", f"{place}.conv_pw", f"{name}_project_BN", f"{place}.bn2")
+    add(f"{name}_project", "conv2d", f"{prefix}.conv_pw", f"{name}_project_BN", f"{prefix}.bn2")
     block = 0
     for stage, repeats in enumerate((2, 3, 4, 3, 3, 1), start=1):
         for number in range(repeats):
             block += 1
-            name, place = f"block_{block}", f"blocks.{stage}.{number}"
+            name, prefix = f"block_{block}", f"blocks.{stage}.{number}"
             for part, kind, convolution, norm in (
                 ("expand", "conv2d", "conv_pw", "bn1"),
                 ("depthwise", "depthwise_conv2d", "conv_dw", "bn2"),
@@ -118,9 +118,9 @@ def _mobilenet_v2() -> tuple[Layer, ...]:
                 add(
                     f"{name}_{part}",
                     kind,
-                    f"{place}.{convolution}",
+                    f"{prefix}.{convolution}",
                     f"{name}_{part}_BN",
-                    f"{place}.{norm}",
+                    f"{prefix}.{norm}",
                 )
     add("Conv_1", "conv2d", "conv_head", "Conv_1_bn", "bn2")
     return tuple(layers)
@@ -138,8 +138,8 @@ NETWORKS = {
 def read_keras_weights(path: Path, network: str) -> dict[str, Tensor]:
     """Read Keras' weights from the HDF5 file `path` as the parameters of timm's `network`.
 
-    Raises RecipeError on a file that holds another network's weights, saying what was expected
-    and what was found, or that is damaged; MissingExtraError without h5py.
+    Raises RecipeError where the file is damaged or holds another network's weights, and
+    MissingExtraError without h5py.
     """
     try:
         import h5py
@@ -147,24 +147,24 @@ def read_keras_weights(path: Path, network: str) -> dict[str, Tensor]:
         raise MissingExtraError(f"{path}: Keras' weights", "train") from None
     if network not in NETWORKS:
         raise RecipeError(
-            f"{path}: a Keras file: these are read for {', '.join(NETWORKS)}, not for '{network}'"
+            f"{path}: a Keras file, which only {', '.join(NETWORKS)} can use, not '{network}'"
         )
     keras = NETWORKS[network]
     try:
         with h5py.File(path, "r") as file:
-            found = _Reader(path, file, keras).arrays()
+            arrays_of_layers = _Reader(path, file, keras).arrays()
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise RecipeError(f"{path}: not a whole Keras weights file ({reason})") from None
+        raise RecipeError(f"{path}: not a complete Keras weights file ({reason})") from None
     state: dict[str, Tensor] = {}
-    for layer, arrays in zip(keras.layers, found, strict=True):
+    for layer, arrays in zip(keras.layers, arrays_of_layers, strict=True):
         for name, array in zip(_PARAMETERS[layer.kind], arrays, strict=True):
             state[f"{layer.target}.{name}"] = torch.from_numpy(_in_torch_order(array, layer, name))
     return state
 
 
 def _in_torch_order(array: Array, layer: Layer, name: str) -> Array:
-    """Turn a kernel [height, width, in, out] to [out, in, height, width]; vectors stay."""
+    """Turn a kernel [height, width, in, out] into [out, in, height, width]; vectors stay."""
     if array.ndim != 4:
         return array
     depthwise = layer.kind == "depthwise_conv2d" or name == "conv1.weight"
@@ -174,13 +174,13 @@ def _in_torch_order(array: Array, layer: Layer, name: str) -> Array:
 
 
 class _Reader:
-    """Finds a network's arrays in an open HDF5 file, whichever form it has."""
+    """Finds a network's arrays in an open HDF5 file of either format."""
 
     def __init__(self, path: Path, file: Any, network: KerasNetwork) -> None:
         self.path, self.file, self.network = path, file, network
 
     def arrays(self) -> list[list[Array]]:
-        """Return the arrays of each of the network's layers, in its order."""
+        """Return the arrays of each layer, in the order of the network's layers."""
         group = self.file.get("model_weights", self.file)  # a whole model saved as .h5
         if "layer_names" in group.attrs:
             chosen = self._by_name(group)
@@ -197,59 +197,60 @@ class _Reader:
         ]
 
     def _by_name(self, group: Any) -> list[list[Any]]:
-        """Match the older form by its layers' names, and by order those that have others.
+        """Match layers of the older format by their names, and the rest by their order.
 
-        Keras itself goes by order alone, and numbers some layers: published files were saved by
-        versions that named them otherwise.
+        Keras itself matches by order. It numbers some layers automatically, and published files
+        come from versions with other numbers.
         """
-        there: dict[str, list[Any]] = {}
+        stored: dict[str, list[Any]] = {}
         for name in map(_text, group.attrs["layer_names"]):
             arrays = [group[name][_text(array)] for array in group[name].attrs["weight_names"]]
             if arrays:
-                there[name] = arrays
-        places = {layer: layer.name for layer in self.network.layers}
-        known = set(places.values())
+                stored[name] = arrays
+        names = {layer: layer.name for layer in self.network.layers}
+        known = set(names.values())
         for dimensions in set(_DIMENSIONS.values()):
             nameless = [
                 layer
                 for layer in self.network.layers
-                if layer.name not in there and _DIMENSIONS[layer.kind] == dimensions
+                if layer.name not in stored and _DIMENSIONS[layer.kind] == dimensions
             ]
             others = [
                 name
-                for name, arrays in there.items()
+                for name, arrays in stored.items()
                 if name not in known and _dimensions(arrays) == dimensions
             ]
             if len(nameless) == len(others):
-                places |= dict(zip(nameless, others, strict=True))
-        missing = [layer.name for layer, name in places.items() if name not in there]
-        own = [
+                names |= dict(zip(nameless, others, strict=True))
+        missing = [layer.name for layer, name in names.items() if name not in stored]
+        used = set(names.values())
+        unknown = [
             name
-            for name in there.keys() - set(places.values())
-            if _dimensions(there[name]) != _DIMENSIONS[CLASSIFIER]
+            for name, arrays in stored.items()
+            if name not in used and _dimensions(arrays) != _DIMENSIONS[CLASSIFIER]
         ]
-        if missing or own:
-            own.sort(key=list(there).index)
-            said = (
-                [f"lacks the layer '{missing[0]}' and {len(missing) - 1} more"] if missing else []
-            )
-            said += [f"has '{own[0]}' and {len(own) - 1} more of its own"] if own else []
-            raise self._wrong("; ".join(said))
-        return [there[name] for name in places.values()]
+        problems = []
+        if missing:
+            problems.append(f"lacks the layer '{missing[0]}' and {len(missing) - 1} more")
+        if unknown:
+            problems.append(f"has '{unknown[0]}' and {len(unknown) - 1} more unknown ones")
+        if problems:
+            raise self._wrong("; ".join(problems))
+        return [stored[name] for name in names.values()]
 
     def _by_number(self, group: Any) -> list[list[Any]]:
-        """Match Keras 3's form: `conv2d`, `conv2d_1`, … are the layers of a class, in order."""
-        there: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        """Match layers of Keras 3: `conv2d`, `conv2d_1`, … are the layers of a class, in order."""
+        stored: dict[str, list[tuple[int, str]]] = defaultdict(list)
         for name in group:
             kind, _, number = name.rpartition("_")
-            kind, place = (kind, int(number)) if kind and number.isdecimal() else (name, 0)
+            kind, index = (kind, int(number)) if kind and number.isdecimal() else (name, 0)
             if "vars" in group[name] and len(group[name]["vars"]):
-                there[kind].append((place, name))
-        wanted = Counter(layer.kind for layer in self.network.layers)
-        found = {kind: len(names) for kind, names in there.items() if kind != CLASSIFIER}
-        if found != wanted:
-            raise self._wrong(f"expected {_counts(wanted)}; found {_counts(found)}")
-        queues = {kind: iter(sorted(names)) for kind, names in there.items()}
+                stored[kind].append((index, name))
+        expected = Counter(layer.kind for layer in self.network.layers)
+        counts = {kind: len(names) for kind, names in stored.items() if kind != CLASSIFIER}
+        if counts != expected:
+            raise self._wrong(f"expected {_counts(expected)}; found {_counts(counts)}")
+        queues = {kind: iter(sorted(names)) for kind, names in stored.items()}
         chosen = []
         for layer in self.network.layers:
             arrays = group[next(queues[layer.kind])[1]]["vars"]
@@ -263,10 +264,12 @@ class _Reader:
         return datasets
 
     def _read(self, dataset: Any, layer: Layer) -> Array:
-        """Read one array as float32; never from outside of the file, never without end."""
-        outside = dataset.external or dataset.is_virtual
-        if outside or dataset.file.filename != self.file.filename:
-            raise RecipeError(f"{self.path}: '{layer.name}' points to another file: not read")
+        """Read one array as float32; refuse arrays in other files and huge ones."""
+        in_other_file = dataset.external or dataset.is_virtual
+        if in_other_file or dataset.file.filename != self.file.filename:
+            raise RecipeError(
+                f"{self.path}: '{layer.name}' points to another file, which is not read"
+            )
         if dataset.dtype.kind != "f" or dataset.size * 4 > MAX_BYTES:
             raise self._wrong(f"'{layer.name}' holds {dataset.dtype} {dataset.shape}")
         return np.asarray(dataset[()], np.float32)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from showtell.nets.concepts import ConceptGuidedDecoder, ConceptHead, base_decoder
-from showtell.nets.decoder import DECODERS, Decoder, DecoderSettings
+from showtell.nets.decoder import DECODERS, DecoderNetwork, DecoderSettings
 from showtell.nets.encoder import Encoder
 from showtell.nets.ensemble import EnsembleDecoder
 
@@ -30,7 +30,7 @@ class CaptionModel(nn.Module):
         self.settings = settings
         self.words = words
         self.encoder = encoder
-        self.decoder: Decoder = build_decoder(settings, encoder.channels, words)
+        self.decoder: DecoderNetwork = build_decoder(settings, encoder.channels, words)
         separate = concept_head and not isinstance(self.decoder, ConceptGuidedDecoder)
         regions = settings.concepts_in_regions
         self.head = ConceptHead(encoder.channels, words, regions=regions) if separate else None
@@ -41,7 +41,7 @@ class CaptionModel(nn.Module):
         return self.decoder.head if isinstance(self.decoder, ConceptGuidedDecoder) else self.head
 
 
-def build_decoder(settings: DecoderSettings, channels: int, words: int) -> Decoder:
+def build_decoder(settings: DecoderSettings, channels: int, words: int) -> DecoderNetwork:
     """Build a decoder for features with `channels` channels and a vocabulary of `words` words."""
     kind = DECODERS[settings.kind]
     members = [kind(settings, channels, words) for _ in range(settings.members)]
@@ -62,7 +62,7 @@ def reinit_decoder(model: CaptionModel) -> None:
 class TorchDecoder:
     """Adapts a torch decoder to `showtell.decoding`: numpy arrays in and out, no gradients."""
 
-    def __init__(self, decoder: Decoder, device: torch.device | str = "cpu") -> None:
+    def __init__(self, decoder: DecoderNetwork, device: torch.device | str = "cpu") -> None:
         self.decoder = decoder
         self.device = torch.device(device)
 

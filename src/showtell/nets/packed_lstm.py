@@ -56,7 +56,7 @@ class PackedLSTM(nn.Module):
     Network Architectures, 2015).
     """
 
-    # The sequence runs in PyTorch's LSTM kernel, the one of `nn.LSTM`. A recurrence in Python with a
+    # Sequences run in PyTorch's LSTM kernel, the one of `nn.LSTM`. A recurrence in Python with a
     # backward pass written by hand was only 1.07 to 1.16 times as fast in a whole training step
     # (processor time, one thread, 256 and 512 units, float32 and bfloat16), so it was removed.
     # The parameters are two linear layers with the gates in the order input, forget, output,

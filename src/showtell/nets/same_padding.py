@@ -1,4 +1,4 @@
-"""Max pooling as TensorFlow pads it: networks ported from Keras need it to compute the same."""
+"""Max pooling with TensorFlow's padding, for networks that were ported from Keras."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch.nn import functional
 
 
 class SameMaxPool2d(nn.Module):
-    """Max pooling with TensorFlow's padding `same`: the map shrinks by the stride, rounded up.
+    """Max pooling with TensorFlow's padding `same`: the size is divided by the stride, rounded up.
 
-    Where the pixels to pad are odd in number, one more stands after the map than before it;
-    PyTorch pads both sides alike, so that on maps of an even size every window lies elsewhere.
+    With an odd number of padded pixels, TensorFlow puts one more after the map than before it.
+    PyTorch pads both sides equally, which shifts every window on maps of an even size.
     """
 
     def __init__(self, kernel: int, stride: int) -> None:
@@ -20,7 +20,7 @@ class SameMaxPool2d(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Pool [batch, channels, height, width]."""
-        # the pixel that is lacking at the end is what ceil_mode adds, and costs no padded copy
+        # ceil_mode adds the pixel that is missing at the end, without a padded copy
         before = [self._padding(size) // 2 for size in values.shape[-2:]]
         return functional.max_pool2d(values, self.kernel, self.stride, before, ceil_mode=True)
 
@@ -29,7 +29,7 @@ class SameMaxPool2d(nn.Module):
 
 
 def pad_pools_same(network: nn.Module) -> None:
-    """Put `SameMaxPool2d` in the place of a network's max-pools that shrink the map."""
+    """Replace the max-pools of a network that have a stride above 1 by `SameMaxPool2d`."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.MaxPool2d):

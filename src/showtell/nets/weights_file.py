@@ -1,6 +1,6 @@
-"""An encoder's weights, read from a file of whichever kind: safetensors, or Keras' HDF5.
+"""Reads encoder weights from safetensors files and from Keras' HDF5 files.
 
-Pickles are refused: opening one can run code, and every weight comes as safetensors too.
+Pickles are refused, because loading one can run code.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from showtell.nets.keras_weights import MAGIC, read_keras_weights
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """Parameters by timm's names, and what the file says of them."""
+    """Parameters by timm's names, and the metadata of the file."""
 
     state: dict[str, Tensor]
     metadata: dict[str, str] = field(default_factory=dict)
@@ -27,10 +27,10 @@ class WeightsFile:
 
 
 def read_weights(path: Path, network: str) -> WeightsFile:
-    """Read weights of timm's `network` from a file, its kind told by its first bytes.
+    """Read weights of timm's `network`; the first bytes of the file tell its format.
 
-    Raises TrainingError where the file is missing or of another kind, RecipeError where it holds
-    Keras' weights of another network.
+    Raises TrainingError where the file is missing or has another format, and RecipeError where it
+    holds Keras' weights of another network.
     """
     try:
         with path.open("rb") as file:
@@ -57,14 +57,14 @@ def read_weights(path: Path, network: str) -> WeightsFile:
 
 
 def _refusal(path: Path) -> str:
-    """Say what an archive or pickle is and what to give instead."""
+    """Return the message for an archive or pickle, with what to use instead."""
     try:
         names = zipfile.ZipFile(path).namelist()
     except (zipfile.BadZipFile, OSError):
         names = []
     if "model.weights.h5" in names:
-        return "a whole Keras model: save its weights alone, model.save_weights('x.weights.h5')"
+        return "a whole Keras model: save only its weights, model.save_weights('x.weights.h5')"
     return (
-        "a pickle, which can run code when it is opened: give the same weights as safetensors"
-        " (timm publishes model.safetensors beside it)"
+        "a pickle, which can run code when it is loaded: use the same weights as safetensors"
+        " (timm publishes model.safetensors with it)"
     )

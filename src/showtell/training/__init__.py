@@ -2,6 +2,6 @@
 
 import os
 
-# Captions differ in length, so every step multiplies matrices of new shapes, and oneDNN keeps a
-# plan with buffers for each of the last 1,024: gigabytes that are hardly ever used again.
+# Captions differ in length, so every step multiplies matrices of new shapes. oneDNN caches a plan
+# with buffers for each of the last 1,024 shapes: gigabytes that are rarely used again.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")

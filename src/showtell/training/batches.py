@@ -1,7 +1,8 @@
-"""Batches of captions with their photos' features, the same for the same seed and step."""
+"""Batches of captions with features or pixels of their photos, determined by seed and step."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,16 +27,17 @@ from showtell.training.recipe import Recipe, Stage
 from showtell.training.rehearsal import photos_per_epoch
 from showtell.vocabulary import END, PAD, START, Vocabulary
 
-_SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+_LEFT_OR_RIGHT = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Part:
-    """What one batch is of a step whose photos are parted among ranks and, perhaps, in time.
+class BatchShare:
+    """A batch's share of a step that is divided among ranks and accumulated parts.
 
-    The step has `photos` and `tokens`; `first` photos of it come before this batch's. `of_photos`
-    and `of_tokens` are this batch's shares of them, 0 where it only keeps a rank in step;
-    `of_time` is the share of photos that all ranks have in this one of a step's accumulated parts.
+    The whole step has `photos` and `tokens`; `first` is the position of this batch's first photo
+    among them. `of_photos` and `of_tokens` are this batch's shares, or 0 for a batch that only
+    keeps a rank in step. `of_turn` is the share of the step's photos that all ranks together have
+    in this accumulated part.
     """
 
     first: int
@@ -43,18 +45,18 @@ class Part:
     tokens: int
     of_photos: float
     of_tokens: float
-    of_time: float
+    of_turn: float
     seed: int
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Captions of some photos, `captions_per_photo` rows each, grouped by photo.
+    """Captions of some photos: `captions_per_photo` rows each, grouped by photo.
 
-    `features` or `pixels` have one row a photo; `inputs` and `targets` are [rows, steps] padded
-    ids, the caption after START and the caption before END; `packing` says which are real;
-    `photos` are the photos' numbers in the training split; `part` says of which step they are how
-    much.
+    `features` or `pixels` have one row per photo. `inputs` and `targets` [rows, steps] are padded
+    ids: the caption after START, and the caption before END. `packing` tells tokens from padding.
+    `photos` are indices in the training split. `share` is set for a batch that is not a whole
+    step.
     """
 
     features: dict[str, Tensor]
@@ -62,13 +64,13 @@ class Batch:
     targets: Tensor
     packing: Packing
     photos: tuple[int, ...] = ()
-    part: Part | None = None
+    share: BatchShare | None = None
 
     @property
     def step_size(self) -> tuple[int, int]:
-        """The photos and tokens of the whole step that this is, or is a part of."""
-        if self.part:
-            return self.part.photos, self.part.tokens
+        """Photos and tokens of the whole step."""
+        if self.share:
+            return self.share.photos, self.share.tokens
         return len(self.photos), sum(self.packing.sizes)
 
     def to(self, device: torch.device) -> Batch:
@@ -78,7 +80,7 @@ class Batch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
-        """Return the batch in memory from which a GPU takes it while it computes."""
+        """Return the batch in pinned memory, from which a GPU copies while it computes."""
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -90,18 +92,18 @@ class Batch:
         return replace(self, features=features, inputs=inputs, targets=targets, packing=packing)
 
 
-class Source(Protocol):
-    """Where a batch's photos come from: cached features or pixels."""
+class PhotoSource(Protocol):
+    """Gives the model input of photos: cached features or pixels."""
 
     def take(
         self, photos: Sequence[int], flips: Sequence[bool], seed: Sequence[int]
     ) -> dict[str, Tensor]:
-        """Return the features or pixels of some photos, mirrored where `flips` says so."""
+        """Return the features or pixels of photos, mirrored where `flips` is true."""
         ...
 
 
 class CachedFeatures:
-    """Features of the frozen encoder, read from the cache."""
+    """Cached features of the frozen encoder."""
 
     def __init__(self, views: dict[str, FeatureArrays]) -> None:
         self.views = views
@@ -110,36 +112,36 @@ class CachedFeatures:
         self, photos: Sequence[int], flips: Sequence[bool], seed: Sequence[int]
     ) -> dict[str, Tensor]:
         """Return float32 features [photos, ...] by name."""
-        out: dict[str, NDArray[np.float32]] = {}
+        features: dict[str, NDArray[np.float32]] = {}
         for view, flipped in (("plain", False), ("flip", True)):
             rows = [i for i, flip in enumerate(flips) if flip == flipped]
             if not rows:
                 continue
             for name, values in self.views[view].rows([photos[i] for i in rows]).items():
-                if name not in out:
-                    out[name] = np.empty((len(photos), *values.shape[1:]), np.float32)
-                out[name][rows] = values
-        return {name: torch.from_numpy(values) for name, values in out.items()}
+                if name not in features:
+                    features[name] = np.empty((len(photos), *values.shape[1:]), np.float32)
+                features[name][rows] = values
+        return {name: torch.from_numpy(values) for name, values in features.items()}
 
 
 class Pixels:
-    """Photos as pixels, cropped, tinted and mirrored at random, for training the encoder."""
+    """Pixels of photos with random crop, colours and mirroring, for training the encoder."""
 
     def __init__(
         self,
         photos: Sequence[CaptionedPhoto],
         preprocessing: Preprocessing,
-        crop: float,
-        color: float = 0.0,
+        min_crop_area: float,
+        color_jitter: float = 0.0,
     ) -> None:
         self.photos = photos
         self.preprocessing = preprocessing
-        self.crop = crop
-        self.color = color
+        self.min_crop_area = min_crop_area
+        self.color_jitter = color_jitter
 
     @cached_property
     def pool(self) -> ThreadPoolExecutor:
-        """Threads that read photos, of the process that first asks for some."""
+        """Threads that read photos; created in the process that uses them."""
         return ThreadPoolExecutor(2)
 
     def take(
@@ -159,8 +161,9 @@ class Pixels:
         return load_pixels(self.photos[photo].path, self.preprocessing, transform=augment)
 
     def _augment(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
-        if self.crop < 1:
-            area = random.uniform(self.crop, 1)
+        """Return a random crop of an image, with random colours."""
+        if self.min_crop_area < 1:
+            area = random.uniform(self.min_crop_area, 1)
             ratio = np.exp(random.uniform(-0.15, 0.15))
             width = min(1.0, (area * ratio) ** 0.5) * image.width
             height = min(1.0, (area / ratio) ** 0.5) * image.height
@@ -168,20 +171,21 @@ class Pixels:
             top = random.uniform(0, image.height - height)
             box = (round(left), round(top), round(left + width), round(top + height))
             image = image.crop((box[0], box[1], max(box[2], box[0] + 1), max(box[3], box[1] + 1)))
-        if self.color:
+        if self.color_jitter:
             for kind in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-                image = kind(image).enhance(random.uniform(1 - self.color, 1 + self.color))
+                factor = random.uniform(1 - self.color_jitter, 1 + self.color_jitter)
+                image = kind(image).enhance(factor)
         return image
 
 
 @dataclass(frozen=True)
 class _Caption:
     ids: tuple[int, ...]
-    sided: bool  # says left or right, so the photo must not be mirrored
+    names_side: bool  # left or right: the photo must not be mirrored
 
 
 class CaptionBatches:
-    """Training captions in shuffled batches; each depends on seed, stage, epoch and step alone."""
+    """Training captions in shuffled batches, each determined by seed, stage, epoch and step."""
 
     def __init__(
         self,
@@ -189,96 +193,108 @@ class CaptionBatches:
         usable: Sequence[int],
         vocabulary: Vocabulary,
         recipe: Recipe,
-        mixed: int = 0,
+        rehearsed: int = 0,
         *,
         ranks: Ranks = ALONE,
         workers: int = 0,
         pin: bool = False,
     ) -> None:
-        """Take photos, the last `mixed` of which are old: an epoch draws some of them.
+        """Prepare the captions of the `usable` photos.
 
-        `workers` processes make batches ready, or without any a thread; `pin` them for a GPU.
+        The last `rehearsed` photos belong to an earlier dataset; an epoch takes a sample of them.
+        `workers` processes prepare batches; with 0, a thread does. `pin` puts batches into pinned
+        memory for a GPU.
         """
         self.photos, self.recipe, self.ranks = photos, recipe, ranks
         self.workers, self.pin = workers, pin
-        self.usable = np.asarray(usable, np.int64)
-        self.captions: list[list[_Caption]] = []
-        for photo in photos:
-            said = [(vocabulary.encode(text)[: recipe.max_words], text) for text in photo.captions]
-            self.captions.append(
-                [_Caption(tuple(ids), bool(_SIDED.search(text))) for ids, text in said if ids]
-            )
-        self.usable = self.usable[[bool(self.captions[i]) for i in usable]]
-        new = self.usable < len(photos) - mixed
-        self.new, self.old = self.usable[new], self.usable[~new]
-        self.drawn = photos_per_epoch(len(self.new), len(self.old), recipe.rehearsal_share)
+        self.captions = [_encode_captions(photo, vocabulary, recipe.max_words) for photo in photos]
+        with_captions = [row for row in usable if self.captions[row]]
+        self.usable = np.asarray(with_captions, np.int64)
+        is_new = self.usable < len(photos) - rehearsed
+        self.new, self.earlier = self.usable[is_new], self.usable[~is_new]
+        self.sampled = photos_per_epoch(len(self.new), len(self.earlier), recipe.rehearsal_share)
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch."""
-        return -(-(len(self.new) + self.drawn) // self.recipe.batch_photos)
+        return -(-(len(self.new) + self.sampled) // self.recipe.batch_photos)
 
     def epoch(
-        self, source: Source, stage: Stage, stage_number: int, epoch: int, first: int = 0
+        self, source: PhotoSource, stage: Stage, stage_number: int, epoch: int, first: int = 0
     ) -> Iterator[Batch]:
-        """Yield this rank's batches of one epoch from step `first` on, the next ready meanwhile.
+        """Yield this rank's batches of one epoch from step `first` on; prepares one ahead.
 
-        There are `accumulate` batches for each step, as the recipe says.
+        Each step has as many batches as the recipe's `accumulate` says.
         """
-        place = (self.recipe.seed, stage_number, epoch)
+        position = (self.recipe.seed, stage_number, epoch)
         flip = stage.flip if stage.train_encoder != "none" else "flip" in self.recipe.views
-        todo = _Todo(self, source, self._order(place), place, flip, first)
+        batches = _RankBatches(self, source, self._order(position), position, flip, first)
         if self.workers:
             yield from DataLoader(
-                todo, batch_size=None, num_workers=self.workers, pin_memory=self.pin
+                batches, batch_size=None, num_workers=self.workers, pin_memory=self.pin
             )
             return
         with ThreadPoolExecutor(1) as pool:
             ahead: Future[Batch] | None = None
-            for number in range(len(todo)):
-                current = ahead or pool.submit(todo.__getitem__, number)
-                if number + 1 < len(todo):
-                    ahead = pool.submit(todo.__getitem__, number + 1)
+            for number in range(len(batches)):
+                current = ahead or pool.submit(batches.__getitem__, number)
+                if number + 1 < len(batches):
+                    ahead = pool.submit(batches.__getitem__, number + 1)
                 batch = current.result()
                 yield batch.pin_memory() if self.pin else batch
 
-    def _order(self, seed: tuple[int, ...]) -> NDArray[np.int64]:
-        random = np.random.default_rng(seed)
-        near = local_order([self.photos[row] for row in self.new], random)
-        if near is not None and not len(self.old):
-            return self.new[near]
-        if not len(self.old):
+    def _order(self, position: tuple[int, ...]) -> NDArray[np.int64]:
+        """Return the photos of an epoch in the order in which batches take them."""
+        random = np.random.default_rng(position)
+        local = local_order([self.photos[row] for row in self.new], random)
+        if local is not None and not len(self.earlier):
+            return self.new[local]
+        if not len(self.earlier):
             return random.permutation(self.new)
-        drawn = random.choice(self.old, self.drawn, replace=False)
-        return random.permutation(np.concatenate([self.new, drawn]))
+        sample = random.choice(self.earlier, self.sampled, replace=False)
+        return random.permutation(np.concatenate([self.new, sample]))
 
     def choose(
-        self, order: NDArray[np.int64], place: tuple[int, ...], step: int, flip: bool
+        self, order: NDArray[np.int64], position: tuple[int, ...], step: int, flip: bool
     ) -> tuple[list[int], list[_Caption], list[bool]]:
-        """Return a whole step's photos, their captions, and which photos are mirrored."""
-        random = np.random.default_rng((*place, step))
+        """Return the photos of a whole step, their captions, and which photos are mirrored."""
+        random = np.random.default_rng((*position, step))
         size, width = self.recipe.batch_photos, self.recipe.captions_per_photo
         photos: list[int] = order[step * size : (step + 1) * size].tolist()
         chosen: list[_Caption] = []
         flips: list[bool] = []
         for photo in photos:
             captions = self.captions[photo]
+            # a photo with too few captions repeats them
             picks = np.concatenate(
                 [random.permutation(len(captions)) for _ in range(-(-width // len(captions)))]
             )[:width]
-            mine = [captions[i] for i in picks]
-            flips.append(bool(flip and random.random() < 0.5 and not any(c.sided for c in mine)))
-            chosen += mine
+            of_photo = [captions[i] for i in picks]
+            names_side = any(caption.names_side for caption in of_photo)
+            flips.append(bool(flip and random.random() < 0.5 and not names_side))
+            chosen += of_photo
         return photos, chosen, flips
 
 
+def _encode_captions(
+    photo: CaptionedPhoto, vocabulary: Vocabulary, max_words: int
+) -> list[_Caption]:
+    """Return a photo's captions as ids, without empty ones."""
+    captions = []
+    for text in photo.captions:
+        ids = tuple(vocabulary.encode(text)[:max_words])
+        if ids:
+            captions.append(_Caption(ids, bool(_LEFT_OR_RIGHT.search(text))))
+    return captions
+
+
 @dataclass(frozen=True)
-class _Todo(Dataset[Batch]):
-    """One rank's batches of an epoch by number, each made from its number alone."""
+class _RankBatches(Dataset[Batch]):
+    """One rank's batches of an epoch, each computed from its number alone."""
 
     batches: CaptionBatches
-    source: Source
+    source: PhotoSource
     order: NDArray[np.int64]
-    place: tuple[int, ...]
+    position: tuple[int, ...]
     flip: bool
     first: int
 
@@ -290,43 +306,50 @@ class _Todo(Dataset[Batch]):
         step, turn = divmod(number, recipe.accumulate)
         step += self.first
         width = recipe.captions_per_photo
-        photos, captions, flips = self.batches.choose(self.order, self.place, step, self.flip)
+        photos, captions, flips = self.batches.choose(self.order, self.position, step, self.flip)
         parts = ranks.count * recipe.accumulate
         bounds = [len(photos) * n // parts for n in range(parts + 1)]
-        mine = ranks.rank * recipe.accumulate + turn
-        first, last = bounds[mine], bounds[mine + 1]
-        tokens = sum(len(caption.ids) + 1 for caption in captions)
-        own = sum(len(caption.ids) + 1 for caption in captions[first * width : last * width])
-        turns = range(turn, parts, recipe.accumulate)
-        now = sum(bounds[n + 1] - bounds[n] for n in turns)
-        part = Part(
-            first,
-            len(photos),
-            tokens,
-            (last - first) / len(photos),
-            own / tokens,
-            now / len(photos),
-            step_seed(*self.place, step),
+        part = ranks.rank * recipe.accumulate + turn
+        first, last = bounds[part], bounds[part + 1]
+        turn_parts = range(turn, parts, recipe.accumulate)
+        turn_photos = sum(bounds[n + 1] - bounds[n] for n in turn_parts)
+        tokens = _count_tokens(captions)
+        share = BatchShare(
+            first=first,
+            photos=len(photos),
+            tokens=tokens,
+            of_photos=(last - first) / len(photos),
+            of_tokens=_count_tokens(captions[first * width : last * width]) / tokens,
+            of_turn=turn_photos / len(photos),
+            seed=step_seed(*self.position, step),
         )
-        if first == last:  # more ranks than photos: one of them again, which counts nothing
+        if first == last:  # more ranks than photos: this rank repeats one, with a share of 0
             first, last = 0, 1
         photos, flips = photos[first:last], flips[first:last]
-        features = self.source.take(photos, flips, (*self.place, step))
+        features = self.source.take(photos, flips, (*self.position, step))
         batch = collate(features, [c.ids for c in captions[first * width : last * width]])
-        return replace(batch, photos=tuple(photos), part=part if parts > 1 else None)
+        return replace(batch, photos=tuple(photos), share=share if parts > 1 else None)
 
 
-def step_seed(*place: int) -> int:
-    """Return the seed of a step's own randomness, from (seed, stage, epoch, step, ...)."""
-    return hash(place) & 0x7FFFFFFF
+def _count_tokens(captions: Sequence[_Caption]) -> int:
+    return sum(len(caption.ids) + 1 for caption in captions)  # with END
+
+
+def step_seed(*position: int) -> int:
+    """Return the seed for the randomness at a position: (seed, stage, epoch, step, ...).
+
+    A digest, because Python's `hash` of a tuple is not the same in every version.
+    """
+    digest = hashlib.blake2b(repr(position).encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") & 0x7FFFFFFF
 
 
 def collate(features: dict[str, Tensor], captions: Sequence[Sequence[int]]) -> Batch:
-    """Make a batch of features [photos, ...] and captions, grouped by photo."""
-    lengths = torch.tensor([len(ids) + 1 for ids in captions])
+    """Make a batch of features [photos, ...] and captions as ids, grouped by photo."""
+    lengths = torch.tensor([len(ids) + 1 for ids in captions])  # with START or END
     steps = int(lengths.max())
-    inputs = torch.full((len(captions), steps), PAD)
-    targets = torch.full((len(captions), steps), PAD)
+    inputs = torch.full((len(captions), steps), PAD)  # [rows, steps]
+    targets = torch.full((len(captions), steps), PAD)  # [rows, steps]
     for row, ids in enumerate(captions):
         words = torch.tensor(ids, dtype=torch.long)
         inputs[row, 0] = START

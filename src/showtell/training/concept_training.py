@@ -1,10 +1,10 @@
-"""Training encoder and word head on the words of captions, before a decoder learns to say them.
+"""Training encoder and concept head on the words of captions, before a decoder is trained.
 
-Which words people use of a photo is a label that every captioned photo has, and it reaches the
-encoder more directly than through an LSTM. Detectors of caption words (Fang et al., From Captions
-to Visual Concepts and Back, 2015; Wu et al., What Value Do Explicit High Level Concepts Have in
-Vision to Language Problems?, 2016) were trained so; what the head knows then serves the decoder
-too, where its recipe gives `decoder.concept_weight` a weight.
+The words that people use for a photo are a label that every captioned photo has, and their
+gradient reaches the encoder more directly than through an LSTM. Detectors of caption words are
+trained like this (Fang et al., From Captions to Visual Concepts and Back, 2015; Wu et al., What
+Value Do Explicit High Level Concepts Have in Vision to Language Problems?, 2016). With
+`decoder.concept_weight` above 0, the concept head then also guides the decoder.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from showtell.training.batches import Batch
 from showtell.training.objectives import features_of
 from showtell.vocabulary import FIRST_WORD, SPECIAL_WORDS, Vocabulary
 
-RAREST, MOST_COMMON = 0.02, 0.5  # shares of the photos judged: words outside tell little
+# words in a smaller or larger share of the photos say little about precision
+RAREST, MOST_COMMON = 0.02, 0.5
 
 
 def concept_targets(
     photos: Sequence[CaptionedPhoto], vocabulary: Vocabulary
 ) -> NDArray[np.float32]:
-    """Return the share of each photo's captions that hold each word: [photos, words]."""
+    """Return the share of each photo's captions that contain each word, [photos, words]."""
     shares = np.zeros((len(photos), len(vocabulary)), np.float32)
     for row, photo in enumerate(photos):
         for text in photo.captions:
@@ -41,10 +42,10 @@ def concept_targets(
 
 
 class ConceptPrediction:
-    """Cross-entropy between the share of captions with each word and a photo's prediction.
+    """Cross-entropy between the share of captions with each word and the head's prediction.
 
-    `shares` [photos, words] are of the training split, by photo number. The sum over words, in
-    nats a photo.
+    `shares` [photos, words] are the `concept_targets` of the training photos. The loss is the sum
+    over words, in nats per photo.
     """
 
     def __init__(self, shares: NDArray[np.float32], dropout: float = 0.3) -> None:
@@ -52,46 +53,47 @@ class ConceptPrediction:
         self.dropout = dropout
         self.values: dict[str, float] = {}
 
-    def start(self, model: CaptionModel) -> None:
-        """Let the head say how frequent each word is, whatever the photo."""
+    def set_prior(self, model: CaptionModel) -> None:
+        """Make the head predict each word's frequency in the training photos."""
         concept_head_of(model).set_prior(torch.from_numpy(self.shares.mean(0)))
 
     def loss(self, model: CaptionModel, batch: Batch) -> Tensor:
-        """Return the cross-entropy of a batch, a scalar."""
+        """Return the cross-entropy of a batch, a scalar with gradient."""
         head = concept_head_of(model)
         features = features_of(model, batch)
         device = next(iter(features.values())).device
         with torch.autocast(device.type, enabled=False):
-            logits = head(features, self.dropout)
-            shares = torch.from_numpy(_known(self.shares[list(batch.photos)], head)).to(device)
-            loss = functional.binary_cross_entropy_with_logits(logits, shares, reduction="sum")
-            return loss / len(shares) * (batch.part.of_photos if batch.part else 1.0)
+            logits = head(features, self.dropout)  # [photos, count]
+            targets = torch.from_numpy(_of_concepts(self.shares[list(batch.photos)], head))
+            loss = functional.binary_cross_entropy_with_logits(
+                logits, targets.to(device), reduction="sum"
+            )
+            return loss / len(targets) * (batch.share.of_photos if batch.share else 1.0)
 
 
 def concept_precision(head: ConceptHead, scores: Tensor, shares: NDArray[np.float32]) -> float:
-    """Return the mean average precision of the head's `scores` [photos, count] of words on photos.
+    """Return the mean average precision of the head's `scores` [photos, count] for concepts.
 
-    Mean over the words that the head knows and between 2 and 50 % of the photos' captions hold.
+    The mean is over concepts that occur in the captions of 2 to 50 % of the photos.
     """
-    present = _known(shares, head) > 0
-    often = present.mean(0)
-    judged = np.flatnonzero((often >= RAREST) & (often <= MOST_COMMON))
-    if not len(judged):
+    present = _of_concepts(shares, head) > 0  # [photos, count]
+    frequency = present.mean(0)  # [count]
+    columns = np.flatnonzero((frequency >= RAREST) & (frequency <= MOST_COMMON))
+    if not len(columns):
         return 0.0
-    ranked = np.take_along_axis(
-        present[:, judged], np.argsort(-scores.numpy()[:, judged], axis=0, kind="stable"), 0
-    )
+    order = np.argsort(-scores.numpy()[:, columns], axis=0, kind="stable")
+    ranked = np.take_along_axis(present[:, columns], order, 0)  # likeliest photo first
     precision = ranked.cumsum(0) / np.arange(1, len(ranked) + 1)[:, None]
     return float(((precision * ranked).sum(0) / ranked.sum(0)).mean())
 
 
-def _known(shares: NDArray[np.float32], head: ConceptHead) -> NDArray[np.float32]:
-    """Return the shares [photos, count] of the words that the head knows."""
+def _of_concepts(shares: NDArray[np.float32], head: ConceptHead) -> NDArray[np.float32]:
+    """Return the columns of `shares` that belong to concepts, [photos, count]."""
     return shares[:, FIRST_WORD : FIRST_WORD + head.count]
 
 
 def concept_head_of(model: CaptionModel) -> ConceptHead:
-    """Return the model's word head; raises TrainingError where it was built without."""
+    """Return the model's concept head; raises TrainingError where it has none."""
     if model.concept_head is None:
         raise TrainingError(
             "the model was built without a concept head: its recipe has no such stage"

@@ -1,7 +1,7 @@
-"""What a run said of dev after each epoch: a few photos to read, all captions to count.
+"""The captions of dev photos after each epoch: some to read, all of them to count.
 
-`samples/stage0-epoch00.txt` has a few photos with their references, for a person; the `.jsonl`
-beside it has every caption, and `samples/references.jsonl` what people say of those photos.
+In the run folder, `samples/stage0-epoch00.txt` has a few photos with their references, to read.
+The `.jsonl` of the same name has every caption, and `samples/references.jsonl` the references.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from showtell.data.dataset import CaptionedPhoto
-from showtell.files.atomic_write import atomic_write_text
+from showtell.files.atomic_write import atomic_write
 
 FOLDER = "samples"
 REFERENCES = "references.jsonl"
@@ -23,8 +23,8 @@ _EPOCH = re.compile(r"stage(\d+)-epoch(\d+)")
 
 
 @dataclass(frozen=True)
-class SaidEpoch:
-    """The captions of dev after one epoch, in the order of dev."""
+class EpochCaptions:
+    """The captions of the dev photos after one epoch, in the order of the photos."""
 
     stage: int
     epoch: int
@@ -32,14 +32,14 @@ class SaidEpoch:
 
 
 @dataclass(frozen=True)
-class Said:
-    """All that a run said of dev, by epoch, and the references, a tuple for each photo."""
+class DevCaptions:
+    """A run's captions of dev, by epoch, and the references of each photo."""
 
-    epochs: tuple[SaidEpoch, ...]
+    epochs: tuple[EpochCaptions, ...]
     references: tuple[tuple[str, ...], ...]
 
 
-def write_said(
+def write_dev_captions(
     run: Path, stage: int, epoch: int, photos: Sequence[CaptionedPhoto], captions: Sequence[str]
 ) -> None:
     """Write the captions of dev after an epoch into the run folder."""
@@ -60,43 +60,45 @@ def write_said(
         )
 
 
-def read_said(run: Path) -> Said:
-    """Read what a run said; of a run that kept text files alone, those few photos."""
+def read_dev_captions(run: Path) -> DevCaptions:
+    """Read a run's captions of dev; old runs have only text files with a few photos."""
     folder = run / FOLDER
     epochs = []
     for path in sorted(folder.glob("stage*-epoch*.jsonl")):
-        captions = tuple(str(row["said"]) for row in _rows(path))
-        epochs.append(SaidEpoch(*_place(path), captions))
+        captions = tuple(str(row["said"]) for row in _read_rows(path))
+        epochs.append(EpochCaptions(*_stage_and_epoch(path), captions))
     if epochs:
-        rows = _rows(folder / REFERENCES)
-        return Said(_in_order(epochs), tuple(tuple(row["references"]) for row in rows))
+        rows = _read_rows(folder / REFERENCES)
+        return DevCaptions(_sorted(epochs), tuple(tuple(row["references"]) for row in rows))
     references: tuple[tuple[str, ...], ...] = ()
     for path in sorted(folder.glob("stage*-epoch*.txt")):
         blocks = [block.splitlines()[1:] for block in path.read_text("utf-8").split("\n\n")]
         blocks = [block for block in blocks if block]
-        said = tuple(block[0].removeprefix("  said: ") for block in blocks)
+        captions = tuple(block[0].removeprefix("  said: ") for block in blocks)
         references = tuple(
             tuple(line.removeprefix("  ref:  ") for line in block[1:]) for block in blocks
         )
-        epochs.append(SaidEpoch(*_place(path), said))
-    return Said(_in_order(epochs), references)
+        epochs.append(EpochCaptions(*_stage_and_epoch(path), captions))
+    return DevCaptions(_sorted(epochs), references)
 
 
-def _in_order(epochs: Iterable[SaidEpoch]) -> tuple[SaidEpoch, ...]:
-    return tuple(sorted(epochs, key=lambda said: (said.stage, said.epoch)))
+def _sorted(epochs: Iterable[EpochCaptions]) -> tuple[EpochCaptions, ...]:
+    return tuple(sorted(epochs, key=lambda epoch: (epoch.stage, epoch.epoch)))
 
 
-def _place(path: Path) -> tuple[int, int]:
-    found = _EPOCH.match(path.name)
-    assert found is not None
-    return int(found[1]), int(found[2])
+def _stage_and_epoch(path: Path) -> tuple[int, int]:
+    match = _EPOCH.match(path.name)
+    assert match is not None
+    return int(match[1]), int(match[2])
 
 
 def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    atomic_write_text(path, text, errors="surrogateescape")
+    temporary = path.with_name(f".{path.name}.tmp")  # a fixed name: a resumed run writes it again
+    with atomic_write(path, errors="surrogateescape", temporary=temporary) as file:
+        file.write(text)
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def _read_rows(path: Path) -> list[dict[str, Any]]:
     lines = path.read_text("utf-8", errors="surrogateescape").splitlines()
     return [json.loads(line) for line in lines]

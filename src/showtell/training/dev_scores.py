@@ -1,4 +1,4 @@
-"""How good the present weights are, by what they say of the dev photos."""
+"""Scores of the current weights on the dev photos."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from showtell.training.concept_training import concept_head_of, concept_precisio
 from showtell.training.distributed import ALONE, Ranks
 from showtell.vocabulary import Vocabulary
 
-BATCH = 32
+BATCH_PHOTOS = 32
 
 
 @dataclass(frozen=True)
 class DevScores:
-    """Judges a model on photos, by cached `features` or, without them, by `encode` of pixels.
+    """Scores a model on photos, from cached `features` or, where they are None, from pixels.
 
-    Every rank looks at its share of the photos, and has what all of them found.
+    Each rank processes its shard of the photos; all ranks get all results.
     """
 
     model: CaptionModel
@@ -41,11 +41,14 @@ class DevScores:
         """Return a caption for each photo."""
         device = next(self.model.decoder.parameters()).device
         decoder = TorchDecoder(self.model.decoder, device)
-        said: list[str] = []
+        captions: list[str] = []
         for rows in self._batches():
-            found = beam_search(decoder, self._features(rows), **asdict(decoding))
-            said += [self.vocabulary.decode(own[0].tokens if own else ()) for own in found]
-        return self.ranks.put_together(said, len(self.photos))
+            beams = beam_search(decoder, self._features(rows), **asdict(decoding))
+            captions += [
+                self.vocabulary.decode(hypotheses[0].tokens if hypotheses else ())
+                for hypotheses in beams
+            ]
+        return self.ranks.gather_shards(captions, len(self.photos))
 
     def cider(self, captions: Sequence[str]) -> float:
         """Return the CIDEr of captions, one for each photo."""
@@ -54,29 +57,29 @@ class DevScores:
         return cider(captions, [photo.captions for photo in self.photos])
 
     def concept_precision(self) -> float:
-        """Return the mean average precision of the words that captions of the photos hold."""
+        """Return the mean average precision of the concept head; see `concept_precision`."""
         head = concept_head_of(self.model)
         device = next(head.parameters()).device
-        own: list[Tensor] = []
+        logits: list[Tensor] = []  # each [count]
         for rows in self._batches():
-            seen = self._encoded(rows)
+            features = self._encode_photos(rows)
             with torch.inference_mode():
-                own += head(
-                    {name: torch.from_numpy(x).to(device) for name, x in seen.items()}
+                logits += head(
+                    {name: torch.from_numpy(x).to(device) for name, x in features.items()}
                 ).cpu()
-        scores = torch.stack(self.ranks.put_together(own, len(self.photos)))
+        scores = torch.stack(self.ranks.gather_shards(logits, len(self.photos)))  # [photos, count]
         return concept_precision(head, scores, concept_targets(self.photos, self.vocabulary))
 
     def _batches(self) -> list[Sequence[int]]:
-        rows = self.ranks.mine(range(len(self.photos)))
-        return [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+        rows = self.ranks.shard(range(len(self.photos)))
+        return [rows[start : start + BATCH_PHOTOS] for start in range(0, len(rows), BATCH_PHOTOS)]
 
     def _features(self, rows: Sequence[int]) -> dict[str, NDArray[np.float32]]:
         if self.features is None:
-            return self._encoded(rows)
+            return self._encode_photos(rows)
         return {name: x.astype(np.float32) for name, x in self.features.rows(rows).items()}
 
-    def _encoded(self, rows: Sequence[int]) -> dict[str, NDArray[np.float32]]:
+    def _encode_photos(self, rows: Sequence[int]) -> dict[str, NDArray[np.float32]]:
         preprocessing = self.model.encoder.spec.preprocessing
         pixels = [load_pixels(self.photos[row].path, preprocessing) for row in rows]
         return self.encode(np.stack(pixels))

@@ -1,9 +1,9 @@
 """Ranks: the processes of one training run, each with its share of every batch.
 
-`torchrun` starts the processes and tells each its rank by environment variables; gradients are
-added up by PyTorch's DistributedDataParallel (Li et al., PyTorch Distributed, 2020). Here is the
-little that training needs beside it: adding up numbers, gathering what ranks found, work that one
-rank does for all. Alone, without torchrun, each of these is the plain thing itself.
+`torchrun` starts the processes and gives each its rank in environment variables. PyTorch's
+DistributedDataParallel (Li et al., PyTorch Distributed, 2020) sums the gradients. This module has
+what training needs besides: sums of numbers, gathered results, and work that one rank does for
+all. With a single process, each of these does the work directly.
 """
 
 from __future__ import annotations
@@ -31,22 +31,23 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(minutes=30)  # that a rank waits for another which is there but does not answer
-_ANSWERS = timedelta(seconds=3)  # that a store which is there takes to answer
-_WHERE = "showtell/store"  # in the agent's store: where the ranks' own is
-_LOST = ("gloo", "NCCL", "TCPStore", "Connection", "process group")  # in what PyTorch says then
+PATIENCE = timedelta(minutes=30)  # that a rank waits for another one that does not answer
+_STORE_TIMEOUT = timedelta(seconds=3)  # for the answer of a store that exists
+_STORE_KEY = "showtell/store"  # in torchrun's store: the address of our own store
+# in PyTorch's messages about a lost rank
+_LOST_RANK = ("gloo", "NCCL", "TCPStore", "Connection", "process group")
 
 
 class AllRanksError(TrainingError):
-    """What stops every rank alike: the first one says it, the others end without a word."""
+    """An error that stops every rank: the first one reports it, the others exit silently."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that train together: `rank` of `count`.
+    """This process, `rank` of `count` that train together.
 
-    `local` and `local_count` are the same among the ranks of this machine; `restarts` is how
-    often torchrun has started the run anew because a rank was lost.
+    `local` and `local_count` are the same numbers among the ranks of this machine. `restarts` is
+    how often torchrun has restarted the run because a rank was lost.
     """
 
     rank: int = 0
@@ -57,73 +58,72 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this rank writes and speaks for all."""
+        """Whether this is the rank that writes files and messages."""
         return self.rank == 0
 
-    def mine(self, items: Sequence[T]) -> Sequence[T]:
-        """Return this rank's share of what is to be done once: every `count`-th item."""
+    def shard(self, items: Sequence[T]) -> Sequence[T]:
+        """Return this rank's share of the items: every `count`-th one."""
         return items[self.rank :: self.count]
 
     def gather(self, value: T) -> list[T]:
-        """Return every rank's value on every rank, in the order of ranks."""
+        """Return the values of all ranks on every rank, in the order of ranks."""
         if self.count == 1:
             return [value]
-        found: list[T | None] = [None] * self.count
-        distributed.all_gather_object(found, value)
-        return cast(list[T], found)
+        values: list[T | None] = [None] * self.count
+        distributed.all_gather_object(values, value)
+        return cast(list[T], values)
 
-    def put_together(self, values: Sequence[T], length: int) -> list[T]:
-        """Return what all ranks made of their `mine`, in the order of all `length` items."""
-        whole: list[T | None] = [None] * length
-        for rank, own in enumerate(self.gather(values)):
-            whole[rank :: self.count] = own
-        return cast(list[T], whole)
+    def gather_shards(self, values: Sequence[T], length: int) -> list[T]:
+        """Return the results of all ranks for their `shard`, in the order of all `length` items."""
+        merged: list[T | None] = [None] * length
+        for rank, results in enumerate(self.gather(values)):
+            merged[rank :: self.count] = results
+        return cast(list[T], merged)
 
     def sums(self, values: Sequence[float]) -> list[float]:
-        """Return the sum over ranks of each of some numbers."""
+        """Return the sum over ranks of each number."""
         if self.count == 1:
             return list(values)
-        added = torch.tensor(values, dtype=torch.float64)
-        distributed.all_reduce(added)
-        return [float(value) for value in added]
+        sums = torch.tensor(values, dtype=torch.float64)
+        distributed.all_reduce(sums)
+        return [float(value) for value in sums]
 
-    def by_first(self, work: Callable[[], T]) -> T:
-        """Let the first rank do some work, and return its result on every rank.
+    def on_rank_zero(self, work: Callable[[], T]) -> T:
+        """Run `work` on the first rank and return its result on every rank.
 
-        Where it fails, it raises its own error, and the others AllRanksError.
+        If it fails, the first rank raises its error and the others raise AllRanksError.
         """
         if self.count == 1:
             return work()
-        told: list[object] = [None, None]
+        message: list[object] = [None, None]  # result, error
         try:
             if self.first:
-                told[0] = work()
+                message[0] = work()
         except Exception as error:
-            told[1] = str(error) or type(error).__name__
+            message[1] = str(error) or type(error).__name__
             raise
         finally:
-            distributed.broadcast_object_list(told, src=0, device=torch.device("cpu"))
-        if told[1] is not None:
-            raise AllRanksError(str(told[1]))
-        return cast(T, told[0])
+            distributed.broadcast_object_list(message, src=0, device=torch.device("cpu"))
+        result, error_text = message
+        if error_text is not None:
+            raise AllRanksError(str(error_text))
+        return cast(T, result)
 
     def check_alike(self, names: Sequence[str], what: str) -> None:
-        """Raise AllRanksError where this rank has other `names` than the first one has."""
-        marks = self.gather(fingerprint(names) if self.count > 1 else "")
-        for rank, mark in enumerate(marks):
-            if mark != marks[0]:
-                raise AllRanksError(
-                    f"{what} that rank {rank} sees are others than those that rank 0 sees"
-                )
+        """Raise AllRanksError where a rank has other `names` than the first one."""
+        fingerprints = self.gather(fingerprint(names) if self.count > 1 else "")
+        for rank, digest in enumerate(fingerprints):
+            if digest != fingerprints[0]:
+                raise AllRanksError(f"{what} of rank {rank} differ from those of rank 0")
 
     def wait(self) -> None:
-        """Go on only when every rank is here."""
+        """Wait until every rank has come to this call."""
         self.sums([0.0])
 
     def parallel(self, module: nn.Module, *, unused: bool) -> nn.Module:
-        """Return the module with its weights made those of the first rank, gradients added up.
+        """Return the module with the first rank's weights and with gradients summed over ranks.
 
-        `unused`: some weights that train may have no part in its result.
+        `unused` says that some trained weights may have no influence on its result.
         """
         if self.count == 1:
             return module
@@ -132,10 +132,10 @@ class Ranks:
         )
 
     def adding(self, module: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
-        """Return a `with` in which gradients are added up over ranks, of a step's `last` part."""
+        """Return a context in which only a step's `last` part sums gradients over ranks."""
         if isinstance(module, DistributedDataParallel) and not last:
-            silent: contextlib.AbstractContextManager[None] = module.no_sync()
-            return silent
+            no_sync: contextlib.AbstractContextManager[None] = module.no_sync()
+            return no_sync
         return contextlib.nullcontext()
 
 
@@ -143,22 +143,22 @@ ALONE = Ranks()
 
 
 @contextlib.contextmanager
-def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
-    """Join the other ranks, if torchrun started this process; yields who we are and our device.
+def join_ranks(device: str) -> Iterator[tuple[Ranks, torch.device]]:
+    """Join the other ranks if torchrun started this process; yield our ranks and our device.
 
-    Raises RecipeError where the recipe's `device` cannot be used, AllRanksError where another rank
-    is lost on the way; every rank but the first then ends without a word.
+    Raises RecipeError where the recipe's `device` cannot be used, and AllRanksError where another
+    rank is lost; every rank but the first then exits silently.
     """
     ranks = _from_environment()
-    place = _device(device, ranks)
+    torch_device = _device(device, ranks)
     if ranks.count == 1:
-        yield ranks, place
+        yield ranks, torch_device
         return
     if not ranks.first:
-        logging.getLogger("showtell").setLevel(logging.ERROR)  # the first one speaks for all
+        logging.getLogger("showtell").setLevel(logging.ERROR)  # the first rank reports for all
     backend = "cpu:gloo"
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
+    if torch_device.type == "cuda":
+        torch.cuda.set_device(torch_device)
         backend += ",cuda:nccl"
     lost = False
     try:
@@ -166,50 +166,50 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
             backend, timeout=PATIENCE, store=_store(ranks), rank=ranks.rank, world_size=ranks.count
         )
         logger.info("%d ranks train together", ranks.count)
-        yield ranks, place
+        yield ranks, torch_device
     except AllRanksError:
         _end_quietly(ranks)
         raise
     except RuntimeError as error:
-        lost = any(word in str(error) for word in _LOST)
+        lost = any(word in str(error) for word in _LOST_RANK)
         if not lost:
             raise
         _end_quietly(ranks)
         first_line = str(error).strip().splitlines()[0]
         raise AllRanksError(
-            "another rank has stopped, see what it said: torchrun --max-restarts=3 goes on from the"
-            f" last checkpoint by itself, --resume auto by hand ({first_line})"
+            "another rank has stopped, see its messages: torchrun --max-restarts=3 resumes from the"
+            f" last checkpoint automatically, --resume auto by hand ({first_line})"
         ) from error
     finally:
-        if distributed.is_initialized() and not lost:  # nobody is there any more to part from
+        if distributed.is_initialized() and not lost:  # no other rank is left
             distributed.destroy_process_group()
 
 
 def _store(ranks: Ranks) -> TCPStore | None:
-    """Return the store by which ranks find each other, or None for that which PyTorch opens.
+    """Return the store through which ranks find each other; None: PyTorch opens one.
 
-    torchrun's agent keeps one store over all restarts, in which a rank that is quick finds where
-    ranks that were killed once listened, and then waits for them or fails
-    (https://github.com/pytorch/pytorch/issues/135712). So the first rank opens a store of its own
-    and says in the agent's where it is; that of a start before is dead, and cannot answer.
+    torchrun's agent keeps one store over all restarts. In it, a fast rank finds the addresses of
+    ranks that were killed, and waits for them or fails
+    (https://github.com/pytorch/pytorch/issues/135712). So the first rank opens a new store and
+    writes its address into the agent's store. The store of an earlier start does not answer.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     agent = TCPStore(host, port, is_master=False, timeout=PATIENCE)
     if ranks.first:
-        own = TCPStore(host, 0, is_master=True, timeout=PATIENCE, wait_for_workers=False)
-        mark = uuid.uuid4().hex
-        own.set(mark, "")
-        agent.set(_WHERE, f"{own.port} {mark}")
-        return own
+        server = TCPStore(host, 0, is_master=True, timeout=PATIENCE, wait_for_workers=False)
+        token = uuid.uuid4().hex  # proves that a client has reached this store
+        server.set(token, "")
+        agent.set(_STORE_KEY, f"{server.port} {token}")
+        return server
 
     def connect() -> TCPStore:
-        port, mark = agent.get(_WHERE).decode().split()
-        with socket.create_connection((host, int(port)), _ANSWERS.total_seconds()):
+        port, token = agent.get(_STORE_KEY).decode().split()
+        with socket.create_connection((host, int(port)), _STORE_TIMEOUT.total_seconds()):
             pass  # checked first, because PyTorch logs a failure at length
-        store = TCPStore(host, int(port), is_master=False, timeout=_ANSWERS)
-        store.wait([mark], _ANSWERS)
+        store = TCPStore(host, int(port), is_master=False, timeout=_STORE_TIMEOUT)
+        store.wait([token], _STORE_TIMEOUT)
         store.set_timeout(PATIENCE)
         return store
 
@@ -223,10 +223,10 @@ def _end_quietly(ranks: Ranks) -> None:
 
 
 def _from_environment() -> Ranks:
-    """Read what torchrun, or whoever else starts ranks in its way, has said to this process."""
+    """Read the environment variables by which torchrun describes this process."""
 
-    def number(name: str, otherwise: int) -> int:
-        return int(os.environ.get(name, otherwise))
+    def number(name: str, default: int) -> int:
+        return int(os.environ.get(name, default))
 
     if "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
         return ALONE
@@ -241,15 +241,15 @@ def _from_environment() -> Ranks:
 
 
 def _device(name: str, ranks: Ranks) -> torch.device:
-    """Return this rank's device; of several GPUs each rank of a machine has its own."""
+    """Return this rank's device; with several GPUs, each rank of a machine has one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and ranks.count > 1:
-        found = torch.cuda.device_count()
-        if ranks.local_count > found:
+        gpus = torch.cuda.device_count()
+        if ranks.local_count > gpus:
             raise RecipeError(
-                f"device: {ranks.local_count} ranks on a machine with {found} GPUs: start torchrun"
-                f" with --nproc-per-node {max(found, 1)}, or set device=cpu"
+                f"device: {ranks.local_count} ranks on a machine with {gpus} GPUs: start torchrun"
+                f" with --nproc-per-node {max(gpus, 1)}, or set device=cpu"
             )
         name = f"cuda:{ranks.local}"
     try:

@@ -1,4 +1,4 @@
-"""A run's log, read back: losses, rates and scores over epochs and over time."""
+"""Reads a run's log: losses, learning rates and scores over epochs and over time."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import TrainingError
-from showtell.training.dev_captions import Said, read_said
+from showtell.training.dev_captions import DevCaptions, read_dev_captions
 
 LOG = "log.jsonl"
-# what a line of the log holds beside measured values
-_PLACE = (
+_RENAMED = {"word_precision": "concept_precision"}  # in logs of earlier versions
+# keys of a line of the log that are not curves
+_NOT_CURVES = (
     "event",
     "stage",
     "epoch",
@@ -29,7 +30,7 @@ _PLACE = (
 
 @dataclass
 class Curve:
-    """One value over a run: where in the run, in epochs and in minutes, and how much."""
+    """One value over a run, with the position of each measurement in epochs and in minutes."""
 
     epochs: list[float] = field(default_factory=list)
     minutes: list[float] = field(default_factory=list)
@@ -38,24 +39,24 @@ class Curve:
 
 @dataclass(frozen=True)
 class History:
-    """What a run logged.
+    """The log of a run.
 
-    `steps` and `scores` map a value's name to its curve, by training step and by epoch; a step's
-    loss under self-critical training, which is another quantity, is called `self_critical_loss`.
-    `stages` are the epochs (counted over the run) at which stages begin, the first left out.
+    `steps` and `scores` map names of values to curves by training step and by epoch. The loss of
+    self-critical training is another quantity and is called `self_critical_loss`. `stages` are the
+    epochs, counted over the run, at which the stages after the first start.
     """
 
     name: str
     steps: dict[str, Curve]
     scores: dict[str, Curve]
     stages: tuple[int, ...]
-    said: Said
+    dev_captions: DevCaptions
 
 
 def read_history(run: Path) -> History:
-    """Read the log of the run folder `run`, an unfinished run's too.
+    """Read the log of the run folder `run`, which may be unfinished.
 
-    Raises TrainingError where there is none, or it holds nothing yet.
+    Raises TrainingError where there is no log, or it is empty.
     """
     try:
         text = (run / LOG).read_text("utf-8")
@@ -63,22 +64,23 @@ def read_history(run: Path) -> History:
         raise TrainingError(f"{run}: no {LOG}: not a training run") from None
     entries = _entries(text)
     if not entries:
-        raise TrainingError(f"{run}: nothing is logged yet: wait for the first steps")
-    place = _Places(entries)
+        raise TrainingError(f"{run}: the log is empty: wait for the first steps")
+    positions = _Positions(entries)
     steps: defaultdict[str, Curve] = defaultdict(Curve)
     scores: defaultdict[str, Curve] = defaultdict(Curve)
     for entry in entries:
-        epoch, minutes = place(entry)
+        epoch, minutes = positions.of(entry)
         kind = steps if entry["event"] == "step" else scores
         for key, value in entry.items():
-            if key in _PLACE or (kind is scores and key == "loss"):
+            if key in _NOT_CURVES or (kind is scores and key == "loss"):
                 continue
             name = "self_critical_loss" if key == "loss" and "reward" in entry else key
+            name = _RENAMED.get(name, name)
             kind[name].epochs.append(epoch)
             kind[name].minutes.append(minutes)
             kind[name].values.append(value)
     name = run.resolve().name
-    return History(name, dict(steps), dict(scores), place.stages, read_said(run))
+    return History(name, dict(steps), dict(scores), positions.stages, read_dev_captions(run))
 
 
 def _entries(text: str) -> list[dict[str, Any]]:
@@ -86,13 +88,13 @@ def _entries(text: str) -> list[dict[str, Any]]:
     for line in text.splitlines():
         try:
             entries.append(json.loads(line))
-        except ValueError:  # the line that a running or killed run has begun
+        except ValueError:  # the unfinished line of a running or killed run
             continue
     return entries
 
 
-class _Places:
-    """Where each line of a log stands, in epochs counted over all stages, and in minutes."""
+class _Positions:
+    """The positions of log lines in epochs, counted over all stages, and in minutes."""
 
     def __init__(self, entries: list[dict[str, Any]]) -> None:
         epochs: defaultdict[int, int] = defaultdict(int)  # of each stage
@@ -114,13 +116,14 @@ class _Places:
         ]
         self.ends = dict(ends)
 
-    def __call__(self, entry: dict[str, Any]) -> tuple[float, float]:
-        begun = float(self.first[entry["stage"]] + entry["epoch"])
+    def of(self, entry: dict[str, Any]) -> tuple[float, float]:
+        """Return the position of a line in epochs and minutes."""
+        start = float(self.first[entry["stage"]] + entry["epoch"])
         if entry["event"] == "epoch":
-            return begun + 1, self.ends[begun + 1]
-        part = entry["step"] / (self.longest[entry["stage"]] + 1)
-        before = self.ends.get(begun, max(self.ends.values()))
-        # an epoch that is not done yet goes at the pace of those before it
+            return start + 1, self.ends[start + 1]
+        share = entry["step"] / (self.longest[entry["stage"]] + 1)
+        before = self.ends.get(start, max(self.ends.values()))
+        # an unfinished epoch is assumed to be as fast as the earlier ones
         pace = max(self.ends.values()) / max(max(self.ends), 1.0)
-        after = self.ends.get(begun + 1, before + pace)
-        return begun + part, before + part * (after - before)
+        after = self.ends.get(start + 1, before + pace)
+        return start + share, before + share * (after - before)

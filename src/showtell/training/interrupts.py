@@ -1,4 +1,4 @@
-"""Training that is asked to stop: Ctrl-C and SIGTERM as a question between two steps."""
+"""Ctrl-C and SIGTERM stop training between two steps."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def asked_to_stop(*, patient: bool = False) -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a saved stop after the present step.
+def catch_stop_signals(*, patient: bool = False) -> Iterator[Callable[[], bool]]:
+    """Catch the first Ctrl-C or SIGTERM; yield a function that says whether there was one.
 
-    A second one stops at once, unless `patient`: torchrun passes on a signal that its ranks have
-    from the terminal already, and ends those that take too long itself.
+    A second signal stops at once, unless `patient` is set: torchrun forwards a signal that its
+    ranks already have from the terminal, and kills ranks that take too long.
     """
-    asked = threading.Event()
+    stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
+        yield stop.is_set
         return
 
-    def ask(number: int, frame: Any) -> None:
-        if not asked.is_set():
-            asked.set()
-            more = "" if patient else "; once more to stop at once"
-            logger.info("stopping after this step%s", more)
+    def handle(number: int, frame: Any) -> None:
+        if not stop.is_set():
+            stop.set()
+            hint = "" if patient else "; press again to stop at once"
+            logger.info("stopping after this step%s", hint)
         elif not patient:
             raise KeyboardInterrupt
 
-    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked.is_set
+        yield stop.is_set
     finally:
-        for number, handler in old.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""What a run says of itself: a JSONL log, TensorBoard, a progress bar with the time left."""
+"""The log of a run: a JSONL file, TensorBoard, and a progress bar."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ STEP_EVERY = 20  # steps between two lines of the log
 class TrainingLog:
     """Writes `log.jsonl` and `tensorboard/` in a run folder.
 
-    After a resume, lines of steps that are made again are dropped, so each step stands once.
+    A resumed run repeats steps after its checkpoint; their old lines are dropped, so that each
+    step occurs once. `done` is the checkpoint's stage, epoch and step; None starts an empty log.
     """
 
     def __init__(self, run: Path, done: tuple[int, int, int] | None) -> None:
@@ -33,9 +34,9 @@ class TrainingLog:
 
         self.board = SummaryWriter(str(run / "tensorboard"))
         self.description = ""
-        self._begin()
+        self._restart_counters()
 
-    def _begin(self) -> None:
+    def _restart_counters(self) -> None:
         self.since, self.captions, self.photos, self.waited = time.perf_counter(), 0, 0, 0.0
 
     def _drop_after(self, done: tuple[int, int, int]) -> None:
@@ -45,19 +46,19 @@ class TrainingLog:
         for line in self.path.read_text("utf-8").splitlines():
             try:
                 entry = json.loads(line)
-            except ValueError:  # the line that a kill cut off
+            except ValueError:  # the unfinished line of a killed run
                 continue
-            place = (
+            position = (
                 entry["stage"],
                 entry["epoch"] + (entry["event"] == "epoch"),
                 entry.get("step", 0),
             )
-            if place <= done:
+            if position <= done:
                 kept.append(line + "\n")
         atomic_write_text(self.path, "".join(kept))
 
     def bar(self, steps: int, first: int, description: str) -> Any:
-        """Return a progress bar over an epoch's steps, silent where nobody watches."""
+        """Return a progress bar over an epoch's steps, which is drawn only on a terminal."""
         self.description = description
         self.progress = progress_bar(steps, description=description, unit="step", done=first)
         return self.progress
@@ -74,9 +75,10 @@ class TrainingLog:
         waited: float = 0.0,
         **values: float,
     ) -> None:
-        """Note one step: to the bar always, to the log now and then.
+        """Count one step; the first and every STEP_EVERY-th step are written.
 
-        `captions` and `photos` are those of the step, `waited` the seconds it waited for them.
+        `captions` and `photos` are the numbers of the step; `waited` is the time in seconds that
+        it waited for them.
         """
         self.captions += captions
         self.photos += photos
@@ -89,21 +91,21 @@ class TrainingLog:
         values["photos_per_second"] = self.photos / seconds
         values["share_waited"] = min(1.0, self.waited / seconds)
         values |= gpu_use()
-        self._begin()
+        self._restart_counters()
         self.progress.set_postfix(loss=f"{values['loss']:.3f}")
         self._write("step", stage, epoch, step=step, **values)
         for name, value in values.items():
             self.board.add_scalar(f"stage{stage}/{name}", value, total)
 
     def epoch(self, stage: int, epoch: int, *, seconds: float, **values: float) -> None:
-        """Note the end of an epoch, its scores, and the peak of memory so far."""
+        """Write the end of an epoch, its scores, and the peak memory so far."""
         memory = peak_memory() / 2**30
         self._write("epoch", stage, epoch, seconds=seconds, peak_memory_gib=memory, **values)
         for name, value in values.items():
             self.board.add_scalar(f"epoch{stage}/{name}", value, epoch)
-        said = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-        logger.info("%s: %s (%.0f s in all)", self.description, said, seconds)
-        self._begin()
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+        logger.info("%s: %s (%.0f s in all)", self.description, scores, seconds)
+        self._restart_counters()
 
     def _write(self, event: str, stage: int, epoch: int, **values: float) -> None:
         entry = {"event": event, "stage": stage, "epoch": epoch}
@@ -118,30 +120,30 @@ class TrainingLog:
 
 
 class NoLog(TrainingLog):
-    """The log of a rank that another one speaks for."""
+    """The log of a rank that writes nothing."""
 
     def __init__(self) -> None:
         self.description = ""
 
     def bar(self, steps: int, first: int, description: str) -> Any:
-        """Return a progress bar that nobody sees."""
+        """Return an invisible progress bar."""
         return progress_bar(steps, shown=False)
 
     def step(self, *place: Any, **values: Any) -> None:
-        """Note nothing."""
+        """Do nothing."""
 
     def epoch(self, *place: Any, **values: Any) -> None:
-        """Note nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Close nothing."""
+        """Do nothing."""
 
 
 def gpu_use() -> dict[str, float]:
-    """Return how busy the GPU was of late, 0 to 1, where there is one and its driver can say."""
+    """Return the recent use of the GPU, 0 to 1, where there is one and its driver reports it."""
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return {}
     try:
         return {"gpu_use": torch.cuda.utilization() / 100}
-    except (ModuleNotFoundError, RuntimeError):  # nvidia-ml-py is not installed, or has no access
+    except (ModuleNotFoundError, RuntimeError):  # nvidia-ml-py is missing or has no access
         return {}

@@ -1,4 +1,4 @@
-"""How the C library hands out memory, set for training: large blocks are kept, not given back."""
+"""Settings of the C library's memory allocator for training on a CPU."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 
 def keep_large_blocks() -> bool:
-    """Have malloc keep freed blocks of any size for the next step; says whether it could.
+    """Make malloc keep freed blocks of any size for reuse; return whether it could.
 
-    glibc takes each large block from the system anew and gives it back at once, and the system
-    fills it with zeros, page by page, before it is written: in training on a CPU, where every
-    layer's output is such a block, that cost as much time as the convolutions themselves.
-    Elsewhere than with glibc nothing is changed.
+    By default, glibc requests each large block from the system and returns it when it is freed,
+    and the system fills it with zeros, page by page. In training on a CPU every layer's output is
+    such a block, and this takes as much time as the convolutions. With another C library, nothing
+    changes.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -1,4 +1,4 @@
-"""Pictures of training runs, fit for a paper: curves, lengths and words, runs side by side."""
+"""Pictures of training runs, ready for a paper: curves, caption lengths and words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from showtell.files.atomic_write import output_file
-from showtell.training.dev_captions import Said
+from showtell.training.dev_captions import DevCaptions
 from showtell.training.history import Curve, History, read_history
 from showtell.vocabulary import tokenize
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 By = Literal["epochs", "minutes"]
 SUFFIXES = (".png", ".svg", ".pdf")
-WORDS = 24  # most-used words that are shown
-# Okabe and Ito, Color Universal Design, 2008: told apart by colour-blind readers too
+WORDS = 24  # most-used words in the picture
+# Okabe and Ito, Color Universal Design, 2008: distinct for colour-blind readers, too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _PEOPLE = "#444444"
 _STYLES = ("-", "--", "-.", ":")
 _TITLES = {
-    "loss": "Training loss (nats a word)",
+    "loss": "Training loss (nats per word)",
     "learning_rate": "Learning rate",
     "reward": "Reward of sampled captions",
     "cider": "CIDEr on dev",
@@ -42,19 +42,19 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "lines.linewidth": 1.4,
-    "svg.hashsalt": "showtell",  # the same run draws the same file
+    "svg.hashsalt": "showtell",  # the same run gives the same file
     "pdf.fonttype": 42,
 }
-_WIDE, _TALL = 7.2, 2.1  # inches: a page's text width, a row of panels
-_DOTS = 300  # an inch, of PNG
+_WIDTH, _ROW_HEIGHT = 7.2, 2.1  # inches; the width of text on a page
+_DPI = 300  # of PNG files
 
 Draw = Callable[["Axes"], None]
 
 
 def plot(runs: Sequence[Path], output: Path, *, by: By = "epochs") -> tuple[Path, ...]:
-    """Draw the runs' logs into one picture and return the files written.
+    """Draw the logs of runs into one picture and return the files written.
 
-    `output` ends in .png, .svg or .pdf; without such an end it is written as PNG and as SVG.
+    `output` ends in .png, .svg or .pdf; with another suffix, a PNG and an SVG file are written.
     Raises TrainingError where a run has no log.
     """
     import matplotlib
@@ -70,12 +70,12 @@ def plot(runs: Sequence[Path], output: Path, *, by: By = "epochs") -> tuple[Path
             form = file.suffix.lower().lstrip(".")
             undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form, {})
             with output_file(file, binary=True) as opened:
-                figure.savefig(opened, format=form, dpi=_DOTS, metadata=undated)
+                figure.savefig(opened, format=form, dpi=_DPI, metadata=undated)
     return files
 
 
 def draw(histories: Sequence[History], by: By) -> Figure:
-    """Draw panels of all that the runs logged, a colour for each run."""
+    """Draw a panel for each logged value, with a colour for each run."""
     from matplotlib.figure import Figure
 
     panels: list[tuple[str, Draw]] = []
@@ -85,49 +85,51 @@ def draw(histories: Sequence[History], by: By) -> Figure:
     for key in sorted({name for history in histories for name in history.scores}):
         panels.append((_TITLES.get(key, f"{key} on dev"), _scores(histories, key, by)))
     rows: list[list[tuple[str, Draw]]] = []
-    said = any(history.said.epochs for history in histories)
-    if said:
+    has_captions = any(history.dev_captions.epochs for history in histories)
+    if has_captions:
         panels.append(("Mean length of captions", _mean_lengths(histories, by)))
     while panels:
         size = 2 if len(panels) in (2, 4) else 3
         rows.append(panels[:size])
         panels = panels[size:]
-    if said:
+    if has_captions:
         last = [("Lengths of captions", _lengths(histories)), ("Words", _words(histories))]
         rows.append(last)
-    figure = Figure(figsize=(_WIDE, len(rows) * _TALL + 0.35), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, len(rows) * _ROW_HEIGHT + 0.35), layout="constrained")
     grid = figure.add_gridspec(len(rows), 6)
     for number, row in enumerate(rows):
         left = 0
         for title, draw_panel in row:
-            across = 4 if title == "Words" else 2 if said and row is rows[-1] else 6 // len(row)
-            axes = figure.add_subplot(grid[number, left : left + across])
+            columns = 6 // len(row)
+            if has_captions and row is rows[-1]:
+                columns = 4 if title == "Words" else 2
+            axes = figure.add_subplot(grid[number, left : left + columns])
             axes.set_title(title)
             draw_panel(axes)
-            left += across
-    people = any(history.said.references for history in histories)
+            left += columns
+    people = any(history.dev_captions.references for history in histories)
     _legend(figure, _names(histories), people=people)
     return figure
 
 
 def _names(histories: Sequence[History]) -> list[str]:
-    """Return the runs' names, told apart where two folders have the same."""
+    """Return the names of runs, numbered where folders have the same name."""
     count = Counter(history.name for history in histories)
     seen: Counter[str] = Counter()
     names = []
     for history in histories:
         seen[history.name] += 1
-        again = count[history.name] > 1
-        names.append(f"{history.name} ({seen[history.name]})" if again else history.name)
+        repeated = count[history.name] > 1
+        names.append(f"{history.name} ({seen[history.name]})" if repeated else history.name)
     return names
 
 
-def _look(number: int) -> dict[str, Any]:
+def _line_style(number: int) -> dict[str, Any]:
     style = _STYLES[number // len(COLOURS) % len(_STYLES)]
     return {"color": COLOURS[number % len(COLOURS)], "linestyle": style}
 
 
-def _along(curve: Curve, by: By) -> list[float]:
+def _x_values(curve: Curve, by: By) -> list[float]:
     return curve.epochs if by == "epochs" else curve.minutes
 
 
@@ -138,13 +140,13 @@ def _curves(histories: Sequence[History], key: str, by: By) -> Draw:
             if curve is None:
                 continue
             colour = COLOURS[number % len(COLOURS)]
-            for stage in _parted(curve, history.stages):
-                across = _along(stage, by)
+            for stage in _split_by_stage(curve, history.stages):
+                x = _x_values(stage, by)
                 if key == "learning_rate":
-                    axes.plot(across, stage.values, **_look(number))
+                    axes.plot(x, stage.values, **_line_style(number))
                     continue
-                axes.plot(across, stage.values, color=colour, alpha=0.25, linewidth=0.7)
-                axes.plot(across, _smooth(stage.values), **_look(number))
+                axes.plot(x, stage.values, color=colour, alpha=0.25, linewidth=0.7)
+                axes.plot(x, _smooth(stage.values), **_line_style(number))
         if key == "learning_rate":
             axes.yaxis.set_major_formatter("{x:g}")
         _finish(axes, histories, by)
@@ -158,12 +160,12 @@ def _scores(histories: Sequence[History], key: str, by: By) -> Draw:
             curve = history.scores.get(key)
             if curve is None:
                 continue
-            across = _along(curve, by)
-            axes.plot(across, curve.values, marker="o", markersize=2.5, **_look(number))
+            x = _x_values(curve, by)
+            axes.plot(x, curve.values, marker="o", markersize=2.5, **_line_style(number))
             best = max(range(len(curve.values)), key=curve.values.__getitem__)
             axes.annotate(
                 f"{curve.values[best]:.1f}",
-                (across[best], curve.values[best]),
+                (x[best], curve.values[best]),
                 (0, 4),
                 textcoords="offset points",
                 ha="center",
@@ -179,12 +181,12 @@ def _scores(histories: Sequence[History], key: str, by: By) -> Draw:
 def _finish(axes: Axes, histories: Sequence[History], by: By) -> None:
     axes.set_xlabel("epoch" if by == "epochs" else "minutes")
     if by == "epochs" and len(histories) == 1:
-        for begin in histories[0].stages:
-            axes.axvline(begin, color="#999999", linewidth=0.8, linestyle=":", zorder=0)
+        for epoch in histories[0].stages:
+            axes.axvline(epoch, color="#999999", linewidth=0.8, linestyle=":", zorder=0)
 
 
-def _parted(curve: Curve, stages: Sequence[int]) -> list[Curve]:
-    """Part a curve at the epochs at which stages begin: what they measure may differ."""
+def _split_by_stage(curve: Curve, stages: Sequence[int]) -> list[Curve]:
+    """Split a curve at the starts of stages, because stages may measure different quantities."""
     parts = []
     for low, high in zip((0, *stages), (*stages, math.inf), strict=True):
         rows = [row for row, epoch in enumerate(curve.epochs) if low <= epoch < high]
@@ -195,29 +197,29 @@ def _parted(curve: Curve, stages: Sequence[int]) -> list[Curve]:
 
 
 def _smooth(values: Sequence[float], share: float = 0.15) -> list[float]:
-    """Return the moving average, over a window of `share` of the values, centred."""
+    """Return the centred moving average over a window of `share` of the values."""
     half = max(1, round(len(values) * share / 2))
     windows = (values[max(0, i - half) : i + half + 1] for i in range(len(values)))
     return [sum(window) / len(window) for window in windows]
 
 
-def _last(said: Said) -> list[list[str]]:
-    return [tokenize(text) for text in said.epochs[-1].captions] if said.epochs else []
+def _last_captions(captions: DevCaptions) -> list[list[str]]:
+    return [tokenize(text) for text in captions.epochs[-1].captions] if captions.epochs else []
 
 
-def _people(said: Said) -> list[list[str]]:
-    return [tokenize(text) for texts in said.references for text in texts]
+def _references(captions: DevCaptions) -> list[list[str]]:
+    return [tokenize(text) for texts in captions.references for text in texts]
 
 
 def _lengths(histories: Sequence[History]) -> Draw:
     def draw_panel(axes: Axes) -> None:
-        people = _lengths_of(_people(_fullest(histories)))
+        people = _lengths_of(_references(_fullest(histories)))
         axes.bar(list(people), list(people.values()), width=0.9, color="#D8D8D8")
         for number, history in enumerate(histories):
-            shares = _lengths_of(_last(history.said))
-            across = range(min(shares, default=0), max(shares, default=0) + 1)
-            values = [shares.get(length, 0.0) for length in across]
-            axes.plot(list(across), values, marker="o", markersize=2.5, **_look(number))
+            shares = _lengths_of(_last_captions(history.dev_captions))
+            x = range(min(shares, default=0), max(shares, default=0) + 1)
+            values = [shares.get(length, 0.0) for length in x]
+            axes.plot(list(x), values, marker="o", markersize=2.5, **_line_style(number))
         axes.set_xlabel("words")
         axes.set_ylabel("% of captions")
 
@@ -233,18 +235,18 @@ def _lengths_of(captions: Iterable[Sequence[str]]) -> dict[int, float]:
 
 def _mean_lengths(histories: Sequence[History], by: By) -> Draw:
     def draw_panel(axes: Axes) -> None:
-        people = [len(caption) for caption in _people(_fullest(histories))]
+        people = [len(caption) for caption in _references(_fullest(histories))]
         axes.axhline(sum(people) / max(1, len(people)), color=_PEOPLE, linewidth=1)
         for number, history in enumerate(histories):
             means = [
-                sum(len(tokenize(text)) for text in said.captions) / max(1, len(said.captions))
-                for said in history.said.epochs
+                sum(len(tokenize(text)) for text in epoch.captions) / max(1, len(epoch.captions))
+                for epoch in history.dev_captions.epochs
             ]
             curve = next(iter(history.scores.values()), Curve())
-            # of a killed run, captions may be there whose line of the log is not
+            # a killed run may have captions of an epoch that is not in its log
             count = min(len(means), len(curve.values))
-            across = _along(curve, by)[:count]
-            axes.plot(across, means[:count], marker="o", markersize=2.5, **_look(number))
+            x = _x_values(curve, by)[:count]
+            axes.plot(x, means[:count], marker="o", markersize=2.5, **_line_style(number))
         axes.margins(y=0.15)
         axes.set_ylabel("words")
         _finish(axes, histories, by)
@@ -254,24 +256,24 @@ def _mean_lengths(histories: Sequence[History], by: By) -> Draw:
 
 def _words(histories: Sequence[History]) -> Draw:
     def draw_panel(axes: Axes) -> None:
-        people = _frequencies(_people(_fullest(histories)))
-        runs = [_frequencies(_last(history.said)) for history in histories]
-        said = {word for shares in (people, *runs) for word in shares}
-        most = {word: max(shares[word] for shares in (people, *runs)) for word in sorted(said)}
-        used = sorted(most, key=lambda word: -most[word])[:WORDS]
-        shown = sorted(used, key=lambda word: -people[word])
-        places = list(range(len(shown)))
-        axes.bar(places, [people[word] for word in shown], width=0.75, color="#D8D8D8")
+        people = _frequencies(_references(_fullest(histories)))
+        runs = [_frequencies(_last_captions(history.dev_captions)) for history in histories]
+        words = {word for shares in (people, *runs) for word in shares}
+        highest = {word: max(shares[word] for shares in (people, *runs)) for word in sorted(words)}
+        most_used = sorted(highest, key=lambda word: -highest[word])[:WORDS]
+        shown = sorted(most_used, key=lambda word: -people[word])
+        positions = list(range(len(shown)))
+        axes.bar(positions, [people[word] for word in shown], width=0.75, color="#D8D8D8")
         for number, shares in enumerate(runs):
             axes.plot(
-                places,
+                positions,
                 [shares[word] for word in shown],
                 linestyle="none",
                 marker="os^Dv<"[number % 6],
                 markersize=3,
                 color=COLOURS[number % len(COLOURS)],
             )
-        axes.set_xticks(places, shown, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_xticks(positions, shown, rotation=60, ha="right", rotation_mode="anchor")
         axes.tick_params(axis="x", length=0)
         axes.grid(visible=False, axis="x")
         axes.set_ylabel("% of all words")
@@ -286,9 +288,10 @@ def _frequencies(captions: Iterable[Sequence[str]]) -> defaultdict[str, float]:
     return defaultdict(float, {word: 100 * count / whole for word, count in counts.items()})
 
 
-def _fullest(histories: Sequence[History]) -> Said:
-    """Return what was said of the most photos: runs may differ in how many they kept."""
-    return max((history.said for history in histories), key=lambda said: len(said.references))
+def _fullest(histories: Sequence[History]) -> DevCaptions:
+    """Return the dev captions with the most photos: runs may have different numbers."""
+    captions = (history.dev_captions for history in histories)
+    return max(captions, key=lambda dev_captions: len(dev_captions.references))
 
 
 def _legend(figure: Figure, names: Sequence[str], *, people: bool) -> None:
@@ -296,7 +299,7 @@ def _legend(figure: Figure, names: Sequence[str], *, people: bool) -> None:
     from matplotlib.patches import Patch
 
     entries: list[Line2D | Patch] = [
-        Line2D([], [], label=name, **_look(number)) for number, name in enumerate(names)
+        Line2D([], [], label=name, **_line_style(number)) for number, name in enumerate(names)
     ]
     if people:
         entries.append(Patch(color="#D8D8D8", label="people"))

@@ -1,4 +1,4 @@
-"""How a run begins: a new run folder, or one that is gone on with, and the networks it holds."""
+"""The start of a run: a new run folder, or an existing one to resume."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from showtell.training.distributed import Ranks
 from showtell.training.recipe import Recipe, recipe_from_dict
 from showtell.training.rehearsal import Rehearsal
 from showtell.training.run_folder import ENCODER, RUN, VOCABULARY, spec_of
-from showtell.training.warm_start import open_start, with_networks
+from showtell.training.warm_start import InitialModel, open_initial_model, with_networks
 from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
 
-# keys that change how a run goes on but not what it computes
+# keys that a resumed run may change, because they do not change what it computes
 FREE_KEYS = (
     "save_minutes",
     "save_steps",
@@ -38,8 +38,8 @@ FREE_KEYS = (
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A run that can go on: the recipe it follows, its words and its encoder."""
+class RunStart:
+    """A run folder that is ready to train: its recipe, vocabulary and encoder."""
 
     recipe: Recipe
     vocabulary: Vocabulary
@@ -48,8 +48,8 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Beginning:
-    """What a run starts from; `train_photos` are the dataset's, then those of `rehearsal`."""
+class RunSetup:
+    """Sets up a run folder. `train_photos` are the dataset's, then those of `rehearsal`."""
 
     recipe: Recipe
     dataset: Dataset
@@ -57,50 +57,49 @@ class Beginning:
     train_photos: Sequence[CaptionedPhoto]
     output: Path
 
-    def on_all(self, ranks: Ranks, resume: str | None) -> Begun:
-        """Begin on the first rank, and tell the others; see `begin`."""
-        here: list[Begun] = []
+    def on_all_ranks(self, ranks: Ranks, resume: str | None) -> RunStart:
+        """Set up the run on the first rank and send the result to the others; see `start`."""
+        on_this_rank: list[RunStart] = []
 
-        def told() -> tuple[Recipe, str, dict[str, Any], dict[str, torch.Tensor], bool]:
-            begun = self.begin(resume)
-            here.append(begun)
-            encoder = begun.encoder
-            state = encoder.network.state_dict() if ranks.count > 1 else {}
-            words = begun.vocabulary.to_json()
-            return begun.recipe, words, encoder.spec.to_dict(), state, begun.resumed
+        def start() -> tuple[Recipe, str, dict[str, Any], dict[str, torch.Tensor], bool]:
+            run = self.start(resume)
+            on_this_rank.append(run)
+            state = run.encoder.network.state_dict() if ranks.count > 1 else {}
+            spec = run.encoder.spec.to_dict()
+            return run.recipe, run.vocabulary.to_json(), spec, state, run.resumed
 
-        recipe, words, spec, state, resumed = ranks.by_first(told)
-        if here:
-            return here[0]
+        recipe, words, spec, state, resumed = ranks.on_rank_zero(start)
+        if on_this_rank:
+            return on_this_rank[0]
         encoder = encoder_from_spec(EncoderSpec.from_dict(spec), state)
-        return Begun(recipe, Vocabulary.from_json(words, Path(VOCABULARY)), encoder, resumed)
+        return RunStart(recipe, Vocabulary.from_json(words, Path(VOCABULARY)), encoder, resumed)
 
-    def begin(self, resume: str | None) -> Begun:
-        """Start a run in the folder `output`, or open the one that it holds.
+    def start(self, resume: str | None) -> RunStart:
+        """Create the run folder `output`, or open the run that it holds.
 
-        Raises TrainingError where it holds one and `resume` is not asked for, or one on other
-        photos, or no word is frequent enough; RecipeError where that run has another recipe.
+        Raises TrainingError where it holds a run and `resume` is None, or a run on other photos,
+        or no word is frequent enough; RecipeError where the run in it has another recipe.
         """
         resumed = (self.output / RUN).is_file()
         if resumed and resume is None:
             raise TrainingError(
-                f"{self.output}: holds a run already: go on with --resume auto,"
+                f"{self.output}: already holds a run: resume it with --resume auto,"
                 " or choose another --output"
             )
-        return self._reopened() if resumed else self._started()
+        return self._resume() if resumed else self._create()
 
-    def _started(self) -> Begun:
+    def _create(self) -> RunStart:
         recipe, output = self.recipe, self.output
-        torch.manual_seed(recipe.seed)  # for an encoder that begins at random
-        captions = [text for photo in self.train_photos for text in photo.captions]
-        start = open_start(recipe.init_from) if recipe.init_from else None
-        if start:
-            recipe = start.fitted(recipe)
-            encoder = start.model.encoder
-            new = [text for photo in self.dataset.split("train") for text in photo.captions]
-            vocabulary = start.grown_vocabulary(new, recipe.min_count)
+        torch.manual_seed(recipe.seed)  # for an encoder with random weights
+        initial = open_initial_model(recipe.init_from) if recipe.init_from else None
+        if initial:
+            recipe = initial.adapt_recipe(recipe)
+            encoder = initial.model.encoder
+            captions = [text for photo in self.dataset.split("train") for text in photo.captions]
+            vocabulary = initial.grow_vocabulary(captions, recipe.min_count)
         else:
             encoder = build_encoder(recipe.encoder, recipe.encoder_weights, recipe.image_size)
+            captions = [text for photo in self.train_photos for text in photo.captions]
             vocabulary = Vocabulary.build(captions, recipe.min_count)
         if len(vocabulary) == len(SPECIAL_WORDS):
             raise TrainingError(
@@ -109,62 +108,67 @@ class Beginning:
             )
         output.mkdir(parents=True, exist_ok=True)
         (output / VOCABULARY).write_text(vocabulary.to_json(), "utf-8")
-        spec = json.dumps(encoder.spec.to_dict())
-        weights = {k: v.contiguous() for k, v in encoder.network.state_dict().items()}
-        try:
-            save_file(weights, output / ENCODER, {SPEC_KEY: spec})
-        except SafetensorError as error:
-            raise TrainingError(f"{output / ENCODER}: cannot be written ({error})") from None
-        if start:
-            start.write_decoder(output, len(vocabulary), recipe.seed)
-        write_json(
-            output / RUN,
-            {
-                "written_by": __version__,
-                "recipe": recipe.to_dict(),
-                "encoder": {
-                    **encoder.spec.to_dict(),
-                    "channels": encoder.channels,
-                    "grid": list(encoder.grid),
-                },
-                "data": self._described_data(),
-                **({"began": start.described()} if start else {}),
-            },
-        )
-        return Begun(recipe, vocabulary, encoder, resumed=False)
+        _save_encoder(encoder, output / ENCODER)
+        if initial:
+            initial.write_decoder(output, len(vocabulary), recipe.seed)
+        # last, because a folder with this file holds a run
+        write_json(output / RUN, self._description(recipe, encoder, initial))
+        return RunStart(recipe, vocabulary, encoder, resumed=False)
 
-    def _reopened(self) -> Begun:
+    def _description(
+        self, recipe: Recipe, encoder: Encoder, initial: InitialModel | None
+    ) -> dict[str, Any]:
+        description = {
+            "written_by": __version__,
+            "recipe": recipe.to_dict(),
+            "encoder": {
+                **encoder.spec.to_dict(),
+                "channels": encoder.channels,
+                "grid": list(encoder.grid),
+            },
+            "data": self._data_description(),
+        }
+        if initial:
+            description["began"] = initial.description()
+        return description
+
+    def _resume(self) -> RunStart:
         recipe, output = self.recipe, self.output
-        kept = read_json(output / RUN)
-        old = recipe_from_dict(kept["recipe"])
+        description = read_json(output / RUN)
+        old = recipe_from_dict(description["recipe"], output / RUN)
         if recipe.init_from:
             recipe = with_networks(recipe, old)
-        free = {key: getattr(recipe, key) for key in FREE_KEYS}
-        now, then = recipe.to_dict(), replace(old, **free).to_dict()
-        more = len(now["stages"]) - len(then["stages"])
-        if more > 0 and now["stages"][:-more] == then["stages"]:
-            then["stages"] = now["stages"]  # a run may be given stages to come
-        different = [key for key in now if now[key] != then[key]]
-        if different:
-            raise RecipeError(
-                f"{output}: was begun with another '{different[0]}': resume with the recipe it"
-                " had, or choose another --output"
-            )
-        if kept["data"] != self._described_data():
+        self._check_recipe(recipe, old)
+        if description["data"] != self._data_description():
             raise TrainingError(
-                f"{output}: was begun on other photos than {self.dataset.root} holds"
+                f"{output}: this run was started on other photos than {self.dataset.root} holds"
             )
         path = output / VOCABULARY
         vocabulary = Vocabulary.from_json(path.read_text("utf-8"), path)
-        encoder = encoder_from_spec(spec_of(kept), read_tensors(output / ENCODER))
-        write_json(output / RUN, kept | {"recipe": recipe.to_dict()})
-        return Begun(recipe, vocabulary, encoder, resumed=True)
+        encoder = encoder_from_spec(
+            spec_of(description, output / RUN), read_tensors(output / ENCODER)
+        )
+        write_json(output / RUN, description | {"recipe": recipe.to_dict()})
+        return RunStart(recipe, vocabulary, encoder, resumed=True)
 
-    def _described_data(self) -> dict[str, Any]:
+    def _check_recipe(self, recipe: Recipe, old: Recipe) -> None:
+        """Raise RecipeError where a resumed run would compute something else than before."""
+        free = {key: getattr(recipe, key) for key in FREE_KEYS}
+        now, before = recipe.to_dict(), replace(old, **free).to_dict()
+        added = len(now["stages"]) - len(before["stages"])
+        if added > 0 and now["stages"][:-added] == before["stages"]:
+            before["stages"] = now["stages"]  # a run may get more stages
+        different = [key for key in now if now[key] != before[key]]
+        if different:
+            raise RecipeError(
+                f"{self.output}: this run was started with another '{different[0]}': resume it"
+                " with its own recipe, or choose another --output"
+            )
+
+    def _data_description(self) -> dict[str, Any]:
+        sources = [source for source in (self.dataset, self.rehearsal) if source]
         return {
-            "layout": ", ".join(
-                [self.dataset.layout, *([self.rehearsal.layout] if self.rehearsal else [])]
-            ),
+            "layout": ", ".join(source.layout for source in sources),
             "photos": {
                 split: {
                     "count": len(photos),
@@ -176,3 +180,11 @@ class Beginning:
             },
             NAMES_KEY: pack_names(photo.name for photo in self.train_photos),
         }
+
+
+def _save_encoder(encoder: Encoder, path: Path) -> None:
+    weights = {name: w.contiguous() for name, w in encoder.network.state_dict().items()}
+    try:
+        save_file(weights, path, {SPEC_KEY: json.dumps(encoder.spec.to_dict())})
+    except SafetensorError as error:
+        raise TrainingError(f"{path}: cannot be written ({error})") from None

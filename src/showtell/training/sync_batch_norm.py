@@ -1,8 +1,8 @@
-"""Batch norm over the photos of all ranks, as one process would compute it on the whole batch.
+"""Batch norm with the statistics of all ranks, as one process computes them on the whole batch.
 
-Only an encoder that begins at random trains its batch norm. PyTorch's SyncBatchNorm (after Peng et
-al., MegDet, 2018) is for GPUs alone and takes the place of modules that networks have made their
-own; here the modules stay and only their statistics are shared, on any device.
+Only an encoder with random initial weights trains its batch norm. PyTorch's SyncBatchNorm (after
+Peng et al., MegDet, 2018) runs only on GPUs and replaces modules, also those that a network has
+subclassed. Here the modules stay, and their statistics are shared on any device.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, distributed, nn
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over ranks; each rank's share of it has the sum of all ranks' gradients."""
+    """The sum over ranks. Its gradient for each rank is the sum of the gradients of all ranks."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -31,29 +31,29 @@ class _Sum(torch.autograd.Function):
 
 
 def share_batch_norm(network: nn.Module) -> None:
-    """Let every batch norm of a network that is in training count the photos of all ranks."""
+    """Make every batch norm of a network use the photos of all ranks in training mode."""
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.forward = partial(_normalise, module)  # type: ignore[method-assign]
 
 
 def _normalise(module: Any, values: Tensor) -> Tensor:
-    """Normalise [photos, channels, height, width] by the statistics of all ranks."""
+    """Normalise values [photos, channels, height, width] by the statistics of all ranks."""
     if not module.training:
-        out: Tensor = type(module).forward(module, values)
-        return out
-    own = torch.full((1,), float(values.numel() // values.shape[1]), device=values.device)
-    sums: Tensor = _Sum.apply(torch.cat([values.float().sum((0, 2, 3)), own]))
+        normalised: Tensor = type(module).forward(module, values)
+        return normalised
+    pixels = torch.full((1,), float(values.numel() // values.shape[1]), device=values.device)
+    sums: Tensor = _Sum.apply(torch.cat([values.float().sum((0, 2, 3)), pixels]))  # [channels + 1]
     count = sums[-1].detach()
-    mean = sums[:-1] / count
-    apart = values.float() - mean[:, None, None]
-    variance: Tensor = _Sum.apply(apart.square().sum((0, 2, 3))) / count
+    mean = sums[:-1] / count  # [channels]
+    centred = values.float() - mean[:, None, None]
+    variance: Tensor = _Sum.apply(centred.square().sum((0, 2, 3))) / count  # [channels]
     if module.track_running_stats:
         with torch.no_grad():
             module.num_batches_tracked += 1
             module.running_mean.lerp_(mean, module.momentum)
             module.running_var.lerp_(variance * count / (count - 1), module.momentum)
     scale = module.weight * (variance + module.eps).rsqrt()
-    out = (apart * scale[:, None, None] + module.bias[:, None, None]).to(values.dtype)
-    # timm's batch norms hold the activation that follows
-    return module.act(module.drop(out)) if hasattr(module, "act") else out
+    normalised = (centred * scale[:, None, None] + module.bias[:, None, None]).to(values.dtype)
+    # timm's batch norms contain the activation that follows
+    return module.act(module.drop(normalised)) if hasattr(module, "act") else normalised

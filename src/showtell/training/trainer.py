@@ -1,48 +1,50 @@
-"""A training run: recipe and data to a folder that can be resumed, exported and used."""
+"""A training run: recipe and data to a run folder that can be resumed, exported and used."""
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import logging
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from showtell.data import open_dataset
 from showtell.data.dataset import CaptionedPhoto, Dataset
-from showtell.data.feature_cache import FeatureArrays, extract_features, find_unreadable
+from showtell.data.feature_cache import FeatureArrays
 from showtell.data.shards.index import OnBroken
 from showtell.errors import RecipeError, TrainingError
-from showtell.files.folders import cache_dir
-from showtell.files.progress import progress_bar
-from showtell.nets.concepts import base_decoder
-from showtell.nets.decoder import Decoder
 from showtell.nets.model import CaptionModel, reinit_decoder
-from showtell.training.batches import CachedFeatures, CaptionBatches, Pixels, step_seed
-from showtell.training.checkpoint import Checkpoints, Progress, trained_tensors
-from showtell.training.concept_training import ConceptPrediction, concept_targets
-from showtell.training.dev_captions import write_said
+from showtell.training.batches import (
+    CachedFeatures,
+    CaptionBatches,
+    PhotoSource,
+    Pixels,
+    step_seed,
+)
+from showtell.training.checkpoint import Checkpoints, TrainingProgress
+from showtell.training.concept_training import ConceptPrediction
+from showtell.training.dev_captions import write_dev_captions
 from showtell.training.dev_scores import DevScores
-from showtell.training.distributed import Ranks, joined
-from showtell.training.interrupts import asked_to_stop
+from showtell.training.distributed import Ranks, join_ranks
+from showtell.training.features import FeatureExtractor, warn_unreadable
+from showtell.training.interrupts import catch_stop_signals
 from showtell.training.log import NoLog, TrainingLog
-from showtell.training.loop import InterruptedTrainingError, StageLoop, load_weights
+from showtell.training.loop import Session, StagePlan, StageTrainer, load_weights
 from showtell.training.malloc import keep_large_blocks
-from showtell.training.objectives import CrossEntropy, Objective, SelfCritical
 from showtell.training.recipe import Recipe
-from showtell.training.rehearsal import open_rehearsal
-from showtell.training.rewards import BleuReward, CiderReward, MixedReward, RecallReward, Reward
-from showtell.training.run_setup import Beginning
+from showtell.training.rehearsal import Rehearsal, open_rehearsal
+from showtell.training.run_setup import RunSetup, RunStart
+from showtell.training.stage_objective import ObjectiveBuilder
 from showtell.training.sync_batch_norm import share_batch_norm
 from showtell.training.warm_start import load_initial
-from showtell.vocabulary import END
+from showtell.training.weight_average import kept_weights
+from showtell.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
+
+WITHOUT_DEV = 100  # training photos that choose the best epoch where there is no dev split
 
 
 def train(
@@ -55,309 +57,248 @@ def train(
 ) -> Path:
     """Train a captioner by `recipe` on the dataset at `data` into the run folder `output`.
 
-    `resume="auto"` goes on with what is in `output`, if anything is. Returns `output`. `data` may
-    be shards at an address; `on_broken` says what becomes of a broken one. Under torchrun, this is
-    one of several ranks.
-    Raises TrainingError where `output` holds a run and `resume` is not asked for, the data has no
+    `resume="auto"` resumes the run in `output`, if there is one. `data` is a folder or the address
+    of shards; `on_broken` says what happens to a broken shard. Under torchrun, this process is one
+    of several ranks. Returns `output`.
+
+    Raises TrainingError where `output` holds a run and `resume` is not given, the data has no
     training photos, or the loss is not finite; RecipeError where the run has another recipe.
     """
+    if resume not in (None, "auto"):
+        raise RecipeError(f"resume: must be auto, not '{resume}'")
     keep_large_blocks()
     with (
-        joined(recipe.device) as (ranks, device),
-        asked_to_stop(patient=ranks.count > 1) as stop,
+        join_ranks(recipe.device) as (ranks, device),
+        catch_stop_signals(patient=ranks.count > 1) as stop,
     ):
         dataset = open_dataset(data, on_broken=on_broken)
         ranks.check_alike([photo.name for photo in dataset.photos], f"{dataset.root}: the photos")
-        return _Run(recipe, dataset, output, resume, stop, ranks, device).train()
-
-
-class _Run:
-    """Everything that the stages of one run share."""
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        dataset: Dataset,
-        output: Path,
-        resume: str | None,
-        stop: Callable[[], bool],
-        ranks: Ranks,
-        device: torch.device,
-    ) -> None:
-        if resume not in (None, "auto"):
-            raise RecipeError(f"resume: '{resume}' is not known; the one value is auto")
-        if max(ranks.gather(ranks.restarts)):  # by torchrun, of a run that this command has begun
+        if max(ranks.gather(ranks.restarts)):  # torchrun restarted a run that this command started
             resume = "auto"
-        self.output, self.stop, self.ranks, self.device = output, stop, ranks, device
-        self.dataset = dataset
-        self.checkpoints = Checkpoints(output, ranks)
-        self.train_photos = dataset.split("train")
-        if not self.train_photos:
-            raise TrainingError(
-                f"{dataset.root}: no photo of the split train: nothing to learn from"
-            )
-        new = len(self.train_photos)
-        self.rehearsal = None
-        if recipe.rehearsal:
-            self.rehearsal = open_rehearsal(
-                recipe.rehearsal, recipe.rehearsal_share, new, recipe.seed
-            )
-        self.train_photos += self.rehearsal.train if self.rehearsal else ()
-        self.dev_photos: list[CaptionedPhoto] = []
-        self.dev_features: FeatureArrays | None = None
-        begun = Beginning(recipe, dataset, self.rehearsal, self.train_photos, output).on_all(
-            ranks, resume
+        photos = _training_photos(dataset, recipe)
+        setup = RunSetup(recipe, dataset, photos.rehearsal, photos.train, output)
+        start = setup.on_all_ranks(ranks, resume)
+        _train_run(start, photos, output, ranks, device, stop)
+    return output
+
+
+@dataclass(frozen=True)
+class _Photos:
+    """The photos of a run: `train` holds those of the dataset, then those of the rehearsal."""
+
+    dataset: Dataset
+    rehearsal: Rehearsal | None
+    train: list[CaptionedPhoto]
+
+    @property
+    def rehearsed(self) -> int:
+        return len(self.rehearsal.train) if self.rehearsal else 0
+
+
+def _training_photos(dataset: Dataset, recipe: Recipe) -> _Photos:
+    photos = dataset.split("train")
+    if not photos:
+        raise TrainingError(f"{dataset.root}: the split train has no photos to learn from")
+    if not recipe.rehearsal:
+        return _Photos(dataset, None, photos)
+    rehearsal = open_rehearsal(recipe.rehearsal, recipe.rehearsal_share, len(photos), recipe.seed)
+    return _Photos(dataset, rehearsal, [*photos, *rehearsal.train])
+
+
+def _train_run(
+    start: RunStart,
+    photos: _Photos,
+    output: Path,
+    ranks: Ranks,
+    device: torch.device,
+    stop: Callable[[], bool],
+) -> None:
+    """Train the stages of a run that are not done."""
+    recipe = start.recipe
+    model = _build_model(start, output, ranks, device)
+    checkpoints = Checkpoints(output, ranks)
+    resumed = start.resumed and checkpoints.has("last")
+    progress = checkpoints.progress("last") if resumed else TrainingProgress()
+    if resumed:
+        logger.info("resuming at stage %d, epoch %d, step %d", *progress.position)
+    extractor = FeatureExtractor(model, recipe, output, device, stop, ranks)
+    batches = _caption_batches(photos, start, extractor)
+    dev = _dev_photos(photos, recipe, extractor)
+    log = TrainingLog(output, progress.position if resumed else None) if ranks.first else NoLog()
+    with contextlib.closing(log):
+        session = Session(recipe, model, checkpoints, log, device, stop, ranks)
+        stages = _Stages(session, start.vocabulary, photos, batches, dev, extractor, output)
+        first = progress.stage
+        for number in range(first, len(recipe.stages)):
+            if number != first:
+                progress = _next_stage(recipe, number, progress)
+            if progress.epoch < recipe.stages[number].epochs:
+                trainer = stages.start(number, resumed=resumed and number == first)
+                progress = trainer.train(progress)
+
+
+def _build_model(start: RunStart, output: Path, ranks: Ranks, device: torch.device) -> CaptionModel:
+    """Build the model with the weights that the run starts from, on the device."""
+    recipe = start.recipe
+    torch.manual_seed(recipe.seed)  # new weights are the same whether the run is new or resumed
+    model = CaptionModel(
+        start.encoder,
+        recipe.decoder,
+        len(start.vocabulary),
+        concept_head=recipe.learns_concepts,
+    )
+    if ranks.first:  # every stage starts with the first rank's weights
+        load_initial(output, model)
+    if ranks.count > 1:
+        share_batch_norm(model.encoder)
+    model.to(device)
+    model.encoder.to(memory_format=torch.channels_last)
+    if recipe.compile:
+        model.encoder.compile()
+    return model
+
+
+def _caption_batches(
+    photos: _Photos, start: RunStart, extractor: FeatureExtractor
+) -> CaptionBatches:
+    """Return the training batches without photos that cannot be read."""
+    recipe = start.recipe
+    # a new run with a frozen encoder reads all photos anyway, to compute their features
+    if recipe.stages[0].train_encoder == "none" and not start.resumed:
+        unreadable = extractor.cached(photos.train, "plain", tuned=False).bad
+    else:
+        unreadable = extractor.unreadable(photos.train)
+    warn_unreadable(photos.train, unreadable)
+    batches = CaptionBatches(
+        photos.train,
+        [row for row in range(len(photos.train)) if row not in unreadable],
+        start.vocabulary,
+        recipe,
+        photos.rehearsed,
+        ranks=extractor.ranks,
+        workers=extractor.workers,
+        pin=extractor.device.type == "cuda",
+    )
+    if not len(batches):
+        raise TrainingError(
+            f"{photos.dataset.root}: no training photo that can be read has captions"
         )
-        self.recipe = recipe = begun.recipe
-        self.vocabulary, self.encoder, self.resumed = begun.vocabulary, begun.encoder, begun.resumed
-        torch.manual_seed(recipe.seed)  # however the run began, new weights are drawn alike
-        self.model = CaptionModel(
-            self.encoder, recipe.decoder, len(self.vocabulary), concept_head=recipe.learns_concepts
+    return batches
+
+
+def _dev_photos(
+    photos: _Photos, recipe: Recipe, extractor: FeatureExtractor
+) -> list[CaptionedPhoto]:
+    """Return the photos that epochs are judged on, without those that cannot be read."""
+    dev = [photo for photo in photos.dataset.split("dev") if photo.captions]
+    dev = dev[: recipe.dev_photos or None]
+    if not dev:
+        dev = photos.train[:WITHOUT_DEV]
+        logger.warning(
+            "%s: no dev photos with captions: the best epoch is chosen on %d training photos, so"
+            " its score says nothing about new photos; give some photos the split dev",
+            photos.dataset.root,
+            len(dev),
         )
-        if ranks.first:  # whose weights every stage begins with
-            load_initial(output, self.model)
-        if ranks.count > 1:
-            share_batch_norm(self.encoder)
-        self.model.to(self.device)
-        self.model.encoder.to(memory_format=torch.channels_last)
-        if recipe.compile:
-            self.model.encoder.compile()
+    dev += photos.rehearsal.dev if photos.rehearsal else ()
+    unreadable = extractor.unreadable(dev)
+    warn_unreadable(dev, unreadable)
+    if len(unreadable) == len(dev):
+        raise TrainingError(f"{photos.dataset.root}: no dev photo can be read: nothing to judge by")
+    return [photo for row, photo in enumerate(dev) if row not in unreadable]
 
-    def train(self) -> Path:
-        progress = Progress()
-        resumed = self.resumed and self.checkpoints.has("last")
+
+def _next_stage(recipe: Recipe, number: int, progress: TrainingProgress) -> TrainingProgress:
+    """Return the progress at the start of stage `number`, after the stage before."""
+    # the precision of concepts and the CIDEr of captions cannot be compared
+    of_concepts = [recipe.stages[n].objective == "concepts" for n in (number - 1, number)]
+    best = progress.best_score if of_concepts[0] == of_concepts[1] else -1.0
+    return TrainingProgress(stage=number, best_score=best, seconds=progress.seconds)
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """Prepares the stages of a run, one after the other."""
+
+    session: Session
+    vocabulary: Vocabulary
+    photos: _Photos
+    batches: CaptionBatches
+    dev: list[CaptionedPhoto]
+    extractor: FeatureExtractor
+    output: Path
+
+    def start(self, number: int, *, resumed: bool) -> StageTrainer:
+        """Return the trainer of stage `number`, with the weights it starts or resumes from."""
+        session, recipe = self.session, self.session.recipe
+        stage, model, checkpoints = recipe.stages[number], session.model, session.checkpoints
         if resumed:
-            progress = self.checkpoints.progress("last")
-            logger.info("going on at stage %d, epoch %d, step %d", *_place(progress))
-        self._read_photos()
-        done = _place(progress) if resumed else None
-        self.log = TrainingLog(self.output, done) if self.ranks.first else NoLog()
-        try:
-            first = progress.stage
-            for number in range(first, len(self.recipe.stages)):
-                if number != first:
-                    # words are scored otherwise than captions, so their best is no mark to pass
-                    words = [
-                        self.recipe.stages[n].objective == "concepts" for n in (number - 1, number)
-                    ]
-                    best = progress.best_score if words[0] == words[1] else -1.0
-                    progress = Progress(stage=number, best_score=best, seconds=progress.seconds)
-                if progress.epoch < self.recipe.stages[number].epochs:
-                    progress = self._train_stage(number, progress, resumed and number == first)
-        finally:
-            self.log.close()
-        return self.output
-
-    def _train_stage(self, number: int, progress: Progress, resumed: bool) -> Progress:
-        stage = self.recipe.stages[number]
+            load_weights(model, checkpoints.tensors("last", "model"))
+        elif number and checkpoints.has(stage.init_checkpoint):
+            load_weights(model, kept_weights(checkpoints, stage.init_checkpoint))
+        objective = ObjectiveBuilder(
+            recipe, model, self.vocabulary, self.photos.train, self.output, session.ranks
+        ).build(number, resumed=resumed)
+        if not resumed and stage.reinit_decoder:
+            torch.manual_seed(step_seed(recipe.seed, number))
+            reinit_decoder(model)
+        if not resumed and isinstance(objective, ConceptPrediction):
+            objective.set_prior(model)
+        source, dev_features = self._inputs(number)
+        score = _StageScore(self, number, dev_features)
+        plan = StagePlan(number, stage, objective, self.batches, source, score)
+        trainer = StageTrainer(session, plan)
         if resumed:
-            load_weights(self.model, self.checkpoints.tensors("last", "model"))
-        elif number and self.checkpoints.has(stage.init_checkpoint):
-            load_weights(self.model, self._weights(stage.init_checkpoint))
-        objective = self._objective(number, resumed)
-        if stage.reinit_decoder and not resumed:
-            torch.manual_seed(step_seed(self.recipe.seed, number))
-            reinit_decoder(self.model)
-        if isinstance(objective, ConceptPrediction) and not resumed:
-            objective.start(self.model)
-        loop = StageLoop(
-            self.recipe,
-            stage,
-            number,
-            self.model,
-            objective,
-            self.batches,
-            self._source(number),
-            self.checkpoints,
-            self.log,
-            self._score,
-            self.device,
-            self.stop,
-            self.ranks,
-        )
-        if resumed:
-            loop.restore()
-        return loop.run(progress)
+            trainer.restore()
+        return trainer
 
-    def _teacher(self, number: int, resumed: bool) -> Decoder:
-        """Return the decoder as the stage found it, frozen, for the stage to learn from."""
-        teacher = copy.deepcopy(base_decoder(self.model.decoder)).requires_grad_(False).eval()
-        kept = Checkpoints(self.output / "teacher", self.ranks)
-        if resumed:
-            load_weights(teacher, kept.tensors("last", "model"))
-        else:
-            kept.save("last", str(number), Progress(number), model=trained_tensors(teacher))
-        return teacher
-
-    def _weights(self, name: str) -> dict[str, Tensor]:
-        """Return a checkpoint's weights as dev judged them; see `Average`."""
-        weights = self.checkpoints.tensors(name, "model")
-        if name == "last" and self.checkpoints.has_group(name, "kept"):
-            weights |= self.checkpoints.tensors(name, "kept")
-        elif name == "last" and self.checkpoints.has_group(name, "average"):
-            average = self.checkpoints.tensors(name, "average")
-            average.pop("steps")
-            weights |= average
-        return weights
-
-    def _objective(self, number: int, resumed: bool) -> Objective:
-        stage = self.recipe.stages[number]
-        if stage.objective == "cross_entropy":
-            teacher = self._teacher(number, resumed) if stage.distill else None
-            return CrossEntropy(stage.label_smoothing, teacher, stage.distill)
-        if stage.objective == "concepts":
-            return ConceptPrediction(concept_targets(self.train_photos, self.vocabulary))
-        references = [
-            [[*self.vocabulary.encode(text), END] for text in photo.captions]
-            for photo in self.train_photos
-        ]
-        parts: list[tuple[float, Reward]] = [(1.0, CiderReward(references))]
-        parts += [(stage.bleu, BleuReward(references))] if stage.bleu else []
-        parts += [(stage.recall, RecallReward(references))] if stage.recall else []
-        return SelfCritical(
-            MixedReward(parts),
-            stage.samples,
-            max_length=self.recipe.decoding.max_length,
-            temperature=stage.temperature,
-            cross_entropy=stage.cross_entropy,
-            ranks=self.ranks,
-        )
-
-    def _source(self, number: int) -> CachedFeatures | Pixels:
-        """Return where a stage's photos come from; frozen encoders' features are cached.
-
-        An encoder that an earlier stage has trained has features of its own, in the run folder.
-        """
-        stage = self.recipe.stages[number]
+    def _inputs(self, number: int) -> tuple[PhotoSource, FeatureArrays | None]:
+        """Return the source of training photos and, for a frozen encoder, dev features."""
+        recipe = self.session.recipe
+        stage = recipe.stages[number]
         if stage.train_encoder != "none":
-            self.dev_features = None
-            return Pixels(
-                self.train_photos,
-                self.encoder.spec.preprocessing,
-                stage.min_crop_area,
-                stage.color_jitter,
-            )
-        tuned = any(before.train_encoder != "none" for before in self.recipe.stages[:number])
-        self.dev_features = self._features(self.dev_photos, "plain", tuned)
-        views = self.recipe.views
-        return CachedFeatures({v: self._features(self.train_photos, v, tuned) for v in views})
-
-    def _read_photos(self) -> None:
-        """Find the photos that can be read, those of train for batches and those of dev."""
-        frozen = self.recipe.stages[0].train_encoder == "none" and not self.resumed
-        bad = (
-            self._features(self.train_photos, "plain", tuned=False).bad
-            if frozen
-            else self._unreadable(self.train_photos)
-        )
-        _warn(self.train_photos, bad)
-        usable = [row for row in range(len(self.train_photos)) if row not in bad]
-        mixed = len(self.rehearsal.train) if self.rehearsal else 0
-        self.batches = CaptionBatches(
-            self.train_photos,
-            usable,
-            self.vocabulary,
-            self.recipe,
-            mixed,
-            ranks=self.ranks,
-            workers=self._workers(),
-            pin=self.device.type == "cuda",
-        )
-        if not len(self.batches):
-            raise TrainingError(
-                f"{self.dataset.root}: no training photo that can be read has captions"
-            )
-        photos = [photo for photo in self.dataset.split("dev") if photo.captions]
-        photos = photos[: self.recipe.dev_photos or None] or self.train_photos[:100]
-        photos += self.rehearsal.dev if self.rehearsal else ()
-        bad = self._unreadable(photos)
-        _warn(photos, bad)
-        if len(bad) == len(photos):
-            raise TrainingError(
-                f"{self.dataset.root}: no dev photo can be read: nothing to judge by"
-            )
-        self.dev_photos = [photo for row, photo in enumerate(photos) if row not in bad]
-
-    def _unreadable(self, photos: Sequence[CaptionedPhoto]) -> dict[int, str]:
-        """Return the row of each photo that cannot be read; every rank looks at its share."""
-        rows = self.ranks.mine(range(len(photos)))
-        found = find_unreadable(
-            [photos[row] for row in rows], self.encoder.spec.preprocessing, max(2, self._workers())
-        )
-        own = {rows[place]: reason for place, reason in found.items()}
-        return dict(sorted(item for some in self.ranks.gather(own) for item in some.items()))
-
-    def _workers(self) -> int:
-        """Return how many processes make batches ready: on a GPU, this rank's share of cores."""
-        if self.recipe.workers or self.device.type == "cpu":
-            return self.recipe.workers
-        return max(1, min(16, (os.cpu_count() or 1) // self.ranks.local_count - 1))
-
-    def _features(self, photos: Sequence[CaptionedPhoto], view: str, tuned: bool) -> FeatureArrays:
-        encoder = self.encoder.eval()
-        regions = encoder.grid[0] * encoder.grid[1]
-        shapes = {"regions": (regions, encoder.channels), "pooled": (encoder.channels,)}
-        needs = self.model.decoder.needs
-        chosen = self.recipe.feature_cache
-        cache = Path(chosen).expanduser() if chosen else cache_dir() / "features"
-        cache = self.output / "features" if tuned else cache
-        with progress_bar(len(photos), description=f"features ({view})") as bar:
-
-            def progress(done: int) -> None:
-                bar.update(done - bar.n)
-                if self.stop():
-                    raise InterruptedTrainingError("stopped: go on with --resume auto")
-
-            return extract_features(
-                photos,
-                self._encode,
-                encoder.fingerprint(),
-                {name: shapes[name] for name in needs},
-                encoder.spec.preprocessing,
-                cache,
-                view=view,
-                threads=max(2, self._workers()),
-                progress=progress,
-            )
-
-    def _encode(self, pixels: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        with torch.inference_mode():
-            batch = torch.from_numpy(pixels).to(self.device, memory_format=torch.channels_last)
-            return {k: v.float().cpu().numpy() for k, v in self.encoder(batch).items()}
-
-    def _score(self, number: int, epoch: int) -> float:
-        """Judge the present weights on dev; see `DevScores`."""
-        self.model.eval()
-        dev = DevScores(
-            self.model,
-            self.vocabulary,
-            self.dev_photos,
-            self.dev_features,
-            self._encode,
-            self.ranks,
-        )
-        if self.recipe.stages[number].objective == "concepts":
-            return dev.concept_precision()
-        captions = dev.captions(self.recipe.decoding)
-
-        def judge() -> float:
-            write_said(self.output, number, epoch, self.dev_photos, captions)
+            preprocessing = self.session.model.encoder.spec.preprocessing
             return (
-                self.rehearsal.score(captions, self.dev_photos)
-                if self.rehearsal
-                else dev.cider(captions)
+                Pixels(self.photos.train, preprocessing, stage.min_crop_area, stage.color_jitter),
+                None,
             )
-
-        return self.ranks.by_first(judge)
-
-
-def _warn(photos: Sequence[CaptionedPhoto], bad: Mapping[int, str]) -> None:
-    """Name photos that are left out, the first twenty of many."""
-    for row, reason in list(bad.items())[:20]:
-        logger.warning("left out: %s", reason or photos[row].name)
-    if len(bad) > 20:
-        logger.warning("… and %d more", len(bad) - 20)
+        tuned = any(earlier.train_encoder != "none" for earlier in recipe.stages[:number])
+        dev = self.extractor.cached(self.dev, "plain", tuned=tuned)
+        views = {
+            view: self.extractor.cached(self.photos.train, view, tuned=tuned)
+            for view in recipe.views
+        }
+        return CachedFeatures(views), dev
 
 
-def _place(progress: Progress) -> tuple[int, int, int]:
-    return progress.stage, progress.epoch, progress.step
+@dataclass(frozen=True)
+class _StageScore:
+    """Scores the current weights of a stage on dev, and writes the captions of dev."""
+
+    stages: _Stages
+    number: int
+    features: FeatureArrays | None
+
+    def __call__(self, epoch: int) -> float:
+        """Return the precision of concepts, or the CIDEr of captions."""
+        stages, session = self.stages, self.stages.session
+        session.model.eval()
+        dev = DevScores(
+            session.model,
+            stages.vocabulary,
+            stages.dev,
+            self.features,
+            stages.extractor.encode,
+            session.ranks,
+        )
+        if session.recipe.stages[self.number].objective == "concepts":
+            return dev.concept_precision()
+        captions = dev.captions(session.recipe.decoding)
+
+        def write_and_score() -> float:
+            write_dev_captions(stages.output, self.number, epoch, stages.dev, captions)
+            if stages.photos.rehearsal:
+                return stages.photos.rehearsal.score(captions, stages.dev)
+            return dev.cider(captions)
+
+        return session.ranks.on_rank_zero(write_and_score)

@@ -1,7 +1,7 @@
-"""Training that begins with a trained model: its networks, its vocabulary and the new words.
+"""Warm start: training that starts from a trained model and adds the words of new captions.
 
-A run's weights are there in PyTorch. A bundle holds ONNX graphs alone; its weights are read back
-from them, and what was read is run beside the graphs before it is trusted.
+A run has its weights as PyTorch tensors. A bundle has only ONNX graphs; the weights are read back
+from them, and the network with these weights must compute what the graphs compute.
 """
 
 from __future__ import annotations
@@ -34,34 +34,34 @@ from showtell.nets.renamed_parameters import with_current_names
 from showtell.training.checkpoint import read_tensors, trained_tensors
 from showtell.training.loop import load_weights
 from showtell.training.recipe import Recipe, recipe_from_dict
-from showtell.training.run_folder import joined, open_run
+from showtell.training.run_folder import join_unique, open_run
 from showtell.vocabulary import SPECIAL_WORDS, START, Vocabulary
 
 logger = logging.getLogger(__name__)
 
-INITIAL = "initial.safetensors"  # in a run's folder: the decoder that it began with
-# how far a bundle and its weights may be apart: 8-bit products round what they read, too, so they
-# differ from float32; other precisions are computed in float32
-FEATURES = {"int8": 0.1, "float16": 1e-3, "float32": 1e-3}
-WORDS = {"int8": 0.05, "float16": 1e-3, "float32": 1e-3}
+INITIAL = "initial.safetensors"  # in a run folder: the decoder weights that the run started from
+# Allowed differences between a bundle's graphs and the network with its weights, by precision.
+# 8-bit products also round their inputs; other precisions compute in float32.
+MAX_FEATURE_DIFFERENCE = {"int8": 0.1, "float16": 1e-3, "float32": 1e-3}
+MAX_WORD_DIFFERENCE = {"int8": 0.05, "float16": 1e-3, "float32": 1e-3}
 _PER_CONCEPT = ("log_prior", "global_logits", "region_logits")  # of the concept head
-_STEPS = 6  # words that the two are compared along
+_COMPARED_STEPS = 6  # words of the captions along which the two are compared
 _LIKELY = -9.0  # log-probability above which a word counts in the comparison
 
 
 @dataclass(frozen=True)
-class Start:
-    """A trained model to begin with, and what its own training leaves behind in it."""
+class InitialModel:
+    """A trained model to start from, with the origin and terms of its training data."""
 
     name: str
     model: CaptionModel
     vocabulary: Vocabulary
     dataset: str
     terms: str
-    names: str  # the photos it was trained on, as `pack_names` packed them
+    names: str  # of the photos it was trained on, packed by `pack_names`
 
-    def fitted(self, recipe: Recipe) -> Recipe:
-        """Return the recipe with this model's networks in the place of its own."""
+    def adapt_recipe(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with this model's encoder and decoder settings."""
         spec = self.model.encoder.spec
         return with_networks(
             recipe,
@@ -74,21 +74,21 @@ class Start:
             ),
         )
 
-    def grown_vocabulary(self, captions: Iterable[str], min_count: int) -> Vocabulary:
-        """Return the model's words and, after them, those of `captions` that it lacks."""
+    def grow_vocabulary(self, captions: Iterable[str], min_count: int) -> Vocabulary:
+        """Return the model's words, followed by the new words of `captions`."""
         known = self.vocabulary
-        found = Vocabulary.build(captions, min_count)
-        new = [word for word in found.words if word not in known]
+        words = Vocabulary.build(captions, min_count).words
+        new = [word for word in words if word not in known]
         logger.info("%s knows %d words, %d are new", self.name, len(known), len(new))
         return Vocabulary((*known.words, *new), known.min_count, known.rule)
 
     def write_decoder(self, run: Path, words: int, seed: int) -> None:
-        """Write the decoder, grown to a vocabulary of `words` words, into a run's folder."""
+        """Write the decoder, enlarged to a vocabulary of `words` words, into a run folder."""
         grown = grown_tensors(self.model, words, seed)
         save_file({k: v.clone() for k, v in grown.items()}, run / INITIAL)
 
-    def described(self) -> dict[str, Any]:
-        """Return what a run's description keeps of it."""
+    def description(self) -> dict[str, Any]:
+        """Return what a run's description keeps of this model."""
         return {
             "model": self.name,
             "dataset": self.dataset,
@@ -98,9 +98,9 @@ class Start:
 
 
 def with_networks(recipe: Recipe, other: Recipe) -> Recipe:
-    """Return the recipe with another's networks; how words are dropped out stays its own."""
-    own = recipe.decoder
-    decoder = replace(other.decoder, dropout=own.dropout, input_dropout=own.input_dropout)
+    """Return the recipe with the networks of another recipe; dropout stays."""
+    dropout, input_dropout = recipe.decoder.dropout, recipe.decoder.input_dropout
+    decoder = replace(other.decoder, dropout=dropout, input_dropout=input_dropout)
     return replace(
         recipe,
         encoder=other.encoder,
@@ -111,16 +111,16 @@ def with_networks(recipe: Recipe, other: Recipe) -> Recipe:
 
 
 def load_initial(run: Path, model: CaptionModel) -> None:
-    """Give a model the decoder that its run began with, where it began with one."""
+    """Load the decoder weights that a run started from, if it had a warm start."""
     if (run / INITIAL).is_file():
         load_weights(model.decoder, with_current_names(read_tensors(run / INITIAL)))
 
 
-def open_start(model: str) -> Start:
-    """Open the model to begin with: a name, a bundle's folder or a run's.
+def open_initial_model(model: str) -> InitialModel:
+    """Open a trained model by its name, or by the folder of its bundle or run.
 
-    Raises BundleError where there is no such model, TrainingError where a bundle's weights cannot
-    be read back.
+    Raises BundleError where there is no such model, and TrainingError where the weights cannot be
+    read back from a bundle.
     """
     named = any(installed.name == model for installed in installed_models())
     if not named and (Path(model) / RUN_FILE).is_file():
@@ -128,36 +128,37 @@ def open_start(model: str) -> Start:
     return _from_bundle(load_bundle(find_bundle(model)))
 
 
-def _from_run(path: Path) -> Start:
-    trained = open_run(path)
-    data, began = trained.description["data"], trained.description.get("began", {})
-    return Start(
+def _from_run(path: Path) -> InitialModel:
+    run = open_run(path)
+    data, began = run.description["data"], run.description.get("began", {})
+    return InitialModel(
         path.resolve().name,
-        trained.model,
-        trained.vocabulary,
-        joined([began.get("dataset"), data["layout"]], ", then "),
-        joined([began.get("terms"), terms_of(data["layout"])], " "),
+        run.model,
+        run.vocabulary,
+        join_unique([began.get("dataset"), data["layout"]], ", then "),
+        join_unique([began.get("terms"), terms_of(data["layout"])], " "),
         data[NAMES_KEY],
     )
 
 
-def _from_bundle(bundle: Bundle) -> Start:
+def _from_bundle(bundle: Bundle) -> InitialModel:
     manifest = bundle.manifest
     try:
-        model = _built(bundle)
+        model = _build_networks(bundle)
         weights: dict[str, Any] = {}
         for name in (ENCODER, DECODER_BEGIN, DECODER_STEP):
             weights |= with_current_names(weights_of(bundle.file(name)))
-        _fill(model, weights)
+        _load_weights(model, weights)
         features, words = compare(bundle, model)
     except (KeyError, TypeError, ValueError, RuntimeError, RecipeError) as error:
         raise TrainingError(_unreadable(bundle, str(error))) from error
     encoder, decoder = manifest.precision.encoder, manifest.precision.decoder
-    if not (features <= FEATURES[encoder] and words <= WORDS[decoder]):
-        found = f"features differ by {features:.2g}, log-probabilities by {words:.2g}"
-        raise TrainingError(_unreadable(bundle, found))
+    # not the other way round, so that NaN is refused
+    if not (features <= MAX_FEATURE_DIFFERENCE[encoder] and words <= MAX_WORD_DIFFERENCE[decoder]):
+        problem = f"features differ by {features:.2g}, log-probabilities by {words:.2g}"
+        raise TrainingError(_unreadable(bundle, problem))
     data = manifest.training
-    return Start(
+    return InitialModel(
         manifest.name,
         model,
         bundle.vocabulary,
@@ -169,13 +170,13 @@ def _from_bundle(bundle: Bundle) -> Start:
 
 def _unreadable(bundle: Bundle, why: str) -> str:
     return (
-        f"{bundle.path}: its weights cannot be read back ({why}): begin with the training run that"
+        f"{bundle.path}: its weights cannot be read back ({why}): start from the training run that"
         " it was exported from, or export it again"
     )
 
 
-def _built(bundle: Bundle) -> CaptionModel:
-    """Build the bundle's networks, their weights still at random."""
+def _build_networks(bundle: Bundle) -> CaptionModel:
+    """Build the bundle's networks, with random weights."""
     encoder, training = bundle.manifest.encoder, bundle.manifest.training
     network = encoder.network
     if not timm.is_model(network):
@@ -187,7 +188,7 @@ def _built(bundle: Bundle) -> CaptionModel:
             "batch_norm_epsilon": encoder.batch_norm_epsilon,
             "preprocessing": bundle.manifest.preprocessing.to_dict(),
             "source": encoder.weights,
-            "folded": True,  # exporters fold what frozen batch norm is left
+            "folded": True,  # export folds the batch norm that training left
         }
     )
     recipe = recipe_from_dict({"decoder": training.recipe["decoder"]})
@@ -195,20 +196,20 @@ def _built(bundle: Bundle) -> CaptionModel:
     return CaptionModel(encoder_from_spec(spec), settings, len(bundle.vocabulary)).eval()
 
 
-def _fill(model: CaptionModel, weights: dict[str, Any]) -> None:
-    """Put weights into a model; a bias that the exporter left out was zero."""
+def _load_weights(model: CaptionModel, weights: dict[str, Any]) -> None:
+    """Load weights from graphs into a model; a bias that the exporter left out was zero."""
     tensors = model.state_dict(keep_vars=True)
-    names: dict[int, list[str]] = {}  # of each tensor: a tied one has several
+    names: dict[int, list[str]] = {}  # of each tensor: a tied tensor has several
     for name, tensor in tensors.items():
         names.setdefault(id(tensor), []).append(name)
     for aliases in names.values():
         tensor = tensors[aliases[0]]
-        found = next((weights[name] for name in aliases if name in weights), None)
+        array = next((weights[name] for name in aliases if name in weights), None)
         with torch.no_grad():
-            if found is not None:
-                if tensor.shape != found.shape:
-                    raise ValueError(f"{aliases[0]} is {found.shape}, not {tuple(tensor.shape)}")
-                tensor.copy_(torch.tensor(found))
+            if array is not None:
+                if tensor.shape != array.shape:
+                    raise ValueError(f"{aliases[0]} is {array.shape}, not {tuple(tensor.shape)}")
+                tensor.copy_(torch.tensor(array))
             elif aliases[0].endswith(".bias"):
                 tensor.zero_()
             elif not aliases[0].endswith("num_batches_tracked"):
@@ -216,10 +217,10 @@ def _fill(model: CaptionModel, weights: dict[str, Any]) -> None:
 
 
 def compare(bundle: Bundle, model: CaptionModel) -> tuple[float, float]:
-    """Return how far a model is from a bundle, both reading the same noise.
+    """Return how much a model differs from a bundle on the same noise.
 
-    First the features' relative difference, then likely words' mean difference in log-probability
-    along the bundle's likeliest words.
+    The first number is the relative difference of features. The second is the mean difference in
+    the log-probability of likely words, along the words that the bundle finds likeliest.
     """
     size = (bundle.manifest.preprocessing.height, bundle.manifest.preprocessing.width)
     pixels = np.random.default_rng(0).normal(size=(2, 3, *size)).astype(np.float32)
@@ -227,28 +228,29 @@ def compare(bundle: Bundle, model: CaptionModel) -> tuple[float, float]:
     with torch.inference_mode():
         encoded = model.encoder(torch.from_numpy(pixels))
     memory, state = decoder.init_state({name: array.numpy() for name, array in encoded.items()})
-    seen = graphs.encode(pixels)
-    regions = encoded["regions"].numpy()
-    apart = np.linalg.norm(regions - seen["regions"]) / (float(np.linalg.norm(regions)) + 1e-9)
-    memory2, state2 = graphs.init_state(seen)
+    graph_features = graphs.encode(pixels)
+    regions = encoded["regions"].numpy()  # [photos, regions, channels]
+    difference = float(np.linalg.norm(regions - graph_features["regions"]))
+    difference /= float(np.linalg.norm(regions)) + 1e-9
+    graph_memory, graph_state = graphs.init_state(graph_features)
     tokens = np.full(len(pixels), START)
     differences = []
-    for _ in range(_STEPS):
-        ours, _, state = decoder.step(tokens, memory, state)
-        theirs, _, state2 = graphs.step(tokens, memory2, state2)
-        likely = theirs > _LIKELY
-        differences.append(float(np.abs(ours - theirs)[likely].mean()))
-        theirs[:, : len(SPECIAL_WORDS)] = -np.inf
-        tokens = theirs.argmax(1)
-    return float(apart), float(np.mean(differences))
+    for _ in range(_COMPARED_STEPS):
+        scores, _, state = decoder.step(tokens, memory, state)  # [photos, words]
+        graph_scores, _, graph_state = graphs.step(tokens, graph_memory, graph_state)
+        likely = graph_scores > _LIKELY
+        differences.append(float(np.abs(scores - graph_scores)[likely].mean()))
+        graph_scores[:, : len(SPECIAL_WORDS)] = -np.inf
+        tokens = graph_scores.argmax(1)
+    return difference, float(np.mean(differences))
 
 
 def grown_tensors(model: CaptionModel, words: int, seed: int) -> dict[str, Tensor]:
-    """Return the decoder's weights with rows for as many words, the old ones as they were.
+    """Return the decoder's weights with rows for `words` words; old words keep theirs.
 
-    A new word begins as the mean of all words, which takes nothing from the probabilities of the
-    others (Hewitt, Initializing New Word Embeddings for Pretrained Language Models, 2021), and a
-    little noise, so that new words are told apart.
+    A new word starts as the mean of all words plus a little noise. The mean hardly changes the
+    probabilities of the other words (Hewitt, Initializing New Word Embeddings for Pretrained
+    Language Models, 2021); the noise makes new words differ.
     """
     generator = torch.Generator().manual_seed(seed)
     grown = {}
