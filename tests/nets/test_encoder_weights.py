@@ -108,7 +108,7 @@ def test_a_file_from_timm_gets_timms_settings_for_it(
     network = timm.create_model("mobilenetv2_100", num_classes=0)
     path = written(tmp_path, dict(network.state_dict()), {"format": "pt"})
     spec = build_encoder("mobilenetv2", path, image_size=64).spec
-    assert "taken as timm's 'mobilenetv2_100'" in caplog.text
+    assert "using those of timm's 'mobilenetv2_100'" in caplog.text
     assert (spec.options, spec.batch_norm_epsilon) == ({}, None)
     assert (spec.preprocessing.mean, spec.preprocessing.width) == ((0.485, 0.456, 0.406), 64)
 

@@ -81,7 +81,7 @@ def test_the_head_starts_from_word_frequencies_and_the_loss_falls() -> None:
     shares[:2, 4], shares[2:, 5], shares[:, 6] = 1, 1, 0.5
     model = SimpleNamespace(concept_head=ConceptHead(4, 7))
     objective = ConceptPrediction(shares, dropout=0)
-    objective.start(model)
+    objective.set_prior(model)
     features = torch.eye(4)
     batch = collate({"pooled": features}, [[4], [4], [5], [5]])
     batch = type(batch)(batch.features, batch.inputs, batch.targets, batch.packing, (0, 1, 2, 3))

@@ -177,7 +177,7 @@ def test_an_error_of_all_ranks_is_reported_once(
 ) -> None:
     shutil.copytree(two_ranks, tmp_path / "run")
     wrong: dict[str, tuple[list[str], str]] = {
-        "run": ([], "holds a run already"),
+        "run": ([], "already holds a run"),
         "none": (["min_count=9999"], "no word occurs 9999 times"),
         "diverged": (["stages.0.learning_rate=1e30"], "the last checkpoint is whole"),
     }
@@ -242,9 +242,9 @@ def test_ranks_and_parts_together_have_each_step(
         pieces = [b for own in of_ranks for b in own[step * parts : (step + 1) * parts]]
         assert all(piece.step_size == batch.step_size for piece in pieces)
         if ranks * parts == 1:
-            assert pieces[0].part is None
+            assert pieces[0].share is None
             continue
-        counted = [piece for piece in pieces if piece.part and piece.share.of_photos]
+        counted = [piece for piece in pieces if piece.share and piece.share.of_photos]
         assert tuple(p for piece in counted for p in piece.photos) == batch.photos
         assert sum(shares(counted, "of_photos")) == pytest.approx(1)
         assert sum(shares(pieces, "of_tokens")) == pytest.approx(1)
@@ -256,7 +256,7 @@ def test_ranks_and_parts_together_have_each_step(
 
 
 def shares(pieces: list[Batch], name: str) -> list[float]:
-    return [getattr(piece.part, name) for piece in pieces]
+    return [getattr(piece.share, name) for piece in pieces]
 
 
 def trimmed(batch: Batch) -> list[list[int]]:
