@@ -1,4 +1,4 @@
-"""Archives from anywhere: unpacked inside the folder, or refused."""
+"""Archives are unpacked inside the folder, or refused."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MAKERS = pytest.mark.parametrize("make", [make_zip, make_tar], ids=["zip", "tar.
 
 
 @MAKERS
-def test_files_come_out_as_they_went_in(tmp_path: Path, make) -> None:
+def test_files_are_unpacked_unchanged(tmp_path: Path, make) -> None:
     files = {"a.txt": b"one", "deep/er/b.bin": os.urandom(200_000), "deep/empty": b""}
     unpack(make(tmp_path / "archive", files), tmp_path / "out", limit=LIMIT)
     for name, content in files.items():
         assert (tmp_path / "out" / name).read_bytes() == content
 
 
-def test_plain_tar_is_known_by_its_bytes(tmp_path: Path) -> None:
+def test_plain_tar_is_recognised_by_its_bytes(tmp_path: Path) -> None:
     archive = make_tar(tmp_path / "model.zip", {"a": b"1"}, mode="w")
     unpack(archive, tmp_path / "out", limit=LIMIT)
     assert (tmp_path / "out" / "a").read_bytes() == b"1"
@@ -73,7 +73,7 @@ def test_bomb_stops_at_the_limit(tmp_path: Path, make) -> None:
 
 
 @MAKERS
-def test_archive_that_grows_out_of_all_proportion_is_refused(tmp_path: Path, make) -> None:
+def test_archive_with_a_high_compression_ratio_is_refused(tmp_path: Path, make) -> None:
     archive = make(tmp_path / "archive", {"zeros": b"\0" * 40_000_000})
     with pytest.raises(ArchiveError, match="too large when unpacked"):
         unpack(archive, tmp_path / "out", limit=1 << 40)
@@ -82,23 +82,23 @@ def test_archive_that_grows_out_of_all_proportion_is_refused(tmp_path: Path, mak
 
 
 @MAKERS
-def test_files_go_where_they_are_placed_and_others_are_left_out(tmp_path: Path, make) -> None:
+def test_files_can_be_renamed_or_left_out(tmp_path: Path, make) -> None:
     archive = make(tmp_path / "archive", {"a/1.jpg": b"1", "b/2.txt": b"2", "c/3.jpg": b"3"})
     unpack(
         archive,
         tmp_path / "out",
         limit=LIMIT,
-        place=lambda name: f"photos/{name[2:]}" if name.endswith(".jpg") else None,
+        rename=lambda name: f"photos/{name[2:]}" if name.endswith(".jpg") else None,
     )
     found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*")}
     assert found == {"photos/1.jpg", "photos/3.jpg"}
 
 
 @MAKERS
-def test_hostile_name_is_refused_though_it_would_be_left_out(tmp_path: Path, make) -> None:
+def test_unsafe_name_is_refused_even_if_it_is_left_out(tmp_path: Path, make) -> None:
     archive = make(tmp_path / "archive", {"../out.txt": b"bad"})
     with pytest.raises(ArchiveError, match="leaves the folder"):
-        unpack(archive, tmp_path / "out", limit=LIMIT, place=lambda name: None)
+        unpack(archive, tmp_path / "out", limit=LIMIT, rename=lambda name: None)
 
 
 def test_bomb_in_a_tar_header_stops_at_the_limit(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_too_many_files_are_refused(tmp_path: Path, make) -> None:
         unpack(archive, tmp_path / "out", limit=LIMIT, max_files=10)
 
 
-def test_file_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+def test_duplicate_file_is_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "archive", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("same"))
         archive.addfile(tarfile.TarInfo("same"))
@@ -127,7 +127,7 @@ def test_file_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 
 
 @MAKERS
-def test_whatever_byte_is_damaged_it_is_an_error_and_never_a_crash(tmp_path: Path, make) -> None:
+def test_damage_anywhere_is_a_clear_error(tmp_path: Path, make) -> None:
     whole = make(tmp_path / "whole", {"a": b"text " * 9, "b/c": bytes(range(64))}).read_bytes()
     damaged = [whole[:length] for length in range(0, len(whole), 5)]
     for place in range(len(whole)):

@@ -32,39 +32,41 @@ def leftovers(target: Path) -> list[str]:
     return sorted(path.name for path in target.parent.iterdir() if path != target)
 
 
-def test_file_arrives_whole_and_nothing_else_stays(server: FileServer, tmp_path: Path) -> None:
+def test_download_leaves_the_complete_file_and_nothing_else(
+    server: FileServer, tmp_path: Path
+) -> None:
     target = download(f"{server.url}/file", tmp_path / "new" / "file", sha256=RIGHT)
     assert target.read_bytes() == BODY
     assert leftovers(target) == []
 
 
 @pytest.mark.parametrize("fault", ["cut", "stall"])
-def test_broken_connection_is_resumed_where_it_broke(
-    server: FileServer, tmp_path: Path, fault: str
-) -> None:
+def test_broken_connection_is_resumed(server: FileServer, tmp_path: Path, fault: str) -> None:
     server.faults["/file"] = [(fault, 100_000), (fault, 50_000)]
     target = download(f"{server.url}/file", tmp_path / "file", **QUICK)
     assert target.read_bytes() == BODY
-    assert [wanted for _, wanted in server.requests] == [None, "bytes=100000-", "bytes=150000-"]
+    assert [byte_range for _, byte_range in server.requests] == [
+        None,
+        "bytes=100000-",
+        "bytes=150000-",
+    ]
 
 
-def test_a_stall_costs_the_timeout_and_no_more(server: FileServer, tmp_path: Path) -> None:
+def test_stalled_connection_ends_after_the_timeout(server: FileServer, tmp_path: Path) -> None:
     server.faults["/file"] = [("stall", 10)]
     began = time.monotonic()
     download(f"{server.url}/file", tmp_path / "file", **QUICK)
     assert 0.3 <= time.monotonic() - began < 5
 
 
-def test_server_that_ignores_ranges_is_read_from_the_start(
-    server: FileServer, tmp_path: Path
-) -> None:
+def test_server_without_ranges_is_read_from_the_start(server: FileServer, tmp_path: Path) -> None:
     server.ignores_range = True
     server.faults["/file"] = [("cut", 100_000)]
     target = download(f"{server.url}/file", tmp_path / "file", sha256=RIGHT, **QUICK)
     assert target.read_bytes() == BODY
 
 
-def test_server_that_ignores_ranges_and_always_cuts_is_given_up(
+def test_server_without_ranges_that_always_breaks_is_given_up(
     server: FileServer, tmp_path: Path
 ) -> None:
     server.ignores_range = True
@@ -74,13 +76,13 @@ def test_server_that_ignores_ranges_and_always_cuts_is_given_up(
     assert not (tmp_path / "file").exists()
 
 
-def test_slow_progress_is_never_given_up(server: FileServer, tmp_path: Path) -> None:
+def test_download_that_makes_progress_is_not_given_up(server: FileServer, tmp_path: Path) -> None:
     server.faults["/file"] = [("cut", 20_000)] * 12
     target = download(f"{server.url}/file", tmp_path / "file", attempts=2, **QUICK)
     assert target.read_bytes() == BODY
 
 
-def test_wrong_bytes_never_become_the_file(server: FileServer, tmp_path: Path) -> None:
+def test_wrong_bytes_do_not_replace_the_target(server: FileServer, tmp_path: Path) -> None:
     server.faults["/file"] = [("wrong", b"x" + BODY[1:])]
     (tmp_path / "file").write_bytes(b"the old one")
     with pytest.raises(DownloadError, match="wrong bytes"):
@@ -89,25 +91,25 @@ def test_wrong_bytes_never_become_the_file(server: FileServer, tmp_path: Path) -
     assert leftovers(tmp_path / "file") == []
 
 
-def test_missing_file_fails_at_once_and_says_so(server: FileServer, tmp_path: Path) -> None:
+def test_missing_file_is_reported_without_retries(server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"/nothing: HTTP 404 Not Found: check the address"):
         download(f"{server.url}/nothing", tmp_path / "file", **QUICK)
     assert len(server.requests) == 1
 
 
-def test_busy_server_is_asked_again(server: FileServer, tmp_path: Path) -> None:
+def test_busy_server_is_retried(server: FileServer, tmp_path: Path) -> None:
     server.faults["/file"] = [("status", 503), ("status", 429)]
     assert download(f"{server.url}/file", tmp_path / "file", **QUICK).read_bytes() == BODY
 
 
-def test_server_that_is_gone_is_given_up(tmp_path: Path) -> None:
+def test_unreachable_server_is_given_up(tmp_path: Path) -> None:
     with serve() as server:
         url = server.url
     with pytest.raises(DownloadError, match="given up after 2"):
         download(f"{url}/file", tmp_path / "file", attempts=2, **QUICK)
 
 
-def test_next_call_goes_on_where_the_last_one_stopped(server: FileServer, tmp_path: Path) -> None:
+def test_next_call_resumes_an_unfinished_download(server: FileServer, tmp_path: Path) -> None:
     server.faults["/file"] = [("cut", 100_000), ("status", 500)]
     with pytest.raises(DownloadError):
         download(f"{server.url}/file", tmp_path / "file", attempts=1, **QUICK)
@@ -117,7 +119,7 @@ def test_next_call_goes_on_where_the_last_one_stopped(server: FileServer, tmp_pa
     assert server.requests == [("/file", "bytes=100000-")]
 
 
-def test_file_changed_between_two_calls_is_fetched_anew(server: FileServer, tmp_path: Path) -> None:
+def test_changed_file_is_downloaded_again(server: FileServer, tmp_path: Path) -> None:
     server.faults["/file"] = [("cut", 100_000)]
     with pytest.raises(DownloadError):
         download(f"{server.url}/file", tmp_path / "file", attempts=1, **QUICK)
@@ -125,7 +127,7 @@ def test_file_changed_between_two_calls_is_fetched_anew(server: FileServer, tmp_
     assert download(f"{server.url}/file", tmp_path / "file").read_bytes() == BODY[::-1]
 
 
-def test_without_version_and_hash_a_part_is_not_trusted(server: FileServer, tmp_path: Path) -> None:
+def test_part_without_version_and_hash_is_not_continued(server: FileServer, tmp_path: Path) -> None:
     server.tells_version = False
     server.faults["/file"] = [("cut", 100_000)]
     with pytest.raises(DownloadError):
@@ -135,29 +137,27 @@ def test_without_version_and_hash_a_part_is_not_trusted(server: FileServer, tmp_
     assert server.requests == [("/file", None)]
 
 
-def test_part_of_another_file_is_found_by_the_hash_and_fetched_anew(
-    server: FileServer, tmp_path: Path
-) -> None:
+def test_part_with_a_wrong_hash_is_downloaded_again(server: FileServer, tmp_path: Path) -> None:
     (tmp_path / "file.part").write_bytes(b"x" * 100_000)
     target = download(f"{server.url}/file", tmp_path / "file", sha256=RIGHT, **QUICK)
     assert target.read_bytes() == BODY
-    assert [wanted for _, wanted in server.requests] == ["bytes=100000-", None]
+    assert [byte_range for _, byte_range in server.requests] == ["bytes=100000-", None]
 
 
-def test_part_that_is_already_whole_is_only_checked(server: FileServer, tmp_path: Path) -> None:
+def test_complete_part_is_only_verified(server: FileServer, tmp_path: Path) -> None:
     (tmp_path / "file.part").write_bytes(BODY)
     assert download(f"{server.url}/file", tmp_path / "file", sha256=RIGHT).read_bytes() == BODY
     assert server.requests == [("/file", f"bytes={len(BODY)}-")]
 
 
-def test_part_that_is_too_long_is_fetched_anew(server: FileServer, tmp_path: Path) -> None:
+def test_part_that_is_too_long_is_downloaded_again(server: FileServer, tmp_path: Path) -> None:
     (tmp_path / "file.part").write_bytes(BODY + b"more")
     target = download(f"{server.url}/file", tmp_path / "file", sha256=RIGHT, **QUICK)
     assert target.read_bytes() == BODY
 
 
 @pytest.mark.parametrize("tells_length", [True, False])
-def test_more_bytes_than_the_limit_are_not_taken(
+def test_file_larger_than_the_limit_is_refused(
     server: FileServer, tmp_path: Path, tells_length: bool
 ) -> None:
     server.tells_length = tells_length
@@ -167,16 +167,14 @@ def test_more_bytes_than_the_limit_are_not_taken(
 
 
 @pytest.mark.parametrize("size", [299_999, 300_001])
-def test_another_size_than_promised_is_refused(
-    server: FileServer, tmp_path: Path, size: int
-) -> None:
+def test_file_of_another_size_is_refused(server: FileServer, tmp_path: Path, size: int) -> None:
     with pytest.raises(DownloadError, match=f"has 300000 bytes, not {size}"):
         download(f"{server.url}/file", tmp_path / "file", size=size)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://host/file", "name", "http://["])
-def test_only_web_addresses_are_taken(tmp_path: Path, url: str) -> None:
+def test_only_http_addresses_are_accepted(tmp_path: Path, url: str) -> None:
     with pytest.raises(DownloadError, match="not an http or https address"):
         download(url, tmp_path / "file")
 
@@ -188,7 +186,7 @@ def test_only_web_addresses_are_taken(tmp_path: Path, url: str) -> None:
     cuts=st.lists(st.integers(min_value=1, max_value=4000), max_size=6),
     body=st.binary(max_size=9000),
 )
-def test_however_often_it_breaks_the_bytes_are_the_same(
+def test_bytes_are_right_however_often_the_connection_breaks(
     server: FileServer, tmp_path: Path, cuts: list[int], body: bytes
 ) -> None:
     server.files["/any"] = body
@@ -197,7 +195,7 @@ def test_however_often_it_breaks_the_bytes_are_the_same(
     assert target.read_bytes() == body
 
 
-def test_killed_download_goes_on_in_the_next_process(server: FileServer, tmp_path: Path) -> None:
+def test_killed_download_is_resumed_by_the_next_process(server: FileServer, tmp_path: Path) -> None:
     server.faults["/file"] = [("stall", 120_000)]
     code = (
         "import sys; from pathlib import Path; from showtell.files.download import download;"
@@ -210,14 +208,14 @@ def test_killed_download_goes_on_in_the_next_process(server: FileServer, tmp_pat
         while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
             time.sleep(0.01)
         process.kill()
-    held = part.stat().st_size
-    assert 0 < held <= 120_000
+    size = part.stat().st_size
+    assert 0 < size <= 120_000
     assert download(f"{server.url}/file", target).read_bytes() == BODY
-    assert server.requests[-1] == ("/file", f"bytes={held}-")
+    assert server.requests[-1] == ("/file", f"bytes={size}-")
 
 
 @pytest.mark.parametrize(("progress", "drawn"), [(True, True), (False, False), (None, False)])
-def test_progress_is_drawn_on_standard_error_where_wanted(
+def test_progress_is_shown_on_standard_error_on_request(
     server: FileServer,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -225,12 +223,12 @@ def test_progress_is_drawn_on_standard_error_where_wanted(
     drawn: bool,
 ) -> None:
     download(f"{server.url}/file", tmp_path / "file", progress=progress)
-    said = capfd.readouterr()
-    assert said.out == ""
-    assert ("file:" in said.err) == drawn
+    output = capfd.readouterr()
+    assert output.out == ""
+    assert ("file:" in output.err) == drawn
 
 
-def test_published_md5_is_enough_to_tell_wrong_bytes(server: FileServer, tmp_path: Path) -> None:
+def test_md5_detects_wrong_bytes(server: FileServer, tmp_path: Path) -> None:
     right = hashlib.md5(BODY).hexdigest()
     download(f"{server.url}/file", tmp_path / "file", md5=right.upper(), **QUICK)
     server.faults["/file"] = [("wrong", os.urandom(1000))] * 2
@@ -239,7 +237,7 @@ def test_published_md5_is_enough_to_tell_wrong_bytes(server: FileServer, tmp_pat
     assert not (tmp_path / "other").exists()
 
 
-def test_part_from_another_address_is_continued_where_a_hash_tells(
+def test_part_from_another_address_is_continued_with_a_hash(
     server: FileServer, tmp_path: Path
 ) -> None:
     server.files["/mirror"] = BODY

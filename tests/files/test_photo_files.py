@@ -9,7 +9,7 @@ from showtell.errors import PhotoError
 from showtell.files.photo_files import find_photos
 
 
-def found(*paths: Path, recursive: bool = False) -> tuple[list[str], list[str]]:
+def find(*paths: Path, recursive: bool = False) -> tuple[list[str], list[str]]:
     errors: list[PhotoError] = []
     photos = list(find_photos(paths, recursive=recursive, report=errors.append))
     return [os.fspath(photo) for photo in photos], [str(error) for error in errors]
@@ -21,40 +21,40 @@ def touch(folder: Path, *names: str) -> None:
         (folder / name).touch()
 
 
-def test_folder_gives_its_photos_by_suffix_and_sorted(tmp_path: Path) -> None:
+def test_photos_of_a_folder_are_found_by_suffix_and_sorted(tmp_path: Path) -> None:
     touch(tmp_path, "b.PNG", "a.jpg", "c.heic", "d.jpeg", "notes.txt", ".hidden.jpg", "._a.jpg")
     touch(tmp_path, "below/e.jpg", "z.jpg/f.webp")
-    photos, errors = found(tmp_path)
+    photos, errors = find(tmp_path)
     assert photos == [str(tmp_path / name) for name in ("a.jpg", "b.PNG", "c.heic", "d.jpeg")]
     assert errors == []
 
 
-def test_recursive_looks_below_in_order(tmp_path: Path) -> None:
+def test_subfolders_are_searched_in_order(tmp_path: Path) -> None:
     touch(tmp_path, "m.jpg", "a/2.jpg", "a/1.jpg", "z.jpg/3.jpg", ".trash/x.jpg")
-    photos, _ = found(tmp_path, recursive=True)
+    photos, _ = find(tmp_path, recursive=True)
     assert photos == [
         str(tmp_path / name) for name in ("a/1.jpg", "a/2.jpg", "m.jpg", "z.jpg/3.jpg")
     ]
 
 
-def test_path_given_by_name_is_always_tried(tmp_path: Path) -> None:
+def test_file_given_by_name_is_always_yielded(tmp_path: Path) -> None:
     touch(tmp_path, "photo.data", ".hidden.jpg")
     paths = [tmp_path / name for name in ("photo.data", "gone.jpg", ".hidden.jpg")]
-    assert found(*paths) == ([str(path) for path in paths], [])
+    assert find(*paths) == ([str(path) for path in paths], [])
 
 
-def test_links_that_lead_nowhere_are_found_and_loops_end(tmp_path: Path) -> None:
+def test_broken_links_are_yielded_and_loops_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "dangling.jpg").symlink_to(tmp_path / "gone.jpg")
     (tmp_path / "itself.jpg").symlink_to(tmp_path / "itself.jpg")
     (tmp_path / "loop").symlink_to(tmp_path)
-    photos, errors = found(tmp_path, recursive=True)
+    photos, errors = find(tmp_path, recursive=True)
     assert photos == [str(tmp_path / "dangling.jpg"), str(tmp_path / "itself.jpg")]
     assert errors == []
 
 
-def test_pipe_named_like_a_photo_is_reported_and_not_waited_for(tmp_path: Path) -> None:
+def test_pipe_with_the_name_of_a_photo_is_reported(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    photos, [error] = found(tmp_path)
+    photos, [error] = find(tmp_path)
     assert photos == []
     assert error == f"{tmp_path}/pipe.jpg: a device or pipe, not a photo"
 
@@ -66,6 +66,6 @@ def test_folder_that_cannot_be_listed_is_reported(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "scandir", refuse)
-    photos, [error] = found(tmp_path)
+    photos, [error] = find(tmp_path)
     assert photos == []
     assert error == f"{tmp_path}: the folder cannot be listed (permission denied)"

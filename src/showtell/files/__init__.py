@@ -1,1 +1,1 @@
-"""Files on disk and at addresses: found, locked, downloaded, unpacked."""
+"""Infrastructure that every folder shares: files, addresses, downloads, locks, retries."""

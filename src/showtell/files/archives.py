@@ -1,4 +1,4 @@
-"""Unpack an archive from anywhere: nothing leaves the folder, no links, no bombs."""
+"""Unpack archives from untrusted sources: no escape from the folder, no links, no bombs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import IO, cast
 
 from showtell.errors import ShowtellError
 
-_BLOCK = 1 << 16
-_ALWAYS = 16 << 20  # bytes that an archive may unpack to, however small it is itself
+_BLOCK = 1 << 16  # bytes copied at a time
+_RATIO_MINIMUM = 16 << 20  # bytes that even a small archive may unpack to
 
 
 class ArchiveError(ShowtellError):
-    """An archive is damaged, of no known kind, or tries something an archive should not."""
+    """An archive is damaged, of an unknown kind, or refused because it is unsafe."""
 
 
 def unpack(
@@ -27,23 +27,23 @@ def unpack(
     limit: int,
     max_files: int = 100_000,
     max_ratio: int = 100,
-    place: Callable[[str], str | None] | None = None,
+    rename: Callable[[str], str | None] | None = None,
 ) -> None:
-    """Unpack the files of a .tar, .tar.gz or .zip (told by its bytes) into the folder `target`.
+    """Unpack the files of a .tar, .tar.gz or .zip into the folder `target`.
 
-    At most `limit` bytes and `max_files` files are written, and from 16 MB on no more than
-    `max_ratio` times the archive's size; permissions and owners are not kept. `place` tells, of a
-    file's name in the archive, its name in `target`, or None to leave it out.
+    The kind of archive is detected from its bytes. At most `limit` bytes and `max_files` files are
+    written, and above 16 MB at most `max_ratio` times the archive's size. Permissions and owners
+    are not kept. `rename` maps a file's name in the archive to its name in `target`, or to None to
+    leave it out.
 
-    Raises ArchiveError where the archive is damaged, larger than that, holds a link or device, a
-    file twice, or a name that leaves `target`; what was written so far stays for the caller to
-    remove.
+    Raises ArchiveError if the archive is damaged, exceeds a limit, has a link or device, has a
+    file twice, or has a name outside `target`. The caller removes what was written until then.
     """
-    left = limit = min(limit, max(_ALWAYS, max_ratio * archive.stat().st_size))
-    with _members(archive, limit) as members:
+    remaining = limit = min(limit, max(_RATIO_MINIMUM, max_ratio * archive.stat().st_size))
+    with _open_members(archive, limit) as members:
         count = 0
         while True:
-            with _reading(archive):
+            with _archive_errors(archive):
                 member = next(members, None)
             if member is None:
                 return
@@ -51,21 +51,21 @@ def unpack(
             count += 1
             if count > max_files:
                 raise ArchiveError(f"{archive}: holds more than {max_files} files: refused")
-            path = _inside(archive, name)
-            if place is not None:
-                placed = place(name)
-                if placed is None:
+            path = _checked_path(archive, name)
+            if rename is not None:
+                new_name = rename(name)
+                if new_name is None:
                     continue
-                path = _inside(archive, placed)
-            left -= _write(archive, name, content, target / path, left)
+                path = _checked_path(archive, new_name)
+            remaining -= _write(archive, name, content, target / path, remaining)
 
 
 @contextmanager
-def _reading(archive: Path) -> Iterator[None]:
-    """Turn whatever the archive's bytes provoke into an ArchiveError.
+def _archive_errors(archive: Path) -> Iterator[None]:
+    """Turn any error that reading an archive raises into an ArchiveError.
 
-    Bytes from anywhere make the readers of the standard library raise nearly everything
-    (OSError of a negative seek, struct.error, UnicodeDecodeError, NotImplementedError ...).
+    For damaged archives the standard library raises many types of errors, such as struct.error,
+    UnicodeDecodeError, NotImplementedError, or OSError for a negative seek.
     """
     try:
         yield
@@ -75,57 +75,59 @@ def _reading(archive: Path) -> Iterator[None]:
         raise ArchiveError(f"{archive}: a damaged or unreadable archive ({error})") from error
 
 
-def _write(archive: Path, name: str, content: IO[bytes], file: Path, left: int) -> int:
-    """Write one member to `file` and return its size in bytes."""
+def _write(archive: Path, name: str, content: IO[bytes], file: Path, limit: int) -> int:
+    """Write one member of at most `limit` bytes to `file` and return its size."""
     written = 0
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("xb") as output:
             while True:
-                with _reading(archive):
+                with _archive_errors(archive):
                     block = content.read(_BLOCK)
                 if not block:
                     return written
                 written += len(block)
-                if written > left:
+                if written > limit:
                     raise ArchiveError(f"{archive}: too large when unpacked: refused")
                 output.write(block)
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
         raise ArchiveError(f"{archive}: holds '{name}' twice: refused") from None
 
 
-def _inside(archive: Path, name: str) -> PurePosixPath:
-    """Return the member's relative path; refuse one that could point out of the folder."""
+def _checked_path(archive: Path, name: str) -> PurePosixPath:
+    """Return a member's relative path; refuse a name that can lead out of the folder."""
     path = PurePosixPath(name)
-    strange = "\\" in name or ":" in name or "\0" in name  # Windows: drives, streams, separators
-    if strange or path.is_absolute() or ".." in path.parts or not path.parts:
+    is_unsafe = "\\" in name or ":" in name or "\0" in name  # drives and separators of Windows
+    if is_unsafe or path.is_absolute() or ".." in path.parts or not path.parts:
         raise ArchiveError(f"{archive}: the name {name!r} leaves the folder: refused")
     return path
 
 
 @contextmanager
-def _members(archive: Path, limit: int) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
-    """Open the archive and yield its files, each to be read before the next is asked for."""
+def _open_members(archive: Path, limit: int) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
+    """Open the archive and yield its files; each must be read before the next is requested."""
     with archive.open("rb") as file:
         start = file.read(4)
         file.seek(0)
         if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-            with _reading(archive):
+            with _archive_errors(archive):
                 zipped = zipfile.ZipFile(file)
             with zipped:
                 yield _zip_members(archive, zipped)
         elif start[:2] == b"\x1f\x8b":
             with gzip.GzipFile(fileobj=file) as unzipped:
-                yield _tar_members(archive, _Bounded(archive, cast(IO[bytes], unzipped), limit))
+                yield _tar_members(
+                    archive, _LimitedStream(archive, cast(IO[bytes], unzipped), limit)
+                )
         else:
-            yield _tar_members(archive, _Bounded(archive, file, limit))
+            yield _tar_members(archive, _LimitedStream(archive, file, limit))
 
 
 def _zip_members(archive: Path, zipped: zipfile.ZipFile) -> Iterator[tuple[str, IO[bytes]]]:
     for info in zipped.infolist():
         if info.is_dir():
             continue
-        # A zip made on Unix keeps the file's kind in the upper half of its attributes.
+        # A zip made on Unix has the file's kind in the upper half of its attributes.
         kind = (info.external_attr >> 16) & 0o170000
         if kind not in (0, 0o100000):
             raise ArchiveError(f"{archive}: '{info.filename}' is a link or device: refused")
@@ -133,7 +135,7 @@ def _zip_members(archive: Path, zipped: zipfile.ZipFile) -> Iterator[tuple[str, 
             yield info.filename, content
 
 
-def _tar_members(archive: Path, stream: _Bounded) -> Iterator[tuple[str, IO[bytes]]]:
+def _tar_members(archive: Path, stream: _LimitedStream) -> Iterator[tuple[str, IO[bytes]]]:
     with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as tar:
         for info in tar:
             if info.isdir():
@@ -144,17 +146,17 @@ def _tar_members(archive: Path, stream: _Bounded) -> Iterator[tuple[str, IO[byte
             yield info.name, content
 
 
-class _Bounded:
-    """A stream that ends in an error past a bound: headers, too, can be made to unpack forever."""
+class _LimitedStream:
+    """A stream with a limit, because the headers of a tar can unpack without end too."""
 
     def __init__(self, archive: Path, stream: IO[bytes], limit: int) -> None:
         self.archive, self.stream = archive, stream
-        # Tar's own share: a header and padding a file, and the end.
-        self.left = limit + limit // 8 + (1 << 20)
+        # a tar also has a header and padding per file, and an end mark
+        self.remaining = limit + limit // 8 + (1 << 20)
 
     def read(self, size: int) -> bytes:
         data = self.stream.read(size)
-        self.left -= len(data)
-        if self.left < 0:
+        self.remaining -= len(data)
+        if self.remaining < 0:
             raise ArchiveError(f"{self.archive}: too large when unpacked: refused")
         return data

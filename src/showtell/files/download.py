@@ -1,8 +1,8 @@
-"""Fetch a file over HTTP: resumed where it broke off, checked by hash, whole or not at all.
+"""Download a file over HTTP: resumable, verified by hash, and written whole or not at all.
 
-A download goes to `NAME.part` beside its target and is renamed when complete, so a file of the
-target's name is always whole. What the server said of the file's version (its ETag) is kept
-beside the part, and a part is only continued while the server still has that version.
+A download goes to `NAME.part` beside its target and is renamed when it is complete and verified.
+The version of the file (its ETag) is kept in `NAME.part.json`, and a part is only continued while
+the server still has that version.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from showtell import __version__
 from showtell.errors import ShowtellError
+from showtell.files.atomic_write import move_into_place
 from showtell.files.os_errors import error_reason
 from showtell.files.progress import progress_bar
 from showtell.files.retry import exponential_delay, retry
@@ -31,23 +32,23 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_BLOCK = 1 << 16
-_BROKEN = (
+_BLOCK = 1 << 16  # bytes
+_CONNECTION_ERRORS = (
     urllib.error.URLError,
     http.client.HTTPException,
     TimeoutError,
     ConnectionError,
     ssl.SSLError,
 )
-_TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
+_RETRY_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 
 
 class DownloadError(ShowtellError):
-    """A file cannot be fetched, or is not the file that was promised."""
+    """A file cannot be downloaded, or is not the expected file."""
 
 
 class _BrokenConnectionError(Exception):
-    """This attempt broke off; the next one may go on."""
+    """A connection broke; the next attempt can continue."""
 
 
 def download(
@@ -64,97 +65,95 @@ def download(
     headers: Mapping[str, str] | None = None,
     progress: bool | None = None,
 ) -> Path:
-    """Fetch `url` (http or https) into the file `target` and return `target`.
+    """Download `url` (http or https) to the file `target` and return `target`.
 
-    `sha256`, or else `md5` (hexadecimal), and `size` (bytes) are checked where given, `limit` is
-    the most bytes taken. md5 is for files that only have a published md5: it tells a damaged or
-    exchanged file, not one of two that its maker prepared. A server that sends nothing for
-    `timeout` seconds counts as a broken connection. After `attempts` broken connections in a row
-    without a new byte it is given up; the wait between them starts at `pause` seconds and doubles.
-    What was fetched stays for the next call.
-    `progress` draws a bar on standard error; None: where that is a terminal.
+    `sha256`, or else `md5` (hexadecimal), and `size` (bytes) are checked if given; `limit` is the
+    maximum size. md5 is for files without a published sha256: it detects damage, but not a
+    deliberate forgery. A server that sends nothing for `timeout` seconds counts as a broken
+    connection. The download is given up after `attempts` broken connections in a row that brought
+    no new byte; the wait between them starts at `pause` seconds and doubles. The next call
+    continues an unfinished download. `progress` shows a bar, by default if standard error is a
+    terminal.
 
-    Raises DownloadError where the file is not to be had or is the wrong one; then `target` is
-    neither made nor changed.
+    Raises DownloadError if the file is unavailable or not the expected one; `target` is then
+    unchanged.
     """
     try:
-        known = urlsplit(url).scheme in ("http", "https")
+        is_http = urlsplit(url).scheme in ("http", "https")
     except ValueError:  # such as http://[
-        known = False
-    if not known:
+        is_http = False
+    if not is_http:
         raise DownloadError(f"{url}: not an http or https address")
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = _Part(url, target, promised=bool(sha256 or md5))
+    part = _PartFile(url, target, has_hash=bool(sha256 or md5))
     algorithm, expected = ("sha256", sha256) if sha256 else ("md5", md5)
     with progress_bar(size, description=target.name, unit="B", shown=progress) as bar:
-        fetch = _Fetch(url, part, size, limit, timeout, dict(headers or {}), bar)
-        _fetch_all(fetch, attempts, pause)
-        if expected and part.digest(algorithm) != expected.lower():
-            if fetch.resumed:  # an older, other file may stand at its front: once more, from zero
-                logger.info("%s: the resumed file is not the right one: fetching it anew", url)
-                part.drop()
-                _fetch_all(fetch, attempts, pause)
-            found = part.digest(algorithm)
-            if found != expected.lower():
-                part.drop()
-                raise DownloadError(
-                    f"{url}: wrong bytes: their {algorithm} is {found}, not {expected.lower()}:"
-                    " the file was changed or damaged, and is not kept"
-                )
+        transfer = _Transfer(url, part, size, limit, timeout, dict(headers or {}), bar)
+        _fetch_all(transfer, attempts, pause)
+        if expected and transfer.was_resumed and part.digest(algorithm) != expected.lower():
+            logger.info("%s: the resumed file has a wrong hash: downloading it again", url)
+            part.delete()
+            _fetch_all(transfer, attempts, pause)
+        if expected and (actual := part.digest(algorithm)) != expected.lower():
+            part.delete()
+            raise DownloadError(
+                f"{url}: wrong bytes: their {algorithm} is {actual}, not {expected.lower()}:"
+                " the file was changed or damaged, and is not kept"
+            )
     part.finish(target)
     return target
 
 
-class _Part:
-    """The part of a file that is here, and which version of the file it belongs to."""
+class _PartFile:
+    """The downloaded part of a file, and the version of the file that it belongs to."""
 
-    def __init__(self, url: str, target: Path, *, promised: bool) -> None:
+    def __init__(self, url: str, target: Path, *, has_hash: bool) -> None:
         self.path = target.with_name(target.name + ".part")
-        self.note = target.with_name(target.name + ".part.json")
-        self.promised = promised  # a hash: it tells in the end whether all bytes are right
+        self.version_file = target.with_name(target.name + ".part.json")
+        self.has_hash = has_hash  # which verifies all bytes in the end
         self.url = url
         self.version: str | None = None
         with suppress(OSError, ValueError, TypeError, KeyError):
-            note = json.loads(self.note.read_text("utf-8"))
-            if note["url"] == url:
-                self.version = note["version"]
+            record = json.loads(self.version_file.read_text("utf-8"))
+            if record["url"] == url:
+                self.version = record["version"]
 
-    def held(self) -> int:
-        """Return how many bytes may be continued from."""
-        if self.version is None and not self.promised:
-            return 0  # nothing could tell whether the rest belongs to the same file
+    def size(self) -> int:
+        """Return how many bytes there are to continue from."""
+        if self.version is None and not self.has_hash:
+            return 0  # the rest might belong to another version
         with suppress(OSError):
             return self.path.stat().st_size
         return 0
 
-    def starts(self, version: str | None) -> None:
-        """Note the version of the file whose first byte comes next."""
-        # Emptied before the note changes: old bytes must never stand under a new version.
+    def restart(self, version: str | None) -> None:
+        """Empty the part and record the version of the file that is downloaded from here on."""
+        # emptied first: old bytes must never belong to a new version
         self.path.write_bytes(b"")
         self.version = version
-        self.note.write_text(json.dumps({"url": self.url, "version": version}), "utf-8")
+        self.version_file.write_text(json.dumps({"url": self.url, "version": version}), "utf-8")
 
     def digest(self, algorithm: str) -> str:
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
 
-    def drop(self) -> None:
+    def delete(self) -> None:
         self.path.unlink(missing_ok=True)
-        self.note.unlink(missing_ok=True)
+        self.version_file.unlink(missing_ok=True)
         self.version = None
 
     def finish(self, target: Path) -> None:
-        self.path.replace(target)
-        self.note.unlink(missing_ok=True)
+        move_into_place(self.path, target)
+        self.version_file.unlink(missing_ok=True)
 
 
-class _Fetch:
-    """One file's way over one or more connections."""
+class _Transfer:
+    """The transfer of one file over one or more connections."""
 
     def __init__(
         self,
         url: str,
-        part: _Part,
+        part: _PartFile,
         size: int | None,
         limit: int | None,
         timeout: float,
@@ -164,57 +163,57 @@ class _Fetch:
         self.url, self.part, self.bar = url, part, bar
         self.size, self.limit, self.timeout = size, limit, timeout
         self.headers = headers
-        self.resumed = False
-        self.furthest = 0  # bytes; a connection that gets no further made no progress
+        self.was_resumed = False
+        self.furthest = 0  # bytes; a connection that gets no further makes no progress
 
     def attempt(self) -> None:
-        """Fetch what is missing over one connection.
+        """Download the missing bytes over one connection.
 
-        Raises _BrokenConnectionError where the connection breaks, DownloadError where another
-        attempt would end the same way.
+        Raises _BrokenConnectionError if the connection breaks, DownloadError if another attempt
+        would fail too.
         """
-        held = self.part.held()
-        if self.size is not None and held == self.size:
-            self.resumed = True
+        offset = self.part.size()
+        if self.size is not None and offset == self.size:
+            self.was_resumed = True
             return
-        request = urllib.request.Request(self.url, headers=self._request_headers(held))  # noqa: S310
+        request = urllib.request.Request(self.url, headers=self._request_headers(offset))  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=self.timeout) as response:  # noqa: S310
-                self._receive(response, held)
+                self._receive(response, offset)
         except urllib.error.HTTPError as error:
-            self._refused(error, held)
+            self._handle_status(error, offset)
         except http.client.InvalidURL as error:
-            raise DownloadError(f"{self.url}: not an address ({error})") from None
-        except _BROKEN as error:
+            raise DownloadError(f"{self.url}: not a valid address ({error})") from None
+        except _CONNECTION_ERRORS as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             if isinstance(reason, ssl.SSLCertVerificationError):
                 raise DownloadError(
-                    f"{self.url}: its certificate is not trusted ({reason})"
+                    f"{self.url}: the certificate is not trusted ({reason})"
                 ) from None
             raise _BrokenConnectionError(str(reason) or type(reason).__name__) from error
 
-    def _request_headers(self, held: int) -> dict[str, str]:
-        # Bytes as they are stored: a length and a hash mean nothing of a recompressed body.
+    def _request_headers(self, offset: int) -> dict[str, str]:
+        # a compressed body would have another length and hash
         headers = {"User-Agent": f"showtell/{__version__}", "Accept-Encoding": "identity"}
-        if held:
-            headers["Range"] = f"bytes={held}-"
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
             if self.part.version is not None:
                 headers["If-Range"] = self.part.version
         return headers | self.headers
 
-    def _receive(self, response: http.client.HTTPResponse, held: int) -> None:
-        start = held if response.status == 206 else 0  # 200: Range ignored, or a newer version
-        if response.status == 206 and _range_start(response) != held:
-            self.part.drop()
-            raise _BrokenConnectionError("the server answered with another range")
+    def _receive(self, response: http.client.HTTPResponse, offset: int) -> None:
+        start = offset if response.status == 206 else 0  # 200: range ignored, or a newer version
+        if response.status == 206 and _range_start(response) != offset:
+            self.part.delete()
+            raise _BrokenConnectionError("the server sent another range")
         length = response.headers.get("Content-Length", "")
         total = start + int(length) if length.isdecimal() else None
         self._check_size(total)
         if start:
-            self.resumed = True
+            self.was_resumed = True
         else:
-            self.resumed = False
-            self.part.starts(_version(response))
+            self.was_resumed = False
+            self.part.restart(_version(response))
         if total is not None:
             self.bar.total = total
         self.bar.n = start
@@ -223,11 +222,11 @@ class _Fetch:
         if total is not None and written < total:
             raise _BrokenConnectionError(f"connection closed at {written} of {total} bytes")
         if self.size is not None and written != self.size:
-            self.part.drop()
+            self.part.delete()
             raise DownloadError(f"{self.url}: has {written} bytes, not {self.size}")
 
     def _copy(self, response: http.client.HTTPResponse, file: BinaryIO, written: int) -> int:
-        # read1 hands over what has come, so that a stall loses nothing of what came before it.
+        # read1 returns what has arrived, so that a stall loses nothing received before it
         while block := response.read1(_BLOCK):
             written += len(block)
             self._check_size(written, exact=False)
@@ -242,57 +241,57 @@ class _Fetch:
         return written
 
     def _check_size(self, total: int | None, *, exact: bool = True) -> None:
-        """Refuse a file of the wrong or of too great a size as soon as it is known."""
+        """Refuse a file of a wrong size as soon as the size is known."""
         if total is None:
             return
         if self.limit is not None and total > self.limit:
-            self.part.drop()
+            self.part.delete()
             raise DownloadError(f"{self.url}: larger than {self.limit} bytes: refused")
         if self.size is not None and (total > self.size or (exact and total != self.size)):
-            self.part.drop()
+            self.part.delete()
             raise DownloadError(f"{self.url}: has {total} bytes, not {self.size}")
 
-    def _refused(self, error: urllib.error.HTTPError, held: int) -> None:
-        """Turn an HTTP error into the right exception, or find that nothing was missing."""
-        if error.code == 416 and held:
-            # The part is as long as the file, or longer: the hash tells, or it is fetched anew.
-            if error.headers.get("Content-Range", "") == f"bytes */{held}":
-                self.resumed = True
+    def _handle_status(self, error: urllib.error.HTTPError, offset: int) -> None:
+        """Raise the right exception for an HTTP error, unless nothing was missing."""
+        if error.code == 416 and offset:
+            # The part is at least as long as the file.
+            if error.headers.get("Content-Range", "") == f"bytes */{offset}":
+                self.was_resumed = True
                 return
-            self.part.drop()
+            self.part.delete()
             raise _BrokenConnectionError("the server has no such range")
-        if error.code in _TRY_AGAIN:
+        if error.code in _RETRY_STATUSES:
             raise _BrokenConnectionError(f"HTTP {error.code} {error.reason}")
         hint = ": check the address" if error.code in (404, 410) else ""
         raise DownloadError(f"{self.url}: HTTP {error.code} {error.reason}{hint}") from None
 
 
-def _fetch_all(fetch: _Fetch, attempts: int, pause: float) -> None:
-    """Fetch until the file is complete, or `attempts` in a row brought no new byte."""
-    fruitless = 0
-    furthest = fetch.furthest
+def _fetch_all(transfer: _Transfer, attempts: int, pause: float) -> None:
+    """Transfer until the file is complete, or `attempts` in a row brought no new byte."""
+    without_progress = 0
+    furthest = transfer.furthest
 
     def delay(failures: int, error: _BrokenConnectionError) -> float | None:
-        nonlocal fruitless, furthest
-        fruitless = 1 if fetch.furthest > furthest else fruitless + 1
-        furthest = fetch.furthest
-        if fruitless >= attempts:
+        nonlocal without_progress, furthest
+        without_progress = 1 if transfer.furthest > furthest else without_progress + 1
+        furthest = transfer.furthest
+        if without_progress >= attempts:
             return None
-        seconds = exponential_delay(fruitless, pause)
-        logger.info("%s: %s: trying again in %.0f s", fetch.url, error, seconds)
+        seconds = exponential_delay(without_progress, pause)
+        logger.info("%s: %s: trying again in %.0f s", transfer.url, error, seconds)
         return seconds
 
     try:
-        retry(fetch.attempt, on=_BrokenConnectionError, delay=delay)
+        retry(transfer.attempt, on=_BrokenConnectionError, delay=delay)
     except _BrokenConnectionError as error:
         raise DownloadError(
-            f"{fetch.url}: given up after {fruitless} broken connections ({error}):"
+            f"{transfer.url}: given up after {without_progress} broken connections ({error}):"
             " run it again to continue where it stopped"
         ) from None
 
 
 def _version(response: http.client.HTTPResponse) -> str | None:
-    """Return what If-Range takes: a strong ETag, or the date of change."""
+    """Return the value for If-Range: a strong ETag, or the modification date."""
     etag = response.headers.get("ETag")
     if etag is not None and not etag.startswith("W/"):
         return etag
@@ -300,7 +299,7 @@ def _version(response: http.client.HTTPResponse) -> str | None:
 
 
 def _range_start(response: http.client.HTTPResponse) -> int | None:
-    """Return the first byte's place of a 206 answer's `Content-Range: bytes 5-9/10`."""
+    """Return the offset in a response's `Content-Range: bytes 5-9/10`, here 5."""
     unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
     start = rest.partition("-")[0]
     return int(start) if unit == "bytes" and start.isdecimal() else None

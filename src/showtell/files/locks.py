@@ -1,4 +1,4 @@
-"""One process at a time: a lock on a file, which dies with the process that holds it."""
+"""Locks between processes, which end with the process that holds them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from filelock import FileLock, Timeout
 
 @contextlib.contextmanager
 def only_process(
-    path: Path, taken: Callable[[], object], meanwhile: Callable[[], object] = lambda: None
+    path: Path, on_wait: Callable[[], object], while_waiting: Callable[[], object] = lambda: None
 ) -> Iterator[None]:
-    """Hold the lock file `path` for the length of a `with`.
+    """Hold the lock file `path` during a `with` block.
 
-    Where another process holds it, `taken` is called: what it raises is raised here; where it
-    returns, the lock is waited for, and `meanwhile` called about every second: what it raises ends
-    the wait.
+    If another process holds it, `on_wait` is called once, then `while_waiting` about every second
+    until the lock is free. An error that they raise ends the wait.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        taken()
+        on_wait()
         while not lock.is_locked:
-            meanwhile()
+            while_waiting()
             with contextlib.suppress(Timeout):
                 lock.acquire(timeout=1)
     try:

@@ -245,7 +245,7 @@ def _unpack(archive: Archive, file: Path, staging: Path, directory: Path) -> Non
             staging,
             limit=_ROOM * archive.unpacked + (64 << 20),
             max_files=archive.max_files,
-            place=_placing(archive),
+            rename=_placing(archive),
         )
         found = sorted(path for path in staging.rglob("*") if path.is_file())
         if not found:
