@@ -26,20 +26,20 @@ class ListedFolder(Generic[AnyStr]):
 def walk_folders(
     root: AnyStr,
     *,
-    recursive: bool = True,
+    max_depth: int | None = None,
     report: Callable[[PhotoError], None],
     skip: Callable[[AnyStr], bool] | None = None,
 ) -> Iterator[ListedFolder[AnyStr]]:
-    """Yield `root` and, with `recursive`, the folders below it, each before its subfolders.
+    """Yield `root` and the folders at most `max_depth` levels below it, parents first.
 
     The next folder after one with subfolders is the first of them. Names that `skip` accepts, by
     default those of `is_skipped`, are left out, and links to folders are not followed. A folder
     that cannot be listed is reported.
     """
     skip = skip or is_skipped
-    pending = [root]
+    pending = [(root, 0)]
     while pending:
-        path = pending.pop()
+        path, depth = pending.pop()
         try:
             with os.scandir(path) as listing:
                 kept = (entry for entry in listing if not skip(entry.name))
@@ -50,8 +50,9 @@ def walk_folders(
             yield ListedFolder(path, None)
             continue
         yield ListedFolder(path, entries)
-        if recursive:
-            pending += (entry.path for entry in reversed(entries) if is_subfolder(entry))
+        if depth != max_depth:
+            subfolders = (entry.path for entry in reversed(entries) if is_subfolder(entry))
+            pending += ((subfolder, depth + 1) for subfolder in subfolders)
 
 
 def is_skipped(name: str | bytes) -> bool:

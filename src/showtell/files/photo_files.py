@@ -39,7 +39,8 @@ def find_photos(
 def _in_folder(
     folder: Path, recursive: bool, report: Callable[[PhotoError], None]
 ) -> Iterator[Path]:
-    folders = walk_folders(os.fspath(folder), recursive=recursive, report=report)
+    max_depth = None if recursive else 0
+    folders = walk_folders(os.fspath(folder), max_depth=max_depth, report=report)
     unfinished = [iter(next(folders).entries or ())]
     while unfinished:
         entry = next(unfinished[-1], None)

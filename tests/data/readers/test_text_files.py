@@ -103,3 +103,12 @@ def test_a_table_takes_precedence_over_text_files(tmp_path: Path):
     write_beside(tmp_path, {"1.jpg": ("from the text",)})
     (tmp_path / "my.csv").write_text("image,caption\n1.jpg,from the table\n")
     assert captions_of(open_dataset(tmp_path)) == {"1.jpg": ("from the table",)}
+
+
+def test_thumbnails_of_network_drives_are_skipped(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "@eaDir"):
+        folder.mkdir(exist_ok=True)
+        (folder / "dog.jpg").write_bytes(b"photo")
+        (folder / "dog.txt").write_text("a dog runs\n")
+    dataset = open_dataset(tmp_path)
+    assert [photo.name for photo in dataset.photos] == ["dog.jpg"]

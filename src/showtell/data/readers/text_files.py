@@ -5,8 +5,9 @@ A text file contains one caption per line. Subfolders are read too.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from showtell.data.readers.listing import (
@@ -17,14 +18,18 @@ from showtell.data.readers.listing import (
     parse_split,
     read_lines,
 )
+from showtell.errors import PhotoError
+from showtell.files.folder_walk import is_subfolder, walk_folders
 from showtell.files.photo_files import SUFFIXES
+
+logger = logging.getLogger(__name__)
 
 _RECOGNITION_DEPTH = 2  # levels of subfolders: recognition must not search a whole disk
 
 
 def _recognise(directory: Path) -> bool:
     """Return whether a photo in the folder, or two levels below it, has a text file."""
-    for _, names in _walk(directory, depth=_RECOGNITION_DEPTH):
+    for _, names in _walk(directory, lambda error: None, _RECOGNITION_DEPTH):
         photos, texts = _photos_and_texts(names)
         if any(_stem(name) in texts for name in photos):
             return True
@@ -38,7 +43,7 @@ def _read(directory: Path) -> DatasetListing:
     Otherwise splits are drawn.
     """
     listing = DatasetListing(directory, TEXT_FILES_LAYOUT.name, directory)
-    for folder, names in _walk(directory):
+    for folder, names in _walk(directory, _warn):
         photo_names, texts = _photos_and_texts(names)
         for name in photo_names:
             text = texts.get(_stem(name))
@@ -55,15 +60,17 @@ def _read(directory: Path) -> DatasetListing:
     return listing
 
 
-def _walk(directory: Path, depth: int | None = None) -> Iterator[tuple[Path, list[str]]]:
+def _walk(
+    directory: Path, report: Callable[[PhotoError], None], depth: int | None = None
+) -> Iterator[tuple[Path, list[str]]]:
     """Yield each visible folder, down to `depth` levels, with the sorted names of its files."""
-    for folder, subfolders, names in os.walk(directory):
-        path = Path(folder)
-        level = len(path.relative_to(directory).parts)
-        subfolders[:] = sorted(
-            name for name in subfolders if not name.startswith(".") and level != depth
-        )
-        yield path, sorted(names)
+    for folder in walk_folders(os.fspath(directory), max_depth=depth, report=report):
+        entries = folder.entries or []
+        yield Path(folder.path), [entry.name for entry in entries if not is_subfolder(entry)]
+
+
+def _warn(error: PhotoError) -> None:
+    logger.warning("left out: %s", error)
 
 
 def _photos_and_texts(names: list[str]) -> tuple[list[str], dict[str, str]]:
