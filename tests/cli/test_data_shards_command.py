@@ -77,7 +77,7 @@ def test_check_names_broken_shards_and_photos(
     assert [line[:64] for line in found] == [
         "broken shard: train-000001.tar: SHARDS/train-000001.tar: cut off",
         "broken shard: dev-000000.tar: SHARDS/dev-000000.tar: damaged: it",
-        "broken shard: test-000000.tar: SHARDS/test-000000.tar: gone: the",
+        "broken shard: test-000000.tar: SHARDS/test-000000.tar: no such f",
         "unreadable: photos/00032.png: damaged: its checksum is another t",
     ]
     assert lines[-1] == "4 to repair"

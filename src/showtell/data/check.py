@@ -1,4 +1,4 @@
-"""A captioned dataset, looked through before hours of training depend on it."""
+"""Check a captioned dataset before hours of training depend on it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from showtell.image import Preprocessing, name_of, open_photo
 from showtell.vocabulary import tokenize
 
 FREQUENT = 5  # a word must occur this often to be in the vocabulary of most published captioners
-_SMALL = Preprocessing(height=16, width=16)  # JPEGs may decode small; all their bytes are read
+_SMALL = Preprocessing(height=16, width=16)  # JPEGs decode faster; all their bytes are read
 
 
 @dataclass(frozen=True)
 class CaptionLengths:
-    """How many words captions have, by the vocabulary's normalisation rule."""
+    """The number of words of captions, by the vocabulary's normalisation rule."""
 
     shortest: int
     median: float
@@ -39,11 +39,11 @@ class CaptionLengths:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What a dataset holds and what is wrong with it.
+    """The content of a dataset and the findings of its check.
 
-    Counts are those of `open_dataset`: photos on disk that have a caption. `splits` has an entry
-    for train, dev and test; `unsplit` photos are left out by official lists. `words` counts the
-    different words of all captions, `frequent_words` those that occur at least `FREQUENT` times.
+    Photos are those of `open_dataset`: on disk and with a caption. `splits` has an entry for train,
+    dev and test; official lists leave out the `unsplit` photos. `words` is the number of different
+    words in all captions, `frequent_words` of those that occur at least `FREQUENT` times.
     """
 
     root: Path | str
@@ -60,19 +60,20 @@ class DatasetReport:
 
     @property
     def ok(self) -> bool:
-        """Say whether nothing is in need of repair; warnings and notes are not."""
+        """Whether nothing needs repair: there may be warnings and notes."""
         return not any(finding.severity == "error" for finding in self.findings)
 
 
 def check_dataset(
     directory: Path | str, *, workers: int | None = None, progress: bool = False
 ) -> DatasetReport:
-    """Read a dataset, decode each of its photos in threads, and say what it holds.
+    """Read a dataset, decode all its photos and return a report.
 
-    Of shards each one's checksum is compared too. `workers` is the number of threads, by default
-    one a core; `progress` draws a bar on standard error if that is a terminal. Broken lines of a
-    caption file are among the findings. Raises DatasetError where the layout is unknown or a file
-    cannot be read at all.
+    The checksums of shards are compared too. `workers` is the number of threads, by default one per
+    core. `progress` draws a bar on standard error if that is a terminal. Broken lines of a caption
+    file are among the findings.
+
+    Raises DatasetError if the layout is unknown or a file cannot be read at all.
     """
     workers = workers or os.cpu_count() or 1
     address = parse_address(directory)
@@ -80,26 +81,26 @@ def check_dataset(
         return _check_shards(open_index(address), workers, progress)
     listing = read_listing(Path(directory))
     photos = usable_photos(listing)
-    found = (
+    findings = (
         *listing.broken_lines(),
-        *_absent(listing),
+        *_find_unusable(listing),
         *(finding for finding in listing.findings if finding.kind != "broken line"),
-        *_uncaptioned(listing),
-        *_look_at(photos, workers, progress),
+        *_find_unlisted(listing),
+        *_check_photos(photos, workers, progress),
     )
-    return _report(listing.root, listing.layout, photos, found, split_drawn=listing.split_drawn)
+    return _report(listing.root, listing.layout, photos, findings, split_drawn=listing.split_drawn)
 
 
 def _check_shards(index: ShardIndex, workers: int, progress: bool) -> DatasetReport:
-    """Look through shards: each against its checksum, then the photos as if they were loose."""
+    """Compare the checksums of shards, then check the photos as in other layouts."""
     broken: list[DatasetFinding] = []
     photos = read_tables(
         index,
         lambda shard, fault: broken.append(DatasetFinding("broken shard", shard.name, fault)),
-        whole=True,
+        verify=True,
     )
-    found = (*broken, *_look_at(photos, workers, progress))
-    return _report(index.address, f"{index.layout} in shards", photos, found)
+    findings = (*broken, *_check_photos(photos, workers, progress))
+    return _report(index.address, f"{index.layout} in shards", photos, findings)
 
 
 def _report(
@@ -139,13 +140,13 @@ def _lengths(lengths: list[int]) -> CaptionLengths | None:
     return CaptionLengths(min(lengths), median(lengths), fmean(lengths), max(lengths))
 
 
-def _absent(listing: DatasetListing) -> list[DatasetFinding]:
-    """Find photos that the files name and that are not there, or have nothing said of them."""
+def _find_unusable(listing: DatasetListing) -> list[DatasetFinding]:
+    """Return findings for listed photos that are not on disk or have no caption."""
     findings = []
     for photo in listing.photos.values():
         if not listing.folders.has(photo.path):
-            # Flickr8k's own token file speaks of a photo that was never there, in none of its
-            # lists: nothing is trained or scored on such, so there is nothing to repair.
+            # Flickr8k's own token file names a photo that does not exist and is in no split list.
+            # Such a photo is not used for training or scores, so it needs no repair.
             severity: Severity = "error" if photo.split else "warning"
             findings.append(
                 DatasetFinding("missing", photo.name, f"named in {photo.location}", severity)
@@ -157,40 +158,41 @@ def _absent(listing: DatasetListing) -> list[DatasetFinding]:
     return findings
 
 
-def _uncaptioned(listing: DatasetListing) -> list[DatasetFinding]:
-    """Find photos on disk, beside captioned ones, that the files do not name."""
-    # Strings, since Path is slow by thousands; links are not followed, as in the files.
+def _find_unlisted(listing: DatasetListing) -> list[DatasetFinding]:
+    """Return findings for photos beside the captioned ones that the files do not name."""
+    # Strings, because Path is slow for thousands of files. Links are not followed.
     named = {os.path.abspath(photo.path) for photo in listing.photos.values()}  # noqa: PTH100
     folders = {os.path.dirname(path) for path in named}  # noqa: PTH120
     root = os.path.abspath(listing.root)  # noqa: PTH100
     findings = []
     for folder in sorted(folders):
         if folder != root and not folder.startswith(os.path.join(root, "")):  # noqa: PTH118
-            continue  # somebody's picture folder, of which the dataset uses a few
-        for name in sorted(listing.folders.names(folder)):
-            path = os.path.join(folder, name)  # noqa: PTH118
-            if path not in named and Path(name).suffix.lower() in SUFFIXES:
-                shown = os.path.relpath(path, listing.photo_folder or listing.root)
-                findings.append(DatasetFinding("without captions", shown, "on disk only", "note"))
+            continue  # a folder outside the dataset, which may contain many other photos
+        for file_name in sorted(listing.folders.names(folder)):
+            path = os.path.join(folder, file_name)  # noqa: PTH118
+            if path not in named and Path(file_name).suffix.lower() in SUFFIXES:
+                name = os.path.relpath(path, listing.photo_folder or listing.root)
+                findings.append(DatasetFinding("without captions", name, "on disk only", "note"))
     return findings
 
 
-def _look_at(
+def _check_photos(
     photos: Sequence[CaptionedPhoto], workers: int, progress: bool
 ) -> list[DatasetFinding]:
-    """Decode every photo and compare the bytes of all."""
+    """Decode every photo and find duplicates by their bytes."""
     findings = []
-    same: defaultdict[bytes, list[CaptionedPhoto]] = defaultdict(list)
+    photos_by_hash: defaultdict[bytes, list[CaptionedPhoto]] = defaultdict(list)
     shown = None if progress else False
     bar = progress_bar(len(photos), description="decoding", shown=shown, leave=True)
     with ThreadPoolExecutor(workers) as pool, bar:
-        for photo, (digest, fault) in zip(photos, pool.map(_look, photos), strict=True):
+        for photo, (digest, fault) in zip(photos, pool.map(_check_photo, photos), strict=True):
             bar.update()
             if fault:
                 findings.append(DatasetFinding("unreadable", photo.name, fault))
             else:
-                same[digest].append(photo)
-    return findings + [_duplicate(group) for group in same.values() if len(group) > 1]
+                photos_by_hash[digest].append(photo)
+    groups = [group for group in photos_by_hash.values() if len(group) > 1]
+    return findings + [_duplicate(group) for group in groups]
 
 
 def _duplicate(group: Sequence[CaptionedPhoto]) -> DatasetFinding:
@@ -198,22 +200,22 @@ def _duplicate(group: Sequence[CaptionedPhoto]) -> DatasetFinding:
     splits = [photo.split or "no split" for photo in group]
     if len(set(splits)) == 1:
         return DatasetFinding("duplicated", group[0].name, f"the same file as {others}", "note")
-    detail = f"the same file as {others}, in {' and '.join(splits)}: scores flatter"
+    detail = f"the same file as {others}, in {' and '.join(splits)}: scores are too high"
     return DatasetFinding("duplicated", group[0].name, detail, "warning")
 
 
-def _look(photo: CaptionedPhoto) -> tuple[bytes, str | None]:
-    """Return a photo's content hash and what is wrong with it, if anything."""
+def _check_photo(photo: CaptionedPhoto) -> tuple[bytes, str | None]:
+    """Return a photo's content hash, and its fault or None."""
     try:
         data = photo.path.read_bytes()
     except OSError as error:
         return b"", error_reason(error)
-    except PhotoError as error:  # of one in a shard
+    except PhotoError as error:  # a photo in a shard
         return b"", str(error)
-    return hashlib.sha256(data).digest(), _fault(data)
+    return hashlib.sha256(data).digest(), _decoding_fault(data)
 
 
-def _fault(data: bytes) -> str | None:
+def _decoding_fault(data: bytes) -> str | None:
     try:
         open_photo(data, preprocessing=_SMALL)
     except PhotoError as error:

@@ -1,4 +1,4 @@
-"""One table of photo, captions and split: what every dataset becomes once it is read."""
+"""`Dataset`: one table of photos with captions and split, from every layout."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from showtell.data.shards.index import ShardPhoto
+from showtell.data.shard_photo import ShardPhoto
 
 SPLITS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionedPhoto:
-    """One photo with its captions; `split` is None where official lists leave the photo out.
+    """One photo with its captions; `split` is None if the official split lists leave it out.
 
-    `path` is a loose file's, or a place in a shard: `open_photo` and `Captioner` take both, and
+    `path` is a file's path or a photo in a shard. `open_photo` and `Captioner` accept both, and
     both have `read_bytes()`.
     """
 
@@ -30,7 +28,7 @@ class CaptionedPhoto:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A captioned dataset: in the order of its split lists, else of its caption file.
+    """A captioned dataset, in the order of its split lists, else of its caption file.
 
     `root` is its folder, or the address of its shards.
     """
@@ -45,5 +43,5 @@ class Dataset:
 
 
 def fingerprint(names: Sequence[str]) -> str:
-    """Return a sha256 over sorted photo names: which photos a model has seen, in 64 letters."""
+    """Return the sha256, in 64 hexadecimal digits, of a set of photo names."""
     return hashlib.sha256("\n".join(sorted(names)).encode("utf-8", "surrogateescape")).hexdigest()

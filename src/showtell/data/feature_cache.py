@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from showtell.data.dataset import CaptionedPhoto
-from showtell.data.shards.index import ShardPhoto
+from showtell.data.shard_photo import ShardPhoto
 from showtell.errors import DatasetError, PhotoError
 from showtell.files.atomic_write import atomic_write_text, move_into_place
 from showtell.files.locks import only_process

@@ -79,7 +79,7 @@ def test_other_shards_are_read_by_the_rules_of_webdataset(tmp_path: Path) -> Non
 
 
 def test_a_folder_without_shards_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no shards: it holds neither index.json nor tar"):
+    with pytest.raises(DatasetError, match=r"no shards: it contains neither index.json nor tar"):
         list_shards(tmp_path)
     with pytest.raises(DatasetError, match="no such file"):
         list_shards(tmp_path / "nowhere")

@@ -164,7 +164,7 @@ def test_only_the_given_splits_are_written(tmp_path: Path) -> None:
     index = write_shards(loose, tmp_path / "shards", splits=["dev", "test"])
     assert {shard.split for shard in index.shards} == {"dev", "test"}
     only_dev = Dataset(loose.root, "made", tuple(loose.split("dev")))
-    with pytest.raises(DatasetError, match="no photo of the split test"):
+    with pytest.raises(DatasetError, match="the split test has no photos"):
         write_shards(only_dev, tmp_path / "other", splits=["dev", "test"])
 
 
@@ -220,8 +220,8 @@ def test_a_truncated_shard_is_written_again(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "whole", tmp_path / "shards")
     (tmp_path / "shards" / "index.json").unlink()
     (tmp_path / "shards" / ".writing").mkdir()
-    made_of = open_index(tmp_path / "whole").made_of
-    (tmp_path / "shards" / ".writing" / "plan.json").write_text(made_of)
+    content_hash = open_index(tmp_path / "whole").content_hash
+    (tmp_path / "shards" / ".writing" / "plan.json").write_text(content_hash)
     os.truncate(tmp_path / "shards" / "train-000001.tar", 100)
     write_shards(loose, tmp_path / "shards", photos_per_shard=10)
     assert contents(tmp_path / "shards") == contents(tmp_path / "whole")
@@ -246,7 +246,7 @@ def test_other_shards_are_not_overwritten(tmp_path: Path) -> None:
     )
     before = contents(tmp_path / "shards")
     for dataset, per_shard in ((other, 10), (loose, 11)):
-        with pytest.raises(DatasetError, match="holds shards of other photos or captions"):
+        with pytest.raises(DatasetError, match="contains shards of other photos or captions"):
             write_shards(dataset, tmp_path / "shards", photos_per_shard=per_shard)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")
@@ -304,7 +304,7 @@ def test_a_full_disk_is_a_one_line_error_and_writing_resumes(tmp_path: Path) -> 
         env=os.environ | {"PYTHONPATH": path},
     )
     assert done.returncode == 1
-    assert "shards cannot be written (File too large)" in done.stderr
+    assert "shards cannot be written (file too large)" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     loose = made_dataset(tmp_path / "loose", {"train": 100})
     [shard] = write_shards(loose, tmp_path / "shards").shards

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell.data.dataset import CaptionedPhoto
-from showtell.data.shards.index import ShardPhoto
+from showtell.data.shard_photo import ShardPhoto
 
 STRETCH = 64  # neighbouring photos of a shard that stay together before the second shuffle
 WINDOW = 512  # photos that are shuffled among each other: eight stretches

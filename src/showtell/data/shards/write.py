@@ -1,7 +1,8 @@
-"""Write a dataset as shards: in parallel, to be gone on with after a kill, always the same bytes.
+"""Write a dataset as shards: in parallel, resumable, and with the same bytes every time.
 
-While it is being written a folder holds `.writing/`: what the shards are made of, and those that
-are not whole yet. A shard that has its name and its table is whole and stays. The index comes last.
+During writing, the folder contains `.writing/` with the plan and unfinished files. A shard is
+complete once it has its final name and its table; complete shards are not written again. The index
+is written last.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from showtell.data.dataset import SPLITS, CaptionedPhoto, Dataset
+from showtell.data.shard_photo import ShardPhoto
 from showtell.data.shards.address import INDEX
 from showtell.data.shards.index import (
-    OTHER_SUFFIX,
-    VERSION,
+    INDEX_VERSION,
+    UNKNOWN_SUFFIX,
     Shard,
     ShardIndex,
-    ShardPhoto,
     index_json,
     open_index,
 )
@@ -37,20 +38,26 @@ from showtell.files.os_errors import error_reason
 from showtell.files.photo_files import SUFFIXES
 from showtell.files.printable_names import printable
 
-WORK = ".writing"
 PHOTOS_PER_SHARD = 1000
+_WORK = ".writing"
 _PLAN = "plan.json"
-_MTIME = 946_684_800  # 2000-01-01: tar warns of the year 1970
+_MTIME = 946_684_800  # 2000-01-01: tar warns about times in 1970
+
+_Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True)
-class _Planned:
-    """One shard to be written."""
+class _PlannedShard:
+    """One shard to write."""
 
     name: str
     split: str | None
-    first: int  # the number of its first photo in the split's list
+    first: int  # the index of its first photo in the split's list
     photos: Sequence[CaptionedPhoto]
+
+    @property
+    def table(self) -> str:
+        return f"{Path(self.name).stem}.jsonl"
 
 
 def write_shards(
@@ -60,35 +67,35 @@ def write_shards(
     photos_per_shard: int = PHOTOS_PER_SHARD,
     splits: Sequence[str] | None = None,
     workers: int | None = None,
-    progress: Callable[[int], object] | None = None,
+    progress: _Progress | None = None,
 ) -> ShardIndex:
-    """Write the photos of a dataset into shards in the folder `output`; returns the index.
+    """Write the photos of a dataset into shards in the folder `output` and return the index.
 
-    Each split has shards of its own, in the order of its list; photos of no split come last, or
-    only the `splits` asked for are written. `workers` threads (one a core) write one shard each.
-    `progress` is told how many photos a finished shard has. What was broken off is gone on with;
-    a folder that has these shards already is left as it is.
+    Each split has its own shards, in the order of its list; photos without a split come last. With
+    `splits`, only those splits are written. Each of `workers` threads, by default one per core,
+    writes one shard at a time. `progress` is called with the number of photos of each finished
+    shard. An interrupted call can be repeated and continues; complete shards in `output` are kept.
 
-    Raises DatasetError where `output` holds anything else, a photo cannot be read, or the disk is
+    Raises DatasetError if `output` contains anything else, a photo cannot be read, or the disk is
     full.
     """
     if photos_per_shard < 1:
         raise DatasetError(f"photos_per_shard={photos_per_shard}: a shard holds at least one photo")
-    planned = _planned(dataset, photos_per_shard, splits)
-    made_of = _made_of(planned)
+    planned = _plan_shards(dataset, photos_per_shard, splits)
+    content_hash = _content_hash(planned)
     output = Path(output)
     try:
         output.mkdir(parents=True, exist_ok=True)
         if (output / INDEX).exists():
-            _check_same(output, made_of, open_index(output).made_of)
+            _check_same(output, content_hash, open_index(output).content_hash)
         else:
-            with only_process(output / WORK / "lock", lambda: _refuse(output)):
-                _begin(output, made_of)
-                shards = _write_all(output, planned, workers, progress)
-                text = index_json(dataset.layout, made_of, shards)
-                with _whole(output, INDEX) as file:
+            with only_process(output / _WORK / "lock", lambda: _refuse(output)):
+                _check_plan(output, content_hash)
+                shards = _write_missing(output, planned, workers, progress)
+                text = index_json(dataset.layout, content_hash, shards)
+                with _open_partial(output, INDEX) as file:
                     file.write(text.encode("ascii"))
-        shutil.rmtree(output / WORK, ignore_errors=True)
+        shutil.rmtree(output / _WORK, ignore_errors=True)
     except OSError as error:
         raise DatasetError(
             f"{error.filename or output}: shards cannot be written ({error_reason(error)})"
@@ -96,41 +103,44 @@ def write_shards(
     return open_index(output)
 
 
-def _planned(
+def _plan_shards(
     dataset: Dataset, photos_per_shard: int, splits: Sequence[str] | None
-) -> list[_Planned]:
+) -> list[_PlannedShard]:
     planned = []
     for split in splits or (*SPLITS, None):
         photos = [photo for photo in dataset.photos if photo.split == split]
         if splits and not photos:
-            raise DatasetError(f"{dataset.root}: no photo of the split {split}")
+            raise DatasetError(f"{dataset.root}: the split {split} has no photos")
         for number, first in enumerate(range(0, len(photos), photos_per_shard)):
-            own = photos[first : first + photos_per_shard]
-            planned.append(_Planned(f"{split or 'none'}-{number:06d}.tar", split, first, own))
+            name = f"{split or 'none'}-{number:06d}.tar"
+            shard_photos = photos[first : first + photos_per_shard]
+            planned.append(_PlannedShard(name, split, first, shard_photos))
     return planned
 
 
-def _made_of(planned: Sequence[_Planned]) -> str:
-    """Return a hash of what the shards are made of; of photos name and size stand for the bytes."""
+def _content_hash(planned: Sequence[_PlannedShard]) -> str:
+    """Return a hash of the shards' content, with each photo's name and size for its bytes."""
     digest = hashlib.sha256()
     for shard in planned:
-        digest.update(f"{VERSION} {shard.name}\n".encode("ascii"))
+        digest.update(f"{INDEX_VERSION} {shard.name}\n".encode("ascii"))
         for photo in shard.photos:
-            what = [photo.name, photo.captions, _size(photo)]
-            digest.update(json.dumps(what).encode("ascii"))
+            digest.update(json.dumps([photo.name, photo.captions, _size(photo)]).encode("ascii"))
     return digest.hexdigest()
 
 
-def _begin(output: Path, made_of: str) -> None:
-    """Note what is written, or find that it is what was begun here."""
-    plan = output / WORK / _PLAN
+def _check_plan(output: Path, content_hash: str) -> None:
+    """Record the content hash, or compare it with the one of an interrupted call.
+
+    Raises DatasetError if they differ, or if the folder contains other files.
+    """
+    plan = output / _WORK / _PLAN
     if plan.exists():
-        _check_same(output, made_of, plan.read_text("ascii"))
+        _check_same(output, content_hash, plan.read_text("ascii"))
         return
-    if any(entry.name != WORK for entry in output.iterdir()):
+    if any(entry.name != _WORK for entry in output.iterdir()):
         raise DatasetError(f"{output}: not empty: choose another folder for the shards")
-    with _whole(output, _PLAN, output / WORK) as file:
-        file.write(made_of.encode("ascii"))
+    with _open_partial(output, _PLAN, output / _WORK) as file:
+        file.write(content_hash.encode("ascii"))
 
 
 def _size(photo: CaptionedPhoto) -> int:
@@ -142,24 +152,24 @@ def _size(photo: CaptionedPhoto) -> int:
         raise _unreadable(photo, error) from error
 
 
-def _check_same(output: Path, made_of: str, here: str) -> None:
-    if made_of != here:
+def _check_same(output: Path, content_hash: str, existing_hash: str) -> None:
+    if content_hash != existing_hash:
         raise DatasetError(
-            f"{output}: holds shards of other photos or captions, or of another number of photos"
-            " each: remove it, or choose another folder"
+            f"{output}: contains shards of other photos or captions, or with another number of"
+            " photos each: remove it, or choose another folder"
         )
 
 
-def _write_all(
+def _write_missing(
     output: Path,
-    planned: Sequence[_Planned],
+    planned: Sequence[_PlannedShard],
     workers: int | None,
-    progress: Callable[[int], object] | None,
+    progress: _Progress | None,
 ) -> tuple[Shard, ...]:
-    """Write the shards that are not there, several at a time."""
+    """Write the shards that are not complete, several at a time, and return all shards."""
 
-    def write(shard: _Planned) -> Shard:
-        return _finished(output, shard) or _write(output, shard)
+    def write(shard: _PlannedShard) -> Shard:
+        return _read_complete(output, shard) or _write_shard(output, shard)
 
     shards = []
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
@@ -173,62 +183,66 @@ def _write_all(
     return tuple(shards)
 
 
-def _finished(output: Path, planned: _Planned) -> Shard | None:
-    """Return a shard that is whole on disk: its table, which comes last, is there."""
-    table = output / f"{Path(planned.name).stem}.jsonl"
+def _read_complete(output: Path, planned: _PlannedShard) -> Shard | None:
+    """Return a shard that is complete on disk: its table, which is written last, exists."""
     try:
-        data = table.read_bytes()
-        kept = json.loads(data.partition(b"\n")[0])
-        if (output / planned.name).stat().st_size != kept["bytes"]:
+        table = (output / planned.table).read_bytes()
+        description = json.loads(table.partition(b"\n")[0])
+        if (output / planned.name).stat().st_size != description["bytes"]:
             return None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return Shard(**kept, table_sha256=hashlib.sha256(data).hexdigest())
+    return Shard(**description, table_sha256=hashlib.sha256(table).hexdigest())
 
 
-def _write(output: Path, planned: _Planned) -> Shard:
-    rows, captions = [], 0
-    with _whole(output, planned.name) as file:
-        hashed = _Hashed(file)
-        # The plainest of tar's formats, and its headers say nothing of when and by whom.
+def _write_shard(output: Path, planned: _PlannedShard) -> Shard:
+    with _open_partial(output, planned.name) as file:
+        hashed = _HashedFile(file)
+        # The simplest tar format; its headers contain no names of users and no times.
         with tarfile.open(
             fileobj=cast(BinaryIO, hashed), mode="w", format=tarfile.USTAR_FORMAT
         ) as tar:
-            for number, photo in enumerate(planned.photos, planned.first):
-                data = _read(photo)
-                key, digest = f"{number:09d}", hashlib.sha256(data).hexdigest()
-                about = {
-                    "name": photo.name,
-                    "captions": photo.captions,
-                    "split": photo.split,
-                    "sha256": digest,
-                }
-                start = _add(tar, f"{key}{_suffix(photo.name)}", data)
-                _add(tar, f"{key}.json", json.dumps(about).encode("ascii"))
-                row = {
-                    "name": photo.name,
-                    "captions": photo.captions,
-                    "offset": start,
-                    "size": len(data),
-                    "sha256": digest,
-                }
-                rows.append(json.dumps(row))
-                captions += len(photo.captions)
-    about_shard: dict[str, Any] = {
+            rows = [
+                _add_photo(tar, number, photo)
+                for number, photo in enumerate(planned.photos, planned.first)
+            ]
+    description: dict[str, Any] = {
         "name": planned.name,
         "split": planned.split,
         "photos": len(rows),
-        "captions": captions,
-        "bytes": hashed.place,
+        "captions": sum(len(row["captions"]) for row in rows),
+        "bytes": hashed.position,
         "sha256": hashed.digest.hexdigest(),
     }
-    table = "".join(f"{line}\n" for line in [json.dumps(about_shard), *rows]).encode("ascii")
-    with _whole(output, f"{Path(planned.name).stem}.jsonl") as file:
+    lines = [json.dumps(line) for line in (description, *rows)]
+    table = "".join(f"{line}\n" for line in lines).encode("ascii")
+    with _open_partial(output, planned.table) as file:
         file.write(table)
-    return Shard(**about_shard, table_sha256=hashlib.sha256(table).hexdigest())
+    return Shard(**description, table_sha256=hashlib.sha256(table).hexdigest())
 
 
-def _read(photo: CaptionedPhoto) -> bytes:
+def _add_photo(tar: tarfile.TarFile, number: int, photo: CaptionedPhoto) -> dict[str, Any]:
+    """Add a photo and its JSON to a tar and return the photo's row in the table."""
+    data = _read_photo(photo)
+    key, digest = f"{number:09d}", hashlib.sha256(data).hexdigest()
+    metadata = {
+        "name": photo.name,
+        "captions": photo.captions,
+        "split": photo.split,
+        "sha256": digest,
+    }
+    offset = _add_member(tar, f"{key}{_suffix(photo.name)}", data)
+    _add_member(tar, f"{key}.json", json.dumps(metadata).encode("ascii"))
+    return {
+        "name": photo.name,
+        "captions": photo.captions,
+        "offset": offset,
+        "size": len(data),
+        "sha256": digest,
+    }
+
+
+def _read_photo(photo: CaptionedPhoto) -> bytes:
     try:
         return photo.path.read_bytes()
     except (OSError, PhotoError) as error:
@@ -238,18 +252,18 @@ def _read(photo: CaptionedPhoto) -> bytes:
 def _unreadable(photo: CaptionedPhoto, error: Exception) -> DatasetError:
     return DatasetError(
         f"{printable(str(photo.path))}: cannot be read"
-        f" ({error_reason(error)}): repair it, or take it out of the dataset"
+        f" ({error_reason(error)}): repair it, or remove it from the dataset"
     )
 
 
 def _suffix(name: str) -> str:
-    """Return the end of a photo's name by which readers of WebDataset tell what it is."""
+    """Return the suffix by which readers of WebDataset recognise a photo."""
     suffix = Path(name).suffix.lower()
-    return suffix if suffix in SUFFIXES else OTHER_SUFFIX
+    return suffix if suffix in SUFFIXES else UNKNOWN_SUFFIX
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Add a file to a tar and return where its bytes begin."""
+def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Add a file to a tar and return the offset of its bytes."""
     info = tarfile.TarInfo(name)
     info.size, info.mtime = len(data), _MTIME
     tar.addfile(info, io.BytesIO(data))
@@ -257,26 +271,26 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
     return tar.offset - padded
 
 
-class _Hashed:
-    """A file that is written front to back, with its sha256."""
+class _HashedFile:
+    """A file written in order, with the sha256 of its content."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.file, self.digest, self.place = file, hashlib.sha256(), 0
+        self.file, self.digest, self.position = file, hashlib.sha256(), 0
 
     def write(self, data: bytes) -> int:
         self.digest.update(data)
-        self.place += len(data)
+        self.position += len(data)
         return self.file.write(data)
 
     def tell(self) -> int:
-        return self.place
+        return self.position
 
 
 @contextmanager
-def _whole(output: Path, name: str, target: Path | None = None) -> Iterator[BinaryIO]:
+def _open_partial(output: Path, name: str, target: Path | None = None) -> Iterator[BinaryIO]:
     """Write a file atomically, through a temporary file in the working folder."""
     path = (target or output) / name
-    with atomic_write(path, binary=True, temporary=output / WORK / f"{name}.partial") as file:
+    with atomic_write(path, binary=True, temporary=output / _WORK / f"{name}.partial") as file:
         yield cast(BinaryIO, file)
 
 
