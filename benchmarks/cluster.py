@@ -1,12 +1,11 @@
-"""How fast and in how much memory `showtell cluster caption` works, beside the captioner alone.
+"""Speed and memory of `showtell cluster caption`, compared with the captioner alone.
 
-    python benchmarks/cluster.py --photos DIR                       # the two in turns, and stages
+    python benchmarks/cluster.py --photos DIR                       # both in turns, and stages
     python benchmarks/cluster.py --photos DIR --curve 1000 5000 20000 --keep docs/scale.json
     python benchmarks/cluster.py --plot docs/scale.json docs/images/scale.svg
 
-Photos are repeated, as links, where there are fewer than asked for. Ray's own start, and that of
-its workers, is not counted. Seconds of the clock say what a machine did beside other work, seconds
-of the processor what the work itself takes: on a busy machine look at those.
+If there are fewer photos than requested, links repeat them. The start of Ray and of its workers is
+not counted. Wall time includes the effect of other programs; on a busy machine use processor time.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A run: photos, cores, seconds by the clock and of the processor, most bytes of memory.
+class Measurement:
+    """A run: photos, cores, wall time and processor time in seconds, peak memory in bytes.
 
-    `memory` is that of a worker, or of the captioner alone; `grown` is how much of it came after
-    the first quarter of the parts.
+    `memory` is the peak of a worker, or of the captioner alone; `growth` is its increase after the
+    first quarter of the parts.
     """
 
     how: str
@@ -40,7 +39,7 @@ class Measured:
     seconds: float
     cpu: float
     memory: int
-    grown: int
+    growth: int
     load: float
 
     @property
@@ -53,8 +52,8 @@ class Measured:
         return self.photos * self.cores / self.cpu
 
 
-def linked(source: Path, folder: Path, count: int) -> Path:
-    """A folder of `count` links to photos."""
+def link_photos(source: Path, folder: Path, count: int) -> Path:
+    """Create a folder of `count` links to photos."""
     folder.mkdir()
     photos = sorted(path for path in source.iterdir() if path.suffix.lower() in (".jpg", ".png"))
     for number, path in zip(range(count), itertools.cycle(photos), strict=False):
@@ -62,8 +61,8 @@ def linked(source: Path, folder: Path, count: int) -> Path:
     return folder
 
 
-def on_ray(folder: Path, output: Path, model: str | None, cores: int) -> Measured:
-    """Caption a folder by the job; Ray is started already."""
+def run_on_ray(folder: Path, output: Path, model: str | None, cores: int) -> Measurement:
+    """Caption a folder with a job; Ray is already running."""
     from showtell.cluster.job import JobOptions, caption_all
     from showtell.cluster.job_state import load_job
     from showtell.cluster.output import read_result
@@ -78,7 +77,7 @@ def on_ray(folder: Path, output: Path, model: str | None, cores: int) -> Measure
     results = [read_result(storage, name, job.id) for name in names]
     memory = [result.memory for result in results if result is not None]
     early = max(memory[: max(1, len(memory) // 4)])
-    return Measured(
+    return Measurement(
         "ray",
         summary.photos,
         cores,
@@ -90,8 +89,8 @@ def on_ray(folder: Path, output: Path, model: str | None, cores: int) -> Measure
     )
 
 
-def alone(folder: Path, model: str | None, cores: int) -> Measured:
-    """Caption a folder by the captioner in this process."""
+def run_alone(folder: Path, model: str | None, cores: int) -> Measurement:
+    """Caption a folder with the captioner in this process."""
     from showtell import Captioner
     from showtell.files.peak_memory import peak_memory
 
@@ -102,11 +101,11 @@ def alone(folder: Path, model: str | None, cores: int) -> Measured:
     count = sum(1 for _ in captioner.caption(photos))
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     memory = peak_memory()
-    return Measured("alone", count, cores, seconds, cpu, memory, 0, load)
+    return Measurement("alone", count, cores, seconds, cpu, memory, 0, load)
 
 
 def stages(source: Path, model: str | None, count: int) -> dict[str, float]:
-    """Milliseconds of the processor that each stage takes for a photo, on one core."""
+    """Processor time of each stage in milliseconds per photo, on one core."""
     import numpy as np
 
     from showtell.bundle import load_bundle
@@ -120,19 +119,19 @@ def stages(source: Path, model: str | None, count: int) -> dict[str, float]:
     bundle = load_bundle(find_bundle(model))
     networks, preprocessing = OnnxModel(bundle, threads=1), bundle.manifest.preprocessing
     decoding = Decoding.of(bundle.manifest.decoding)
-    found = dict.fromkeys(("reading", "decoding", "encoder", "beam", "writing"), 0.0)
+    seconds_by_stage = dict.fromkeys(("reading", "decoding", "encoder", "beam", "writing"), 0.0)
 
     def lap(stage: str, call: Any, *arguments: Any, **options: Any) -> Any:
         start = time.process_time()
         result = call(*arguments, **options)
-        found[stage] += time.process_time() - start
+        seconds_by_stage[stage] += time.process_time() - start
         return result
 
     def decoded(data: bytes) -> Any:
         return prepare(open_photo(data, preprocessing=preprocessing), preprocessing)
 
     records: list[dict[str, Any]] = []
-    part_bytes(records, "", PartResult(0, "", 0, 0))  # so that loading pyarrow does not count
+    part_bytes(records, "", PartResult(0, "", 0, 0))  # loads pyarrow
     paths = sorted(source.glob("*.jpg"))[:count]
     networks.encode(decoded(paths[0].read_bytes())[None])
     for first in range(0, len(paths), 16):
@@ -156,7 +155,7 @@ def stages(source: Path, model: str | None, count: int) -> dict[str, float]:
         storage = Storage.of(Path(folder))
         result = PartResult(0, "", 0, len(records))
         lap("writing", lambda: storage.write("part", part_bytes(records, "job", result)))
-    return {stage: 1000 * seconds / len(paths) for stage, seconds in found.items()}
+    return {stage: 1000 * seconds / len(paths) for stage, seconds in seconds_by_stage.items()}
 
 
 def plot(kept: dict[str, Any], target: Path) -> None:
@@ -170,13 +169,13 @@ def plot(kept: dict[str, Any], target: Path) -> None:
     runs = sorted(kept["curve"], key=lambda run: run["photos"])
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     photos = [run["photos"] for run in runs]
-    left.plot(photos, [run["cpu"] / 60 for run in runs], "o-", label="processor, all workers")
-    left.plot(photos, [run["seconds"] / 60 for run in runs], "s--", label="clock, with other work")
+    left.plot(photos, [run["cpu"] / 60 for run in runs], "o-", label="processor time, all workers")
+    left.plot(photos, [run["seconds"] / 60 for run in runs], "s--", label="wall time, busy machine")
     left.set(xlabel="photos", ylabel="minutes", ylim=(0, None), title="Time")
     left.legend(frameon=False)
     most = max(run["memory"] for run in runs) / 1e6
     right.plot(photos, [run["memory"] / 1e6 for run in runs], "o-")
-    right.set(xlabel="photos", ylabel="MB, at most", ylim=(0, 1.2 * most))
+    right.set(xlabel="photos", ylabel="peak memory in MB", ylim=(0, 1.2 * most))
     right.set_title("Memory of a worker")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -187,11 +186,11 @@ def plot(kept: dict[str, Any], target: Path) -> None:
     figure.savefig(target, metadata={"Date": None})
 
 
-def say(run: Measured) -> None:
+def show(run: Measurement) -> None:
     print(
-        f"{run.how:<6} {run.photos:>7,} photos, {run.cores} cores: {run.rate:7.1f} a second,"
-        f" {run.rate_of_cores:7.1f} if the cores were free, {run.memory / 1e6:5.0f} MB"
-        f" (+{run.grown / 1e6:.0f} after a quarter), load {run.load:.1f}",
+        f"{run.how:<6} {run.photos:>7,} photos, {run.cores} cores: {run.rate:7.1f} per second,"
+        f" {run.rate_of_cores:7.1f} on idle cores, {run.memory / 1e6:5.0f} MB"
+        f" (+{run.growth / 1e6:.0f} after the first quarter), load {run.load:.1f}",
         flush=True,
     )
 
@@ -201,47 +200,52 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--photos", type=Path, help="folder of photos")
     parser.add_argument("--model", help="name, bundle or run (default: the shipped one)")
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--count", type=int, default=1000, help="photos of a round of the turns")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of both")
-    parser.add_argument("--curve", type=int, nargs="+", default=[], help="photos of further runs")
-    parser.add_argument("--keep", type=Path, help="JSON file that keeps what was measured")
+    parser.add_argument("--count", type=int, default=1000, help="photos per round")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of both")
+    parser.add_argument("--curve", type=int, nargs="+", default=[], help="sizes of further runs")
+    parser.add_argument("--keep", type=Path, help="JSON file for the measurements")
     parser.add_argument("--plot", type=Path, nargs=2, metavar=("JSON", "IMAGE"))
-    given = parser.parse_args(arguments)
-    if given.plot:
-        plot(json.loads(given.plot[0].read_text()), given.plot[1])
+    options = parser.parse_args(arguments)
+    if options.plot:
+        plot(json.loads(options.plot[0].read_text()), options.plot[1])
         return
     from showtell.cluster.ray_cluster import LOCAL, connect_ray
 
     flickr = ROOT.parent / "shared" / "flickr8k" / "Flicker8k_Dataset"
-    source = given.photos or (flickr if flickr.is_dir() else ROOT / "examples")
-    kept: dict[str, Any] = {"cores": given.cores, "turns": [], "curve": []}
-    kept["stages"] = stages(source, given.model, min(given.count, 400))
+    source = options.photos or (flickr if flickr.is_dir() else ROOT / "examples")
+    kept: dict[str, Any] = {"cores": options.cores, "turns": [], "curve": []}
+    kept["stages"] = stages(source, options.model, min(options.count, 400))
     for stage, milliseconds in kept["stages"].items():
-        print(f"{stage:<9} {milliseconds:7.3f} ms of the processor a photo")
+        print(f"{stage:<9} {milliseconds:7.3f} ms of processor time per photo")
     with (
-        connect_ray(LOCAL, given.cores),  # Ray is started once for all runs
-        tempfile.TemporaryDirectory(prefix="showtell-cluster-") as place,
+        connect_ray(LOCAL, options.cores),  # Ray is started once for all runs
+        tempfile.TemporaryDirectory(prefix="showtell-cluster-") as work,
     ):
 
-        def keep(into: str, run: Measured) -> Measured:
-            say(run)
+        def keep(into: str, run: Measurement) -> Measurement:
+            show(run)
             kept[into].append(asdict(run))
-            if given.keep:
-                given.keep.write_text(json.dumps(kept, indent=1) + "\n")
+            if options.keep:
+                options.keep.write_text(json.dumps(kept, indent=1) + "\n")
             return run
 
-        folder = linked(source, Path(place, "turns"), given.count)
+        folder = link_photos(source, Path(work, "turns"), options.count)
         ratios = []
-        for turn in range(given.rounds):
-            ray_run = on_ray(folder, Path(place, f"turn-{turn}"), given.model, given.cores)
-            own = alone(folder, given.model, given.cores)
-            keep("turns", ray_run), keep("turns", own)
-            ratios.append((ray_run.rate / own.rate, own.cpu / ray_run.cpu))
-        for name, values in zip(("clock", "processor"), zip(*ratios, strict=True), strict=False):
-            print(f"Ray against the captioner alone, {name}: {statistics.median(values):.2f}")
-        for count in given.curve:
-            folder = linked(source, Path(place, f"{count}"), count)
-            keep("curve", on_ray(folder, Path(place, f"out-{count}"), given.model, given.cores))
+        for turn in range(options.rounds):
+            ray_run = run_on_ray(folder, Path(work, f"turn-{turn}"), options.model, options.cores)
+            alone_run = run_alone(folder, options.model, options.cores)
+            keep("turns", ray_run), keep("turns", alone_run)
+            ratios.append((ray_run.rate / alone_run.rate, alone_run.cpu / ray_run.cpu))
+        for name, values in zip(
+            ("wall time", "processor time"), zip(*ratios, strict=True), strict=False
+        ):
+            print(f"Ray compared with the captioner alone, {name}: {statistics.median(values):.2f}")
+        for count in options.curve:
+            folder = link_photos(source, Path(work, f"{count}"), count)
+            keep(
+                "curve",
+                run_on_ray(folder, Path(work, f"out-{count}"), options.model, options.cores),
+            )
 
 
 if __name__ == "__main__":

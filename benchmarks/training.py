@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import multiprocessing
-import resource
 import statistics
 import tempfile
 import time
@@ -33,6 +32,7 @@ from torch.nn import functional
 from showtell.data import open_dataset
 from showtell.data.dataset import CaptionedPhoto
 from showtell.data.feature_cache import FeatureArrays, extract_features
+from showtell.files.peak_memory import peak_memory as process_peak_memory
 from showtell.nets.decoder import AttentionDecoder, DecoderSettings
 from showtell.nets.encoder import build_encoder
 from showtell.nets.model import CaptionModel
@@ -320,7 +320,7 @@ def memory_of(arguments: argparse.Namespace, part: str, kept: bool, answer: Any)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             laps.append(time.perf_counter() - start)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        peak = process_peak_memory() / 2**30
         answer.send((peak, recipe.batch_photos / statistics.median(laps)))
 
 

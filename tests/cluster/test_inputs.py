@@ -51,7 +51,7 @@ def photo_names(job_input: JobInput, storage: Storage, parts: list[JobPart]) -> 
 def test_folder_is_read_in_the_order_of_showtell_caption(tmp_path: Path, size: int) -> None:
     folder = write_folder(tmp_path / "photos", 40)
     (folder / ".hidden.png").write_bytes(photo(0))
-    (folder / "notes.txt").write_text("no photo")
+    (folder / "notes.txt").write_text("not a photo")
     job_input, storage = opened(tmp_path, folder)
     expected = [str(p) for p in find_photos([folder], recursive=True, report=lambda e: None)]
     assert (job_input.kind, job_input.photos, len(expected)) == ("folder", 40, 40)

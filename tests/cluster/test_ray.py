@@ -1,4 +1,4 @@
-"""The whole job on real Ray: a worker killed, then all of it, then run again; each photo once."""
+"""The whole job on real Ray: killed workers and killed jobs leave each photo in the output once."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from showtell.data.shards.write import write_shards
 from support.photo_collections import captions_of, model, photo, rows_of
 
 WORKER = "ray::MapWorker"
-PATIENCE = 500  # seconds: Ray starts slowly where other things run
-PHOTOS = 7000  # of Flickr8k, the full count
+PATIENCE = 500  # seconds: Ray starts slowly on a busy machine
+PHOTOS = 7000  # of Flickr8k
 
 
-class Started:
-    """`showtell cluster caption` in a process of its own, with Ray's below it."""
+class RunningJob:
+    """A running `showtell cluster caption`, with Ray's processes as its children."""
 
     def __init__(self, *arguments: str | Path, cwd: Path) -> None:
         command = [sys.executable, "-m", "showtell", "cluster", "caption", *map(str, arguments)]
-        self.output = cwd / "said.txt"
+        self.output = cwd / "output.txt"
         with self.output.open("wb") as file:
             self.process = subprocess.Popen(command, cwd=cwd, stdout=file, stderr=file)
-        self.family: set[psutil.Process] = set()
+        self.children: set[psutil.Process] = set()
 
     def workers(self) -> list[psutil.Process]:
-        """Processes of actors that are ready: Ray gives them their names."""
-        self.family.update(psutil.Process(self.process.pid).children(recursive=True))
-        return [process for process in self.family if self._is_worker(process)]
+        """The processes of the actors that are ready, which Ray renames."""
+        self.children.update(psutil.Process(self.process.pid).children(recursive=True))
+        return [process for process in self.children if self._is_worker(process)]
 
     @staticmethod
     def _is_worker(process: psutil.Process) -> bool:
@@ -48,7 +48,7 @@ class Started:
             return False
 
     def until(self, condition: Callable[[], object], patience: float = PATIENCE) -> None:
-        """Wait until something is so."""
+        """Wait until a condition holds."""
         end = time.monotonic() + patience
         while not condition():
             assert self.process.poll() is None, self.output.read_text()
@@ -56,25 +56,25 @@ class Started:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """Kill it as no signal handler sees, and see its workers go, of which none may go on."""
+        """Kill the job with SIGKILL and wait until all its workers have ended."""
         workers = self.workers()
         self.process.kill()
         self.process.wait()
         _, alive = psutil.wait_procs(workers, timeout=60)
         assert not alive
 
-    def end(self, code: int) -> str:
-        """Wait for its end; return what it said."""
+    def wait(self, code: int) -> str:
+        """Wait until the job ends with an exit code; return its output."""
         assert self.process.wait(3600) == code, self.output.read_text()
         return self.output.read_text()
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Started]]:
-    started: list[Started] = []
+def start() -> Iterator[Callable[..., RunningJob]]:
+    started: list[RunningJob] = []
 
-    def begin(*arguments: str | Path, cwd: Path) -> Started:
-        started.append(Started(*arguments, cwd=cwd))
+    def begin(*arguments: str | Path, cwd: Path) -> RunningJob:
+        started.append(RunningJob(*arguments, cwd=cwd))
         return started[-1]
 
     yield begin
@@ -87,62 +87,62 @@ def parts_in(output: Path) -> list[Path]:
     return sorted(output.glob("part-*.parquet"))
 
 
-def kill_a_worker_then_all(
-    job: Started, output: Path, patience: float = PATIENCE
+def kill_worker_then_job(
+    job: RunningJob, output: Path, patience: float = PATIENCE
 ) -> dict[Path, int]:
-    """Kill a worker in the middle, see another come, kill all; return the parts that are done."""
+    """Kill a worker, wait for its replacement, kill the job; return the finished parts."""
     job.until(lambda: len(parts_in(output)) >= 2 and job.workers(), patience)
-    first = job.workers()
-    first[0].kill()
-    job.until(lambda: set(job.workers()) - set(first), patience)
-    there = len(parts_in(output))
-    job.until(lambda: len(parts_in(output)) > there, patience)
+    workers = job.workers()
+    workers[0].kill()
+    job.until(lambda: set(job.workers()) - set(workers), patience)
+    finished = len(parts_in(output))
+    job.until(lambda: len(parts_in(output)) > finished, patience)
     job.kill()
     return {part: part.stat().st_mtime_ns for part in parts_in(output)}
 
 
 @pytest.mark.timeout(1500)
-def test_a_killed_worker_and_a_killed_job_leave_each_photo_there_once(
-    tmp_path: Path, start: Callable[..., Started]
+def test_killed_workers_and_jobs_leave_each_photo_in_the_output_once(
+    tmp_path: Path, start: Callable[..., RunningJob]
 ) -> None:
     tiny = model(tmp_path / "model")
     photos = tmp_path / "photos"
     photos.mkdir()
-    for number in range(200):  # large, so that there is time to kill something
+    for number in range(200):  # large, so that there is time to kill a process
         if number < 5:
             (photos / f"{number:03d}.png").write_bytes(photo(number, size=2000))
         else:
             (photos / f"{number:03d}.png").hardlink_to(photos / f"{number % 5:03d}.png")
-    (photos / "bad.jpg").write_bytes(b"no photo")
+    (photos / "bad.jpg").write_bytes(b"not a photo")
     output = tmp_path / "out"
     arguments = ["photos", output, "--model", tiny, "--part-size", "16"]
     arguments += ["--concurrency", "2"]
-    done = kill_a_worker_then_all(start(*arguments, cwd=tmp_path), output)
+    done = kill_worker_then_job(start(*arguments, cwd=tmp_path), output)
     assert 2 < len(done) < 13
 
-    said = start(*arguments, cwd=tmp_path).end(1)
+    output_text = start(*arguments, cwd=tmp_path).wait(1)
 
-    assert {part: part.stat().st_mtime_ns for part in done} == done  # captioned no second time
+    assert {part: part.stat().st_mtime_ns for part in done} == done  # not captioned again
     assert len(parts_in(output)) == 13
     os.chdir(tmp_path)
-    wanted = list(captions_of(tiny, Path("photos")))
-    assert rows_of(output) == wanted
+    expected = list(captions_of(tiny, Path("photos")))
+    assert rows_of(output) == expected
     summary = json.loads((output / "_summary.json").read_text())
     assert (summary["photos"], summary["captioned"], summary["failed"]) == (201, 200, 1)
     assert summary["run_photos"] == 201 - sum(pq.read_metadata(part).num_rows for part in done)
-    assert said.startswith("200 photos captioned, 1 failed")
-    assert len(said.splitlines()) == 4  # and nothing of Ray's
+    assert output_text.startswith("200 photos captioned, 1 failed")
+    assert len(output_text.splitlines()) == 4  # and no lines of Ray
 
-    # all is done: said again without Ray; and another job is not mixed in
-    again = start(*arguments, "--price-per-core-hour", "1", cwd=tmp_path)
-    assert "200 photos captioned" in again.end(1)
-    other = start(*arguments, "--beam", "1", cwd=tmp_path).end(1)
+    # a finished job is summarised without Ray, and another job is refused
+    repeated = start(*arguments, "--price-per-core-hour", "1", cwd=tmp_path)
+    assert "200 photos captioned" in repeated.wait(1)
+    other = start(*arguments, "--beam", "1", cwd=tmp_path).wait(1)
     assert "holds another job (beam 3, not 1): to resume" in other
 
 
 @pytest.fixture(scope="module")
 def flickr(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
-    """Photos of Flickr8k in a folder, and what `showtell caption` says of them."""
+    """Photos of Flickr8k in a folder, and their captions by `showtell caption`."""
     folder = tmp_path_factory.mktemp("flickr") / "photos"
     folder.mkdir()
     source = shared_dir / "flickr8k" / "Flicker8k_Dataset"
@@ -164,10 +164,10 @@ def without_path(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.mark.shared
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("kind", ["folder", "shards", "parquet"])
-def test_flickr8k_through_kills_is_captioned_as_by_showtell_caption(
-    kind: str, flickr: tuple[Path, list[Any]], tmp_path: Path, start: Callable[..., Started]
+def test_killed_flickr8k_job_ends_with_the_captions_of_showtell_caption(
+    kind: str, flickr: tuple[Path, list[Any]], tmp_path: Path, start: Callable[..., RunningJob]
 ) -> None:
-    folder, wanted = flickr
+    folder, expected = flickr
     source, output = folder, tmp_path / "out"
     if kind == "shards":
         source = tmp_path / "shards"
@@ -181,12 +181,12 @@ def test_flickr8k_through_kills_is_captioned_as_by_showtell_caption(
         columns = {"path": [p.name for p in paths], "image": [p.read_bytes() for p in paths]}
         pq.write_table(pa.table(columns), source, row_group_size=512)
     arguments = [source, output, "--concurrency", "2"]
-    done = kill_a_worker_then_all(start(*arguments, cwd=tmp_path), output, patience=3000)
+    done = kill_worker_then_job(start(*arguments, cwd=tmp_path), output, patience=3000)
     assert done
 
-    start(*arguments, cwd=tmp_path).end(0)
+    start(*arguments, cwd=tmp_path).wait(0)
 
     assert {part: part.stat().st_mtime_ns for part in done} == done
-    found = sorted(without_path(rows_of(output)), key=lambda row: row["path"])
-    assert len(found) == PHOTOS
-    assert found == sorted(without_path(wanted), key=lambda row: row["path"])
+    rows = sorted(without_path(rows_of(output)), key=lambda row: row["path"])
+    assert len(rows) == PHOTOS
+    assert rows == sorted(without_path(expected), key=lambda row: row["path"])

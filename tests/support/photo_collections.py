@@ -1,4 +1,4 @@
-"""Small archives of photos of each kind that a job reads, with the captions that they must get."""
+"""Small inputs of each kind that a Ray job reads, and their expected captions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIELDS = ["path", "text", "log_probability", "confidence", "alternatives", "erro
 
 
 def photo(number: int, size: int = 40) -> bytes:
-    """A PNG of a few colours, other ones for every number."""
+    """A PNG of a few colours, which depend on the number."""
     draw = np.random.default_rng(number)
     pixels = draw.integers(0, 255, (4, 4, 3), dtype=np.uint8)
     buffer = io.BytesIO()
@@ -31,17 +31,17 @@ def photo(number: int, size: int = 40) -> bytes:
 
 
 def write_folder(folder: Path, count: int, *, bad: Iterable[int] = ()) -> Path:
-    """Photos in a folder and a subfolder; those of `bad` are no photos."""
+    """Photos in a folder and a subfolder; the files of `bad` are not photos."""
     for number in range(count):
-        place = folder / ("inside" if number % 3 == 0 else "")
-        place.mkdir(parents=True, exist_ok=True)
-        data = b"no photo" if number in bad else photo(number)
-        (place / f"{number:05d}.png").write_bytes(data)
+        parent = folder / ("inside" if number % 3 == 0 else "")
+        parent.mkdir(parents=True, exist_ok=True)
+        data = b"not a photo" if number in bad else photo(number)
+        (parent / f"{number:05d}.png").write_bytes(data)
     return folder
 
 
 def write_tar(path: Path, names: Iterable[tuple[str, bytes]]) -> Path:
-    """A WebDataset shard as others write them."""
+    """A WebDataset shard without an index."""
     with tarfile.open(path, "w") as tar:
         for name, data in names:
             member = tarfile.TarInfo(name)
@@ -51,25 +51,25 @@ def write_tar(path: Path, names: Iterable[tuple[str, bytes]]) -> Path:
 
 
 def write_parquet(path: Path, columns: dict[str, Any], *, rows: int = 1000) -> Path:
-    """A Parquet file with `rows` in a row group."""
+    """A Parquet file with `rows` rows per row group."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), path, row_group_size=rows)
     return path
 
 
 def model(folder: Path) -> str:
-    """A tiny model that captions by colours; returns its folder."""
+    """A tiny model whose captions depend on colours; returns its folder."""
     write_bundle(folder)
     return str(folder)
 
 
 def rows_of(output: Path) -> list[dict[str, Any]]:
-    """The rows of a job's parts, as any reader of a folder of Parquet files finds them."""
+    """The rows of a job's parts, read as a folder of Parquet files."""
     return pq.read_table(output).to_pylist()
 
 
 def captions_of(model: str, folder: Path) -> Iterator[dict[str, Any]]:
-    """What `showtell caption FOLDER --recursive --format jsonl` writes."""
+    """The output of `showtell caption FOLDER --recursive --format jsonl`."""
     photos = find_photos([folder], recursive=True, report=lambda error: None)
     for caption in Captioner.load(model, threads=1).caption(photos):
         yield json.loads(json.dumps(caption.to_dict()))
