@@ -1,12 +1,12 @@
-"""How much faster two ranks train than one: captions per second, each rank on a core of its own.
+"""Compares the training speed of several ranks with that of one, each rank on its own core.
 
     python benchmarks/distributed.py
 
-Trains the decoder on cached features by `showtell train`, alone and on several ranks, in rounds
-that alternate; captions are drawn with Flickr8k's lengths and vocabulary, the network and the batch
-are those of recipe `flickr8k`. Speeds are read from the runs' logs, so that starting and the
-extraction of features are left out. A core that others use slows all ranks, since each step
-waits for the slowest: measure on a quiet machine.
+Trains the decoder on cached features with `showtell train`, on one rank and on several, in
+alternating rounds. Captions are random, with Flickr8k's lengths and vocabulary size; network and
+batch size are those of recipe `flickr8k`. Speeds come from the logs of the runs, without start-up
+and feature extraction. Each step waits for the slowest rank, so other load on one core slows all
+ranks: measure on an idle machine.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training import drawn_captions
+from training import random_captions
 
-STEPS = 20  # an epoch: the log has a line of these
+STEPS = 20  # per epoch, because the log has a line for every 20 steps
 
 
-def draw_dataset(folder: Path, batch_photos: int, words: int) -> None:
-    """Photos of noise, as many as `STEPS` steps take, and Flickr8k's five captions for each."""
+def write_dataset(folder: Path, batch_photos: int, words: int) -> None:
+    """Write photos of noise for `STEPS` steps, with five random captions each."""
     random = np.random.default_rng(0)
     count = STEPS * batch_photos
-    captions = drawn_captions(count + 2, words, random)
+    captions = random_captions(count + 2, words, random)
     (folder / "photos").mkdir(parents=True)
     rows = []
-    for number, own in enumerate(captions):
+    for number, of_photo in enumerate(captions):
         small = random.integers(0, 255, (28, 28, 3), np.uint8)
         name = f"photos/{number:05d}.jpg"
         Image.fromarray(small).resize((224, 224)).save(folder / name)
         split = "train" if number < count else "dev"
-        rows.append(json.dumps({"image": name, "captions": own, "split": split}) + "\n")
+        rows.append(json.dumps({"image": name, "captions": of_photo, "split": split}) + "\n")
     (folder / "captions.jsonl").write_text("".join(rows))
 
 
 def train(folder: Path, cores: list[int], arguments: argparse.Namespace, name: str) -> float:
-    """Train on one rank for each core; returns captions per second, the median over epochs."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
+    """Train on one rank per core; return captions per second, the median over epochs."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     run = folder / name
     command = [
         sys.executable,
@@ -75,7 +75,7 @@ def train(folder: Path, cores: list[int], arguments: argparse.Namespace, name: s
     ranks = []
     for rank, core in enumerate(cores):
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        if len(cores) > 1:  # as torchrun says it, which cannot pin a rank to a core
+        if len(cores) > 1:  # set here, because torchrun cannot pin a rank to a core
             environment |= {
                 "RANK": str(rank),
                 "WORLD_SIZE": str(len(cores)),
@@ -95,7 +95,9 @@ def train(folder: Path, cores: list[int], arguments: argparse.Namespace, name: s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cores", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--batch-photos", type=int, default=32, help="photos a step, of all ranks")
+    parser.add_argument(
+        "--batch-photos", type=int, default=32, help="photos per step, over all ranks"
+    )
     parser.add_argument("--words", type=int, default=2538)
     parser.add_argument("--epochs", type=int, default=3, help=f"of {STEPS} steps each")
     parser.add_argument("--rounds", type=int, default=3)
@@ -103,20 +105,20 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="showtell-benchmark-") as name:
         folder = Path(name)
-        draw_dataset(folder / "data", arguments.batch_photos, arguments.words)
-        one, many = [], []
+        write_dataset(folder / "data", arguments.batch_photos, arguments.words)
+        single, several = [], []
         for lap in range(arguments.rounds):
             alone = [
                 train(folder, [core], arguments, f"alone-{lap}-{core}") for core in arguments.cores
             ]
-            one.append(statistics.mean(alone))
-            many.append(train(folder, arguments.cores, arguments, f"together-{lap}"))
-            said = " and ".join(f"{speed:.0f}" for speed in alone)
+            single.append(statistics.mean(alone))
+            several.append(train(folder, arguments.cores, arguments, f"together-{lap}"))
+            speeds = " and ".join(f"{speed:.0f}" for speed in alone)
             print(
-                f"round {lap + 1}: one rank {said} captions/s on each of the cores,"
-                f" {len(arguments.cores)} ranks {many[-1]:.0f}: {many[-1] / one[-1]:.2f} x"
+                f"round {lap + 1}: one rank {speeds} captions/s on each of the cores,"
+                f" {len(arguments.cores)} ranks {several[-1]:.0f}: {several[-1] / single[-1]:.2f} x"
             )
-        ratios = [both / alone for both, alone in zip(many, one, strict=True)]
+        ratios = [both / alone for both, alone in zip(several, single, strict=True)]
         print(
             f"{len(arguments.cores)} gloo ranks of one core each train at"
             f" {statistics.median(ratios):.2f} x the speed of one (median of"

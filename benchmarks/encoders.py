@@ -1,9 +1,9 @@
-"""How fast encoders are beside each other, each at the size of photo that it is made for.
+"""Compares the speed of encoders, each at its own image size.
 
     python benchmarks/encoders.py --threads 1
 
-Weights are random: they cost what trained ones cost. Laps of the encoders take turns, so that
-what else the machine does falls on all alike; every figure is a median, and the ratios are of
+Weights are random, which does not change the speed. The encoders take turns, so that other load
+on the machine affects all of them equally. Every number is a median, and the ratios are ratios of
 medians of the same run.
 """
 
@@ -27,7 +27,7 @@ from showtell.nets.model import CaptionModel
 
 
 def extraction(encoder: Encoder, batch: int) -> Callable[[], Any]:
-    """Features of a batch as training extracts them."""
+    """Return a function that computes features of a batch as training does."""
     size = (encoder.spec.preprocessing.height, encoder.spec.preprocessing.width)
     pixels = torch.randn(batch, 3, *size).to(memory_format=torch.channels_last)
     encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -40,7 +40,7 @@ def extraction(encoder: Encoder, batch: int) -> Callable[[], Any]:
 
 
 def captioning(encoder: Encoder, graph: bytes, threads: int) -> Callable[[], Any]:
-    """Features of one photo as `showtell caption` computes them."""
+    """Return a function that computes features of one photo as `showtell caption` does."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
@@ -52,41 +52,41 @@ def captioning(encoder: Encoder, graph: bytes, threads: int) -> Callable[[], Any
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("encoders", nargs="*", default=["mobilenetv2", "xception"])
-    parser.add_argument("--batch", type=int, default=8, help="photos of a batch in extraction")
+    parser.add_argument("--batch", type=int, default=8, help="photos per batch in extraction")
     parser.add_argument("--laps", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
         "--clock",
         choices=["wall", "cpu"],
         default="wall",
-        help="cpu: time on the processor, for a machine that is busy with other things",
+        help="cpu: processor time, for a machine with other load",
     )
     arguments = parser.parse_args()
     clock = time.perf_counter if arguments.clock == "wall" else time.process_time
     torch.set_num_threads(arguments.threads)
-    works: dict[str, dict[str, Callable[[], Any]]] = {}
-    about: dict[str, str] = {}
+    runs: dict[str, dict[str, Callable[[], Any]]] = {}
+    descriptions: dict[str, str] = {}
     for name in arguments.encoders:
         encoder = build_encoder(name, "none").folded().eval()
         model = CaptionModel(encoder, DecoderSettings(kind="merge", embedding=8, hidden=8), 9)
         graph = encoder_graph(model).SerializeToString()
-        works[name] = {
+        runs[name] = {
             "captioning": captioning(encoder, graph, arguments.threads),
             "extraction": extraction(encoder, arguments.batch),
         }
         weights = sum(p.numel() for p in encoder.parameters()) / 1e6
-        about[name] = (
+        descriptions[name] = (
             f"{encoder.spec.preprocessing.width} pixels, {encoder.channels} features on"
             f" {encoder.grid[0]} x {encoder.grid[1]}, {weights:.1f} M weights,"
             f" encoder.onnx {len(graph) / 1e6:.0f} MB"
         )
     laps: dict[tuple[str, str], list[float]] = defaultdict(list)
     for lap in range(arguments.laps + 1):
-        for name, work in works.items():
-            for kind, run in work.items():
+        for name, run_kinds in runs.items():
+            for kind, run in run_kinds.items():
                 start = clock()
                 run()
-                if lap:  # the first warms up
+                if lap:  # the first lap warms up
                     laps[name, kind].append(clock() - start)
     print(
         f"torch {torch.__version__}, ONNX Runtime {onnxruntime.__version__}, threads:"
@@ -94,12 +94,12 @@ def main() -> None:
     )
     first = arguments.encoders[0]
     for name in arguments.encoders:
-        print(f"{name}: {about[name]}")
+        print(f"{name}: {descriptions[name]}")
         for kind, photos in (("captioning", 1), ("extraction", arguments.batch)):
             seconds = statistics.median(laps[name, kind])
             ratio = seconds / statistics.median(laps[first, kind])
             print(
-                f"  {kind:10s} {1000 * seconds / photos:7.1f} ms a photo,"
+                f"  {kind:10s} {1000 * seconds / photos:7.1f} ms per photo,"
                 f" {photos / seconds:6.1f} photos/s, {ratio:.1f} x the time of {first}"
             )
 

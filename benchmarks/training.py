@@ -1,14 +1,15 @@
-"""How fast and in how much memory a captioner trains.
+"""Speed and memory of training.
 
     python benchmarks/training.py --data DIR
 
-Decoder training on cached features, in captions per second, stands beside the loop that most
-tutorials write: captions padded to the longest, and for every step of it one LSTM cell, one
-attention and one softmax. Both are the same network with the same weights, dropout and optimizer
-on the same batches, in alternating rounds of one run; before that, both give the same loss.
-Besides: photos per second of feature extraction, and the peak memory of each kind of training.
+Decoder training on cached features, in captions per second, is compared with the loop of most
+tutorials: captions padded to the longest, and one LSTM cell, one attention and one softmax per
+step. Both train the same network with the same weights, dropout and optimizer on the same batches,
+in alternating rounds of one run; a check before that both give the same loss and gradient.
+The other parts measure photos per second of feature extraction, and the peak memory of training
+the decoder alone and with the encoder.
 
-Without --data, features, caption lengths and photos are drawn, as large and long as Flickr8k's.
+Without --data, features, captions and photos are random, with the sizes of Flickr8k.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from torch.nn import functional
 from showtell.data import open_dataset
 from showtell.data.dataset import CaptionedPhoto
 from showtell.data.feature_cache import FeatureArrays, extract_features
-from showtell.files.peak_memory import peak_memory as process_peak_memory
+from showtell.files.peak_memory import peak_memory
 from showtell.nets.decoder import AttentionDecoder, DecoderSettings
 from showtell.nets.encoder import build_encoder
 from showtell.nets.model import CaptionModel
@@ -43,7 +44,7 @@ from showtell.training.recipe import Recipe, Stage
 from showtell.vocabulary import PAD, Vocabulary
 
 REGIONS, CHANNELS = 49, 1280  # MobileNetV2's map of a photo of 224 pixels
-# Flickr8k's training captions by their number of words, 1 to 24 and longer, in thousandths
+# share of Flickr8k's training captions with 1, 2, ..., 23, and 24 or more words, in thousandths
 LENGTHS = (
     0,
     0,
@@ -74,20 +75,24 @@ STAGE = Stage(epochs=1, flip=False)
 
 
 def padded_loss(decoder: AttentionDecoder, batch: Batch) -> Tensor:
-    """The same network as a plain loop: every caption takes every step, one after the other."""
+    """Return the loss of the same network computed by a plain loop over padded steps."""
     width = batch.packing.rows // len(batch.features["regions"])
     memory, state = decoder.init_state(batch.features)
-    h1, c1, h2, c2 = (state[name].repeat_interleave(width, 0) for name in decoder.state_names)
+    lower_h, lower_c, upper_h, upper_c = (
+        state[name].repeat_interleave(width, 0) for name in decoder.state_names
+    )
     keys, values = memory["memory_keys"], memory["memory_values"]
     losses = []
     for step in range(batch.packing.steps):
         word = decoder.drop_input(decoder.embed(batch.inputs[:, step]))
-        h1, c1 = decoder.lower.step(word, h1, c1)
-        below = decoder.drop_input(h1)
-        asked = below.view(len(keys), width, -1)
-        context = decoder.attention(asked, keys, values)[0].flatten(0, 1)
-        h2, c2 = decoder.upper.step(torch.cat([below, context], -1), h2, c2)
-        logits = decoder.word(decoder.output_proj(decoder.drop(torch.cat([h2, context], -1))))
+        lower_h, lower_c = decoder.lower.step(word, lower_h, lower_c)
+        lower = decoder.drop_input(lower_h)
+        query = lower.view(len(keys), width, -1)
+        context = decoder.attention(query, keys, values)[0].flatten(0, 1)
+        upper_input = torch.cat([lower, context], -1)
+        upper_h, upper_c = decoder.upper.step(upper_input, upper_h, upper_c)
+        output = decoder.output_proj(decoder.drop(torch.cat([upper_h, context], -1)))
+        logits = decoder.word(output)
         losses.append(
             functional.cross_entropy(
                 logits.float(),
@@ -100,28 +105,28 @@ def padded_loss(decoder: AttentionDecoder, batch: Batch) -> Tensor:
     return torch.stack(losses).sum() / sum(batch.packing.sizes)
 
 
-def drawn_captions(photos: int, words: int, random: np.random.Generator) -> list[tuple[str, ...]]:
-    """Five captions a photo, with Flickr8k's lengths and a vocabulary of `words`."""
+def random_captions(photos: int, words: int, random: np.random.Generator) -> list[tuple[str, ...]]:
+    """Return five random captions per photo, with Flickr8k's lengths and `words` words."""
     share = np.array(LENGTHS) / sum(LENGTHS)
     lengths = random.choice(len(LENGTHS), size=(photos, 5), p=share) + 1
     return [
-        tuple(" ".join(f"w{n}" for n in random.integers(0, words, length)) for length in own)
-        for own in lengths
+        tuple(" ".join(f"w{n}" for n in random.integers(0, words, length)) for length in of_photo)
+        for of_photo in lengths
     ]
 
 
 def photos_of(data: Path | None, count: int, words: int, folder: Path) -> list[CaptionedPhoto]:
-    """Training photos of a dataset, or drawn ones: noise that costs a JPEG decoder as much."""
+    """Return training photos of a dataset, or JPEG files of noise that cost as much to decode."""
     if data:
         return open_dataset(data).split("train")[:count]
     random = np.random.default_rng(0)
     names = []
-    for number in range(min(count, 256)):  # pixels repeat, captions do not
+    for number in range(min(count, 256)):  # files are used several times, captions are not
         small = random.integers(0, 255, (28, 28, 3), np.uint8)
         name = folder / f"{number}.jpg"
         Image.fromarray(small).resize((224, 224), Image.Resampling.BICUBIC).save(name, quality=85)
         names.append(name)
-    captions = drawn_captions(count, words, random)
+    captions = random_captions(count, words, random)
     return [
         CaptionedPhoto(names[n % len(names)].name, names[n % len(names)], captions[n], "train")
         for n in range(count)
@@ -129,20 +134,20 @@ def photos_of(data: Path | None, count: int, words: int, folder: Path) -> list[C
 
 
 def stored_features(photos: int, folder: Path) -> FeatureArrays:
-    """Random features as the cache holds them: float16, memory-mapped, read from disk."""
+    """Return random features in the format of the cache: float16, memory-mapped."""
     file = folder / "regions.npy"
     array = np.lib.format.open_memmap(
         file, mode="w+", dtype=np.float16, shape=(photos, REGIONS, CHANNELS)
     )
     random = np.random.default_rng(0)
     for start in range(0, photos, 256):
-        some = array[start : start + 256]
-        some[:] = np.maximum(random.standard_normal(some.shape, np.float32), 0)
+        chunk = array[start : start + 256]
+        chunk[:] = np.maximum(random.standard_normal(chunk.shape, np.float32), 0)
     array.flush()
     return FeatureArrays({"regions": np.load(file, mmap_mode="r")}, {})
 
 
-def settings_of(arguments: argparse.Namespace) -> tuple[Recipe, DecoderSettings]:
+def recipe_and_settings(arguments: argparse.Namespace) -> tuple[Recipe, DecoderSettings]:
     size = arguments.hidden
     return (
         Recipe(
@@ -155,7 +160,7 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Recipe, DecoderSettings]
 
 
 @contextlib.contextmanager
-def work(arguments: argparse.Namespace) -> Iterator[tuple[Path, list[CaptionedPhoto]]]:
+def photos_in_folder(arguments: argparse.Namespace) -> Iterator[tuple[Path, list[CaptionedPhoto]]]:
     with tempfile.TemporaryDirectory(prefix="showtell-benchmark-") as name:
         folder = Path(name)
         yield folder, photos_of(arguments.data, arguments.photos, arguments.words, folder)
@@ -167,12 +172,12 @@ def vocabulary_of(photos: Sequence[CaptionedPhoto], min_count: int) -> Vocabular
 
 def decoder_training(arguments: argparse.Namespace) -> None:
     """Print captions per second of packed and padded training, and their ratio."""
-    recipe, settings = settings_of(arguments)
-    with work(arguments) as (folder, photos):
+    recipe, settings = recipe_and_settings(arguments)
+    with photos_in_folder(arguments) as (folder, photos):
         source = CachedFeatures({"plain": stored_features(len(photos), folder)})
         vocabulary = vocabulary_of(photos, recipe.min_count)
         batches = CaptionBatches(photos, range(len(photos)), vocabulary, recipe)
-        given = [
+        step_batches = [
             batch
             for batch, _ in zip(
                 batches.epoch(source, STAGE, 0, 0), range(arguments.steps), strict=False
@@ -182,24 +187,25 @@ def decoder_training(arguments: argparse.Namespace) -> None:
         decoder = AttentionDecoder(settings, CHANNELS, len(vocabulary))
         model = _Model(decoder)
         packed = CrossEntropy(0.1)
-        check_same(decoder, lambda batch: packed.loss(model, batch), given[0])  # type: ignore[arg-type]
-        captions = sum(batch.packing.rows for batch in given)
-        tokens = sum(sum(batch.packing.sizes) for batch in given)
-        cells = sum(batch.packing.rows * batch.packing.steps for batch in given)
+        check_same(decoder, lambda batch: packed.loss(model, batch), step_batches[0])  # type: ignore[arg-type]
+        captions = sum(batch.packing.rows for batch in step_batches)
+        tokens = sum(sum(batch.packing.sizes) for batch in step_batches)
+        cells = sum(batch.packing.rows * batch.packing.steps for batch in step_batches)
         print(
-            f"decoder: {len(vocabulary):,} words, {settings.hidden} wide, {len(given)} steps of"
-            f" {recipe.batch_photos} x {recipe.captions_per_photo} captions,"
-            f" {tokens / captions:.1f} tokens a caption, {1 - tokens / cells:.0%} of cells padding"
+            f"decoder: {len(vocabulary):,} words, {settings.hidden} units;"
+            f" {len(step_batches)} steps of {recipe.batch_photos} x {recipe.captions_per_photo}"
+            f" captions, {tokens / captions:.1f} tokens per caption,"
+            f" {1 - tokens / cells:.0%} of cells are padding"
         )
         for precision in arguments.precisions:
-            ways: dict[str, Callable[[Batch], Tensor]] = {
+            losses: dict[str, Callable[[Batch], Tensor]] = {
                 "packed": lambda batch: packed.loss(model, batch),  # type: ignore[arg-type]
                 "padded loop": lambda batch: padded_loss(decoder, batch),
             }
-            laps: dict[str, list[float]] = {name: [] for name in ways}
+            laps: dict[str, list[float]] = {name: [] for name in losses}
             for lap in range(arguments.rounds + 1):
-                for name, loss in ways.items():
-                    seconds = train_steps(decoder, loss, given, precision)
+                for name, loss in losses.items():
+                    seconds = train_steps(decoder, loss, step_batches, precision)
                     if lap or arguments.rounds == 1:  # the first warms up
                         laps[name].append(captions / seconds)
             speed = {name: statistics.median(values) for name, values in laps.items()}
@@ -212,7 +218,7 @@ def decoder_training(arguments: argparse.Namespace) -> None:
 
 
 class _Model(nn.Module):
-    """A decoder alone, where a whole model is asked for."""
+    """Stands for a whole model where only the decoder is used."""
 
     def __init__(self, decoder: nn.Module) -> None:
         super().__init__()
@@ -220,24 +226,24 @@ class _Model(nn.Module):
 
 
 def check_same(decoder: AttentionDecoder, packed: Callable[[Batch], Tensor], batch: Batch) -> None:
-    """Both ways compute the same loss and gradient, dropout aside."""
+    """Check that both losses are equal in value and gradient without dropout."""
     decoder.eval()
-    found = []
+    results = []
     for loss in (packed, lambda batch: padded_loss(decoder, batch)):
         decoder.zero_grad()
         value = loss(batch)
         value.backward()
-        found.append((float(value.detach()), decoder.lower.recurrent.weight.grad.clone()))
-    (a, one), (b, two) = found
-    off = float((one - two).norm() / two.norm())
-    assert abs(a - b) < 1e-4, (a, b)
-    assert off < 1e-3, off
+        results.append((float(value.detach()), decoder.lower.recurrent.weight.grad.clone()))
+    (packed_loss, packed_gradient), (loop_loss, loop_gradient) = results
+    difference = float((packed_gradient - loop_gradient).norm() / loop_gradient.norm())
+    assert abs(packed_loss - loop_loss) < 1e-4, (packed_loss, loop_loss)
+    assert difference < 1e-3, difference
 
 
 def train_steps(
     decoder: nn.Module, loss: Callable[[Batch], Tensor], batches: Sequence[Batch], precision: str
 ) -> float:
-    """Seconds of one step for each batch: loss, gradient, clipping, AdamW."""
+    """Return the seconds of a training step on each batch: loss, gradient, clipping, AdamW."""
     decoder.train()
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=1e-5, betas=(0.9, 0.98), fused=True)
     start = time.perf_counter()
@@ -252,7 +258,7 @@ def train_steps(
 
 
 def feature_extraction(arguments: argparse.Namespace) -> None:
-    """Print photos per second, from JPEG files to the cache on disk, and of the encoder alone."""
+    """Print photos per second of the whole extraction, and of the encoder alone."""
     encoder = build_encoder("mobilenetv2", arguments.encoder_weights, 224).eval()
     encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -261,7 +267,7 @@ def feature_extraction(arguments: argparse.Namespace) -> None:
             batch = torch.from_numpy(pixels).to(memory_format=torch.channels_last)
             return {name: values.numpy() for name, values in encoder(batch).items()}
 
-    with work(arguments) as (folder, photos):
+    with photos_in_folder(arguments) as (folder, photos):
         count = min(len(photos), arguments.extract)
         shapes = {"regions": (REGIONS, CHANNELS)}
         preprocessing = encoder.spec.preprocessing
@@ -285,15 +291,15 @@ def feature_extraction(arguments: argparse.Namespace) -> None:
 
 
 def memory_of(arguments: argparse.Namespace, part: str, kept: bool, answer: Any) -> None:
-    """Train some steps of one kind in a process of its own, malloc told to keep blocks or not.
+    """Train some steps, with or without `keep_large_blocks`; runs in its own process.
 
-    Answers with its peak memory in GiB and its photos per second.
+    Sends its peak memory in GiB and its photos per second to the connection `answer`.
     """
     torch.set_num_threads(arguments.threads)
     if kept:
         keep_large_blocks()
-    recipe, settings = settings_of(arguments)
-    with work(arguments) as (folder, photos):
+    recipe, settings = recipe_and_settings(arguments)
+    with photos_in_folder(arguments) as (folder, photos):
         encoder = build_encoder("mobilenetv2", "none", 224)
         vocabulary = vocabulary_of(photos, recipe.min_count)
         model = CaptionModel(encoder, settings, len(vocabulary))
@@ -320,29 +326,26 @@ def memory_of(arguments: argparse.Namespace, part: str, kept: bool, answer: Any)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             laps.append(time.perf_counter() - start)
-        peak = process_peak_memory() / 2**30
+        peak = peak_memory() / 2**30
         answer.send((peak, recipe.batch_photos / statistics.median(laps)))
 
 
-def peak_memory(arguments: argparse.Namespace) -> None:
-    """Print peak memory and speed of training the decoder, and the encoder with it.
-
-    Both with large blocks kept, as training has it, and as malloc does by itself.
-    """
-    start = multiprocessing.get_context("spawn")
+def training_memory(arguments: argparse.Namespace) -> None:
+    """Print peak memory and speed of training, with `keep_large_blocks` and without it."""
+    context = multiprocessing.get_context("spawn")
     for part in ("decoder", "encoder and decoder"):
-        found = {}
+        results = {}
         for kept in (False, True):
-            here, there = start.Pipe()
-            process = start.Process(target=memory_of, args=(arguments, part, kept, there))
+            receiver, sender = context.Pipe()
+            process = context.Process(target=memory_of, args=(arguments, part, kept, sender))
             process.start()
-            there.close()
-            found[kept] = here.recv()
+            sender.close()
+            results[kept] = receiver.recv()
             process.join()
-        (peak, speed), (plain_peak, plain_speed) = found[True], found[False]
+        (peak, speed), (plain_peak, plain_speed) = results[True], results[False]
         print(
             f"training {part}: {speed:.1f} photos/s, peak memory {peak:.2f} GiB;"
-            f" with malloc as it is {plain_speed:.1f} and {plain_peak:.2f}:"
+            f" with default malloc {plain_speed:.1f} and {plain_peak:.2f}:"
             f" {speed / plain_speed:.2f} x (medians of {arguments.memory_steps} steps,"
             " pages of the feature cache included)"
         )
@@ -350,16 +353,16 @@ def peak_memory(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="captioned dataset; without, it is drawn")
+    parser.add_argument("--data", type=Path, help="captioned dataset; default: random data")
     parser.add_argument("--encoder-weights", default="none", help="none or a file")
     parser.add_argument("--photos", type=int, default=6000)
-    parser.add_argument("--batch-photos", type=int, default=32, help="photos a step")
-    parser.add_argument("--captions", type=int, default=5, help="captions a photo and step")
+    parser.add_argument("--batch-photos", type=int, default=32, help="photos per step")
+    parser.add_argument("--captions", type=int, default=5, help="captions per photo and step")
     parser.add_argument("--hidden", type=int, default=512)
-    parser.add_argument("--words", type=int, default=2538, help="drawn vocabulary")
-    parser.add_argument("--steps", type=int, default=12, help="steps a round")
+    parser.add_argument("--words", type=int, default=2538, help="size of the random vocabulary")
+    parser.add_argument("--steps", type=int, default=12, help="steps per round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--extract", type=int, default=512, help="photos to extract features of")
+    parser.add_argument("--extract", type=int, default=512, help="photos for feature extraction")
     parser.add_argument("--memory-steps", type=int, default=40)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
@@ -380,7 +383,7 @@ def main() -> None:
     parts = {
         "decoder": decoder_training,
         "features": feature_extraction,
-        "memory": peak_memory,
+        "memory": training_memory,
     }
     for name in arguments.parts:
         parts[name](arguments)
