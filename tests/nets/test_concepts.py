@@ -82,10 +82,10 @@ def test_a_detected_concept_is_likelier_until_it_is_emitted() -> None:
             50.0  # surely there: four times as likely
         )
     memory, state = decoder.init_state(features)
-    own = {name: state[name] for name in decoder.base.state_names}
-    for said, gain in ((FIRST_WORD, 0.7 * np.log(4)), (DOG, 0.0), (FIRST_WORD, 0.0)):
-        tokens = torch.full((3,), said)
-        plain, _, own = decoder.base.step(tokens, memory, own)
+    base_state = {name: state[name] for name in decoder.base.state_names}
+    for token, gain in ((FIRST_WORD, 0.7 * np.log(4)), (DOG, 0.0), (FIRST_WORD, 0.0)):
+        tokens = torch.full((3,), token)
+        plain, _, base_state = decoder.base.step(tokens, memory, base_state)
         scores, _, state = decoder.step(tokens, memory, state)
         odds = (scores - plain)[:, DOG] - (scores - plain)[:, FIRST_WORD + 1]
         assert odds.tolist() == pytest.approx([gain] * 3, abs=1e-4)
@@ -136,11 +136,11 @@ def test_concepts_from_regions_make_a_merge_decoder_need_regions() -> None:
 
 def test_training_logits_are_those_of_the_base_decoder() -> None:
     decoder, batch = decoder_of(), batch_of()
-    given = (batch.features, batch.inputs, batch.packing)
-    for own, plain in zip(
-        decoder.member_logits(*given), decoder.base.member_logits(*given), strict=True
+    arguments = (batch.features, batch.inputs, batch.packing)
+    for logits, base_logits in zip(
+        decoder.member_logits(*arguments), decoder.base.member_logits(*arguments), strict=True
     ):
-        assert torch.equal(own, plain)
+        assert torch.equal(logits, base_logits)
 
 
 def test_each_hypothesis_of_a_beam_has_its_own_remaining_bias() -> None:

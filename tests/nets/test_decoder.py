@@ -50,12 +50,12 @@ def word_by_word(decoder: DecoderNetwork, batch: Batch) -> tuple[Tensor, list[Te
     memory, state = decoder.init_state(batch.features)
     width = batch.packing.rows // len(batch.features["pooled"])
     state = {name: array.repeat_interleave(width, 0) for name, array in state.items()}
-    said, looked = [], []
+    scores, attention = [], []
     for step in range(batch.packing.steps):
         scores, attention, state = decoder.step(batch.inputs[:, step], memory, state)
-        said.append(scores)
-        looked.append(attention)
-    return torch.stack(said, 1), looked
+        scores.append(scores)
+        attention.append(attention)
+    return torch.stack(scores, 1), attention
 
 
 @pytest.mark.parametrize("kind", sorted(DECODERS))
@@ -117,11 +117,11 @@ def test_the_scores_depend_on_the_photo(kind: str) -> None:
 def test_the_attention_of_each_word_sums_to_one(heads: int, width: int, seed: int) -> None:
     decoder = small("attention", seed, heads=heads)
     with torch.inference_mode():
-        scores, looked = word_by_word(
+        scores, attention = word_by_word(
             decoder, collate(features_of(2, seed), captions_of(2 * width, seed))
         )
     torch.testing.assert_close(scores.exp().sum(-1), torch.ones(scores.shape[:2]))
-    for weights in looked:
+    for weights in attention:
         assert weights is not None
         assert weights.shape == (2 * width, REGIONS)
         assert (weights >= 0).all()
@@ -148,8 +148,8 @@ def test_changing_the_most_attended_region_changes_the_scores_most() -> None:
 
 
 def test_a_merge_decoder_has_no_attention() -> None:
-    _, looked = word_by_word(small("merge"), collate(features_of(1), [[4]]))
-    assert looked == [None, None]
+    _, attention = word_by_word(small("merge"), collate(features_of(1), [[4]]))
+    assert attention == [None, None]
     assert not small("merge").has_attention
 
 

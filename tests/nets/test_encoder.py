@@ -30,19 +30,19 @@ def test_regions_are_the_feature_map_in_row_order_and_pooled_is_their_mean(name:
     encoder = encoder_from_spec(spec)
     pixels = torch.randn(2, 3, 64, 96)
     with torch.inference_mode():
-        found = encoder(pixels)
-        whole = encoder.network.forward_features(pixels)  # type: ignore[operator]
+        features = encoder(pixels)
+        feature_map = encoder.network.forward_features(pixels)  # type: ignore[operator]
     if name == "test_mambaout":  # channels last
-        whole = whole.permute(0, 3, 1, 2)
+        feature_map = feature_map.permute(0, 3, 1, 2)
     height, width = encoder.grid
     assert (height, width) == (2, 3)
-    assert found["regions"].shape == (2, height * width, encoder.channels)
+    assert features["regions"].shape == (2, height * width, encoder.channels)
     for row in range(height):
         for column in range(width):
             torch.testing.assert_close(
-                found["regions"][:, row * width + column], whole[:, :, row, column]
+                features["regions"][:, row * width + column], feature_map[:, :, row, column]
             )
-    torch.testing.assert_close(found["pooled"], found["regions"].mean(1))
+    torch.testing.assert_close(features["pooled"], features["regions"].mean(1))
 
 
 def test_a_change_at_the_bottom_changes_the_lower_regions_most() -> None:

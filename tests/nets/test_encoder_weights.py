@@ -52,8 +52,8 @@ def features(encoder: Encoder, seed: int = 0, size: int = 64) -> torch.Tensor:
 def test_settings_are_read_from_the_weights_file(
     tmp_path: Path, weights: dict[str, torch.Tensor]
 ) -> None:
-    said = PLAIN | {"interpolation": "bicubic", "source": "a test", "batch_norm_epsilon": "0.1"}
-    path = written(tmp_path, weights, said | {"timm_kwargs": "pad_type=same"})
+    metadata = PLAIN | {"interpolation": "bicubic", "source": "a test", "batch_norm_epsilon": "0.1"}
+    path = written(tmp_path, weights, metadata | {"timm_kwargs": "pad_type=same"})
     spec = build_encoder("mobilenetv2_035", path).spec
     assert spec.preprocessing == Preprocessing(64, 64, interpolation="bicubic")
     assert spec.options == {"pad_type": "same"}
@@ -64,18 +64,19 @@ def test_settings_are_read_from_the_weights_file(
 def test_padding_and_epsilon_of_the_file_change_the_features(
     tmp_path: Path, weights: dict[str, torch.Tensor]
 ) -> None:
-    found = {
+    outputs = {
         name: features(
-            build_encoder("mobilenetv2_035", written(tmp_path, weights, PLAIN | said, name))
+            build_encoder("mobilenetv2_035", written(tmp_path, weights, PLAIN | metadata, name))
         )
-        for name, said in {
+        for name, metadata in {
             "plain": {},
             "same": {"timm_kwargs": "pad_type=same"},
             "epsilon": {"batch_norm_epsilon": "0.05"},
         }.items()
     }
     for name in ("same", "epsilon"):
-        assert (found[name] - found["plain"]).abs().max() > 0.01 * found["plain"].abs().max()
+        difference = (outputs[name] - outputs["plain"]).abs().max()
+        assert difference > 0.01 * outputs["plain"].abs().max()
 
 
 def test_features_are_those_of_the_plain_timm_network(
@@ -87,9 +88,9 @@ def test_features_are_those_of_the_plain_timm_network(
     encoder = build_encoder("mobilenetv2_035", path)
     pixels = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
-        whole = plain.forward_features(pixels)
-        found = encoder(pixels)["regions"].transpose(1, 2).reshape(whole.shape)
-    torch.testing.assert_close(found, whole, rtol=1e-3, atol=1e-4)
+        feature_map = plain.forward_features(pixels)
+        regions = encoder(pixels)["regions"].transpose(1, 2).reshape(feature_map.shape)
+    torch.testing.assert_close(regions, feature_map, rtol=1e-3, atol=1e-4)
 
 
 def test_a_file_without_settings_gets_timms_settings_with_a_warning(
@@ -135,8 +136,8 @@ def test_spec_and_weights_survive_saving_and_loading(
     again = encoder_from_spec(EncoderSpec.from_dict(plain), state)
     assert again.fingerprint() == first.fingerprint()
     assert torch.equal(features(again, size=96), features(first, size=96))
-    own = written(tmp_path, dict(state), {SPEC_KEY: json.dumps(plain)}, "own")
-    from_own_file = build_encoder("mobilenetv2_035", own)
+    own_file = written(tmp_path, dict(state), {SPEC_KEY: json.dumps(plain)}, "own")
+    from_own_file = build_encoder("mobilenetv2_035", own_file)
     assert from_own_file.fingerprint() == first.fingerprint()
 
 

@@ -60,8 +60,8 @@ def test_step_and_forward_of_an_ensemble_give_the_same_scores(kind: str) -> None
         if attention is not None:
             assert torch.allclose(attention.sum(1), torch.ones(len(attention)), atol=1e-5)
     real = batch.packing.unpack(torch.ones(len(batch.packing.index), 1))
-    said = torch.stack(steps, 1) * real
-    assert torch.allclose(said, forced, atol=1e-4)
+    scores_of_steps = torch.stack(steps, 1) * real
+    assert torch.allclose(scores_of_steps, forced, atol=1e-4)
 
 
 def test_a_word_s_probability_is_the_mean_over_members() -> None:

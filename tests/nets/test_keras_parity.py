@@ -38,11 +38,11 @@ class Reference:
         preprocessing = encoder.spec.preprocessing
         pixels = [prepare(open_photo(path), preprocessing) for path in PHOTOS]
         with torch.inference_mode():
-            found = encoder(torch.from_numpy(np.stack(pixels)))
+            features = encoder(torch.from_numpy(np.stack(pixels)))
         regions = self.whole.reshape(*self.whole.shape[:2], -1).transpose(0, 2, 1)
         pooled = self.whole.mean((2, 3))
         return tuple(  # type: ignore[return-value]
-            float(np.abs(found[name].numpy() - ours).max() / ours.std())
+            float(np.abs(features[name].numpy() - ours).max() / ours.std())
             for name, ours in (("regions", regions), ("pooled", pooled))
         )
 

@@ -20,13 +20,13 @@ def torch_order(gates: Tensor) -> Tensor:
 
 
 def same_lstm(ours: PackedLSTM) -> nn.LSTM:
-    theirs = nn.LSTM(ours.input.in_features, ours.size, batch_first=True).double()
+    torch_lstm = nn.LSTM(ours.input.in_features, ours.size, batch_first=True).double()
     with torch.no_grad():
-        theirs.weight_ih_l0.copy_(torch_order(ours.input.weight))
-        theirs.weight_hh_l0.copy_(torch_order(ours.recurrent.weight))
-        theirs.bias_ih_l0.copy_(torch_order(ours.input.bias))
-        theirs.bias_hh_l0.zero_()
-    return theirs
+        torch_lstm.weight_ih_l0.copy_(torch_order(ours.input.weight))
+        torch_lstm.weight_hh_l0.copy_(torch_order(ours.recurrent.weight))
+        torch_lstm.bias_ih_l0.copy_(torch_order(ours.input.bias))
+        torch_lstm.bias_hh_l0.zero_()
+    return torch_lstm
 
 
 def drawn(lengths: list[int], inputs: int, size: int, seed: int = 0) -> list[Tensor]:
@@ -43,20 +43,20 @@ def test_packed_lstm_equals_torch_lstm_in_outputs_and_all_gradients(
 ) -> None:
     words, h, c = drawn(lengths, inputs, size, seed)
     ours = PackedLSTM(inputs, size).double()
-    theirs = same_lstm(ours)
+    torch_lstm = same_lstm(ours)
     packing = Packing.plan(torch.tensor(lengths), max(lengths))
     order = packing.order
-    said = packing.unpack(ours(packing.pack(words), packing.sizes, h[order], c[order]))
+    outputs = packing.unpack(ours(packing.pack(words), packing.sizes, h[order], c[order]))
 
     packed = pack_padded_sequence(
         words, torch.tensor(lengths), batch_first=True, enforce_sorted=False
     )
-    expected, _ = pad_packed_sequence(theirs(packed, (h[None], c[None]))[0], batch_first=True)
-    torch.testing.assert_close(said, expected)
+    expected, _ = pad_packed_sequence(torch_lstm(packed, (h[None], c[None]))[0], batch_first=True)
+    torch.testing.assert_close(outputs, expected)
 
     weight = torch.randn_like(expected)
-    mine = torch.autograd.grad((said * weight).sum(), [words, h, c, *ours.parameters()])
-    parameters = [theirs.weight_ih_l0, theirs.bias_ih_l0, theirs.weight_hh_l0]
+    mine = torch.autograd.grad((outputs * weight).sum(), [words, h, c, *ours.parameters()])
+    parameters = [torch_lstm.weight_ih_l0, torch_lstm.bias_ih_l0, torch_lstm.weight_hh_l0]
     others = torch.autograd.grad((expected * weight).sum(), [words, h, c, *parameters])
     others = (*others[:3], *(torch_order(grad) for grad in others[3:]))  # the swap undoes itself
     for name, a, b in zip(
@@ -74,8 +74,8 @@ def test_gradients_of_the_packed_run_pass_gradcheck() -> None:
 
     def run(inputs: Tensor, h: Tensor, c: Tensor, *weights: Tensor) -> Tensor:
         named = dict(zip(dict(lstm.named_parameters()), weights, strict=True))
-        given = (packing.pack(inputs), packing.sizes, h, c)
-        return torch.func.functional_call(lstm, named, given)
+        arguments = (packing.pack(inputs), packing.sizes, h, c)
+        return torch.func.functional_call(lstm, named, arguments)
 
     assert torch.autograd.gradcheck(run, (words, h, c, *weights))
 
@@ -86,13 +86,13 @@ def test_single_steps_give_the_outputs_of_the_packed_run(lengths: list[int], see
     words, h, c = drawn(lengths, 3, 4, seed)
     lstm = PackedLSTM(3, 4).double()
     packing = Packing.plan(torch.tensor(lengths), max(lengths))
-    said = lstm(packing.pack(words), packing.sizes, h[packing.order], c[packing.order])
-    said = packing.unpack(said)
+    outputs = lstm(packing.pack(words), packing.sizes, h[packing.order], c[packing.order])
+    outputs = packing.unpack(outputs)
     for step in range(max(lengths)):
         h, c = lstm.step(words[:, step], h, c)
         alive = torch.tensor(lengths) > step
-        torch.testing.assert_close(said[alive, step], h[alive])
-        assert not said[~alive, step].any()
+        torch.testing.assert_close(outputs[alive, step], h[alive])
+        assert not outputs[~alive, step].any()
 
 
 def test_bfloat16_products_stay_close_and_states_stay_float32() -> None:
@@ -100,13 +100,13 @@ def test_bfloat16_products_stay_close_and_states_stay_float32() -> None:
     words, h, c = (t.detach().float() for t in drawn(lengths, 16, 32))
     lstm = PackedLSTM(16, 32)
     packing = Packing.plan(torch.tensor(lengths), 9)
-    given = packing.pack(words), packing.sizes, h[packing.order], c[packing.order]
-    exact = lstm(*given)
+    arguments = packing.pack(words), packing.sizes, h[packing.order], c[packing.order]
+    exact = lstm(*arguments)
     exact.square().sum().backward()
     gradient = lstm.recurrent.weight.grad.clone()
     lstm.zero_grad()
     with torch.autocast("cpu", torch.bfloat16):
-        near = lstm(*given)
+        near = lstm(*arguments)
     near.square().sum().backward()
     assert near.dtype == torch.float32
     assert 0 < (near - exact).abs().max() < 0.05

@@ -33,9 +33,9 @@ def test_pooling_equals_tensorflows_same_padding(
     height: int, width: int, kernel: int, stride: int
 ) -> None:
     values = torch.randn(2, 3, height, width) - 5  # below 0, so that a zero pad would win
-    found = SameMaxPool2d(kernel, stride)(values)
-    assert found.shape[-2:] == (math.ceil(height / stride), math.ceil(width / stride))
-    assert torch.equal(found, by_definition(values, kernel, stride))
+    pooled = SameMaxPool2d(kernel, stride)(values)
+    assert pooled.shape[-2:] == (math.ceil(height / stride), math.ceil(width / stride))
+    assert torch.equal(pooled, by_definition(values, kernel, stride))
 
 
 def test_only_pools_with_a_stride_are_replaced() -> None:
@@ -43,5 +43,5 @@ def test_only_pools_with_a_stride_are_replaced() -> None:
         nn.MaxPool2d(3, 1, 1), nn.Sequential(nn.MaxPool2d(3, 2, 1)), nn.AvgPool2d(2)
     )
     pad_pools_same(network)
-    found = [type(module) for module in network.modules() if not isinstance(module, nn.Sequential)]
-    assert found == [nn.MaxPool2d, SameMaxPool2d, nn.AvgPool2d]
+    kinds = [type(module) for module in network.modules() if not isinstance(module, nn.Sequential)]
+    assert kinds == [nn.MaxPool2d, SameMaxPool2d, nn.AvgPool2d]

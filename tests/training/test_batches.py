@@ -48,11 +48,11 @@ def test_collated_captions_start_with_start_and_end_with_end(captions: list[list
 @given(st.integers(1, 30), st.integers(1, 7), st.integers(0, 50))
 def test_an_epoch_has_every_photo_once(count: int, size: int, seed: int) -> None:
     batches = batches_of(photos_of(count), batch_photos=size, seed=seed)
-    made = list(batches.epoch(Numbers(), Stage(epochs=1), 0, 0))
-    assert len(made) == len(batches)
-    shown = [photo for batch in made for photo in batch.features["photo"].tolist()]
+    batches_of_epoch = list(batches.epoch(Numbers(), Stage(epochs=1), 0, 0))
+    assert len(batches_of_epoch) == len(batches)
+    shown = [photo for batch in batches_of_epoch for photo in batch.features["photo"].tolist()]
     assert sorted(shown) == list(range(count))
-    assert [photo for batch in made for photo in batch.photos] == shown
+    assert [photo for batch in batches_of_epoch for photo in batch.photos] == shown
 
 
 @settings(max_examples=25, deadline=None)
@@ -71,8 +71,8 @@ def test_an_epoch_that_starts_in_the_middle_has_the_same_batches(
 def test_seed_stage_and_epoch_each_change_the_order() -> None:
     def order(seed: int, stage: int, epoch: int) -> list[int]:
         batches = batches_of(photos_of(40), seed=seed)
-        made = batches.epoch(Numbers(), Stage(epochs=1), stage, epoch)
-        return [photo for batch in made for photo in batch.photos]
+        batches_of_epoch = batches.epoch(Numbers(), Stage(epochs=1), stage, epoch)
+        return [photo for batch in batches_of_epoch for photo in batch.photos]
 
     orders = [order(*place) for place in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))]
     assert len({tuple(some) for some in orders}) == 4
@@ -83,10 +83,10 @@ def test_a_photo_gives_all_its_captions_before_it_repeats_one() -> None:
     photos = photos_of(3)
     batches = batches_of(photos, captions_per_photo=6, batch_photos=3)
     [batch] = batches.epoch(Numbers(), Stage(epochs=1), 0, 0)
-    for place, photo in enumerate(batch.photos):
-        said = [VOCABULARY.decode(batch.targets[place * 6 + row].tolist()) for row in range(6)]
-        own = photos[photo].captions
-        assert sorted(said) == sorted(own * (6 // len(own)))
+    for index, photo in enumerate(batch.photos):
+        captions = [VOCABULARY.decode(batch.targets[index * 6 + row].tolist()) for row in range(6)]
+        references = photos[photo].captions
+        assert sorted(captions) == sorted(references * (6 // len(references)))
 
 
 def test_long_captions_are_cut_and_photos_without_words_left_out() -> None:
@@ -98,13 +98,13 @@ def test_long_captions_are_cut_and_photos_without_words_left_out() -> None:
     batches = batches_of(photos, max_words=2)
     [batch] = batches.epoch(Numbers(), Stage(epochs=1), 0, 0)
     assert sorted(batch.photos) == [0, 2]
-    said = {VOCABULARY.decode(row.tolist()) for row in batch.targets}
-    assert said == {"a dog", "a"}
+    captions = {VOCABULARY.decode(row.tolist()) for row in batch.targets}
+    assert captions == {"a dog", "a"}
 
 
 def test_photos_with_left_or_right_in_a_caption_are_never_mirrored() -> None:
-    said = ["a dog left", "a dog RIGHT runs", "a dog", "leftover runs"]
-    photos = [CaptionedPhoto(f"{n}", Path(f"{n}"), (said[n % 4],), "train") for n in range(80)]
+    captions = ["a dog left", "a dog RIGHT runs", "a dog", "leftover runs"]
+    photos = [CaptionedPhoto(f"{n}", Path(f"{n}"), (captions[n % 4],), "train") for n in range(80)]
     for stage, views in (
         (Stage(epochs=1), ("plain", "flip")),
         (Stage(epochs=1, train_encoder="all"), ("plain",)),
@@ -124,8 +124,8 @@ def test_nothing_is_mirrored_unless_the_recipe_asks_for_it() -> None:
         (Stage(epochs=1), ("plain",)),
         (Stage(epochs=1, train_encoder="all", flip=False), ("plain", "flip")),
     ):
-        made = batches_of(photos_of(30), views=views).epoch(Numbers(), stage, 0, 0)
-        assert not any(bool(batch.features["flip"].any()) for batch in made)
+        batches_of_epoch = batches_of(photos_of(30), views=views).epoch(Numbers(), stage, 0, 0)
+        assert not any(bool(batch.features["flip"].any()) for batch in batches_of_epoch)
 
 
 def test_cached_features_have_the_requested_order_and_view() -> None:
@@ -135,11 +135,11 @@ def test_cached_features_have_the_requested_order_and_view() -> None:
         for view in ("plain", "flip")
     }
     source = CachedFeatures({view: FeatureArrays(a, {}) for view, a in arrays.items()})
-    found = source.take([5, 0, 5, 2], [False, True, True, False], (0,))["regions"]
+    features = source.take([5, 0, 5, 2], [False, True, True, False], (0,))["regions"]
     expected = [("plain", 5), ("flip", 0), ("flip", 5), ("plain", 2)]
-    for row, (view, photo) in zip(found, expected, strict=True):
+    for row, (view, photo) in zip(features, expected, strict=True):
         np.testing.assert_array_equal(row.numpy(), arrays[view]["regions"][photo])
-    assert found.dtype == torch.float32
+    assert features.dtype == torch.float32
 
 
 @pytest.fixture
@@ -155,9 +155,9 @@ SIZE = Preprocessing(height=32, width=32)
 def test_pixels_without_crop_are_the_prepared_photo(photo: list[CaptionedPhoto]) -> None:
     source = Pixels(photo, SIZE, 1.0)
     plain = prepare(open_photo(photo[0].path), SIZE)
-    found = source.take([0, 0], [False, True], (1, 2))["pixels"].numpy()
-    np.testing.assert_array_equal(found[0], plain)
-    np.testing.assert_allclose(found[1], plain[:, :, ::-1], atol=0.02)
+    pixels = source.take([0, 0], [False, True], (1, 2))["pixels"].numpy()
+    np.testing.assert_array_equal(pixels[0], plain)
+    np.testing.assert_allclose(pixels[1], plain[:, :, ::-1], atol=0.02)
 
 
 def test_crops_depend_on_the_seed_and_keep_the_minimum_area(photo: list[CaptionedPhoto]) -> None:
@@ -182,9 +182,9 @@ def test_an_interrupted_epoch_ends_its_threads() -> None:
     batches = batches_of(photos_of(40))
     before = set(threading.enumerate())
     for _ in range(5):
-        made = batches.epoch(Numbers(), Stage(epochs=1), 0, 0)
-        next(made)
-        made.close()  # type: ignore[attr-defined]
+        batches_of_epoch = batches.epoch(Numbers(), Stage(epochs=1), 0, 0)
+        next(batches_of_epoch)
+        batches_of_epoch.close()  # type: ignore[attr-defined]
     assert set(threading.enumerate()) <= before
 
 

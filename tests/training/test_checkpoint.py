@@ -40,8 +40,8 @@ def test_a_checkpoint_is_read_back_exactly(tmp_path: Path) -> None:
     assert checkpoints.has("last")
     assert not checkpoints.has("best")
     assert checkpoints.progress("last") == progress  # floats too, to the last bit
-    found = checkpoints.tensors("last", "model")
-    assert all(torch.equal(found[name], tensor) for name, tensor in tensors(1.5).items())
+    stored = checkpoints.tensors("last", "model")
+    assert all(torch.equal(stored[name], tensor) for name, tensor in tensors(1.5).items())
 
 
 def test_a_checkpoint_replaces_the_previous_one(tmp_path: Path) -> None:
@@ -96,10 +96,10 @@ except TrainingError as error:
 """
 
 
-def check_the_first_is_whole(checkpoints: Checkpoints, said: str) -> None:
-    assert "the checkpoint could not be written" in said
-    assert "the one before is whole" in said
-    assert len(said.strip().splitlines()) == 1
+def check_the_first_is_whole(checkpoints: Checkpoints, output: str) -> None:
+    assert "the checkpoint could not be written" in output
+    assert "the one before is whole" in output
+    assert len(output.strip().splitlines()) == 1
     assert checkpoints.progress("last").step == 1
     assert torch.equal(checkpoints.tensors("last", "a")["weight0"], tensors(1)["weight0"])
     assert folders(checkpoints) == ["last-0-0-1", "last.json"]
@@ -123,7 +123,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path) -> None:
     """On a small file system of its own, mounted where nobody else sees it."""
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("may not mount a file system here")
-    mount, seen = tmp_path / "mount", tmp_path / "seen"
+    mount, copy_of_mount = tmp_path / "mount", tmp_path / "seen"
     mount.mkdir()
     first = Checkpoints(tmp_path / "first")
     first.save("last", "0-0-1", TrainingProgress(step=1), a=tensors(1), b=tensors(1))
@@ -143,13 +143,13 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path) -> None:
             tmp_path / "first",
             sys.executable,
             SAVE_LARGE,
-            seen,
+            copy_of_mount,
         ],
         capture_output=True,
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    check_the_first_is_whole(Checkpoints(seen), run.stdout)
+    check_the_first_is_whole(Checkpoints(copy_of_mount), run.stdout)
 
 
 def test_a_damaged_or_missing_file_is_named(tmp_path: Path) -> None:

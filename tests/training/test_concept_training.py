@@ -46,8 +46,8 @@ def test_concept_targets_count_captions_not_occurrences() -> None:
     vocabulary = Vocabulary.build(["a dog and a dog", "a cat"], 1)
     photo = CaptionedPhoto("x.jpg", Path("x.jpg"), ("a dog and a dog", "a cat", "zebra"), "train")
     [shares] = concept_targets([photo], vocabulary)
-    said = {word: shares[vocabulary.encode(word)[0]] for word in ("a", "dog", "cat")}
-    assert said == pytest.approx({"a": 2 / 3, "dog": 1 / 3, "cat": 1 / 3})
+    share_of = {word: shares[vocabulary.encode(word)[0]] for word in ("a", "dog", "cat")}
+    assert share_of == pytest.approx({"a": 2 / 3, "dog": 1 / 3, "cat": 1 / 3})
     assert shares[:4].tolist() == [0, 0, 0, 0]  # of <unknown>, nothing
 
 

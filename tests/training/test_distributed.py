@@ -139,9 +139,9 @@ def test_a_lost_rank_ends_the_others_and_two_ranks_resume_exactly(
         assert ended.codes[rank] == -signal.SIGKILL
         assert ended.codes[1 - rank] == 1
         assert "Traceback" not in ended.stderr
-        told = [line for line in ended.stderr.splitlines() if line.startswith("showtell: ")]
-        assert len(told) == (rank != 0)  # by the first one, if it is still there
-        assert all("another rank has stopped" in line for line in told)
+        messages = [line for line in ended.stderr.splitlines() if line.startswith("showtell: ")]
+        assert len(messages) == (rank != 0)  # by the first one, if it is still there
+        assert all("another rank has stopped" in line for line in messages)
     shutil.copytree(run, tmp_path / "alone")
     ended = train(run, resume=True, ranks=2)
     assert ended.codes == (0, 0), ended.stderr
@@ -164,9 +164,9 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(
     run = tmp_path / "run"
     ended = train(run, "save_steps=0", ranks=2, hit=1, step=STEPS + 3, number=signal.SIGTERM)
     assert ended.codes == (1, 1)
-    told = [line for line in ended.stderr.splitlines() if line.startswith("showtell: ")]
-    place = "stage 0, epoch 1, step 3"
-    assert told == [f"showtell: stopped at {place}, all saved: resume with --resume auto"]
+    messages = [line for line in ended.stderr.splitlines() if line.startswith("showtell: ")]
+    position = "stage 0, epoch 1, step 3"
+    assert messages == [f"showtell: stopped at {position}, all saved: resume with --resume auto"]
     assert Checkpoints(run).progress("last").step == 3
     assert train(run, "save_steps=0", resume=True, ranks=2).codes == (0, 0)
     assert_same_run(two_ranks, run)
@@ -237,9 +237,13 @@ def test_ranks_and_parts_together_have_each_step(
         batches = batches_of(photos, **keys, accumulate=parts)
         batches.ranks = Ranks(rank, ranks)
         of_ranks.append(list(batches.epoch(Numbers(), Stage(epochs=1), 0, epoch)))
-    assert {len(own) for own in of_ranks} == {len(whole) * parts}
+    assert {len(batches_of_rank) for batches_of_rank in of_ranks} == {len(whole) * parts}
     for step, batch in enumerate(whole):
-        pieces = [b for own in of_ranks for b in own[step * parts : (step + 1) * parts]]
+        pieces = [
+            b
+            for batches_of_rank in of_ranks
+            for b in batches_of_rank[step * parts : (step + 1) * parts]
+        ]
         assert all(piece.step_size == batch.step_size for piece in pieces)
         if ranks * parts == 1:
             assert pieces[0].share is None
@@ -264,13 +268,13 @@ def trimmed(batch: Batch) -> list[list[int]]:
 
 
 def test_worker_processes_give_the_batches_of_a_thread() -> None:
-    made = {}
+    batches_of_workers = {}
     for workers in (0, 2):
         batches = batches_of(photos_of(11))
         batches.workers = workers
-        made[workers] = list(batches.epoch(Numbers(), Stage(epochs=1), 1, 2, first=1))
-    assert len(made[0]) == 2
-    for one, two in zip(made[0], made[2], strict=True):
+        batches_of_workers[workers] = list(batches.epoch(Numbers(), Stage(epochs=1), 1, 2, first=1))
+    assert len(batches_of_workers[0]) == 2
+    for one, two in zip(batches_of_workers[0], batches_of_workers[2], strict=True):
         assert one.photos == two.photos
         assert torch.equal(one.inputs, two.inputs)
         assert one.packing.sizes == two.packing.sizes
@@ -291,8 +295,8 @@ def test_a_single_process_does_not_communicate() -> None:
 
 def test_shards_of_ranks_make_up_the_whole() -> None:
     for count in (1, 2, 3, 7):
-        own = [list(Ranks(rank, count).shard(range(5))) for rank in range(count)]
-        assert sorted(np.concatenate(own).tolist()) == [0, 1, 2, 3, 4]
+        shards = [list(Ranks(rank, count).shard(range(5))) for rank in range(count)]
+        assert sorted(np.concatenate(shards).tolist()) == [0, 1, 2, 3, 4]
 
 
 def test_an_unavailable_device_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

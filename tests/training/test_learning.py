@@ -46,5 +46,5 @@ def test_different_photos_get_different_captions_that_match_them(learned):
 def test_no_scene_of_the_test_split_is_in_the_training_split(learned):
     photos, _ = learned
     root = Path(photos[0].path).parents[1]
-    seen = {photo.captions[0] for photo in open_dataset(root).split("train")}
-    assert not seen & {photo.captions[0] for photo in photos}
+    training_captions = {photo.captions[0] for photo in open_dataset(root).split("train")}
+    assert not training_captions & {photo.captions[0] for photo in photos}

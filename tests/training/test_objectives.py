@@ -43,8 +43,10 @@ def decoder(request):
 def batch_of(captions_per_photo=2):
     torch.manual_seed(1)
     features = {"regions": torch.randn(3, 4, CHANNELS), "pooled": torch.randn(3, CHANNELS)}
-    said = [own[i % 2][:-1] for own in REFERENCES for i in range(captions_per_photo)]
-    batch = collate(features, said)
+    captions = [
+        references[i % 2][:-1] for references in REFERENCES for i in range(captions_per_photo)
+    ]
+    batch = collate(features, captions)
     return type(batch)(batch.features, batch.inputs, batch.targets, batch.packing, (0, 1, 2))
 
 
@@ -130,19 +132,19 @@ def test_distillation_brings_a_decoder_close_to_its_teacher(decoder):
     teacher = copy.deepcopy(decoder).eval()
     for parameter in teacher.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
-    told = teacher(batch.features, batch.inputs, batch.packing).softmax(-1)
+    teacher_probabilities = teacher(batch.features, batch.inputs, batch.packing).softmax(-1)
 
-    def apart() -> float:
-        said = decoder.eval()(batch.features, batch.inputs, batch.packing).log_softmax(-1)
-        return nn.functional.kl_div(said, told, reduction="batchmean").item()
+    def divergence() -> float:
+        scores = decoder.eval()(batch.features, batch.inputs, batch.packing).log_softmax(-1)
+        return nn.functional.kl_div(scores, teacher_probabilities, reduction="batchmean").item()
 
     objective = CrossEntropy(0.1, teacher=teacher, distill=1.0)
     optimizer = torch.optim.Adam(decoder.parameters(), 1e-2)
-    before = apart()
+    before = divergence()
     for _ in range(60):
         loss = objective.loss(Model(decoder), batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert apart() < before / 5
+    assert divergence() < before / 5
     assert all(parameter.grad is None for parameter in teacher.parameters())

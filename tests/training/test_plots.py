@@ -51,20 +51,20 @@ def test_one_run_becomes_a_png_with_300_dpi_and_an_svg(tmp_path: Path) -> None:
     with Image.open(files[0]) as picture:
         assert picture.width == 2160
         assert len(picture.convert("L").getcolors(256) or []) > 10
-    said = texts(files[1])
+    labels = texts(files[1])
     for title in ("Training loss", "Learning rate", "CIDEr on dev", "40.0", "one", "people"):
-        assert title in said
+        assert title in labels
     for word in ("dog", "zebra"):  # said by the run, said by people alone
-        assert word in said.splitlines()
+        assert word in labels.splitlines()
 
 
 def test_several_runs_share_a_picture_and_equal_names_are_numbered(tmp_path: Path) -> None:
     runs = [made_run(tmp_path / name / "run") for name in ("here", "there")]
     runs.append(made_run(tmp_path / "third", reward=True))
     (file,) = plot(runs, tmp_path / "all.svg")
-    said = texts(file)
+    labels = texts(file)
     for name in ("run (1)", "run (2)", "third", "Reward of sampled captions"):
-        assert name in said.splitlines()
+        assert name in labels.splitlines()
 
 
 def test_the_same_run_gives_the_same_file(tmp_path: Path) -> None:
@@ -100,10 +100,10 @@ def test_a_self_critical_loss_is_not_drawn_as_cross_entropy(tmp_path: Path) -> N
 
 def test_captions_of_all_photos_are_kept_next_to_a_few_to_read(tmp_path: Path) -> None:
     run = made_run(tmp_path / "one")
-    said = read_dev_captions(run)
-    assert len(said.epochs) == 3
-    assert said.epochs[-1].captions[-1] == "a dog runs fast"
-    assert len(said.references) == 30
+    captions = read_dev_captions(run)
+    assert len(captions.epochs) == 3
+    assert captions.epochs[-1].captions[-1] == "a dog runs fast"
+    assert len(captions.references) == 30
     for file in (run / "samples").glob("*.jsonl"):
         file.unlink()
     few = read_dev_captions(run)

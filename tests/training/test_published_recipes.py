@@ -61,9 +61,9 @@ def test_disk_and_time_in_a_recipe_s_comment_follow_from_its_settings(
         "dev scores": (first + second) * (recipe.dev_photos * 0.06),
     }
     assert minutes == {key: pytest.approx(s / 60, abs=1) for key, s in expected.items()}
-    assert "An estimate by these assumed rates, not a measurement" in text
-    said = {"flickr30k": 20, "coco": 90}[name]
-    assert sum(minutes.values()) == pytest.approx(said, rel=0.2)
+    assert "This is an estimate from these assumed rates, not a measurement" in text
+    total = {"flickr30k": 20, "coco": 90}[name]
+    assert sum(minutes.values()) == pytest.approx(total, rel=0.2)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -77,13 +77,13 @@ def karpathy(shapes: Path, folder: Path, name: str) -> Path:
     names = {"train": "restval", "dev": "val", "test": "test"}
     for number, photo in enumerate(open_dataset(shapes).photos):
         if name == "coco":
-            place, filename = "val2017", f"COCO_val2014_{number:012}.jpg"
+            folder_name, filename = "val2017", f"COCO_val2014_{number:012}.jpg"
             on_disk, coco = f"{number:012}.jpg", {"cocoid": number, "filepath": "val2014"}
         else:
-            place, filename = "flickr30k-images", f"{1000000 + number}.jpg"
+            folder_name, filename = "flickr30k-images", f"{1000000 + number}.jpg"
             on_disk, coco = filename, {}
-        (folder / place).mkdir(parents=True, exist_ok=True)
-        (folder / place / on_disk).symlink_to(photo.path.resolve())
+        (folder / folder_name).mkdir(parents=True, exist_ok=True)
+        (folder / folder_name / on_disk).symlink_to(photo.path.resolve())
         sentences = [{"raw": text, "tokens": text.split()} for text in photo.captions]
         split = names[photo.split or ""] if name == "coco" or photo.split != "train" else "train"
         images.append({"filename": filename, "split": split, "sentences": sentences, **coco})

@@ -16,13 +16,13 @@ caption = st.lists(st.integers(4, 9), min_size=1, max_size=9)
 photo = st.tuples(caption, st.lists(caption, min_size=1, max_size=4))
 
 
-def coco_cider(said, references):
+def coco_cider(candidates, references):
     def text(words):
         return " ".join(f"w{word}" for word in words)
 
     _, scores = Cider().compute_score(
         {i: [text(words) for words in own] for i, own in enumerate(references)},
-        {i: [text(words)] for i, words in enumerate(said)},
+        {i: [text(words)] for i, words in enumerate(candidates)},
     )
     return list(scores)
 
@@ -30,11 +30,11 @@ def coco_cider(said, references):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(photo, min_size=1, max_size=6))
 def test_the_cider_reward_equals_coco_caption(photos):
-    said = [words for words, _ in photos]
+    candidates = [words for words, _ in photos]
     references = [own for _, own in photos]
     reward = CiderReward(references)
-    ours = [reward.score(i, words) for i, words in enumerate(said)]
-    assert ours == pytest.approx(coco_cider(said, references), abs=1e-9)
+    ours = [reward.score(i, words) for i, words in enumerate(candidates)]
+    assert ours == pytest.approx(coco_cider(candidates, references), abs=1e-9)
 
 
 def test_a_reference_scores_more_than_another_photo_s_reference():

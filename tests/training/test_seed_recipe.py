@@ -99,14 +99,14 @@ def greedy(trained: TrainedRun, photo: Path) -> str:
     pixels = prepare(open_photo(photo, preprocessing=preprocessing), preprocessing)
     with torch.inference_mode():
         features = trained.model.encoder(torch.from_numpy(pixels)[None])
-    found = beam_search(
+    beams = beam_search(
         TorchDecoder(trained.model.decoder),
         {name: np.asarray(values) for name, values in features.items()},
         beam=1,
         length_penalty=0.0,
         max_length=trained.recipe.decoding.max_length,
     )
-    return trained.vocabulary.decode(found[0][0].tokens)
+    return trained.vocabulary.decode(beams[0][0].tokens)
 
 
 def test_a_random_xception_trains_and_its_bundle_captions_as_pytorch_does(

@@ -70,7 +70,7 @@ def torchrun(
 def ranks_of(started: subprocess.Popen[str]) -> list[int]:
     """The processes of the ranks that run now, in order."""
     children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
-    found: dict[int, int] = {}
+    ranks_by_pid: dict[int, int] = {}
     for child in map(int, children):
         try:
             environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
@@ -78,8 +78,8 @@ def ranks_of(started: subprocess.Popen[str]) -> list[int]:
             continue
         for item in environment:
             if item.startswith(b"RANK="):
-                found[int(item[5:])] = child
-    return [found[rank] for rank in sorted(found)]
+                ranks_by_pid[int(item[5:])] = child
+    return [ranks_by_pid[rank] for rank in sorted(ranks_by_pid)]
 
 
 def steps_done(run: Path) -> int:
@@ -197,8 +197,8 @@ def test_commands_in_the_docs_are_accepted_by_torchrun_and_showtell() -> None:
         assert taken.module, command
         name, *arguments = taken.training_script_args
         assert (taken.training_script, name) == ("showtell", "train")
-        given = train_command.make_context("train", arguments)
-        load_recipe(given.params["recipe"], given.params["overrides"])
+        context = train_command.make_context("train", arguments)
+        load_recipe(context.params["recipe"], context.params["overrides"])
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def broken(tmp_path: Path) -> Path:
     return tmp_path / "broken"
 
 
-def said(text: str) -> str:
+def error_line(text: str) -> str:
     """The one line that a failed command ends with."""
     lines = [line for line in text.splitlines() if line.startswith("showtell: ")]
     assert len(lines) == 1, text
@@ -80,15 +80,15 @@ def test_samples_are_captioned_dev_photos(short_run: Path, shapes: Path) -> None
     lines = (short_run / "samples" / "stage0-epoch00.txt").read_text().splitlines()
     dev = open_dataset(shapes).split("dev")
     assert [line for line in lines if line.endswith(".png")] == [photo.name for photo in dev]
-    spoken = [line.removeprefix("  said: ") for line in lines if line.startswith("  said: ")]
-    assert len(spoken) == len(dev)
-    assert all(spoken)
+    captions = [line.removeprefix("  said: ") for line in lines if line.startswith("  said: ")]
+    assert len(captions) == len(dev)
+    assert all(captions)
     assert [line.removeprefix("  ref:  ") for line in lines if line.startswith("  ref:")] == [
         text for photo in dev for text in photo.captions
     ]
     epoch = log_of(short_run)[-1]
     assert epoch["event"] == "epoch"
-    assert epoch["cider"] == pytest.approx(cider(spoken, [p.captions for p in dev]), abs=1e-3)
+    assert epoch["cider"] == pytest.approx(cider(captions, [p.captions for p in dev]), abs=1e-3)
 
 
 def test_the_best_weights_are_those_of_the_best_epoch(train: Training, tmp_path: Path) -> None:
@@ -135,8 +135,10 @@ def test_ctrl_c_saves_reports_it_and_the_run_resumes_exactly(
     run = tmp_path / "run"
     ended = train(run, "save_steps=0", step=STEPS + 3, number=number)
     assert ended.code == 1
-    place = "stage 0, epoch 1, step 3"
-    assert said(ended.stderr) == f"stopped at {place}, all saved: resume with --resume auto"
+    position = "stage 0, epoch 1, step 3"
+    assert (
+        error_line(ended.stderr) == f"stopped at {position}, all saved: resume with --resume auto"
+    )
     assert Checkpoints(run).progress("last").step == 3
     if number == signal.SIGTERM:
         ended = train(run, "save_steps=0", resume=True, step=2 * STEPS, number=number)
@@ -156,14 +158,14 @@ def test_ctrl_c_while_features_are_computed_gives_one_line(train: Training, tmp_
         number=signal.SIGINT,
     )
     assert ended.code == 1
-    assert said(ended.stderr) == "stopped: resume with --resume auto"
+    assert error_line(ended.stderr) == "stopped: resume with --resume auto"
     assert train(tmp_path / "run", f"feature_cache={cache}", recipe=SHORT, resume=True).code == 0
 
 
 def test_a_folder_with_a_run_is_not_overwritten(train: Training, finished: Path) -> None:
     ended = train(finished, recipe=SHORT)
     assert ended.code == 1
-    assert said(ended.stderr) == (
+    assert error_line(ended.stderr) == (
         f"{finished}: already holds a run: resume it with --resume auto, or choose another --output"
     )
 
@@ -186,7 +188,9 @@ def test_resume_with_another_recipe_names_the_different_key(
 ) -> None:
     ended = train(finished, override, recipe=SHORT, resume=True)
     assert ended.code == 1
-    assert said(ended.stderr).startswith(f"{finished}: this run was started with another '{key}'")
+    assert error_line(ended.stderr).startswith(
+        f"{finished}: this run was started with another '{key}'"
+    )
 
 
 def test_resume_may_change_how_a_run_is_saved(
@@ -200,7 +204,7 @@ def test_resume_on_other_photos_is_refused(train: Training, finished: Path, tmp_
     draw_shapes(tmp_path / "more", 25, size=32)
     ended = train(finished, recipe=SHORT, resume=True, data=tmp_path / "more")
     assert ended.code == 1
-    assert "this run was started on other photos than" in said(ended.stderr)
+    assert "this run was started on other photos than" in error_line(ended.stderr)
 
 
 @pytest.mark.parametrize("stage", [0, 1])
@@ -210,7 +214,7 @@ def test_diverging_training_stops_and_keeps_the_last_checkpoint(
     rates = [f"stages.{stage}.learning_rate=1e30", "stages.1.encoder_learning_rate=1e30"]
     ended = train(tmp_path / "run", "save_steps=1", *rates[: stage + 1])
     assert ended.code == 1
-    message = said(ended.stderr)
+    message = error_line(ended.stderr)
     assert f"at stage {stage}, epoch 0" in message
     assert "the last checkpoint is whole" in message
     checkpoints = Checkpoints(tmp_path / "run")
@@ -246,12 +250,12 @@ def test_no_readable_photo_is_an_error(
         path.write_bytes(b"")
     ended = train(tmp_path / "dev", recipe=recipe, data=broken)
     assert ended.code == 1
-    assert "no dev photo can be read" in said(ended.stderr)
+    assert "no dev photo can be read" in error_line(ended.stderr)
     for path in (broken / "photos").iterdir():
         path.write_bytes(b"")
     ended = train(tmp_path / "train", recipe=recipe, data=broken)
     assert ended.code == 1
-    assert "no training photo that can be read has captions" in said(ended.stderr)
+    assert "no training photo that can be read has captions" in error_line(ended.stderr)
 
 
 def test_a_photo_that_breaks_between_kill_and_resume_is_named_and_left_out(
@@ -276,7 +280,7 @@ def test_a_run_with_an_added_stage_equals_one_started_with_it(
     assert train(tmp_path / "whole", recipe=both).code == 0
     assert_same_run(tmp_path / "whole", finished)
     ended = train(finished, recipe=SHORT, resume=True)  # but none is taken away again
-    assert "this run was started with another 'stages'" in said(ended.stderr)
+    assert "this run was started with another 'stages'" in error_line(ended.stderr)
 
 
 def test_data_without_training_photos_is_an_error(train: Training, tmp_path: Path) -> None:
@@ -285,7 +289,7 @@ def test_data_without_training_photos_is_an_error(train: Training, tmp_path: Pat
     table.write_text(table.read_text().replace('"train"', '"dev"'))
     ended = train(tmp_path / "run", data=tmp_path / "data", recipe=SHORT)
     assert ended.code == 1
-    assert "the split train has no photos" in said(ended.stderr)
+    assert "the split train has no photos" in error_line(ended.stderr)
 
 
 def test_data_without_dev_photos_is_judged_on_training_photos_with_a_warning(
@@ -314,7 +318,7 @@ def test_a_run_that_cannot_start_reports_why_and_writes_nothing(
 ) -> None:
     ended = train(tmp_path / "run", override, recipe=SHORT)
     assert ended.code == 1
-    assert message in said(ended.stderr)
+    assert message in error_line(ended.stderr)
     assert not (tmp_path / "run").exists()
 
 

@@ -83,16 +83,19 @@ def tune(model: Path | str, data: Path, output: Path, *more: str) -> Path:
 def test_weights_read_back_from_a_bundle_equal_those_of_its_run(
     old_run: Path, bundles: dict[str, Path], precision: str, close: float
 ) -> None:
-    ours, theirs = open_run(old_run).model, open_initial_model(str(bundles[precision])).model
-    first, second = trained_tensors(ours.decoder), trained_tensors(theirs.decoder)
+    of_run, of_bundle = open_run(old_run).model, open_initial_model(str(bundles[precision])).model
+    first, second = trained_tensors(of_run.decoder), trained_tensors(of_bundle.decoder)
     assert list(first) == list(second)
     for name, tensor in first.items():
         error = (second[name] - tensor).norm() / tensor.norm().clamp(min=1e-3)
         assert error < close, name
     pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        seen, read = ours.encoder(pixels)["regions"], theirs.encoder(pixels)["regions"]
-    assert (seen - read).norm() / seen.norm() < close
+        run_regions, bundle_regions = (
+            of_run.encoder(pixels)["regions"],
+            of_bundle.encoder(pixels)["regions"],
+        )
+    assert (run_regions - bundle_regions).norm() / run_regions.norm() < close
 
 
 @pytest.mark.parametrize("name", ["float32", "int8"])
@@ -233,10 +236,12 @@ def test_an_epoch_has_all_new_photos_and_another_sample_of_old_ones(
 
     drawn = []
     for epoch in range(3):
-        seen = [p for b in batches.epoch(Source(), recipe.stages[0], 0, epoch) for p in b.photos]
-        assert len(seen) == len(set(seen)) == 16 == 4 * len(batches)
-        assert set(range(8)) < set(seen)
-        drawn.append(frozenset(seen))
+        photos_of_epoch = [
+            p for b in batches.epoch(Source(), recipe.stages[0], 0, epoch) for p in b.photos
+        ]
+        assert len(photos_of_epoch) == len(set(photos_of_epoch)) == 16 == 4 * len(batches)
+        assert set(range(8)) < set(photos_of_epoch)
+        drawn.append(frozenset(photos_of_epoch))
     assert len(set(drawn)) == 3
 
 
