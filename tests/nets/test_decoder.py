@@ -47,15 +47,16 @@ def teacher_forced(decoder: DecoderNetwork, batch: Batch) -> Tensor:
 
 
 def word_by_word(decoder: DecoderNetwork, batch: Batch) -> tuple[Tensor, list[Tensor | None]]:
+    """Log-probabilities [rows, steps, words] by `step`, and the attention of each step."""
     memory, state = decoder.init_state(batch.features)
     width = batch.packing.rows // len(batch.features["pooled"])
     state = {name: array.repeat_interleave(width, 0) for name, array in state.items()}
-    scores, attention = [], []
+    scores_of_steps, attention_of_steps = [], []
     for step in range(batch.packing.steps):
         scores, attention, state = decoder.step(batch.inputs[:, step], memory, state)
-        scores.append(scores)
-        attention.append(attention)
-    return torch.stack(scores, 1), attention
+        scores_of_steps.append(scores)
+        attention_of_steps.append(attention)
+    return torch.stack(scores_of_steps, 1), attention_of_steps
 
 
 @pytest.mark.parametrize("kind", sorted(DECODERS))
