@@ -20,7 +20,7 @@ def named_threads() -> list[str]:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 60), st.integers(1, 9), st.integers(1, 4))
-def test_every_item_comes_once_and_in_order(count: int, batch_size: int, threads: int) -> None:
+def test_items_are_processed_once_and_in_order(count: int, batch_size: int, threads: int) -> None:
     sizes: list[int] = []
 
     def finish(batch: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -41,7 +41,7 @@ def test_every_item_comes_once_and_in_order(count: int, batch_size: int, threads
     assert not named_threads()
 
 
-def test_few_items_are_shared_out_among_the_threads() -> None:
+def test_few_items_are_divided_among_the_threads() -> None:
     sizes: list[int] = []
     list(
         pipeline(
@@ -92,7 +92,7 @@ def test_unexpected_error_reaches_the_caller_and_ends_the_threads(broken: str) -
     assert not named_threads()
 
 
-def test_closing_does_not_wait_for_items_not_begun() -> None:
+def test_closing_does_not_wait_for_items_that_have_not_started() -> None:
     opened = []
 
     def slow(place: int, item: int) -> int:

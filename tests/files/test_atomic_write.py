@@ -115,6 +115,15 @@ def test_device_is_written_to_directly() -> None:
     assert Path("/dev/null").is_char_device()
 
 
+@posix
+def test_pipe_behind_a_link_is_written_to_directly() -> None:
+    reading, writing = os.pipe()
+    atomic_write_text(Path(f"/dev/fd/{writing}"), "text")
+    os.close(writing)
+    with os.fdopen(reading, "rb") as file:
+        assert file.read() == b"text"
+
+
 def test_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=str(tmp_path.name)):
         atomic_write_text(tmp_path, "text")

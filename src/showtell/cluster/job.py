@@ -140,15 +140,7 @@ def caption_all(
             f"Ray lost {len(job.unfinished())} of {len(job.parts)} parts: run the same command"
             " again to caption them"
         )
-    summary = summarise_job(
-        job.results.values(),
-        run,
-        JobNames(job.job_input.address, job.storage.address, job.bundle.manifest.name),
-        price=options.price_per_core_hour,
-        whole=total_photos(job.job_input) if options.is_rehearsal else None,
-    )
-    job.storage.write(SUMMARY_FILE, summary.to_json().encode())
-    return summary
+    return _write_summary(job, run)
 
 
 @dataclass
@@ -240,6 +232,18 @@ def _prepare(address: Path | str, storage: Storage, options: JobOptions) -> _Job
     if saved is not None:
         job.resume(saved)
     return job
+
+
+def _write_summary(job: _Job, run: RunStatistics) -> JobSummary:
+    summary = summarise_job(
+        job.results.values(),
+        run,
+        JobNames(job.job_input.address, job.storage.address, job.bundle.manifest.name),
+        price=job.options.price_per_core_hour,
+        whole=total_photos(job.job_input) if job.options.is_rehearsal else None,
+    )
+    job.storage.write(SUMMARY_FILE, summary.to_json().encode())
+    return summary
 
 
 def _caption_parts(job: _Job, workers: int, report: Report, started: float) -> RunStatistics:

@@ -30,7 +30,6 @@ def atomic_write(
 
     Raises OSError if the file cannot be written.
     """
-    path = path.resolve()
     kwargs: dict[str, Any] = {"mode": "wb"}
     if not binary:
         kwargs = {"mode": "w", "encoding": "utf-8", "errors": errors, "newline": "\n"}
@@ -38,6 +37,7 @@ def atomic_write(
         with path.open(**kwargs) as device:  # raises IsADirectoryError for a folder
             yield device
         return
+    path = path.resolve()
     mode = path.stat().st_mode & 0o777 if path.exists() else None
     if temporary is None:
         temporary = _temporary_name(path)
@@ -61,7 +61,6 @@ def output_file(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
     Raises ShowtellError, naming the file, if it cannot be written. A closed pipe stays a
     BrokenPipeError.
     """
-    path = path.resolve()
     shown = printable(os.fspath(path))
     if path.is_dir():
         raise ShowtellError(f"{shown}: a folder, not a file to write to")

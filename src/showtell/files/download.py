@@ -78,12 +78,7 @@ def download(
     Raises DownloadError if the file is unavailable or not the expected one; `target` is then
     unchanged.
     """
-    try:
-        is_http = urlsplit(url).scheme in ("http", "https")
-    except ValueError:  # such as http://[
-        is_http = False
-    if not is_http:
-        raise DownloadError(f"{url}: not an http or https address")
+    _require_http(url)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = _PartFile(url, target, has_hash=bool(sha256 or md5))
     algorithm, expected = ("sha256", sha256) if sha256 else ("md5", md5)
@@ -102,6 +97,15 @@ def download(
             )
     part.finish(target)
     return target
+
+
+def _require_http(url: str) -> None:
+    try:
+        is_http = urlsplit(url).scheme in ("http", "https")
+    except ValueError:  # such as http://[
+        is_http = False
+    if not is_http:
+        raise DownloadError(f"{url}: not an http or https address")
 
 
 class _PartFile:
