@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from showtell.errors import PhotoError
 from showtell.files.photo_files import find_photos
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes of POSIX")
 
 
 def find(*paths: Path, recursive: bool = False) -> tuple[list[str], list[str]]:
@@ -43,6 +46,7 @@ def test_file_given_by_name_is_always_yielded(tmp_path: Path) -> None:
     assert find(*paths) == ([str(path) for path in paths], [])
 
 
+@posix
 def test_broken_links_are_yielded_and_loops_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "dangling.jpg").symlink_to(tmp_path / "gone.jpg")
     (tmp_path / "itself.jpg").symlink_to(tmp_path / "itself.jpg")
@@ -52,6 +56,7 @@ def test_broken_links_are_yielded_and_loops_are_not_followed(tmp_path: Path) -> 
     assert errors == []
 
 
+@posix
 def test_pipe_with_the_name_of_a_photo_is_reported(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     photos, [error] = find(tmp_path)
