@@ -12,7 +12,6 @@ from showtell.files import atomic_write as module
 from showtell.files.atomic_write import (
     atomic_folder,
     atomic_write,
-    atomic_write_bytes,
     atomic_write_text,
     output_file,
 )
@@ -73,7 +72,7 @@ def test_content_is_synced_before_the_file_gets_its_name(
     monkeypatch.setattr(
         Path, "replace", lambda self, target: (events.append("replace"), replace(self, target))[1]
     )
-    atomic_write_bytes(tmp_path / "file.bin", b"data")
+    atomic_write_text(tmp_path / "file.txt", "text")
     assert events[:2] == ["fsync", "replace"]
     if sys.platform != "win32":
         assert events[2:] == ["fsync"]  # of the folder

@@ -23,13 +23,13 @@ LISTING = "_input.parquet"
 class FolderPhotos:
     """Iterates over the paths of a folder's photos as bytes, in the order of `showtell caption`.
 
-    After the iteration `count` is the number of photos, `digest` a hash of their paths, and
-    `errors` the number of folders and files that could not be listed.
+    After the iteration `count` is the number of photos and `digest` a hash of their paths.
+    Folders that cannot be listed are logged.
     """
 
     def __init__(self, address: Path | str) -> None:
         self.address = address
-        self.count = self.errors = 0
+        self.count = 0
         self._hash = hashlib.sha256()
 
     def __iter__(self) -> Iterator[bytes]:
@@ -46,15 +46,15 @@ class FolderPhotos:
 
     def _paths(self) -> Iterator[str | Path]:
         if isinstance(self.address, Path):
-            yield from find_photos([self.address], recursive=True, report=self._report)
+            yield from find_photos([self.address], recursive=True, report=_warn)
             return
         for address in walk_files(self.address, is_skipped):
             if Path(address).suffix.lower() in SUFFIXES:
                 yield address
 
-    def _report(self, error: PhotoError) -> None:
-        self.errors += 1
-        logger.warning("left out: %s", error)
+
+def _warn(error: PhotoError) -> None:
+    logger.warning("left out: %s", error)
 
 
 def write_listing(storage: Storage, names: Iterable[bytes]) -> None:

@@ -41,7 +41,7 @@ class InputFile:
 class JobInput:
     """An input with its files; `digest` changes with the photos in it.
 
-    Relative paths in a Parquet column begin at `root`. `errors` counts what could not be listed.
+    Relative paths in a Parquet column begin at `root`.
     """
 
     address: str
@@ -50,7 +50,6 @@ class JobInput:
     digest: str
     columns: PhotoColumns | None = None
     root: str = ""
-    errors: int = 0
 
     @property
     def photos(self) -> int | None:
@@ -149,7 +148,7 @@ def _open_folder(address: Path | str, listing: Storage | None) -> JobInput:
         suffixes = " ".join(sorted(SUFFIXES))
         raise DatasetError(f"{printable(str(address))}: no photos here ({suffixes})")
     file = InputFile(LISTING, photos.count)
-    return JobInput(str(address), "folder", (file,), photos.digest, errors=photos.errors)
+    return JobInput(str(address), "folder", (file,), photos.digest)
 
 
 def _open_parquet(address: Path | str, options: ParquetOptions) -> JobInput:

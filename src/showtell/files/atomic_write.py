@@ -79,12 +79,6 @@ def atomic_write_text(path: Path, text: str, *, errors: str = "strict") -> None:
         file.write(text)
 
 
-def atomic_write_bytes(path: Path, data: bytes) -> None:
-    """Write a binary file as `atomic_write` does."""
-    with atomic_write(path, binary=True) as file:
-        file.write(data)
-
-
 @contextlib.contextmanager
 def atomic_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Create a folder that replaces the folder `path` when the block ends without an error.
