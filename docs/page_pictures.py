@@ -1,4 +1,4 @@
-"""Photograph the web page, as it is with example photos: `python docs/page_pictures.py`.
+"""Take screenshots of the web page with example photos: `python docs/page_pictures.py`.
 
 Writes `docs/images/page.png`, `page-dark.png` and `page-phone.png`. Needs the extras `serve` and
 `dev`, and Chromium.
@@ -24,7 +24,7 @@ PHOTOS = [
     DOCS.parent / "examples" / f"{name}.jpg"
     for name in ("two-dogs-at-a-window", "mariachi-band", "german-shepherd", "horses")
 ]
-OWN_COLOURS = 48
+PAGE_COLOURS = 48  # colours of the palette that are kept for the page itself
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1120, "height": 1090}}
 PHONE: dict[str, Any] = {
     "viewport": {"width": 360, "height": 780},
@@ -35,8 +35,8 @@ PHONE: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture of the page: the browser's window, and the photo and word that are looked at."""
+class Screenshot:
+    """A screenshot: the browser window, the photos, and the word that is selected."""
 
     name: str
     window: dict[str, Any]
@@ -44,10 +44,10 @@ class Picture:
     word: str
 
 
-PICTURES = [
-    Picture("page.png", DESKTOP, PHOTOS, "dog"),
-    Picture("page-dark.png", {**DESKTOP, "color_scheme": "dark"}, PHOTOS[2:], "grass"),
-    Picture("page-phone.png", PHONE, PHOTOS[1:], "men"),
+SCREENSHOTS = [
+    Screenshot("page.png", DESKTOP, PHOTOS, "dog"),
+    Screenshot("page-dark.png", {**DESKTOP, "color_scheme": "dark"}, PHOTOS[2:], "grass"),
+    Screenshot("page-phone.png", PHONE, PHOTOS[1:], "men"),
 ]
 
 
@@ -66,45 +66,45 @@ def service() -> Iterator[str]:
             process.terminate()
 
 
-def take(browser: Browser, address: str, picture: Picture) -> None:
-    """Caption photos on the page, look at a word, and write what is seen then."""
-    context = browser.new_context(reduced_motion="reduce", **picture.window)
+def take(browser: Browser, address: str, screenshot: Screenshot) -> None:
+    """Caption photos on the page, select a word, and save a screenshot."""
+    context = browser.new_context(reduced_motion="reduce", **screenshot.window)
     page = context.new_page()
     page.set_default_timeout(120_000)
     page.goto(address)
-    page.set_input_files("#files", picture.photos)
+    page.set_input_files("#files", screenshot.photos)
     done = page.locator('.card[data-state="done"]')
-    expect(done).to_have_count(len(picture.photos), timeout=120_000)
+    expect(done).to_have_count(len(screenshot.photos), timeout=120_000)
     for image in page.locator(".card img").all():
         image.evaluate("(image) => image.decode()")
-    if "is_mobile" in picture.window:
+    if "is_mobile" in screenshot.window:
         done.first.evaluate("(card) => card.scrollIntoView()")
-    done.first.locator(".words button", has_text=picture.word).first.click()
+    done.first.locator(".words button", has_text=screenshot.word).first.click()
     expect(done.first.locator("canvas.visible")).to_be_visible()
     with Image.open(io.BytesIO(page.screenshot())) as image:
-        few = with_few_colours(image.convert("RGB"))
-    few.save(DOCS / "images" / picture.name, optimize=True)
+        reduced = reduce_colours(image.convert("RGB"))
+    reduced.save(DOCS / "images" / screenshot.name, optimize=True)
     context.close()
 
 
-def with_few_colours(image: Image.Image) -> Image.Image:
-    """Return an image of 256 colours: the commonest, which are the page's, as they are."""
+def reduce_colours(image: Image.Image) -> Image.Image:
+    """Return the image with 256 colours, of which the most common, those of the page, are exact."""
     counts = sorted(image.getcolors(image.width * image.height) or [], reverse=True)
-    own = [colour for _, colour in counts[:OWN_COLOURS]]
-    photos = image.quantize(256 - len(own)).getpalette() or []
+    page_colours = [colour for _, colour in counts[:PAGE_COLOURS]]
+    photo_palette = image.quantize(256 - len(page_colours)).getpalette() or []
     palette = Image.new("P", (1, 1))
-    palette.putpalette([*(value for colour in own for value in colour), *photos])
+    palette.putpalette([*(value for colour in page_colours for value in colour), *photo_palette])
     return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
 
 
 def main() -> None:
-    """Take all pictures."""
+    """Take all screenshots."""
     with service() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        for picture in PICTURES:
-            take(browser, address, picture)
+        for screenshot in SCREENSHOTS:
+            take(browser, address, screenshot)
 
 
 if __name__ == "__main__":

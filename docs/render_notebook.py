@@ -1,6 +1,6 @@
-"""Run the notebook and write what it shows as a page: `python docs/render_notebook.py`.
+"""Run the notebook and write it, with its outputs, as a page: `python docs/render_notebook.py`.
 
-Writes `docs/notebook.md` and its pictures, `docs/images/notebook/*.png`.
+Writes `docs/notebook.md` and its images, `docs/images/notebook/*.png`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from PIL import Image
 DOCS = Path(__file__).resolve().parent
 NOTEBOOK = DOCS.parent / "notebooks" / "image_trainer.ipynb"
 PICTURES = DOCS / "images" / "notebook"
-WIDEST = 1000  # pixels: a page is no wider
-_BAR = re.compile(r"^.*\r(?!\n)", re.MULTILINE)
+MAX_WIDTH = 1000  # pixels, the width of a page
+_PROGRESS_BAR = re.compile(r"^.*\r(?!\n)", re.MULTILINE)
 
 
 def render() -> None:
@@ -39,23 +39,23 @@ def render() -> None:
         lines += ["```python", cell.source, "```", ""]
         text = "".join(out.get("text", "") for out in cell.outputs)
         if text.strip():
-            lines += ["```text", _BAR.sub("", text).rstrip(), "```", ""]
-        for place, out in enumerate(cell.outputs):
-            data = out.get("data", {}).get("image/png")
+            lines += ["```text", _PROGRESS_BAR.sub("", text).rstrip(), "```", ""]
+        for index, output in enumerate(cell.outputs):
+            data = output.get("data", {}).get("image/png")
             if data:
-                name = f"{number:02d}-{place}.png"
+                name = f"{number:02d}-{index}.png"
                 _save(base64.b64decode(data), PICTURES / name)
-                lines += [f"![What the cell above draws](images/notebook/{name})", ""]
+                lines += [f"![Output of the cell above](images/notebook/{name})", ""]
     (DOCS / "notebook.md").write_text("\n".join(lines), "utf-8")
 
 
 def _save(data: bytes, path: Path) -> None:
-    picture = Image.open(io.BytesIO(data)).convert("RGB")
-    if picture.width > WIDEST:
-        height = round(picture.height * WIDEST / picture.width)
-        picture = picture.resize((WIDEST, height), Image.Resampling.LANCZOS)
-    # few colours: drawings stay as they are, photos hardly change, and the repository stays small
-    picture.quantize(128).save(path, optimize=True)
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    if image.width > MAX_WIDTH:
+        height = round(image.height * MAX_WIDTH / image.width)
+        image = image.resize((MAX_WIDTH, height), Image.Resampling.LANCZOS)
+    # 128 colours keep the repository small; plots stay the same, and photos hardly change
+    image.quantize(128).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     folder = shared_folder()
     if not folder.is_dir():
-        absent = pytest.mark.skip(reason=f"{folder} is not there (or set SHOWTELL_SHARED)")
+        absent = pytest.mark.skip(reason=f"{folder} does not exist (or set SHOWTELL_SHARED)")
         for item in items:
             if item.get_closest_marker("shared"):
                 item.add_marker(absent)

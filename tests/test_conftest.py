@@ -1,4 +1,4 @@
-"""The rules of the test run hold: nothing leaves this machine, no cache outside the run."""
+"""The rules of a test run: no connection leaves this machine, no cache outside the run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_connection_to_this_machine_works() -> None:
         assert client.getpeername() == server.getsockname()
 
 
-def test_caches_are_the_test_runs_own() -> None:
+def test_caches_are_private_to_the_test_run() -> None:
     assert Path(os.environ["SHOWTELL_CACHE"]) == cache_dir()
     assert Path.home() not in cache_dir().parents or "pytest" in str(cache_dir())
 
@@ -43,7 +43,7 @@ def test_caches_are_the_test_runs_own() -> None:
         (["-m", "slow"], True, {"takes_long"}),
     ],
 )
-def test_slow_tests_run_when_asked_for_and_shared_ones_where_it_is(
+def test_slow_tests_run_on_request_and_shared_ones_if_the_folder_exists(
     tmp_path: Path, options: list[str], shared: bool, ran: set[str]
 ) -> None:
     tests = tmp_path / "project" / "tests"
@@ -70,7 +70,7 @@ def test_slow_tests_run_when_asked_for_and_shared_ones_where_it_is(
     inherited = os.environ.items()
     unset = ("SHOWTELL_SHARED", "PYTEST_ADDOPTS")
     environment = {name: value for name, value in inherited if name not in unset}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "pytest", "-s", "-rs", "-p", "no:cacheprovider", *options],
         cwd=tests.parent,
         env=environment,
@@ -78,5 +78,5 @@ def test_slow_tests_run_when_asked_for_and_shared_ones_where_it_is(
         text=True,
         check=True,
     )
-    assert set(re.findall(r"ran (\w+)", done.stdout)) == ran
-    assert (f"{folder} is not there" in done.stdout) == (not shared)
+    assert set(re.findall(r"ran (\w+)", result.stdout)) == ran
+    assert (f"{folder} does not exist" in result.stdout) == (not shared)

@@ -1,4 +1,4 @@
-"""The documentation keeps its word: each command and snippet runs, and the site builds."""
+"""Every command and snippet in the documentation runs, and the site builds."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run_block(block: Block, folder: Path, weights: Path | None = None) -> None:
             text = re.sub(r"^(showtell train [^#\n]*)", rf"\1 {more} ", text, flags=re.MULTILINE)
         command = ["bash", "-euo", "pipefail", "-c", text]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
+    result = subprocess.run(
         command,
         cwd=folder,
         capture_output=True,
@@ -65,7 +65,7 @@ def run_block(block: Block, folder: Path, weights: Path | None = None) -> None:
         timeout=1500,
         env=os.environ | {"PATH": path},
     )
-    assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
+    assert result.returncode == 0, f"{block.text}\n{result.stdout}\n{result.stderr}"
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_each_block_of_the_page_runs(page: str, folder: Path) -> None:
     "page",
     [page for page in RUN_HERE if any(b.condition == "shared" for b in blocks_of(DOCS / page))],
 )
-def test_blocks_that_need_flickr8k_run_on_a_part_of_it(
+def test_blocks_that_need_flickr8k_run_on_a_small_part_of_it(
     page: str, folder: Path, shared_dir: Path
 ) -> None:
     part_of_flickr8k(shared_dir / "flickr8k", folder / "flickr8k")
@@ -130,9 +130,9 @@ def test_commands_and_options_of_the_page_exist(page: str) -> None:
                 name, *arguments = arguments or ["--help"]
                 if name.startswith("-"):
                     break
-                found = command.get_command(click.Context(command), name)
-                assert found is not None, f"{page}: no command {name}"
-                command = found
+                subcommand = command.get_command(click.Context(command), name)
+                assert subcommand is not None, f"{page}: no command {name}"
+                command = subcommand
             if not isinstance(command, click.Group):
                 try:
                     command.make_context("showtell", list(arguments))
@@ -142,27 +142,27 @@ def test_commands_and_options_of_the_page_exist(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", [page.name for page in sorted(DOCS.glob("*.md"))])
-def test_no_row_stands_outside_of_a_table(page: str) -> None:
-    """A blank line within a table makes what follows a paragraph of bars."""
+def test_tables_have_no_blank_lines(page: str) -> None:
+    """A blank line inside a table turns the rest of it into a paragraph."""
     tables = re.findall(r"(?:^\|.*\n)+", (DOCS / page).read_text("utf-8"), re.MULTILINE)
     for table in tables:
         _, rule, *_ = [*table.splitlines(), ""]
         assert re.fullmatch(r"\|[\s:|-]+\|", rule), table
 
 
-def test_extras_that_pages_tell_to_install_exist() -> None:
+def test_extras_in_install_commands_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    asked = set()
+    extras_in_pages = set()
     for page in (*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
         for extras in re.findall(r'pip install (?:-e )?"?[\w.]+\[([\w,]+)\]', page.read_text()):
-            asked.update(extras.split(","))
-    assert asked
-    assert asked <= set(project["optional-dependencies"])
+            extras_in_pages.update(extras.split(","))
+    assert extras_in_pages
+    assert extras_in_pages <= set(project["optional-dependencies"])
 
 
-def test_the_site_is_built_without_warnings(tmp_path: Path) -> None:
+def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     site = tmp_path / "site"
-    done = subprocess.run(
+    result = subprocess.run(
         [
             sys.executable,
             "-m",
@@ -179,7 +179,7 @@ def test_the_site_is_built_without_warnings(tmp_path: Path) -> None:
         text=True,
         timeout=500,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "")
     commands = (site / "commands.html").read_text("utf-8")
     for name in showtell.list_commands(click.Context(showtell)):
         assert f'id="showtell-{name}"' in commands, name

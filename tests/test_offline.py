@@ -1,4 +1,4 @@
-"""What is captioned on this machine stays on it."""
+"""Captioning sends and stores nothing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from support.paths import EXAMPLES
 
 
 def test_captioning_leaves_nothing_in_the_home_folder(tmp_path: Path) -> None:
-    """As ONNX Runtime does, before it sends it, where nobody tells it not to."""
+    """ONNX Runtime stores an identifier there for its telemetry unless that is disabled."""
     kept = {"PATH", "OMP_NUM_THREADS", "VIRTUAL_ENV", "LANG"}
     environment = {name: value for name, value in os.environ.items() if name in kept}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "showtell", "caption", EXAMPLES / "horses.jpg"],
         env={**environment, "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "")
     assert list(tmp_path.rglob("*")) == []

@@ -1,4 +1,4 @@
-"""What a clone promises: the commands of its README, the credits of its photos."""
+"""The README's commands, its length and links, the credits of the photos, the terms."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def test_readme_prints_the_two_commands_that_ci_runs(number: int, command: str) 
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     extract = re.search(r"^readme_command\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE)
     assert extract is not None
-    done = subprocess.run(
+    result = subprocess.run(
         ["bash", "-c", f"{extract[0]}\nreadme_command {number}"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout == command
+    assert result.stdout == command
 
 
-def test_readme_is_short_and_its_links_lead_somewhere() -> None:
+def test_readme_is_short_and_its_links_work() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     assert len(text.splitlines()) < 60
     links = re.findall(r"(?<!!)\[[^]]+\]\((?!http)([^)#]+)", text)
@@ -55,14 +55,14 @@ def test_every_example_photo_is_credited_with_licence_and_source() -> None:
         assert len([cell for cell in row.split("|") if cell.strip()]) == 5, row
 
 
-def test_example_photos_are_small_and_whole() -> None:
+def test_example_photos_are_small_and_readable() -> None:
     assert len(PHOTOS) >= 10
     assert sum(photo.stat().st_size for photo in PHOTOS) < 1_500_000
     for photo in PHOTOS:
         assert max(open_photo(photo).size) <= 800
 
 
-def test_terms_of_the_model_are_stated_where_one_looks() -> None:
+def test_readme_and_notice_state_the_terms_of_the_model() -> None:
     for name in ("README.md", "NOTICE"):
         text = " ".join((ROOT / name).read_text("utf-8").split())
         for word in ("Flickr8k", "Hockenmaier", "research and education", "google-coral/edgetpu"):
