@@ -29,12 +29,7 @@ ROOT_MODULES = {
 }
 # Public names that still have several definitions (issue 17).
 BEING_RENAMED = {
-    "Decoder",
     "Part",
-    "Source",
-    "features_of",
-    "joined",
-    "read_json",
     "summarise",
 }
 MAY_REPEAT = {"main"}  # the entry points of two processes: the command line and a server worker

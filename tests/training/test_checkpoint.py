@@ -18,10 +18,10 @@ from showtell.training.checkpoint import (
     TrainingProgress,
     load_optimizer,
     optimizer_tensors,
-    read_json,
+    read_run_json,
     read_tensors,
     trained_tensors,
-    write_json,
+    write_run_json,
 )
 
 
@@ -170,10 +170,10 @@ def test_a_damaged_or_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_json_is_replaced_atomically(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"old": 1})
+    write_run_json(tmp_path / "a.json", {"old": 1})
     with pytest.raises(TypeError):
-        write_json(tmp_path / "a.json", {"new": object()})
-    assert read_json(tmp_path / "a.json") == {"old": 1}
+        write_run_json(tmp_path / "a.json", {"new": object()})
+    assert read_run_json(tmp_path / "a.json") == {"old": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 

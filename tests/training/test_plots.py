@@ -15,7 +15,7 @@ from showtell.data.dataset import CaptionedPhoto
 from showtell.errors import TrainingError
 from showtell.training.dev_captions import read_dev_captions, write_dev_captions
 from showtell.training.history import read_history
-from showtell.training.plots import plot
+from showtell.training.plots import plot_runs
 
 PHOTOS = [
     CaptionedPhoto(f"{n}.jpg", Path(f"{n}.jpg"), ("a dog runs", "one zebra stands here"), "dev")
@@ -46,7 +46,7 @@ def texts(svg: Path) -> str:
 
 
 def test_one_run_becomes_a_png_with_300_dpi_and_an_svg(tmp_path: Path) -> None:
-    files = plot([made_run(tmp_path / "one")], tmp_path / "picture")
+    files = plot_runs([made_run(tmp_path / "one")], tmp_path / "picture")
     assert [file.name for file in files] == ["picture.png", "picture.svg"]
     with Image.open(files[0]) as picture:
         assert picture.width == 2160
@@ -61,7 +61,7 @@ def test_one_run_becomes_a_png_with_300_dpi_and_an_svg(tmp_path: Path) -> None:
 def test_several_runs_share_a_picture_and_equal_names_are_numbered(tmp_path: Path) -> None:
     runs = [made_run(tmp_path / name / "run") for name in ("here", "there")]
     runs.append(made_run(tmp_path / "third", reward=True))
-    (file,) = plot(runs, tmp_path / "all.svg")
+    (file,) = plot_runs(runs, tmp_path / "all.svg")
     labels = texts(file)
     for name in ("run (1)", "run (2)", "third", "Reward of sampled captions"):
         assert name in labels.splitlines()
@@ -69,7 +69,7 @@ def test_several_runs_share_a_picture_and_equal_names_are_numbered(tmp_path: Pat
 
 def test_the_same_run_gives_the_same_file(tmp_path: Path) -> None:
     run = made_run(tmp_path / "one")
-    first, second = (plot([run], tmp_path / f"{n}.svg")[0].read_bytes() for n in "ab")
+    first, second = (plot_runs([run], tmp_path / f"{n}.svg")[0].read_bytes() for n in "ab")
     assert first == second
 
 
@@ -88,7 +88,7 @@ def test_an_unfinished_run_is_drawn_up_to_its_last_step(tmp_path: Path) -> None:
     run = made_run(tmp_path / "going", epochs=0)
     step = {"event": "step", "stage": 0, "epoch": 0, "step": 1, "loss": 7.0, "learning_rate": 1e-3}
     (run / "log.jsonl").write_text(json.dumps(step) + '\n{"event": "st')
-    assert plot([run], tmp_path / "going.png")[0].stat().st_size > 10_000
+    assert plot_runs([run], tmp_path / "going.png")[0].stat().st_size > 10_000
 
 
 def test_a_self_critical_loss_is_not_drawn_as_cross_entropy(tmp_path: Path) -> None:
@@ -113,10 +113,10 @@ def test_captions_of_all_photos_are_kept_next_to_a_few_to_read(tmp_path: Path) -
 
 def test_a_folder_without_a_log_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"nowhere: no log\.jsonl: not a training run"):
-        plot([tmp_path / "nowhere"], tmp_path / "x.png")
+        plot_runs([tmp_path / "nowhere"], tmp_path / "x.png")
     (tmp_path / "log.jsonl").write_text("")
     with pytest.raises(TrainingError, match="the log is empty"):
-        plot([tmp_path], tmp_path / "x.png")
+        plot_runs([tmp_path], tmp_path / "x.png")
 
 
 def test_the_command_prints_its_files_and_refuses_other_formats(tmp_path: Path) -> None:

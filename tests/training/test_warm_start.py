@@ -26,7 +26,12 @@ from showtell.training.recipe import load_recipe, recipe_from_dict
 from showtell.training.rehearsal import open_rehearsal
 from showtell.training.run_folder import open_run
 from showtell.training.trainer import train
-from showtell.training.warm_start import compare, grown_tensors, load_initial, open_initial_model
+from showtell.training.warm_start import (
+    compare_with_bundle,
+    grown_tensors,
+    load_initial,
+    open_initial_model,
+)
 from showtell.vocabulary import START, Vocabulary
 from support.training_runs import TINY, Training, assert_same_run
 
@@ -114,13 +119,13 @@ def test_weights_that_do_not_reproduce_the_bundle_are_refused(
 def test_the_weights_of_the_shipped_model_can_be_read_back() -> None:
     start = open_initial_model("flickr8k")
     assert "Flickr8k" in start.terms
-    features, words = compare(load_bundle(find_bundle("flickr8k")), start.model)
+    features, words = compare_with_bundle(load_bundle(find_bundle("flickr8k")), start.model)
     assert (features < 1e-3, words < 0.05) == (True, True)
     with torch.no_grad():  # the comparison notices a twentieth of one weight of many
         for name, weight in start.model.decoder.named_parameters():
             if name.endswith("output_proj.weight"):
                 weight.mul_(1.05)
-    assert compare(load_bundle(find_bundle("flickr8k")), start.model)[1] > 0.05
+    assert compare_with_bundle(load_bundle(find_bundle("flickr8k")), start.model)[1] > 0.05
 
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:

@@ -34,17 +34,17 @@ def plot(runs: tuple[Path, ...], output: Path, by: Literal["epochs", "minutes"])
     It shows loss, learning rate and scores over time, and caption lengths and most-used words next
     to those of people. An unfinished run is drawn up to its last step.
     """
-    from showtell.training.plots import SUFFIXES
+    from showtell.training.plots import PLOT_SUFFIXES
 
-    if output.suffix and output.suffix.lower() not in SUFFIXES and output.suffix[1:].isalpha():
+    if output.suffix and output.suffix.lower() not in PLOT_SUFFIXES and output.suffix[1:].isalpha():
         raise click.UsageError(
-            f"--output {output}: the suffix must be one of {', '.join(SUFFIXES)}"
+            f"--output {output}: the suffix must be one of {', '.join(PLOT_SUFFIXES)}"
         )
     try:
         import matplotlib  # noqa: F401
     except ModuleNotFoundError:
         raise MissingExtraError("plots", "train") from None
-    from showtell.training.plots import plot as draw_plot
+    from showtell.training.plots import plot_runs
 
-    for file in draw_plot(runs, output, by=by):
+    for file in plot_runs(runs, output, by=by):
         click.echo(file)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from showtell.nets.decoder import Arrays, DecoderNetwork, mean_region
+from showtell.nets.decoder import DecoderNetwork, Tensors, mean_region
 from showtell.nets.packed_lstm import Packing
 from showtell.vocabulary import FIRST_WORD
 
@@ -53,7 +53,7 @@ class ConceptHead(nn.Module):
         nn.init.zeros_(self.global_logits.bias)
         self._zero_weights()
 
-    def forward(self, features: Arrays, dropout: float = 0.0) -> Tensor:
+    def forward(self, features: Tensors, dropout: float = 0.0) -> Tensor:
         """Return the logit of each concept's presence, [photos, count]."""
         pooled = pooled_features(features).float()  # [photos, channels]
         logits: Tensor = self.global_logits(_dropout(pooled, dropout))  # [photos, count]
@@ -71,7 +71,7 @@ class ConceptHead(nn.Module):
             self.global_logits.bias.copy_(frequency.logit())
             self.log_prior.bias.copy_(frequency.log())
 
-    def log_ratios(self, features: Arrays) -> Tensor:
+    def log_ratios(self, features: Tensors) -> Tensor:
         """Return log(probability in this photo / overall frequency) of each word, [photos, words].
 
         It is 0 for words that are not concepts.
@@ -124,20 +124,20 @@ class ConceptGuidedDecoder(DecoderNetwork):
         self.state_names = (*base.state_names, REMAINING_BIAS)
         self.has_attention = base.has_attention
 
-    def init_state(self, features: Arrays) -> tuple[Arrays, Arrays]:
+    def init_state(self, features: Tensors) -> tuple[Tensors, Tensors]:
         memory, state = self.base.init_state(features)
         return memory, state | {REMAINING_BIAS: self._bias(features)}
 
     def step(
-        self, tokens: Tensor, memory: Arrays, state: Arrays
-    ) -> tuple[Tensor, Tensor | None, Arrays]:
+        self, tokens: Tensor, memory: Tensors, state: Tensors
+    ) -> tuple[Tensor, Tensor | None, Tensors]:
         base_state = {name: state[name] for name in self.base.state_names}
         scores, attention, new_state = self.base.step(tokens, memory, base_state)
         bias = _without_tokens(state[REMAINING_BIAS], tokens)  # [rows, words]
         scores = (scores + bias).log_softmax(-1)
         return scores, attention, new_state | {REMAINING_BIAS: bias}
 
-    def forward(self, features: Arrays, inputs: Tensor, packing: Packing) -> Tensor:
+    def forward(self, features: Tensors, inputs: Tensor, packing: Packing) -> Tensor:
         """Score captions with the same shift as `step`: log-probabilities [tokens, words]."""
         scores = self.base(features, inputs, packing).float().log_softmax(-1)  # [tokens, words]
         bias = self._bias(features)  # [photos, words]
@@ -149,10 +149,10 @@ class ConceptGuidedDecoder(DecoderNetwork):
         total: Tensor = scores + torch.cat(packed_bias)  # [tokens, words]
         return total.log_softmax(-1)
 
-    def member_logits(self, features: Arrays, inputs: Tensor, packing: Packing) -> list[Tensor]:
+    def member_logits(self, features: Tensors, inputs: Tensor, packing: Packing) -> list[Tensor]:
         return self.base.member_logits(features, inputs, packing)
 
-    def _bias(self, features: Arrays) -> Tensor:
+    def _bias(self, features: Tensors) -> Tensor:
         """Return what is added to each word's score until it is emitted, [photos, words]."""
         return self.weight * self.head.log_ratios(features)
 
@@ -162,7 +162,7 @@ def base_decoder(decoder: DecoderNetwork) -> DecoderNetwork:
     return decoder.base if isinstance(decoder, ConceptGuidedDecoder) else decoder
 
 
-def pooled_features(features: Arrays) -> Tensor:
+def pooled_features(features: Tensors) -> Tensor:
     """Return pooled features [photos, channels]: the mean of the regions where there are any."""
     return mean_region(features["regions"]) if "regions" in features else features["pooled"]
 

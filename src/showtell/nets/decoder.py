@@ -20,7 +20,7 @@ from showtell.errors import RecipeError
 from showtell.files.typed_settings import check_limits
 from showtell.nets.packed_lstm import PackedLSTM, Packing
 
-Arrays = dict[str, Tensor]
+Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -67,24 +67,24 @@ class DecoderNetwork(nn.Module):
     state_names: tuple[str, ...]
     has_attention: bool
 
-    def init_state(self, features: Arrays) -> tuple[Arrays, Arrays]:
+    def init_state(self, features: Tensors) -> tuple[Tensors, Tensors]:
         """Return memory and first state, one row per photo, for the features named in `needs`."""
         raise NotImplementedError
 
     def step(
-        self, tokens: Tensor, memory: Arrays, state: Arrays
-    ) -> tuple[Tensor, Tensor | None, Arrays]:
+        self, tokens: Tensor, memory: Tensors, state: Tensors
+    ) -> tuple[Tensor, Tensor | None, Tensors]:
         """Read the last tokens [rows]; return log-probabilities [rows, words] of the next.
 
         Also returns attention [rows, regions], or None, and the new state.
         """
         raise NotImplementedError
 
-    def forward(self, features: Arrays, inputs: Tensor, packing: Packing) -> Tensor:
+    def forward(self, features: Tensors, inputs: Tensor, packing: Packing) -> Tensor:
         """Score captions: input tokens [rows, steps] to logits [tokens, words], packed."""
         raise NotImplementedError
 
-    def member_logits(self, features: Arrays, inputs: Tensor, packing: Packing) -> list[Tensor]:
+    def member_logits(self, features: Tensors, inputs: Tensor, packing: Packing) -> list[Tensor]:
         """Return the logits of `forward` for each decoder that is trained separately."""
         return [self(features, inputs, packing)]
 
@@ -168,15 +168,15 @@ class AttentionDecoder(DecoderNetwork):
         if settings.tied:
             self.word.weight = self.embed.weight
 
-    def init_state(self, features: Arrays) -> tuple[Arrays, Arrays]:
+    def init_state(self, features: Tensors) -> tuple[Tensors, Tensors]:
         region = self.region(features["regions"])  # [photos, regions, size]
         memory = {"memory_keys": self.key(region), "memory_values": self.value(region)}
         state = self.start(mean_region(region)).tanh().chunk(4, dim=-1)  # each [photos, size]
         return memory, dict(zip(self.state_names, state, strict=True))
 
     def step(
-        self, tokens: Tensor, memory: Arrays, state: Arrays
-    ) -> tuple[Tensor, Tensor | None, Arrays]:
+        self, tokens: Tensor, memory: Tensors, state: Tensors
+    ) -> tuple[Tensor, Tensor | None, Tensors]:
         keys, values = memory["memory_keys"], memory["memory_values"]
         lower_h, lower_c = self.lower.step(self.embed(tokens), state["lower_h"], state["lower_c"])
         query = lower_h.reshape(keys.shape[0], -1, lower_h.shape[-1])  # [photos, width, size]
@@ -189,7 +189,7 @@ class AttentionDecoder(DecoderNetwork):
         new_state = dict(zip(self.state_names, (lower_h, lower_c, upper_h, upper_c), strict=True))
         return logits.float().log_softmax(-1), attention.flatten(0, 1), new_state
 
-    def forward(self, features: Arrays, inputs: Tensor, packing: Packing) -> Tensor:
+    def forward(self, features: Tensors, inputs: Tensor, packing: Packing) -> Tensor:
         memory, state = self.init_state(features)
         photos = features["regions"].shape[0]
         width = packing.rows // photos
@@ -241,20 +241,20 @@ class MergeDecoder(DecoderNetwork):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def init_state(self, features: Arrays) -> tuple[Arrays, Arrays]:
+    def init_state(self, features: Tensors) -> tuple[Tensors, Tensors]:
         photo = self.photo(features["pooled"]).relu()  # [photos, size]
         return {"memory_photo": photo}, {"h": photo * 0, "c": photo * 0}
 
     def step(
-        self, tokens: Tensor, memory: Arrays, state: Arrays
-    ) -> tuple[Tensor, Tensor | None, Arrays]:
+        self, tokens: Tensor, memory: Tensors, state: Tensors
+    ) -> tuple[Tensor, Tensor | None, Tensors]:
         photo = memory["memory_photo"]
         h, c = self.lstm.step(self.embed(tokens), state["h"], state["c"])  # [rows, size]
         merged = h.reshape(photo.shape[0], -1, self.size) + photo[:, None]  # [photos, width, size]
         logits = self.word(self.join(merged.flatten(0, 1)).relu())  # [rows, words]
         return logits.float().log_softmax(-1), None, {"h": h, "c": c}
 
-    def forward(self, features: Arrays, inputs: Tensor, packing: Packing) -> Tensor:
+    def forward(self, features: Tensors, inputs: Tensor, packing: Packing) -> Tensor:
         photo = self.photo(features["pooled"]).relu()  # [photos, size]
         width = packing.rows // photo.shape[0]
         zeros = photo.new_zeros(packing.rows, self.size, dtype=torch.float32)

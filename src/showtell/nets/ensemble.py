@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from showtell.nets.decoder import Arrays, DecoderNetwork
+from showtell.nets.decoder import DecoderNetwork, Tensors
 from showtell.nets.packed_lstm import Packing
 
 
@@ -32,9 +32,9 @@ class EnsembleDecoder(DecoderNetwork):
     def _numbered(self, names: Sequence[str]) -> tuple[str, ...]:
         return tuple(f"{name}_{i}" for i in range(len(self.members)) for name in names)
 
-    def init_state(self, features: Arrays) -> tuple[Arrays, Arrays]:
-        memory: Arrays = {}
-        state: Arrays = {}
+    def init_state(self, features: Tensors) -> tuple[Tensors, Tensors]:
+        memory: Tensors = {}
+        state: Tensors = {}
         for i, member in enumerate(self._decoders()):
             member_memory, member_state = member.init_state(features)
             memory |= {f"{name}_{i}": array for name, array in member_memory.items()}
@@ -42,11 +42,11 @@ class EnsembleDecoder(DecoderNetwork):
         return memory, state
 
     def step(
-        self, tokens: Tensor, memory: Arrays, state: Arrays
-    ) -> tuple[Tensor, Tensor | None, Arrays]:
+        self, tokens: Tensor, memory: Tensors, state: Tensors
+    ) -> tuple[Tensor, Tensor | None, Tensors]:
         scores: list[Tensor] = []  # each [rows, words]
         attention: list[Tensor] = []  # each [rows, regions]
-        new_state: Arrays = {}
+        new_state: Tensors = {}
         for i, member in enumerate(self._decoders()):
             member_scores, member_attention, member_state = member.step(
                 tokens,
@@ -60,12 +60,12 @@ class EnsembleDecoder(DecoderNetwork):
         mean_attention = torch.stack(attention).mean(0) if attention else None
         return _mean_probability(scores), mean_attention, new_state
 
-    def forward(self, features: Arrays, inputs: Tensor, packing: Packing) -> Tensor:
+    def forward(self, features: Tensors, inputs: Tensor, packing: Packing) -> Tensor:
         """Score captions together: log-probabilities [tokens, words], packed."""
         logits = self.member_logits(features, inputs, packing)
         return _mean_probability([member.float().log_softmax(-1) for member in logits])
 
-    def member_logits(self, features: Arrays, inputs: Tensor, packing: Packing) -> list[Tensor]:
+    def member_logits(self, features: Tensors, inputs: Tensor, packing: Packing) -> list[Tensor]:
         return [member(features, inputs, packing) for member in self._decoders()]
 
     def _decoders(self) -> list[DecoderNetwork]:

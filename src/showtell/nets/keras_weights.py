@@ -21,7 +21,7 @@ from torch import Tensor
 from showtell.errors import MissingExtraError, RecipeError
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
-MAX_BYTES = 2**28  # of one array; the largest of these networks has 12 MB
+MAX_ARRAY_BYTES = 2**28  # of one array; the largest of these networks has 12 MB
 CLASSIFIER = "dense"
 
 Array = NDArray[np.float32]
@@ -270,7 +270,7 @@ class _Reader:
             raise RecipeError(
                 f"{self.path}: '{layer.name}' points to another file, which is not read"
             )
-        if dataset.dtype.kind != "f" or dataset.size * 4 > MAX_BYTES:
+        if dataset.dtype.kind != "f" or dataset.size * 4 > MAX_ARRAY_BYTES:
             raise self._wrong(f"'{layer.name}' holds {dataset.dtype} {dataset.shape}")
         return np.asarray(dataset[()], np.float32)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 # One part of a dotted name: old to new. The shipped bundle's graphs hold the old names.
 RENAMED_PARTS = {
@@ -26,6 +26,6 @@ def current_name(name: str) -> str:
     return f"{state}{slash}{'.'.join(parts)}"
 
 
-def with_current_names(tensors: Mapping[str, T]) -> dict[str, T]:
+def with_current_names(tensors: Mapping[str, _T]) -> dict[str, _T]:
     """Return the tensors of a captioner's model or decoder by their current names."""
     return {current_name(name): tensor for name, tensor in tensors.items()}

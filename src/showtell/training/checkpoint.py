@@ -55,7 +55,7 @@ class TrainingProgress:
         self.epoch, self.step, self.loss_sum, self.tokens = self.epoch + 1, 0, 0.0, 0
 
 
-def write_json(path: Path, data: Any) -> None:
+def write_run_json(path: Path, data: Any) -> None:
     """Write JSON; `path` is never half written."""
     text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
     # always the same temporary name, so that killed runs leave at most one such file
@@ -63,7 +63,7 @@ def write_json(path: Path, data: Any) -> None:
         file.write(text)
 
 
-def read_json(path: Path) -> Any:
+def read_run_json(path: Path) -> Any:
     """Read JSON; raises TrainingError, naming the file, where it is missing or damaged."""
     try:
         return json.loads(path.read_text("utf-8"))
@@ -102,8 +102,8 @@ class Checkpoints:
             with atomic_folder(folder) as work:
                 for group, tensors in groups.items():
                     save_file(_copies(tensors), work / f"{group}.safetensors")
-                write_json(work / "progress.json", asdict(progress))
-            write_json(self.folder / f"{name}.json", {"folder": folder.name})
+                write_run_json(work / "progress.json", asdict(progress))
+            write_run_json(self.folder / f"{name}.json", {"folder": folder.name})
         except (OSError, SafetensorError) as error:
             raise TrainingError(
                 f"{self.folder}: the checkpoint could not be written ({error}); the one before is"
@@ -121,7 +121,7 @@ class Checkpoints:
         """Read the progress of a checkpoint."""
         path = "progress.json"
         return self.ranks.on_rank_zero(
-            lambda: TrainingProgress(**read_json(self._path(name) / path))
+            lambda: TrainingProgress(**read_run_json(self._path(name) / path))
         )
 
     def tensors(self, name: str, group: str) -> dict[str, Tensor]:
@@ -139,7 +139,7 @@ class Checkpoints:
         return (self.folder / f"{name}.json").is_file()
 
     def _path(self, name: str) -> Path:
-        return self.folder / Path(read_json(self.folder / f"{name}.json")["folder"]).name
+        return self.folder / Path(read_run_json(self.folder / f"{name}.json")["folder"]).name
 
 
 def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from showtell.errors import TrainingError
 from showtell.nets.concepts import ConceptHead
 from showtell.nets.model import CaptionModel
 from showtell.training.batches import Batch
-from showtell.training.objectives import features_of
+from showtell.training.objectives import batch_features
 from showtell.vocabulary import FIRST_WORD, SPECIAL_WORDS, Vocabulary
 
 # words in a smaller or larger share of the photos say little about precision
@@ -60,7 +60,7 @@ class ConceptPrediction:
     def loss(self, model: CaptionModel, batch: Batch) -> Tensor:
         """Return the cross-entropy of a batch, a scalar with gradient."""
         head = concept_head_of(model)
-        features = features_of(model, batch)
+        features = batch_features(model, batch)
         device = next(iter(features.values())).device
         with torch.autocast(device.type, enabled=False):
             logits = head(features, self.dropout)  # [photos, count]

@@ -29,7 +29,7 @@ from showtell.files.retry import delays_until_timeout, retry
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 PATIENCE = timedelta(minutes=30)  # that a rank waits for another one that does not answer
 _STORE_TIMEOUT = timedelta(seconds=3)  # for the answer of a store that exists
@@ -61,24 +61,24 @@ class Ranks:
         """Whether this is the rank that writes files and messages."""
         return self.rank == 0
 
-    def shard(self, items: Sequence[T]) -> Sequence[T]:
+    def shard(self, items: Sequence[_T]) -> Sequence[_T]:
         """Return this rank's share of the items: every `count`-th one."""
         return items[self.rank :: self.count]
 
-    def gather(self, value: T) -> list[T]:
+    def gather(self, value: _T) -> list[_T]:
         """Return the values of all ranks on every rank, in the order of ranks."""
         if self.count == 1:
             return [value]
-        values: list[T | None] = [None] * self.count
+        values: list[_T | None] = [None] * self.count
         distributed.all_gather_object(values, value)
-        return cast(list[T], values)
+        return cast(list[_T], values)
 
-    def gather_shards(self, values: Sequence[T], length: int) -> list[T]:
+    def gather_shards(self, values: Sequence[_T], length: int) -> list[_T]:
         """Return the results of all ranks for their `shard`, in the order of all `length` items."""
-        merged: list[T | None] = [None] * length
+        merged: list[_T | None] = [None] * length
         for rank, results in enumerate(self.gather(values)):
             merged[rank :: self.count] = results
-        return cast(list[T], merged)
+        return cast(list[_T], merged)
 
     def sums(self, values: Sequence[float]) -> list[float]:
         """Return the sum over ranks of each number."""
@@ -88,7 +88,7 @@ class Ranks:
         distributed.all_reduce(sums)
         return [float(value) for value in sums]
 
-    def on_rank_zero(self, work: Callable[[], T]) -> T:
+    def on_rank_zero(self, work: Callable[[], _T]) -> _T:
         """Run `work` on the first rank and return its result on every rank.
 
         If it fails, the first rank raises its error and the others raise AllRanksError.
@@ -107,7 +107,7 @@ class Ranks:
         result, error_text = message
         if error_text is not None:
             raise AllRanksError(str(error_text))
-        return cast(T, result)
+        return cast(_T, result)
 
     def check_alike(self, names: Sequence[str], what: str) -> None:
         """Raise AllRanksError where a rank has other `names` than the first one."""

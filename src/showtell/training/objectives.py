@@ -32,7 +32,7 @@ class Objective(Protocol):
         ...
 
 
-def features_of(model: CaptionModel, batch: Batch) -> dict[str, Tensor]:
+def batch_features(model: CaptionModel, batch: Batch) -> dict[str, Tensor]:
     """Return a batch's features: cached ones, or those that the encoder computes from pixels."""
     if "pixels" not in batch.features:
         return batch.features
@@ -63,7 +63,7 @@ class CrossEntropy:
 
     def loss(self, model: CaptionModel, batch: Batch) -> Tensor:
         """Return the cross-entropy in nats per token."""
-        features = features_of(model, batch)
+        features = batch_features(model, batch)
         targets = batch.packing.pack(batch.targets)  # [tokens]
         teacher = self._teacher_probabilities(features, batch)  # [tokens, words] or None
         losses = []
@@ -117,7 +117,7 @@ class SelfCritical:
 
     def loss(self, model: CaptionModel, batch: Batch) -> Tensor:
         """Return minus the samples' log-probability weighted by their advantage, per token."""
-        features = features_of(model, batch)
+        features = batch_features(model, batch)
         references = CrossEntropy(0.0).loss(model, batch) if self.cross_entropy else None
         model.decoder.eval()
         with torch.no_grad():

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 By = Literal["epochs", "minutes"]
-SUFFIXES = (".png", ".svg", ".pdf")
-WORDS = 24  # most-used words in the picture
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+_WORDS = 24  # most-used words in the picture
 # Okabe and Ito, Color Universal Design, 2008: distinct for colour-blind readers, too
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _PEOPLE = "#444444"
 _STYLES = ("-", "--", "-.", ":")
 _TITLES = {
@@ -51,7 +51,7 @@ _DPI = 300  # of PNG files
 Draw = Callable[["Axes"], None]
 
 
-def plot(runs: Sequence[Path], output: Path, *, by: By = "epochs") -> tuple[Path, ...]:
+def plot_runs(runs: Sequence[Path], output: Path, *, by: By = "epochs") -> tuple[Path, ...]:
     """Draw the logs of runs into one picture and return the files written.
 
     `output` ends in .png, .svg or .pdf; with another suffix, a PNG and an SVG file are written.
@@ -60,7 +60,7 @@ def plot(runs: Sequence[Path], output: Path, *, by: By = "epochs") -> tuple[Path
     import matplotlib
 
     histories = [read_history(run) for run in runs]
-    if output.suffix.lower() in SUFFIXES:
+    if output.suffix.lower() in PLOT_SUFFIXES:
         files: tuple[Path, ...] = (output,)
     else:
         files = tuple(output.with_name(output.name + suffix) for suffix in (".png", ".svg"))
@@ -125,8 +125,8 @@ def _names(histories: Sequence[History]) -> list[str]:
 
 
 def _line_style(number: int) -> dict[str, Any]:
-    style = _STYLES[number // len(COLOURS) % len(_STYLES)]
-    return {"color": COLOURS[number % len(COLOURS)], "linestyle": style}
+    style = _STYLES[number // len(_COLOURS) % len(_STYLES)]
+    return {"color": _COLOURS[number % len(_COLOURS)], "linestyle": style}
 
 
 def _x_values(curve: Curve, by: By) -> list[float]:
@@ -139,7 +139,7 @@ def _curves(histories: Sequence[History], key: str, by: By) -> Draw:
             curve = history.steps.get(key)
             if curve is None:
                 continue
-            colour = COLOURS[number % len(COLOURS)]
+            colour = _COLOURS[number % len(_COLOURS)]
             for stage in _split_by_stage(curve, history.stages):
                 x = _x_values(stage, by)
                 if key == "learning_rate":
@@ -170,7 +170,7 @@ def _scores(histories: Sequence[History], key: str, by: By) -> Draw:
                 textcoords="offset points",
                 ha="center",
                 fontsize=7,
-                color=COLOURS[number % len(COLOURS)],
+                color=_COLOURS[number % len(_COLOURS)],
             )
         axes.margins(y=0.15)
         _finish(axes, histories, by)
@@ -260,7 +260,7 @@ def _words(histories: Sequence[History]) -> Draw:
         runs = [_frequencies(_last_captions(history.dev_captions)) for history in histories]
         words = {word for shares in (people, *runs) for word in shares}
         highest = {word: max(shares[word] for shares in (people, *runs)) for word in sorted(words)}
-        most_used = sorted(highest, key=lambda word: -highest[word])[:WORDS]
+        most_used = sorted(highest, key=lambda word: -highest[word])[:_WORDS]
         shown = sorted(most_used, key=lambda word: -people[word])
         positions = list(range(len(shown)))
         axes.bar(positions, [people[word] for word in shown], width=0.75, color="#D8D8D8")
@@ -271,7 +271,7 @@ def _words(histories: Sequence[History]) -> Draw:
                 linestyle="none",
                 marker="os^Dv<"[number % 6],
                 markersize=3,
-                color=COLOURS[number % len(COLOURS)],
+                color=_COLOURS[number % len(_COLOURS)],
             )
         axes.set_xticks(positions, shown, rotation=60, ha="right", rotation_mode="anchor")
         axes.tick_params(axis="x", length=0)

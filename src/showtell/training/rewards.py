@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-LONGEST = 4  # words in an n-gram
+MAX_NGRAM = 4  # words in an n-gram
 SIGMA = 6.0  # of the length penalty, in words
 
 NGram = tuple[int, ...]
@@ -31,7 +31,7 @@ class _Vector:
 def ngrams(words: Sequence[int]) -> Counter[NGram]:
     """Count a caption's n-grams of one to four words."""
     counts: Counter[NGram] = Counter()
-    for n in range(1, LONGEST + 1):
+    for n in range(1, MAX_NGRAM + 1):
         counts.update(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
     return counts
 
@@ -68,7 +68,7 @@ class CiderReward:
 
     def _vector(self, counts: Counter[NGram]) -> _Vector:
         weights: dict[NGram, float] = {}
-        squares = [0.0] * LONGEST
+        squares = [0.0] * MAX_NGRAM
         length = 0
         for ngram, count in counts.items():
             rarity = self._log_photos - math.log(max(1, self._frequency[ngram]))
@@ -82,7 +82,7 @@ class CiderReward:
 
 def _similarity(candidate: _Vector, reference: _Vector) -> float:
     """Return the mean over n of the clipped cosine similarity of two captions' n-grams."""
-    sums = [0.0] * LONGEST
+    sums = [0.0] * MAX_NGRAM
     for ngram, weight in candidate.weights.items():
         reference_weight = reference.weights.get(ngram)
         if reference_weight is not None:
@@ -92,7 +92,7 @@ def _similarity(candidate: _Vector, reference: _Vector) -> float:
         if a and b:
             total += dot / (a * b)
     penalty = math.exp(-((candidate.length - reference.length) ** 2) / (2 * SIGMA**2))
-    return total * penalty / LONGEST
+    return total * penalty / MAX_NGRAM
 
 
 class BleuReward:
@@ -115,7 +115,7 @@ class BleuReward:
 
     def score(self, photo: int, words: Sequence[int]) -> float:
         """Return the smoothed BLEU-4 of a caption of photo number `photo`."""
-        matched, total = [0] * LONGEST, [0] * LONGEST
+        matched, total = [0] * MAX_NGRAM, [0] * MAX_NGRAM
         limits = self._limits[photo]
         for ngram, count in ngrams(words).items():
             total[len(ngram) - 1] += count
@@ -123,9 +123,9 @@ class BleuReward:
         if not matched[0]:
             return 0.0
         logs = math.log(matched[0] / total[0])
-        logs += sum(math.log((matched[n] + 1) / (total[n] + 1)) for n in range(1, LONGEST))
+        logs += sum(math.log((matched[n] + 1) / (total[n] + 1)) for n in range(1, MAX_NGRAM))
         closest = min(self._lengths[photo], key=lambda n: (abs(n - len(words)), n))
-        return math.exp(logs / LONGEST + min(0.0, 1 - closest / len(words)))
+        return math.exp(logs / MAX_NGRAM + min(0.0, 1 - closest / len(words)))
 
 
 class RecallReward:

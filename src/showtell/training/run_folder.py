@@ -10,7 +10,7 @@ from typing import Any
 from showtell.errors import TrainingError
 from showtell.nets.encoder import EncoderSpec, encoder_from_spec
 from showtell.nets.model import CaptionModel
-from showtell.training.checkpoint import Checkpoints, TrainingProgress, read_json, read_tensors
+from showtell.training.checkpoint import Checkpoints, TrainingProgress, read_run_json, read_tensors
 from showtell.training.loop import load_weights
 from showtell.training.recipe import Recipe, recipe_from_dict
 from showtell.vocabulary import Vocabulary
@@ -42,7 +42,7 @@ def open_run(path: Path) -> TrainedRun:
 
     Raises TrainingError, naming the file, where a file is missing or damaged or no epoch is done.
     """
-    description = read_json(path / RUN)
+    description = read_run_json(path / RUN)
     checkpoints = Checkpoints(path)
     if not checkpoints.has("best"):
         raise TrainingError(f"{path}: no epoch is finished yet: resume it with --resume auto")

@@ -17,7 +17,7 @@ from showtell.data.dataset import CaptionedPhoto, Dataset, fingerprint
 from showtell.data.overlap import NAMES_KEY, pack_names
 from showtell.errors import RecipeError, TrainingError
 from showtell.nets.encoder import SPEC_KEY, Encoder, EncoderSpec, build_encoder, encoder_from_spec
-from showtell.training.checkpoint import read_json, read_tensors, write_json
+from showtell.training.checkpoint import read_run_json, read_tensors, write_run_json
 from showtell.training.distributed import Ranks
 from showtell.training.recipe import Recipe, recipe_from_dict
 from showtell.training.rehearsal import Rehearsal
@@ -112,7 +112,7 @@ class RunSetup:
         if initial:
             initial.write_decoder(output, len(vocabulary), recipe.seed)
         # last, because a folder with this file holds a run
-        write_json(output / RUN, self._description(recipe, encoder, initial))
+        write_run_json(output / RUN, self._description(recipe, encoder, initial))
         return RunStart(recipe, vocabulary, encoder, resumed=False)
 
     def _description(
@@ -134,7 +134,7 @@ class RunSetup:
 
     def _resume(self) -> RunStart:
         recipe, output = self.recipe, self.output
-        description = read_json(output / RUN)
+        description = read_run_json(output / RUN)
         old = recipe_from_dict(description["recipe"], output / RUN)
         if recipe.init_from:
             recipe = with_networks(recipe, old)
@@ -148,7 +148,7 @@ class RunSetup:
         encoder = encoder_from_spec(
             spec_of(description, output / RUN), read_tensors(output / ENCODER)
         )
-        write_json(output / RUN, description | {"recipe": recipe.to_dict()})
+        write_run_json(output / RUN, description | {"recipe": recipe.to_dict()})
         return RunStart(recipe, vocabulary, encoder, resumed=True)
 
     def _check_recipe(self, recipe: Recipe, old: Recipe) -> None:

@@ -149,7 +149,7 @@ def _from_bundle(bundle: Bundle) -> InitialModel:
         for name in (ENCODER, DECODER_BEGIN, DECODER_STEP):
             weights |= with_current_names(weights_of(bundle.file(name)))
         _load_weights(model, weights)
-        features, words = compare(bundle, model)
+        features, words = compare_with_bundle(bundle, model)
     except (KeyError, TypeError, ValueError, RuntimeError, RecipeError) as error:
         raise TrainingError(_unreadable(bundle, str(error))) from error
     encoder, decoder = manifest.precision.encoder, manifest.precision.decoder
@@ -216,7 +216,7 @@ def _load_weights(model: CaptionModel, weights: dict[str, Any]) -> None:
                 raise ValueError(f"no weights '{aliases[0]}' in its graphs")
 
 
-def compare(bundle: Bundle, model: CaptionModel) -> tuple[float, float]:
+def compare_with_bundle(bundle: Bundle, model: CaptionModel) -> tuple[float, float]:
     """Return how much a model differs from a bundle on the same noise.
 
     The first number is the relative difference of features. The second is the mean difference in
