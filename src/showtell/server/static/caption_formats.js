@@ -5,7 +5,7 @@ const MARKDOWN_SYNTAX = /[\\`*_{}[\]<>&~|]/g;
 const FORMULA_START = /^[=+\-@\t\r\n]/; // spreadsheets execute a cell that starts like this
 const COLUMNS = ["path", "text", "log_probability", "confidence"];
 
-export function escapeHtml(text) {
+function escapeHtml(text) {
   return text.replace(/[&<>"']/g, (letter) => HTML_ENTITIES[letter]);
 }
 
