@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from showtell.data import feature_cache as features_module
 from showtell.data.dataset import CaptionedPhoto
-from showtell.data.feature_cache import MARK, cache_key, extract_features
+from showtell.data.feature_cache import PROGRESS_FILE, cache_key, extract_features
 from showtell.errors import DatasetError
 from support.feature_encoders import SHAPES, SIZE, Encode, photos_in
 
@@ -27,7 +27,7 @@ def filling(photos: list[CaptionedPhoto], tmp_path: Path) -> Iterator[FileLock]:
     """The lock of another process, which has done four of ten photos."""
     folder = tmp_path / "cache" / cache_key(photos, "abc", SIZE, "plain", sorted(SHAPES))
     folder.mkdir(parents=True)
-    (folder / MARK).write_text(json.dumps({"done": 4, "bad": {}}))
+    (folder / PROGRESS_FILE).write_text(json.dumps({"done": 4, "bad": {}}))
     with FileLock(folder / "lock") as lock:
         yield lock
 
@@ -38,8 +38,8 @@ def test_a_stuck_process_is_an_error_that_names_the_cache(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(features_module, "STILL", -1.0)
-    with pytest.raises(DatasetError, match=r"has not moved for .* feature_cache=DIR") as caught:
+    monkeypatch.setattr(features_module, "STUCK_AFTER", -1.0)
+    with pytest.raises(DatasetError, match=r"has made no progress .* feature_cache=DIR") as caught:
         extract_features(photos, Encode(), "abc", SHAPES, SIZE, tmp_path / "cache")
     assert str(Path(filling.lock_file).parent) in str(caught.value)
 

@@ -179,9 +179,9 @@ def _terms(plan: FetchPlan) -> str:
         [
             f"{source.title}: {source.contents}",
             f"  paper: {source.paper}",
-            f"  fetch: {names}: about {_gigabytes(plan.to_fetch())}",
-            f"  disk:  about {_gigabytes(plan.to_keep())}, while unpacking"
-            f" {_gigabytes(plan.peak())}, in {printable(str(plan.directory.absolute()))}",
+            f"  fetch: {names}: about {_gigabytes(plan.download_bytes())}",
+            f"  disk:  about {_gigabytes(plan.final_bytes())}, while unpacking"
+            f" {_gigabytes(plan.peak_bytes())}, in {printable(str(plan.directory.absolute()))}",
             f"  terms: {source.terms}",
         ]
     )

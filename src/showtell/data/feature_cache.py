@@ -1,8 +1,8 @@
-"""A frozen encoder's features, computed once and kept on disk as float16 memory maps.
+"""A cache of a frozen encoder's features on disk, as float16 memory maps.
 
-The cache's name is a hash of everything that its numbers depend on: encoder, weights,
-preprocessing, view, and each photo's name, size and time of change. So a stale cache is never
-found, and an interrupted extraction goes on where it was.
+The name of a cache folder is a hash of everything that the features depend on: encoder, weights,
+preprocessing, view, and each photo's name, size and modification time. So a changed input never
+uses a stale cache, and an interrupted extraction resumes.
 """
 
 from __future__ import annotations
@@ -35,30 +35,31 @@ from showtell.pipeline import pixel_batches
 logger = logging.getLogger(__name__)
 
 VIEWS = ("plain", "flip")
-MARK = "progress.json"
-STILL = 900.0  # seconds without a new mark, after which another process is taken for stuck
-SAVE_EVERY = 512  # photos between two marks from which an interrupted extraction goes on
+PROGRESS_FILE = "progress.json"
+STUCK_AFTER = 900.0  # seconds without progress after which another process counts as stuck
+SAVE_EVERY = 512  # photos between two saves; an interrupted extraction resumes at the last save
+_REPORT_EVERY = 60.0  # seconds between two log messages while waiting
 
 Encode = Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
 class FeatureArrays:
-    """Cached features of one view: `arrays` by name, float16 [photos, ...], and `bad` photos.
+    """Cached features of one view: `arrays` by name, float16 [photos, ...].
 
-    `bad` maps the row of each photo that could not be read to what was wrong; its rows are zero.
+    `bad` maps the row of each photo that cannot be read to the reason; these rows are zero.
     """
 
     arrays: dict[str, NDArray[np.float16]]
     bad: dict[int, str]
 
     def rows(self, index: Sequence[int] | NDArray[np.int64]) -> dict[str, NDArray[np.float16]]:
-        """Return the features of some photos, copied from disk, in the order of `index`."""
+        """Return the features of the photos in rows `index`, copied from disk, in that order."""
         return {name: np.asarray(array[index]) for name, array in self.arrays.items()}
 
 
 def apply_view(image: Image.Image, view: str) -> Image.Image:
-    """Return a view of a photo: as it is (`plain`), or mirrored (`flip`)."""
+    """Return a view of a photo: unchanged (`plain`) or mirrored (`flip`)."""
     return ImageOps.mirror(image) if view == "flip" else image
 
 
@@ -69,7 +70,7 @@ def cache_key(
     view: str,
     names: Sequence[str],
 ) -> str:
-    """Return the cache's name: a hash of all that the features depend on."""
+    """Return the name of the cache folder: a hash of everything that the features depend on."""
     digest = hashlib.sha256()
     settings = [2, encoder, preprocessing.to_dict(), view, list(names)]
     digest.update(json.dumps(settings, sort_keys=True).encode())
@@ -79,10 +80,10 @@ def cache_key(
             continue
         try:
             stat = photo.path.stat()
-            mark = f"{photo.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+            state = f"{photo.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
         except OSError:
-            mark = f"{photo.name}\0gone\n"
-        digest.update(mark.encode("utf-8", "surrogateescape"))
+            state = f"{photo.name}\0gone\n"
+        digest.update(state.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:32]
 
 
@@ -99,26 +100,29 @@ def extract_features(
     threads: int = 2,
     progress: Callable[[int], None] | None = None,
 ) -> FeatureArrays:
-    """Return the features of `photos`, from the cache folder where they are, else computed.
+    """Return the features of photos from the folder `cache`, or compute and save them.
 
-    `encode` takes pixels [batch, 3, H, W] to arrays by name, `encoder` is its fingerprint, and
-    `shapes` gives the shape of each array that is kept, for one photo; `threads` read photos.
-    `progress` is told how many photos are done, also by another process that is waited for. Photos
-    that cannot be read are named in the result's `bad`.
+    `encode` turns pixels [batch, 3, height, width] into arrays by name; `encoder` is its
+    fingerprint. `shapes` contains, for each array to save, its shape for one photo. `threads`
+    threads read photos. `progress` is called with the number of photos that are done, also if
+    another process computes them. Photos that cannot be read are in the result's `bad`.
 
-    Raises DatasetError where the cache cannot be written, or that other process does not move.
+    Raises DatasetError if the cache cannot be written or is damaged, or if another process that
+    computes the same features is stuck.
     """
     key = cache_key(photos, encoder, preprocessing, view, sorted(shapes))
     folder = cache / key
     complete = folder / "complete.json"
-    work = _Work(folder, photos, encode, shapes, preprocessing, view, batch_size, threads)
+    extraction = _Extraction(
+        folder, photos, encode, shapes, preprocessing, view, batch_size, threads
+    )
     waiting = _Waiting(folder, len(photos), progress)
     try:
-        with only_process(folder / "lock", waiting.begin, waiting.go_on):
+        with only_process(folder / "lock", waiting.start, waiting.poll):
             if not complete.is_file():
-                work.fill(progress)
+                extraction.run(progress)
             elif json.loads(complete.read_text("utf-8"))["bad"]:
-                work.try_again(complete)
+                extraction.retry_bad(complete)
         bad = json.loads(complete.read_text("utf-8"))["bad"]
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes}
     except OSError as error:
@@ -134,58 +138,59 @@ def extract_features(
 def find_unreadable(
     photos: Sequence[CaptionedPhoto], preprocessing: Preprocessing, threads: int = 2
 ) -> dict[int, str]:
-    """Return the row of each photo that cannot be read, with what was wrong."""
+    """Return the row of each photo that cannot be read, with the reason."""
+
+    def fault_of(photo: CaptionedPhoto) -> str | None:
+        try:
+            open_photo(photo.path, preprocessing=preprocessing)
+        except PhotoError as error:
+            return str(error)
+        return None
+
     with ThreadPoolExecutor(threads) as pool:
-        found = pool.map(lambda photo: _open(photo, preprocessing), photos)
-        return {row: image for row, image in enumerate(found) if isinstance(image, str)}
-
-
-def _open(photo: CaptionedPhoto, preprocessing: Preprocessing) -> Image.Image | str:
-    try:
-        return open_photo(photo.path, preprocessing=preprocessing)
-    except PhotoError as error:
-        return str(error)
+        faults = enumerate(pool.map(fault_of, photos))
+        return {row: fault for row, fault in faults if fault is not None}
 
 
 @dataclass
 class _Waiting:
-    """The wait for another process that fills the same cache: another rank, or another run."""
+    """Waits for another process, of another rank or run, that computes the same features."""
 
     folder: Path
     photos: int
     progress: Callable[[int], None] | None
 
-    def begin(self) -> None:
-        """Say that there is another process."""
-        self.done, self.moved = 0, time.monotonic()
-        self.said = self.moved
+    def start(self) -> None:
+        """Log that another process holds the lock."""
+        self.done, self.last_progress = 0, time.monotonic()
+        self.last_report = self.last_progress
         logger.info("waiting for another process that computes the same features")
 
-    def go_on(self) -> None:
-        """Say now and then how far the other is; raise DatasetError where it stands still."""
+    def poll(self) -> None:
+        """Report the other process's progress; raise DatasetError if it is stuck."""
         now = time.monotonic()
         try:
-            done = int(json.loads((self.folder / MARK).read_text("utf-8"))["done"])
-        except (OSError, ValueError, KeyError):  # not one mark yet, or it is being written
+            done = int(json.loads((self.folder / PROGRESS_FILE).read_text("utf-8"))["done"])
+        except (OSError, ValueError, KeyError):  # the file does not exist yet
             done = self.done
         if done != self.done:
-            self.done, self.moved = done, now
+            self.done, self.last_progress = done, now
         if self.progress:
             self.progress(self.done)
-        if now - self.moved > STILL:
+        if now - self.last_progress > STUCK_AFTER:
             raise DatasetError(
-                f"{self.folder}: another process that computes the same features has not moved for"
-                f" {STILL / 60:.0f} minutes: end it, or choose another folder with"
-                " feature_cache=DIR"
+                f"{self.folder}: another process that computes the same features has made no"
+                f" progress for {STUCK_AFTER / 60:.0f} minutes: end it, or choose another folder"
+                " with feature_cache=DIR"
             )
-        if now - self.said > 60:
-            self.said = now
-            logger.info("still waiting: it has done %d of %d photos", self.done, self.photos)
+        if now - self.last_report > _REPORT_EVERY:
+            self.last_report = now
+            logger.info("still waiting: %d of %d photos are done", self.done, self.photos)
 
 
 @dataclass(frozen=True)
-class _Work:
-    """One cache to be filled."""
+class _Extraction:
+    """The computation of one cache folder's features."""
 
     folder: Path
     photos: Sequence[CaptionedPhoto]
@@ -196,20 +201,11 @@ class _Work:
     batch_size: int
     threads: int
 
-    def fill(self, progress: Callable[[int], None] | None) -> None:
-        """Compute the features of all photos, from the last mark on."""
-        mark = self.folder / MARK
-        state: dict[str, Any] = {"done": 0, "bad": {}}
-        files = {name: self.folder / f"{name}.npy" for name in self.shapes}
-        if mark.is_file() and all(file.is_file() for file in files.values()):
-            state = json.loads(mark.read_text("utf-8"))
-            arrays = {name: np.load(file, mmap_mode="r+") for name, file in files.items()}
-        else:
-            arrays = {
-                name: _make_array(file, (len(self.photos), *self.shapes[name]))
-                for name, file in files.items()
-            }
-        started, first = time.perf_counter(), int(state["done"])
+    def run(self, progress: Callable[[int], None] | None) -> None:
+        """Compute the features of all photos, or of those after the last save."""
+        progress_file = self.folder / PROGRESS_FILE
+        state, arrays = self._resume_or_begin(progress_file)
+        start, first = time.perf_counter(), int(state["done"])
         saved = first
         for rows, bad in self._compute(range(first, len(self.photos)), arrays):
             state["bad"].update({str(row): reason for row, reason in bad.items()})
@@ -217,30 +213,42 @@ class _Work:
             if progress:
                 progress(state["done"])
             if state["done"] - saved >= SAVE_EVERY:
-                _save(mark, state, arrays)
+                _save(progress_file, state, arrays)
                 saved = state["done"]
-        _save(mark, state, arrays)
+        _save(progress_file, state, arrays)
         done = len(self.photos) - first
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - start
         logger.info("features of %d photos (%s) in %.0f s", done, self.view, seconds)
-        move_into_place(mark, self.folder / "complete.json")
+        move_into_place(progress_file, self.folder / "complete.json")
 
-    def try_again(self, complete: Path) -> None:
-        """Read photos that could not be read once more: what they lacked may be there now."""
+    def _resume_or_begin(self, progress_file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the state and arrays of an interrupted extraction, or new ones."""
+        files = {name: self.folder / f"{name}.npy" for name in self.shapes}
+        if progress_file.is_file() and all(file.is_file() for file in files.values()):
+            state = json.loads(progress_file.read_text("utf-8"))
+            return state, {name: np.load(file, mmap_mode="r+") for name, file in files.items()}
+        return {"done": 0, "bad": {}}, {
+            name: _make_array(file, (len(self.photos), *self.shapes[name]))
+            for name, file in files.items()
+        }
+
+    def retry_bad(self, complete: Path) -> None:
+        """Try again to read photos that could not be read: a missing decoder may be installed."""
         state = json.loads(complete.read_text("utf-8"))
         rows = sorted(int(row) for row in state["bad"])
         arrays = {
             name: np.load(self.folder / f"{name}.npy", mmap_mode="r+") for name in self.shapes
         }
-        still = {r: why for _, bad in self._compute(rows, arrays) for r, why in bad.items()}
-        if len(still) < len(rows):
-            state["bad"] = {str(row): reason for row, reason in still.items()}
+        batches = self._compute(rows, arrays)
+        still_bad = {row: reason for _, bad in batches for row, reason in bad.items()}
+        if len(still_bad) < len(rows):
+            state["bad"] = {str(row): reason for row, reason in still_bad.items()}
             _save(complete, state, arrays)
 
     def _compute(
         self, todo: Sequence[int], arrays: dict[str, Any]
     ) -> Iterator[tuple[Sequence[int], dict[int, str]]]:
-        """Compute rows of the arrays; yields the rows of each batch and those that are bad."""
+        """Compute these rows of the arrays; yield each batch's rows and its bad photos."""
         batches = pixel_batches(
             (self.photos[row].path for row in todo),
             self.preprocessing,
@@ -259,22 +267,22 @@ class _Work:
 
 
 def _make_array(file: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:
-    """Make a memory map of zeros that has its room on the disk.
+    """Create a memory map of zeros with its disk space allocated.
 
-    A map without would kill the process, with no word, at the first page that finds the disk full.
+    Without the allocation, a full disk would kill the process without a message.
     """
     try:
         array = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
         if hasattr(os, "posix_fallocate"):
-            with file.open("r+b") as opened:
-                os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+            with file.open("r+b") as handle:
+                os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
     except OSError:
         file.unlink(missing_ok=True)
         raise
     return array
 
 
-def _save(mark: Path, state: dict[str, Any], arrays: dict[str, Any]) -> None:
+def _save(file: Path, state: dict[str, Any], arrays: dict[str, Any]) -> None:
     for array in arrays.values():
         array.flush()
-    atomic_write_text(mark, json.dumps(state))
+    atomic_write_text(file, json.dumps(state))

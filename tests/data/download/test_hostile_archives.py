@@ -57,8 +57,11 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda p: make_zip(p, {f"{number}.jpg": b"" for number in range(60)}),
         "more than 50 files",
     ),
-    "no archive": (lambda p: p.write_bytes(b"<html>" * 99) and p, "damaged or unreadable"),
-    "nothing of use": (lambda p: make_zip(p, {"notes.txt": b"1"}), "holds no file of a name like"),
+    "not an archive": (lambda p: p.write_bytes(b"<html>" * 99) and p, "damaged or unreadable"),
+    "no photos": (
+        lambda p: make_zip(p, {"notes.txt": b"1"}),
+        "contains no file with a name",
+    ),
 }
 
 

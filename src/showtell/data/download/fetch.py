@@ -1,7 +1,7 @@
-"""Fetch a captioned dataset: its archives, checked, unpacked inside one folder, and removed.
+"""Fetch a captioned dataset: download, check, unpack and remove its archives.
 
-Everything on its way lies in `.download` in that folder; what broke off goes on from there the next
-time. `.showtell-download.json` notes which archives are done, and what they were.
+Unfinished files are in `.download` in the dataset's folder, and an interrupted fetch resumes from
+them. `.showtell-download.json` records the archives that are done, with address, size and sha256.
 """
 
 from __future__ import annotations
@@ -29,55 +29,56 @@ logger = logging.getLogger(__name__)
 
 RECORD = ".showtell-download.json"
 WORK = ".download"
-_ROOM = 3  # an archive, and what it unpacks to, may be so many times as large as it is said to be
+_SIZE_TOLERANCE = 3  # an archive and its content may be this many times as large as stated
 
 
 @dataclass(frozen=True)
 class FetchOptions:
-    """How archives are fetched; `timeout`, `pause` and `progress` are those of `download`."""
+    """Options of a fetch; `timeout`, `pause` and `progress` are those of `download`."""
 
-    mirror: str | None = None  # an address that holds archives by their names: asked first
+    mirror: str | None = None  # an address with the archives by name, which is tried first
     timeout: float = 30.0
     pause: float = 1.0
-    attempts: int = 3  # of each address, in a row without a new byte
+    attempts: int = 3  # per address, in a row without a new byte
     progress: bool | None = None
 
 
 @dataclass(frozen=True)
 class FetchPlan:
-    """What is to be fetched into a folder, and which archives a person has."""
+    """The archives to fetch into a folder, and those that the user already has."""
 
     source: DatasetSource
     directory: Path
     todo: tuple[Archive, ...]
     given: dict[str, str]  # archive name -> file or address
 
-    def to_fetch(self) -> int:
-        """Return about how many bytes come over the network."""
-        return sum(archive.bytes for archive in self.todo if not self._is_here(archive))
+    def download_bytes(self) -> int:
+        """Return the approximate size of the download in bytes."""
+        return sum(archive.bytes for archive in self.todo if not self._is_local(archive))
 
-    def to_keep(self) -> int:
-        """Return about how many bytes it takes on disk in the end."""
+    def final_bytes(self) -> int:
+        """Return the approximate size on disk of the unpacked dataset."""
         return sum(archive.unpacked for archive in self.todo)
 
-    def peak(self) -> int:
-        """Return about how many bytes it takes on disk at most: archives lie there meanwhile."""
-        kept = peak = 0
+    def peak_bytes(self) -> int:
+        """Return the approximate largest size on disk, while an archive is being unpacked."""
+        unpacked = peak = 0
         for archive in self.todo:
-            kept += archive.unpacked
-            peak = max(peak, kept + (0 if self._is_here(archive) else archive.bytes))
+            unpacked += archive.unpacked
+            peak = max(peak, unpacked + (0 if self._is_local(archive) else archive.bytes))
         return peak
 
-    def _is_here(self, archive: Archive) -> bool:
+    def _is_local(self, archive: Archive) -> bool:
         return archive.name in self.given and "://" not in self.given[archive.name]
 
 
 def plan_fetch(source: DatasetSource, directory: Path, given: Sequence[str] = ()) -> FetchPlan:
-    """Find out which archives of `source` are not yet in `directory`.
+    """Return a plan for the archives of `source` that are not yet in `directory`.
 
-    `given` names archives that a person has: files, or addresses that they were sent.
-    Raises DatasetError where one of these is none of the dataset's, an archive is to be asked for,
-    or there is too little room.
+    `given` are the archives that the user has: files, or addresses that the authors sent.
+
+    Raises DatasetError if one of them is not an archive of the dataset, if an archive is available
+    on request only and not given, or if there is too little disk space.
     """
     directory = Path(directory)
     done = _read_record(directory)
@@ -86,29 +87,28 @@ def plan_fetch(source: DatasetSource, directory: Path, given: Sequence[str] = ()
         for archive in source.archives
         if archive.name not in done or not (directory / archive.folder).is_dir()
     )
-    plan = FetchPlan(source, directory, todo, _match(source, given))
+    plan = FetchPlan(source, directory, todo, _match_archives(source, given))
     for archive in todo:
         if not archive.urls and archive.name not in plan.given:
             raise DatasetError(f"{source.title}: {source.on_request}")
-    _check_room(plan)
+    _check_disk_space(plan)
     return plan
 
 
 def fetch_dataset(plan: FetchPlan, options: FetchOptions | None = None) -> None:
     """Fetch and unpack the archives of a plan, one after the other.
 
-    An archive without a published hash is said to have none: of an address, the first file that
-    came is trusted, and no other afterwards.
+    For an archive without a published hash, a warning says so; the first download from an address
+    is trusted, and a different one afterwards is refused.
 
-    Raises DownloadError where none of an archive's addresses has it, ArchiveError where an archive
-    is not what it should be, DatasetError where another process is at it. What is done by then
-    stays done.
+    Raises DownloadError if no address has an archive, ArchiveError if an archive is not valid, and
+    DatasetError if another process fetches into the same folder. Completed archives are kept.
     """
     directory = plan.directory
     with only_process(directory / WORK / "lock", lambda: _refuse(directory)):
         done = _read_record(directory)
         for archive in plan.todo:
-            done[archive.name] = _bring(
+            done[archive.name] = _fetch_archive(
                 archive, directory, plan.given.get(archive.name), options or FetchOptions()
             )
             _write_record(directory, plan.source.name, done)
@@ -119,54 +119,55 @@ def fetch_dataset(plan: FetchPlan, options: FetchOptions | None = None) -> None:
 
 def _refuse(directory: Path) -> None:
     raise DatasetError(
-        f"{directory}: another process is fetching into it: wait for it, or give another folder"
+        f"{directory}: another process is fetching into it: wait for it, or choose another folder"
     )
 
 
-def _match(source: DatasetSource, given: Sequence[str]) -> dict[str, str]:
-    """Return which of the archives that a person has is which, by the archive's name."""
-    chosen: dict[str, str] = {}
-    asked_for = [archive.name for archive in source.archives if not archive.urls]
+def _match_archives(source: DatasetSource, given: Sequence[str]) -> dict[str, str]:
+    """Return the given file or address of each archive, by the archive's name."""
+    matched: dict[str, str] = {}
+    on_request = [archive.name for archive in source.archives if not archive.urls]
     for item in given:
-        address = "://" in item
-        if not address and not Path(item).is_file():
+        is_address = "://" in item
+        if not is_address and not Path(item).is_file():
             raise DatasetError(f"{item}: there is no such file")
-        name = PurePosixPath(unquote(urlsplit(item).path)).name if address else Path(item).name
+        name = PurePosixPath(unquote(urlsplit(item).path)).name if is_address else Path(item).name
         if name not in [archive.name for archive in source.archives]:
-            # What is given on request goes by many names.
-            name = next((other for other in asked_for if other not in chosen), "")
-        if not name or name in chosen:
+            # Archives that are available on request have different names.
+            name = next((other for other in on_request if other not in matched), "")
+        if not name or name in matched:
             names = ", ".join(archive.name for archive in source.archives)
             raise DatasetError(f"{item}: which archive of {source.name} is it: {names}?")
-        chosen[name] = item
-    return chosen
+        matched[name] = item
+    return matched
 
 
-def _check_room(plan: FetchPlan) -> None:
-    """Refuse to begin what cannot end."""
+def _check_disk_space(plan: FetchPlan) -> None:
+    """Raise DatasetError if the plan needs more disk space than is free."""
     work = plan.directory / WORK
-    here = sum(file.stat().st_size for file in work.glob("*.part")) if work.is_dir() else 0
-    around = (plan.directory, *plan.directory.absolute().parents)
-    free = shutil.disk_usage(next(path for path in around if path.is_dir())).free
-    if free + here < plan.peak():
+    partial = sum(file.stat().st_size for file in work.glob("*.part")) if work.is_dir() else 0
+    folders = (plan.directory, *plan.directory.absolute().parents)
+    free = shutil.disk_usage(next(path for path in folders if path.is_dir())).free
+    required = plan.peak_bytes() - partial
+    if free < required:
         raise DatasetError(
-            f"{plan.directory}: needs {(plan.peak() - here) / 1e9:.1f} GB while unpacking, and"
+            f"{plan.directory}: needs {required / 1e9:.1f} GB while unpacking, and"
             f" {free / 1e9:.1f} GB are free"
         )
 
 
-def _bring(
+def _fetch_archive(
     archive: Archive, directory: Path, given: str | None, options: FetchOptions
 ) -> dict[str, Any]:
-    """Bring one archive's files into the folder; return what to note of it."""
+    """Fetch and unpack one archive and return its entry in the record."""
     work = directory / WORK
     if given is not None and "://" not in given:
         file, source = Path(given), str(Path(given).absolute())
         _check_hash(archive, file)
     elif given is not None:
-        # What came from another address is another file, as no hash says that it is the same.
-        mark = hashlib.sha256(given.encode()).hexdigest()[:12]
-        file, source = work / f"{mark}.{archive.name}", given
+        # Partial files from different addresses must not be mixed: no hash proves them equal.
+        address_hash = hashlib.sha256(given.encode()).hexdigest()[:12]
+        file, source = work / f"{address_hash}.{archive.name}", given
         _download(archive, given, file, options)
         if not (archive.sha256 or archive.md5):
             _check_first(given, file)
@@ -180,7 +181,7 @@ def _bring(
 
 
 def _download_any(archive: Archive, file: Path, options: FetchOptions) -> str:
-    """Fetch an archive from the first of its addresses that has it, and return that."""
+    """Download an archive from the first address that has it, and return the address."""
     urls = list(archive.urls)
     if options.mirror:
         urls.insert(0, f"{options.mirror.rstrip('/')}/{archive.name}")
@@ -198,14 +199,14 @@ def _download_any(archive: Archive, file: Path, options: FetchOptions) -> str:
 
 
 def _download(archive: Archive, url: str, file: Path, options: FetchOptions) -> None:
-    if file.is_file():  # whole since the last time: only the unpacking broke off
+    if file.is_file():  # downloaded before, but not unpacked
         return
     download(
         url,
         file,
         sha256=archive.sha256,
         md5=archive.md5,
-        limit=_ROOM * archive.bytes,
+        limit=_SIZE_TOLERANCE * archive.bytes,
         timeout=options.timeout,
         pause=options.pause,
         attempts=options.attempts,
@@ -224,11 +225,11 @@ def _check_first(url: str, file: Path) -> None:
 def _check_hash(archive: Archive, file: Path) -> None:
     algorithm, expected = ("sha256", archive.sha256) if archive.sha256 else ("md5", archive.md5)
     if expected is None:
-        logger.warning("%s: nobody has published its hash: it is taken as it is", file)
+        logger.warning("%s: no hash of it is published: it is used without a check", file)
         return
-    found = _digest(file, algorithm)
-    if found != expected:
-        raise DownloadError(f"{file}: wrong bytes: its {algorithm} is {found}, not {expected}")
+    digest = _digest(file, algorithm)
+    if digest != expected:
+        raise DownloadError(f"{file}: wrong bytes: its {algorithm} is {digest}, not {expected}")
 
 
 def _digest(file: Path, algorithm: str) -> str:
@@ -237,42 +238,42 @@ def _digest(file: Path, algorithm: str) -> str:
 
 
 def _unpack(archive: Archive, file: Path, staging: Path, directory: Path) -> None:
-    """Unpack into a folder of its own first, so that a refused archive leaves nothing behind."""
+    """Unpack into a staging folder first, so that a refused archive leaves no files."""
     shutil.rmtree(staging, ignore_errors=True)
     try:
         unpack(
             file,
             staging,
-            limit=_ROOM * archive.unpacked + (64 << 20),
+            limit=_SIZE_TOLERANCE * archive.unpacked + (64 << 20),
             max_files=archive.max_files,
-            rename=_placing(archive),
+            rename=_member_filter(archive),
         )
-        found = sorted(path for path in staging.rglob("*") if path.is_file())
-        if not found:
-            raise ArchiveError(f"{file}: holds no file of a name like {archive.file_pattern}")
-        _move(found, staging, directory)
+        files = sorted(path for path in staging.rglob("*") if path.is_file())
+        if not files:
+            raise ArchiveError(f"{file}: contains no file with a name like {archive.file_pattern}")
+        _move(files, staging, directory)
     except ArchiveError:
         if file.parent == directory / WORK:
-            file.unlink()  # whole, and of no use
+            file.unlink()  # complete, but useless
         raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _placing(archive: Archive) -> Callable[[str], str | None]:
-    """Return what tells where a member of an archive goes.
+def _member_filter(archive: Archive) -> Callable[[str], str | None]:
+    """Return a function that maps an archive's member to its path in the dataset, or to None.
 
-    Kaggle's zip holds the folder of photos twice: of files of one name the first is taken.
+    Kaggle's zip contains the photo folder twice: of files with the same name, the first is used.
     """
-    taken: set[str] = set()
+    names: set[str] = set()
 
     def place(member: str) -> str | None:
         path = PurePosixPath(member)
-        # macOS packs a ._photo.jpg with every photo, into __MACOSX or beside it.
-        mac = path.name.startswith(".") or "__MACOSX" in path.parts
-        if mac or path.name in taken or not re.fullmatch(archive.file_pattern, path.name):
+        # macOS adds a ._photo.jpg for every photo, in __MACOSX or beside the photo.
+        is_macos_file = path.name.startswith(".") or "__MACOSX" in path.parts
+        if is_macos_file or path.name in names or not re.fullmatch(archive.file_pattern, path.name):
             return None
-        taken.add(path.name)
+        names.add(path.name)
         return f"{archive.folder}/{path.name}"
 
     return place
