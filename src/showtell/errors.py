@@ -27,6 +27,10 @@ class TrainingError(ShowtellError):
     """A training run cannot start or go on."""
 
 
+class ExportError(ShowtellError):
+    """A training run cannot be exported, or the exported model differs from PyTorch."""
+
+
 class CatalogueError(ShowtellError):
     """The catalogue of a photo library is missing, locked, damaged or from a newer version."""
 

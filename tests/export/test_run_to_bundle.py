@@ -19,16 +19,12 @@ from showtell import Captioner
 from showtell.bundle import CARD, DECODER_STEP, ENCODER, PrecisionInfo, load_bundle
 from showtell.cli.export import export as export_command
 from showtell.data.synthetic.shapes import draw_shapes
-from showtell.errors import BundleError, TrainingError
-from showtell.export.onnx_graphs import at_precision, decoder_graphs, encoder_graph
-from showtell.export.run_to_bundle import (
-    Candidate,
-    ExportError,
-    _worth_it,
-    cached_bundle,
-    check_parity,
-    export,
-)
+from showtell.errors import BundleError, ExportError, TrainingError
+from showtell.export.choose_precision import Candidate, is_worth_it
+from showtell.export.onnx_graphs import decoder_graphs, encoder_graph
+from showtell.export.parity import check_parity
+from showtell.export.quantize import at_precision
+from showtell.export.run_to_bundle import cached_bundle, export
 from showtell.scoring.evaluate import evaluate
 from showtell.training.recipe import recipe_from_dict
 from showtell.training.run_folder import open_run
@@ -271,9 +267,9 @@ def test_a_precision_that_costs_too_much_is_not_kept(run, shapes):
     scores = worse.parts["all"]
     object.__setattr__(scores, "cider", scores.cider - 1.1)
     base = Candidate("float32", "float32", 1000, evaluation)
-    assert not _worth_it(Candidate("int8", "int8", 10, worse), [base])
-    assert _worth_it(Candidate("int8", "int8", 10, evaluation), [base])
-    assert not _worth_it(Candidate("int8", "int8", 1001, evaluation), [base])
+    assert not is_worth_it(Candidate("int8", "int8", 10, worse), [base])
+    assert is_worth_it(Candidate("int8", "int8", 10, evaluation), [base])
+    assert not is_worth_it(Candidate("int8", "int8", 1001, evaluation), [base])
 
 
 def test_auto_without_data_says_what_to_give(run, tmp_path):

@@ -1,8 +1,8 @@
-"""Fits a bundle's `confidence` on dev: how likely a caption is a good one, for users to filter by.
+"""The fit of a bundle's `confidence` on dev photos, by which users filter captions.
 
-Good means that the caption's own CIDEr against its photo's references reaches `GOOD`, half of
-what references of one photo score among themselves here. Fitted on dev's first half, reported on
-its second.
+A caption is good if its own CIDEr against its photo's references reaches `GOOD_CIDER`: half of
+what the references of a Flickr8k photo score against each other. The calibration is fitted on the
+first half of dev and checked on the second.
 """
 
 from __future__ import annotations
@@ -26,56 +26,65 @@ from showtell.decoding.confidence import (
     predict,
     reliability,
 )
+from showtell.errors import ExportError
 from showtell.pipeline import pixel_batches
 from showtell.scoring import coco
 from showtell.scoring.tokenized import showtell_tokens
 
-GOOD = 40.0  # CIDEr, in hundredths, of a caption that counts as good
-BATCH = 16
+GOOD_CIDER = 40.0  # in hundredths
+BATCH_SIZE = 16
 
 
 def fit_confidence(bundle: Bundle, dataset: Dataset) -> Calibration:
-    """Return what `manifest.confidence` holds: the fit, and how well it holds on dev's second half.
+    """Return the calibration of a bundle, fitted on the first half of dev.
 
-    Photos that cannot be read are left out.
+    Photos that cannot be read or captioned are left out. Raises ExportError if none is left.
     """
-    photos, found = _hypotheses(bundle, dataset.split("dev"))
-    said = [showtell_tokens(bundle.vocabulary.decode(own[0].tokens)) for own in found]
+    photos, hypotheses = _caption_photos(bundle, dataset.split("dev"))
+    if not photos:
+        raise ExportError(f"{dataset.root}: no dev photo can be captioned: cannot fit confidence")
+    captions = [showtell_tokens(bundle.vocabulary.decode(best.tokens)) for best, *_ in hypotheses]
     references = [[showtell_tokens(text) for text in photo.captions] for photo in photos]
-    good: NDArray[np.bool_] = np.asarray(coco.cider_per_photo(said, references)) >= GOOD
+    good: NDArray[np.bool_] = np.asarray(coco.cider_per_photo(captions, references)) >= GOOD_CIDER
     half = (len(photos) + 1) // 2
-    fitted = fit(
-        [features_of(own) for own in found[:half]],
+    calibration = fit(
+        [features_of(candidates) for candidates in hypotheses[:half]],
         good[:half],
-        measure=f"CIDEr of the caption at least {GOOD:.0f} (coco-caption, showtell tokens)",
+        measure=f"CIDEr of the caption at least {GOOD_CIDER:.0f} (coco-caption, showtell tokens)",
     )
-    second = [predict(own, fitted) or 0.0 for own in found[half:]]
-    if second:
-        check = CalibrationCheck(
-            photos=len(second),
-            good=round(float(good[half:].mean()), 4),
-            expected_calibration_error=round(expected_calibration_error(second, good[half:]), 4),
-            reliability=tuple(
-                replace(item, confidence=round(item.confidence, 3), good=round(item.good, 3))
-                for item in reliability(second, good[half:])
-            ),
-        )
-        return replace(fitted, dev_second_half=check)
-    return fitted
+    confidences = [predict(candidates, calibration) or 0.0 for candidates in hypotheses[half:]]
+    if not confidences:
+        return calibration
+    return replace(calibration, dev_second_half=_check(confidences, good[half:]))
 
 
-def _hypotheses(
+def _check(confidences: Sequence[float], good: NDArray[np.bool_]) -> CalibrationCheck:
+    return CalibrationCheck(
+        photos=len(confidences),
+        good=round(float(good.mean()), 4),
+        expected_calibration_error=round(expected_calibration_error(confidences, good), 4),
+        reliability=tuple(
+            replace(item, confidence=round(item.confidence, 3), good=round(item.good, 3))
+            for item in reliability(confidences, good)
+        ),
+    )
+
+
+def _caption_photos(
     bundle: Bundle, photos: Sequence[CaptionedPhoto]
 ) -> tuple[list[CaptionedPhoto], list[list[Hypothesis]]]:
-    """Return the photos that can be read and their captions, best first, as the bundle decodes."""
-    model, settings = OnnxModel(bundle), bundle.manifest.decoding
-    kept: list[CaptionedPhoto] = []
-    found: list[list[Hypothesis]] = []
+    """Return the photos that can be captioned, and their hypotheses by the bundle's decoding."""
+    model, decoding = OnnxModel(bundle), bundle.manifest.decoding
+    captioned: list[CaptionedPhoto] = []
+    hypotheses: list[list[Hypothesis]] = []
     paths = (photo.path for photo in photos)
-    for batch in pixel_batches(paths, bundle.manifest.preprocessing, batch_size=BATCH):
-        kept += (photos[photo.index] for photo in batch.readable)
-        if batch.pixels is not None:
-            encoded = model.encode(batch.pixels)
-            nbest = min(2, settings.beam)
-            found += beam_search(model, encoded, nbest=nbest, **asdict(settings))
-    return kept, found
+    for batch in pixel_batches(paths, bundle.manifest.preprocessing, batch_size=BATCH_SIZE):
+        if batch.pixels is None:
+            continue
+        features = model.encode(batch.pixels)
+        results = beam_search(model, features, nbest=min(2, decoding.beam), **asdict(decoding))
+        for photo, candidates in zip(batch.readable, results, strict=True):
+            if candidates:
+                captioned.append(photos[photo.index])
+                hypotheses.append(candidates)
+    return captioned, hypotheses
