@@ -1,29 +1,65 @@
-"""showtell: captions for photos, from a CNN encoder and an LSTM decoder.
+"""showtell writes captions for photos, with a CNN encoder and an LSTM decoder.
 
-``from showtell import Captioner`` is the whole public entrance for captioning; it needs neither
-PyTorch nor timm. Training, scoring and export live in their own rooms and import what they need.
+`from showtell import Captioner` is all that captioning needs; it works without PyTorch. Training,
+scoring, export and the services are in folders of their own, which import what they need.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-# ONNX Runtime, from 1.29 on, reports to its maker when it is imported, and leaves an identifier in
-# the home folder. Photos are captioned offline: nothing is sent unless a person sets this to 0.
+from showtell.errors import (
+    BundleError,
+    CatalogueError,
+    DatasetError,
+    ExportError,
+    MetadataError,
+    MissingExtraError,
+    PhotoError,
+    RecipeError,
+    ShowtellError,
+    TrainingError,
+)
+
+if TYPE_CHECKING:
+    from showtell.caption import Alternative, Caption, Word
+    from showtell.captioner import Captioner
+
+# ONNX Runtime 1.29 and later sends telemetry and writes an identifier to the home folder on
+# import. Captioning is offline, so it is off unless the user sets this variable to 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
-__all__ = ["Caption", "Captioner", "__version__"]
+__all__ = [
+    "Alternative",
+    "BundleError",
+    "Caption",
+    "Captioner",
+    "CatalogueError",
+    "DatasetError",
+    "ExportError",
+    "MetadataError",
+    "MissingExtraError",
+    "PhotoError",
+    "RecipeError",
+    "ShowtellError",
+    "TrainingError",
+    "Word",
+    "__version__",
+]
 
-if TYPE_CHECKING:
-    from showtell.captioner import Caption, Captioner
+_LAZY = {
+    "Alternative": "showtell.caption",
+    "Caption": "showtell.caption",
+    "Captioner": "showtell.captioner",
+    "Word": "showtell.caption",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Load the captioner only when asked for, so that `import showtell` stays instant."""
-    if name in ("Caption", "Captioner"):
-        from showtell import captioner
-
-        return getattr(captioner, name)
+    """Import the captioner on first use, so that `import showtell` is instant."""
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'showtell' has no attribute {name!r}")

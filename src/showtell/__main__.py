@@ -1,4 +1,4 @@
-"""`python -m showtell` and the `showtell` command."""
+"""Run the command line: `python -m showtell`."""
 
 from __future__ import annotations
 

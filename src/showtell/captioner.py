@@ -1,7 +1,7 @@
-"""The captioner: one façade over a bundle, for one photo or any number of them.
+"""The captioner: photos in, captions out, with one model.
 
-Many photos are opened and prepared by worker threads ahead of the model, which runs on whole
-batches, encoder and beam both. What is read ahead is bounded, so any number fits into memory.
+For many photos, threads open and prepare photos ahead of the model, which runs on batches. A
+bounded number is read ahead, so that any number of photos fits into memory.
 """
 
 from __future__ import annotations
@@ -29,13 +29,16 @@ from showtell.pipeline import PixelBatch, PreparedPhoto, pipeline, prepare_photo
 
 __all__ = ["Alternative", "Caption", "Captioner", "Features", "Strategy", "Word"]
 
-BATCH_SIZE = 16  # more costs memory and gains nothing on a CPU
+BATCH_SIZE = 16  # a larger one costs memory and is not faster on a CPU
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """A photo's features: `pooled` [channels], `regions` [regions, channels]; or an error."""
+    """The encoder's features of a photo, float32, or an error.
+
+    `pooled` is [channels]; `regions` is [regions, channels], row by row over the model's grid.
+    """
 
     path: Path | None = None
     pooled: Floats | None = None
@@ -44,9 +47,9 @@ class Features:
 
 
 class Captioner:
-    """Captions photos with one model; make it with `Captioner.load`.
+    """Captions photos with one model; `Captioner.load` makes one.
 
-    It holds no state between calls, so several threads may share one.
+    Calls do not change it, so several threads may share one captioner.
     """
 
     def __init__(
@@ -69,8 +72,9 @@ class Captioner:
     ) -> Captioner:
         """Load a model: the shipped one (None), one by name, or one in a bundle folder.
 
-        `threads` is how many the networks use, by default one for each physical core. A photo of
-        more than `max_pixels` is an error.
+        The networks use `threads` threads, by default one per physical core. A photo with more
+        than `max_pixels` pixels is an error.
+
         Raises BundleError where there is no such model, it is damaged, or it is a training run:
         export that first with `showtell export` or `showtell.export.cached_bundle`.
         """
@@ -106,19 +110,20 @@ class Captioner:
     ) -> Caption | Iterator[Caption]:
         """Caption one photo, or many.
 
-        One photo (path, bytes, binary file, PIL image or array) gives its `Caption`, or raises
-        PhotoError. An iterable of photos, which may be endless, gives an iterator of captions in
-        input order, in which a bad photo has an `error` and the rest goes on; closing the
-        iterator early stops the reading.
+        A photo is a path, encoded bytes, a binary file, a PIL image or an array: uint8 HWC RGB in
+        [0, 255], or one of the types that `open_photo` takes. One photo returns its `Caption`, or
+        raises PhotoError. An iterable of photos, which may be endless, returns an iterator of
+        captions in input order, where a photo that cannot be read has an `error`; closing the
+        iterator stops the reading.
 
-        `strategy` is `beam` (default), `diverse` beam search, `sample`, or `mbr`: of the ten best
-        of a beam, the one that agrees most with the others (minimum Bayes risk), for two to three
-        times the work. `beam`, `length_penalty`, `max_length` and
-        `no_repeat_ngram` are the model's own by default; a beam not given is at least as wide as
-        `nbest`. `nbest` - 1 alternatives come with each caption. `groups` and `diversity` are for
-        `diverse`; `seed`, `temperature` (1 is the model's own distribution, whose tail is junk),
-        `top_k` (0: all words) and `top_p` for `sample`, by which a photo at the same place of the
-        input always draws the same.
+        `strategy` is `beam` (the default), `diverse` beam search, `sample`, or `mbr`: of the ten
+        best of a beam, the caption that agrees most with the others (minimum Bayes risk), which
+        takes two to three times as long. `beam`, `length_penalty`, `max_length` and
+        `no_repeat_ngram` have the model's own defaults; a beam that is not given is at least
+        `nbest` wide. A caption comes with `nbest` - 1 alternatives. `groups` and `diversity` are
+        for `diverse`. `seed`, `temperature` (1 is the model's own distribution, whose unlikely
+        words are often wrong), `top_k` (0: all words) and `top_p` are for `sample`, which draws
+        the same captions for the same seed and position of a photo in the input.
 
         Raises ValueError where an option is out of range.
         """
@@ -140,10 +145,10 @@ class Captioner:
 
         def run(model: OnnxModel, photos: list[PreparedPhoto], pixels: Floats) -> list[Caption]:
             indices = [photo.index for photo in photos]
-            found = decoding.run(model, model.encode(pixels), indices)
+            results = decoding.run(model, model.encode(pixels), indices)
             return [
                 self._caption_of(photo, hypotheses, decoding)
-                for photo, hypotheses in zip(photos, found, strict=True)
+                for photo, hypotheses in zip(photos, results, strict=True)
             ]
 
         def fail(photo: PreparedPhoto) -> Caption:
@@ -160,17 +165,17 @@ class Captioner:
     def features(
         self, photos: Photo | Iterable[Photo], *, batch_size: int = BATCH_SIZE
     ) -> Features | Iterator[Features]:
-        """Return the encoder's features of one photo, or an iterator of many photos' features.
+        """Return the encoder's features of one photo, or an iterator over those of many photos.
 
-        Bad photos are treated as `caption` treats them.
+        Photos that cannot be read are treated as by `caption`.
         """
 
         def run(model: OnnxModel, photos: list[PreparedPhoto], pixels: Floats) -> list[Features]:
-            found = model.encode(pixels)
+            features = model.encode(pixels)
             return [
                 Features(photo.path, pooled, regions)
                 for photo, pooled, regions in zip(
-                    photos, found["pooled"], found["regions"], strict=True
+                    photos, features["pooled"], features["regions"], strict=True
                 )
             ]
 
@@ -180,29 +185,25 @@ class Captioner:
         return self._each(photos, batch_size, run, fail)
 
     def caption_pixels(self, pixels: Floats, paths: Sequence[Path]) -> list[tuple[Caption, Floats]]:
-        """Caption a batch of prepared photos; with each caption the encoder's `pooled` features.
+        """Caption a batch of prepared photos; return captions with `pooled` features [channels].
 
-        For those who open photos themselves: `pixels` [photos, 3, height, width] are what
-        `image.prepare` makes with the bundle's preprocessing. Decoding is the model's default.
-        Batches may run on several threads at once, and each takes one core.
+        For callers that open photos themselves: `pixels` is float32 [photos, 3, height, width] as
+        `image.prepare` returns it for the bundle's preprocessing. Decoding is the model's default.
+        Several threads may run batches at the same time, and each uses one core.
         """
         decoding = Decoding.of(self.bundle.manifest.decoding)
         model = self._model_for(len(paths))
         features = model.encode(pixels)
-        found = decoding.run(model, features, list(range(len(paths))))
-        return [
-            (
-                self._caption_of(PreparedPhoto(place, path, name_of(path), None), own, decoding),
-                pooled,
-            )
-            for place, (path, own, pooled) in enumerate(
-                zip(paths, found, features["pooled"], strict=True)
-            )
+        results = decoding.run(model, features, list(range(len(paths))))
+        captions = [
+            self._caption_of(PreparedPhoto(index, path, name_of(path), None), hypotheses, decoding)
+            for index, (path, hypotheses) in enumerate(zip(paths, results, strict=True))
         ]
+        return list(zip(captions, features["pooled"], strict=True))
 
     @property
     def threads(self) -> int:
-        """How many threads the networks use."""
+        """The number of threads that the networks use."""
         return self._model.threads
 
     def _each(
@@ -212,10 +213,10 @@ class Captioner:
         run: Callable[[OnnxModel, list[PreparedPhoto], Floats], list[Result]],
         fail: Callable[[PreparedPhoto], Result],
     ) -> Result | Iterator[Result]:
-        """Run one photo at once, raising its error, or start an iterator over many."""
+        """Return the result of one photo, raising its error, or an iterator over those of many."""
         if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size} is less than 1")
-        if _is_one(photos):
+            raise ValueError(f"batch_size: must be at least 1, not {batch_size}")
+        if _is_one_photo(photos):
             photo = self._prepare_photo(0, cast("Photo", photos))
             if photo.pixels is None:
                 raise PhotoError(photo.error)
@@ -227,7 +228,7 @@ class Captioner:
 
         def finish(batch: list[PreparedPhoto]) -> list[Result]:
             stacked = PixelBatch.of(batch)
-            results: Iterator[Result] = iter(())
+            results: Iterator[Result] = iter(())  # of the photos that can be read
             if stacked.pixels is not None:
                 model = self._model_for(len(stacked.readable))
                 results = iter(run(model, stacked.readable, stacked.pixels))
@@ -242,9 +243,9 @@ class Captioner:
         )
 
     def _model_for(self, photos: int) -> OnnxModel:
-        """Return the networks on one core each, for batches that run beside each other.
+        """Return the networks on one core, for batches that run at the same time.
 
-        They are loaded when first needed, which a single photo is not worth.
+        They are loaded when first needed, and not for a single photo.
         """
         if self._model.threads == 1:
             return self._model
@@ -258,40 +259,45 @@ class Captioner:
         return prepare_photo(index, photo, preprocessing, max_pixels=self.max_pixels)
 
     def _caption_of(
-        self, photo: PreparedPhoto, found: list[Hypothesis], decoding: Decoding
+        self, photo: PreparedPhoto, hypotheses: list[Hypothesis], decoding: Decoding
     ) -> Caption:
-        if not found:
+        if not hypotheses:
             return Caption(
                 photo.path,
-                error=f"{photo.name}: the model found no words for it: its numbers overflowed",
+                error=f"{photo.name}: the model gives no word any probability: it is damaged",
             )
-        best, *others = found[: decoding.nbest]
-        words = self.bundle.vocabulary
+        best, *others = hypotheses[: decoding.nbest]
+        vocabulary = self.bundle.vocabulary
         calibration = self.bundle.manifest.confidence
         confidence = None
         if calibration is not None and decoding.strategy == "beam":
-            confidence = predict(found, calibration)
+            confidence = predict(hypotheses, calibration)
         return Caption(
             path=photo.path,
-            text=words.decode(best.tokens),
+            text=vocabulary.decode(best.tokens),
             log_probability=best.log_probability,
             confidence=confidence,
             alternatives=tuple(
-                Alternative(words.decode(other.tokens), other.log_probability) for other in others
+                Alternative(vocabulary.decode(other.tokens), other.log_probability)
+                for other in others
             ),
-            words=tuple(
-                Word(
-                    words.words[token],
-                    best.word_log_probabilities[place],
-                    None if best.attention is None else best.attention[place].reshape(self._grid),
-                )
-                for place, token in enumerate(best.tokens)
-            ),
+            words=self._words_of(best),
+        )
+
+    def _words_of(self, best: Hypothesis) -> tuple[Word, ...]:
+        maps: Sequence[Floats | None] = [None] * len(best.tokens)
+        if best.attention is not None:
+            maps = list(best.attention.reshape(-1, *self._grid))  # (tokens, grid height, width)
+        return tuple(
+            Word(self.bundle.vocabulary.words[token], log_probability, attention)
+            for token, log_probability, attention in zip(
+                best.tokens, best.word_log_probabilities, maps, strict=True
+            )
         )
 
 
-def _is_one(photos: object) -> bool:
-    """Tell one photo from a collection of them; what is neither is treated as a (bad) photo."""
+def _is_one_photo(photos: object) -> bool:
+    """Whether this is one photo; anything that is not a collection is treated as a photo."""
     if isinstance(photos, str | os.PathLike | bytes | bytearray | memoryview | Image.Image):
         return True
     if isinstance(photos, np.ndarray):

@@ -1,14 +1,27 @@
-"""Errors a person can act on: each is one line that names the thing and the way out."""
+"""Errors with a one-line text that names the thing and the way out."""
 
 from __future__ import annotations
 
+__all__ = [
+    "BundleError",
+    "CatalogueError",
+    "DatasetError",
+    "ExportError",
+    "MetadataError",
+    "MissingExtraError",
+    "PhotoError",
+    "RecipeError",
+    "ShowtellError",
+    "TrainingError",
+]
+
 
 class ShowtellError(Exception):
-    """Base of every error that showtell raises on purpose; its text is one line for a person."""
+    """Base class of all errors that showtell raises on purpose; the text is one line."""
 
 
 class PhotoError(ShowtellError):
-    """A photo cannot be read or is not a photo."""
+    """A photo cannot be read, or a file is not a photo."""
 
 
 class DatasetError(ShowtellError):
@@ -16,7 +29,7 @@ class DatasetError(ShowtellError):
 
 
 class BundleError(ShowtellError):
-    """A model bundle is missing, damaged, or of a format that this version cannot read."""
+    """A model bundle is missing, damaged, or in a format that this version cannot read."""
 
 
 class RecipeError(ShowtellError):
@@ -24,7 +37,7 @@ class RecipeError(ShowtellError):
 
 
 class TrainingError(ShowtellError):
-    """A training run cannot start or go on."""
+    """A training run cannot start or resume."""
 
 
 class ExportError(ShowtellError):
@@ -36,12 +49,12 @@ class CatalogueError(ShowtellError):
 
 
 class MetadataError(ShowtellError):
-    """Words cannot be written into a photo or its sidecar, or read from there."""
+    """Metadata of a photo or its sidecar cannot be read or written."""
 
 
 class MissingExtraError(ShowtellError):
     """A package of an optional extra is needed and not installed."""
 
-    def __init__(self, thing: str, extra: str) -> None:
-        super().__init__(f"{thing} needs the extra '{extra}': pip install \"showtell[{extra}]\"")
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs the extra '{extra}': pip install \"showtell[{extra}]\"")
         self.extra = extra
