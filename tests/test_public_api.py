@@ -10,9 +10,9 @@ import sys
 from types import ModuleType
 
 import pytest
-from support.paths import ROOT
 
 import showtell
+from support.paths import ROOT
 
 PUBLIC = [
     "Alternative",
