@@ -27,11 +27,6 @@ ROOT_MODULES = {
     "pipeline",
     "vocabulary",
 }
-# Public names that still have several definitions (issue 17).
-BEING_RENAMED = {
-    "Part",
-    "summarise",
-}
 MAY_REPEAT = {"main"}  # the entry points of two processes: the command line and a server worker
 
 
@@ -91,7 +86,7 @@ def test_a_public_name_is_defined_in_one_module() -> None:
         for node in ast.parse(path.read_text("utf-8")).body:
             if (name := public_name(node)) is not None:
                 modules[name].append(str(path.relative_to(SOURCE)))
-    allowed = MAY_REPEAT | BEING_RENAMED
+    allowed = MAY_REPEAT
     assert {
         name: paths for name, paths in modules.items() if len(paths) > 1 and name not in allowed
     } == {}

@@ -28,6 +28,7 @@ NEED_AN_EXTRA = (
     "bundle.onnx_weights",
     "client",
     "cluster.job",
+    "cluster.ray_cluster",
     "export",
     "nets",
     "server",
