@@ -32,8 +32,8 @@ def test_check_prints_the_content_of_a_dataset(folder):
     assert done.stdout.splitlines()[1:] == [
         "3 photos, 3 captions",
         "splits: train 2, dev 1, test 0",
-        "photos of no split: 0",
-        "words a caption: 3 to 3, median 3, mean 3.0",
+        "photos without a split: 0",
+        "words per caption: 3 to 3, median 3, mean 3.0",
         "vocabulary: 3 words, 0 of them at least 5 times",
         "nothing wrong",
     ]

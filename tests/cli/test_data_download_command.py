@@ -74,13 +74,13 @@ def test_a_second_run_only_checks(server, monkeypatch, capsys):
 def test_the_answer_y_starts_the_download(server, tmp_path, monkeypatch, capsys):
     assert run("tiny", "elsewhere", said="y\n", patch=monkeypatch) == 0
     assert (tmp_path / "elsewhere" / "1.jpg").is_file()
-    assert "Fetch it? [y/N]" in capsys.readouterr().err
+    assert "Download it? [y/N]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("said", ["n\n", "\n", ""])
 def test_without_agreement_nothing_is_fetched(said, server, tmp_path, monkeypatch, capsys):
     assert run("tiny", said=said, patch=monkeypatch) == 1
-    assert "nothing fetched: answer y, or give --yes" in capsys.readouterr().err
+    assert "nothing downloaded: answer y, or use --yes" in capsys.readouterr().err
     assert not server.requests
     assert not (tmp_path / "tiny").exists()
 
@@ -100,7 +100,7 @@ def test_a_failed_fetch_is_one_line_that_names_the_address(server, monkeypatch, 
 
 def test_unknown_dataset_is_wrong_usage(monkeypatch, capsys):
     assert run("imagenet", patch=monkeypatch) == 2
-    assert "'imagenet' is none of flickr8k, flickr30k, coco" in capsys.readouterr().err
+    assert "'imagenet' is not one of flickr8k, flickr30k, coco" in capsys.readouterr().err
 
 
 def test_flickr30k_names_the_request_form(tmp_path, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""The archives of published sets in small, and the real sources pointed at a server of ours."""
+"""Small archives of published datasets, and their sources with addresses of a local server."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SPLITS = {"train": list(CAPTIONS)[:4], "dev": list(CAPTIONS)[4:5], "test": list(
 
 def jpeg(number: int) -> bytes:
     buffer = io.BytesIO()
-    noise = Image.effect_noise((64, 64), 60).convert("RGB")  # so that every photo is another
+    noise = Image.effect_noise((64, 64), 60).convert("RGB")  # so that all photos differ
     noise.putpixel((0, 0), (number % 256, 0, 0))
     noise.save(buffer, "JPEG")
     return buffer.getvalue()
 
 
 def flickr8k_files() -> dict[str, dict[str, bytes]]:
-    """The two archives of Flickr8k in small, with what macOS packs beside the files."""
+    """Return the content of small archives of Flickr8k, with the extra files of macOS."""
     text = {
         "Flickr8k.token.txt": token_lines(CAPTIONS).encode(),
         "readme.txt": b"If you use this corpus",
@@ -46,14 +46,14 @@ def flickr8k_files() -> dict[str, dict[str, bytes]]:
 def pointed_at(
     server: FileServer, source: DatasetSource = FLICKR8K, places: str = "ab", limit: int = 1_000_000
 ) -> DatasetSource:
-    """The real source, with a server of this machine for its addresses and its archives' hashes."""
-    made = []
+    """Return a source with the addresses and hashes of the archives on a local server."""
+    archives = []
     for archive in source.archives:
         body = server.files.get(f"/a/{archive.name}")
-        promised = "sha256" if archive.sha256 else "md5"
-        hashes = {promised: hashlib.new(promised, body).hexdigest()} if body is not None else {}
+        algorithm = "sha256" if archive.sha256 else "md5"
+        hashes = {algorithm: hashlib.new(algorithm, body).hexdigest()} if body is not None else {}
         urls = tuple(f"{server.url}/{place}/{archive.name}" for place in places)
-        made.append(
+        archives.append(
             replace(
                 archive,
                 urls=urls if archive.urls else (),
@@ -62,11 +62,11 @@ def pointed_at(
                 **hashes,
             )
         )
-    return replace(source, archives=tuple(made))
+    return replace(source, archives=tuple(archives))
 
 
 def flickr30k_photos(make: Callable[[Path, dict[str, bytes]], Path], path: Path) -> Path:
-    """Photos as Kaggle packs them: the folder twice, and a table beside."""
+    """Write photos as in Kaggle's archive: the folder twice, and a table."""
     photos = {f"{n}.jpg": jpeg(n) for n in range(36979, 36983)}
     files = {f"flickr30k_images/flickr30k_images/{name}": data for name, data in photos.items()}
     files |= {f"flickr30k_images/{name}": data for name, data in files.items()}
@@ -75,7 +75,7 @@ def flickr30k_photos(make: Callable[[Path, dict[str, bytes]], Path], path: Path)
 
 
 def karpathy_files() -> dict[str, bytes]:
-    """Karpathy's three files, one of them for four photos of Flickr30k."""
+    """Return Karpathy's three files, one of them for four photos of Flickr30k."""
     captions = {f"{n}.jpg": ("A dog",) for n in range(36979, 36983)}
     splits = {"36980.jpg": "val", "36981.jpg": "test"}
     data = json.dumps({"images": karpathy_images(captions, splits), "dataset": "flickr30k"})
@@ -84,7 +84,7 @@ def karpathy_files() -> dict[str, bytes]:
 
 
 def coco_files() -> dict[str, dict[str, bytes]]:
-    """COCO's archives of 2017 with three photos, and Karpathy's file of 2014's names."""
+    """Return COCO's archives of 2017 with three photos, and Karpathy's file with names of 2014."""
     images = karpathy_images({f"COCO_val2014_{n:012}.jpg": ("A dog",) for n in (1, 2, 3)})
     for image, split, number in zip(images, ("restval", "val", "test"), (1, 2, 3), strict=True):
         image |= {"split": split, "filepath": "val2014", "cocoid": number}

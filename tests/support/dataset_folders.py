@@ -21,7 +21,7 @@ DOGS: Captions = {
 
 
 def write_photos(folder: Path, names: Iterable[str]) -> None:
-    """Write one small JPEG a name, each of another colour."""
+    """Write one small JPEG per name, each in a different colour."""
     for number, name in enumerate(names):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def write_flickr30k(root: Path, captions: Captions = DOGS) -> Path:
 
 
 def write_flickr30k_table(root: Path, captions: Captions = DOGS, inner: bool = True) -> Path:
-    """Write the layout of Kaggle's zip; `inner`: all in a folder of the name of the photos'."""
+    """Write the layout of Kaggle's zip; `inner` puts it into a folder named like the photos'."""
     top = root / "flickr30k_images" if inner else root
     write_photos(top / "flickr30k_images", captions)
     rows = [
@@ -114,7 +114,7 @@ def write_flickr30k_table(root: Path, captions: Captions = DOGS, inner: bool = T
 
 
 def karpathy_images(captions: Captions, splits: Mapping[str, str] | None = None) -> list[dict]:
-    """Make entries as Karpathy's files have them; photos are train where nothing else is said."""
+    """Return entries of Karpathy's files; photos without a split are in train."""
     images = []
     for number, (name, texts) in enumerate(captions.items()):
         sentences = [
@@ -184,7 +184,7 @@ def write_coco(root: Path, splits: Mapping[str, Captions], year: int = 2017) -> 
 
 
 def write_beside(root: Path, captions: Captions = DOGS) -> Path:
-    """Write photos with a text of one caption a line beside each."""
+    """Write photos, each with a text file of one caption per line."""
     write_photos(root, captions)
     for name, texts in captions.items():
         (root / name).with_suffix(".txt").write_text("".join(f"{text}\n" for text in texts))

@@ -1,4 +1,4 @@
-"""A small "encoder" and photos for it; light, so that processes of tests start fast."""
+"""A small "encoder" and photos for it, with few imports so that test processes start fast."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHAPES = {"regions": (4, 3), "pooled": (3,)}
 
 
 class Encode:
-    """A frozen "encoder": quadrants' means of each photo; counts what it was asked."""
+    """A frozen "encoder": the mean of each quadrant of a photo; it counts its calls."""
 
     def __init__(self, fail_after: int | None = None) -> None:
         self.photos, self.fail_after = 0, fail_after

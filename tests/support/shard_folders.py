@@ -1,4 +1,4 @@
-"""Shards for tests: small, of any number of photos each, on disk or at an address."""
+"""Small shards for tests, on disk or at an address."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.file_server import FileServer, serve
 
 
 def made_dataset(folder: Path, counts: dict[str | None, int]) -> Dataset:
-    """Photos that are a few bytes each, and no pictures: no reader of shards looks into them."""
+    """Return photos of a few bytes, which are not images: readers of shards do not decode them."""
     folder.mkdir(parents=True, exist_ok=True)
     photos = []
     for split, count in counts.items():
@@ -31,7 +31,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def in_memory(folder: Path) -> str:
-    """Copy a folder into fsspec's memory, at an address that nothing was read from before."""
+    """Copy a folder into fsspec's memory file system and return its new address."""
     address = f"memory://{uuid.uuid4().hex}"
     system, path = fsspec.core.url_to_fs(address)
     for name, data in contents(folder).items():
@@ -45,8 +45,8 @@ def over_http(folder: Path) -> Iterator[FileServer]:
         yield server
 
 
-def change(folder: Path, name: str, place: int, mask: int = 0xFF) -> None:
+def change(folder: Path, name: str, offset: int, mask: int = 0xFF) -> None:
     """Change one byte of a file."""
     data = bytearray((folder / name).read_bytes())
-    data[place] ^= mask
+    data[offset] ^= mask
     (folder / name).write_bytes(data)

@@ -1,4 +1,4 @@
-"""`showtell data`: look through a captioned dataset, draw or fetch one, pack it into shards."""
+"""`showtell data`: check, draw, download and pack captioned datasets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from showtell.data.readers.listing import DatasetFinding
 
 FAILED = 1
-_NOTES = 10  # of one kind that are named
+_MAX_NOTES = 10  # notes of one kind that are printed
 
 
 @click.group()
@@ -27,33 +27,41 @@ def data() -> None:
     """Check, draw, download and pack captioned datasets."""
 
 
-@data.command(short_help="Say what a dataset holds and what is wrong with it.")
+@data.command(short_help="Report the content and faults of a dataset.")
 @click.argument("directory", metavar="DIR", type=ADDRESS)
-@click.option("--workers", type=click.IntRange(1), help="Decoding threads.  [default: one a core]")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Decoding threads.  [default: one per core]"
+)
 @click.pass_context
 def check(ctx: click.Context, directory: Path | str, workers: int | None) -> None:
-    """Say what the dataset in DIR holds, and name each photo that has something wrong.
+    """Report the content of the dataset in DIR, and name each photo or line with a fault.
 
-    DIR is a folder of a known layout, or one caption file: CSV or JSONL of image,caption[,split],
-    COCO's captions_*.json, Karpathy's dataset_*.json. Or shards, also at an address such as
-    s3://bucket/flickr8k: each one's checksum is compared.
-    Exit code 1 where something needs repair; warnings and notes leave it 0.
+    DIR is a folder in a known layout, or one caption file: CSV or JSONL with image,caption[,split],
+    COCO's captions_*.json or Karpathy's dataset_*.json. It can also be a folder of shards, or the
+    address of one, such as s3://bucket/flickr8k; then the checksums are compared too. Exit code 1:
+    something needs repair. Warnings and notes do not change the exit code.
     """
     if not _print_check(directory, workers):
         ctx.exit(FAILED)
 
 
-@data.command(short_help="Draw a synthetic captioned set.")
+@data.command(short_help="Draw a synthetic captioned dataset.")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--count", type=click.IntRange(1), required=True, help="Number of photos.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same draws the same.")
 @click.option(
-    "--size", type=click.IntRange(32), default=96, show_default=True, help="Pixels a side."
+    "--seed", type=int, default=0, show_default=True, help="The same seed draws the same dataset."
+)
+@click.option(
+    "--size",
+    type=click.IntRange(32),
+    default=96,
+    show_default=True,
+    help="Width and height in pixels.",
 )
 def shapes(directory: Path, count: int, seed: int, size: int) -> None:
-    """Draw a synthetic captioned set into DIR: "a small red circle above a blue square".
+    """Draw a synthetic dataset into DIR: "a small red circle above a blue square" and the like.
 
-    A small captioner learns it in a minute or two; dev and test hold scenes that train does not.
+    A small captioner learns it in a minute or two. The scenes of dev and test are not in train.
     """
     from showtell.data.synthetic.shapes import draw_shapes
 
@@ -70,16 +78,18 @@ def shapes(directory: Path, count: int, seed: int, size: int) -> None:
     type=click.IntRange(1),
     default=1000,
     show_default=True,
-    help="The last of a split holds fewer.",
+    help="The last shard of a split may have fewer.",
 )
 @click.option(
     "--split",
     "splits",
     type=click.Choice(SPLITS),
     multiple=True,
-    help="Only this one; may be given again.  [default: all photos]",
+    help="Pack only this split; can be repeated.  [default: all photos]",
 )
-@click.option("--workers", type=click.IntRange(1), help="Shards at a time.  [default: one a core]")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Shards written at a time.  [default: one per core]"
+)
 def shards(
     dataset: Path | str,
     output: Path | str,
@@ -87,11 +97,11 @@ def shards(
     splits: tuple[str, ...],
     workers: int | None,
 ) -> None:
-    """Pack DATASET into shards in the folder OUTPUT, which training reads as it reads DATASET.
+    """Pack DATASET into shards in the folder OUTPUT, which can replace DATASET in training.
 
-    Shards are WebDataset tar files (photo, captions as JSON, checksum) beside an index; photos are
-    packed as they are. The same dataset gives the same bytes. What was broken off goes on where it
-    stopped when the command is run again.
+    Shards are WebDataset tar files (photos; captions and checksums as JSON) with an index. Photos
+    are not changed. The same dataset gives the same bytes. To continue after an interruption, run
+    the command again.
     """
     from showtell.data import open_dataset
     from showtell.data.shards.write import write_shards
@@ -99,13 +109,13 @@ def shards(
 
     if isinstance(output, str):
         raise click.UsageError(
-            f"{output}: shards are written to a folder on disk: copy that there afterwards"
+            f"{output}: shards are written to a folder on disk: write them to one, then copy it"
         )
-    opened = open_dataset(dataset)
-    wanted = sum(not splits or photo.split in splits for photo in opened.photos)
-    with progress_bar(wanted, description="packing") as bar:
+    captioned = open_dataset(dataset)
+    total = sum(not splits or photo.split in splits for photo in captioned.photos)
+    with progress_bar(total, description="packing") as bar:
         index = write_shards(
-            opened,
+            captioned,
             output,
             photos_per_shard=photos_per_shard,
             splits=splits or None,
@@ -120,18 +130,18 @@ def shards(
     )
 
 
-@data.command(short_help="Fetch Flickr8k, Flickr30k or COCO.")
+@data.command(short_help="Download Flickr8k, Flickr30k or COCO.")
 @click.argument("name", metavar="flickr8k|flickr30k|coco")
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
-@click.option("--yes", is_flag=True, help="Do not ask: size and terms are agreed to.")
+@click.option("--yes", is_flag=True, help="Accept size and terms without a question.")
 @click.option(
     "--from",
     "given",
     metavar="FILE|URL",
     multiple=True,
-    help="An archive that you have, or the address that you were sent for it.",
+    help="An archive that you have, or an address that the authors sent you.",
 )
-@click.option("--mirror", metavar="URL", help="Where the archives lie too: asked first.")
+@click.option("--mirror", metavar="URL", help="An address with the archives, which is tried first.")
 @click.pass_context
 def download(
     ctx: click.Context,
@@ -141,22 +151,22 @@ def download(
     given: tuple[str, ...],
     mirror: str | None,
 ) -> None:
-    """Fetch a captioned dataset into DIR (by default a folder of its name) and check it.
+    """Download a captioned dataset into DIR (by default a folder with its name) and check it.
 
-    Says size and terms first, and asks. What broke off goes on where it stopped; bytes that are
-    not those of a published hash are not kept; several addresses are tried. Exit code 1 where
-    something could not be fetched or needs repair.
+    Prints size and terms first and asks for confirmation. Interrupted downloads resume, several
+    addresses are tried, and a file that does not match its published hash is deleted. Exit code 1:
+    something could not be downloaded or needs repair.
     """
     from showtell.data.download.fetch import FetchOptions, fetch_dataset, plan_fetch
     from showtell.data.download.sources import SOURCES
 
     if name not in SOURCES:
-        raise click.UsageError(f"'{name}' is none of {', '.join(SOURCES)}")
+        raise click.UsageError(f"'{name}' is not one of {', '.join(SOURCES)}")
     plan = plan_fetch(SOURCES[name], directory or Path(name), given)
     if plan.todo:
         click.echo(_terms(plan), err=True)
         if not yes and not _agreed():
-            click.echo("nothing fetched: answer y, or give --yes", err=True)
+            click.echo("nothing downloaded: answer y, or use --yes", err=True)
             ctx.exit(FAILED)
         fetch_dataset(plan, FetchOptions(mirror=mirror))
     if not _print_check(plan.directory, None):
@@ -165,14 +175,14 @@ def download(
 
 def _agreed() -> bool:
     try:
-        return click.confirm("Fetch it?", err=True)
-    except click.Abort:  # nobody there to ask
+        return click.confirm("Download it?", err=True)
+    except click.Abort:  # standard input is closed
         click.echo(err=True)
         return False
 
 
 def _terms(plan: FetchPlan) -> str:
-    """Return what a person should know before a dataset is fetched."""
+    """Return size, disk space and terms of a download as text."""
     source = plan.source
     names = ", ".join(archive.name for archive in plan.todo)
     return "\n".join(
@@ -192,7 +202,7 @@ def _gigabytes(size: int) -> str:
 
 
 def _print_check(directory: Path | str, workers: int | None) -> bool:
-    """Check a dataset and print what was found; say whether nothing needs repair."""
+    """Check a dataset and print the report; return whether nothing needs repair."""
     from showtell.data.check import check_dataset
 
     report = check_dataset(directory, workers=workers, progress=True)
@@ -213,12 +223,12 @@ def _summary(report: DatasetReport) -> str:
         f"{report.layout} layout in {printable(str(report.root))}",
         f"{report.photos:,} photos, {report.captions:,} captions",
         f"splits: {sizes}{drawn}",
-        f"photos of no split: {report.unsplit:,}",
+        f"photos without a split: {report.unsplit:,}",
     ]
     if report.lengths:
         lengths = report.lengths
         lines.append(
-            f"words a caption: {lengths.shortest} to {lengths.longest},"
+            f"words per caption: {lengths.shortest} to {lengths.longest},"
             f" median {lengths.median:g}, mean {lengths.mean:.1f}"
         )
     lines.append(
@@ -229,16 +239,16 @@ def _summary(report: DatasetReport) -> str:
 
 
 def _lines(findings: Sequence[DatasetFinding]) -> Iterator[str]:
-    """Yield a line for each finding; of notes of one kind, which ask for nothing, the first few."""
+    """Yield a line per finding, but only for the first notes of each kind."""
     notes: Counter[str] = Counter()
     for finding in findings:
         if finding.severity == "note":
             notes[finding.kind] += 1
-        if finding.severity != "note" or notes[finding.kind] <= _NOTES:
+        if finding.severity != "note" or notes[finding.kind] <= _MAX_NOTES:
             yield _line(finding)
     for kind, count in notes.items():
-        if count > _NOTES:
-            yield f"note: {kind}: {count - _NOTES:,} more"
+        if count > _MAX_NOTES:
+            yield f"note: {kind}: {count - _MAX_NOTES:,} more"
 
 
 def _line(finding: DatasetFinding) -> str:

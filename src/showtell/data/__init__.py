@@ -1,6 +1,7 @@
-"""Captioned datasets: readers, checks, the synthetic set; no PyTorch at import.
+"""Captioned datasets: readers, shards, checks, downloads and a synthetic dataset.
 
-`open_dataset(directory)` is the entrance: one table of photo, captions and split for every layout.
+`open_dataset` reads every layout into one table of photos with captions and split. Nothing here
+imports PyTorch.
 """
 
 from __future__ import annotations
