@@ -104,6 +104,16 @@ def test_file_is_replaced_only_when_it_is_complete(folder: Address) -> None:
     assert list_files(folder) == ["a.txt", "b.txt"]
 
 
+def test_error_of_the_caller_is_not_reported_as_one_of_the_disk(tmp_path: Path) -> None:
+    def fail() -> None:
+        with write_file(tmp_path, "a.txt"):
+            raise ValueError("the caller's own mistake")
+
+    with pytest.raises(ValueError, match="the caller's own mistake"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_removed_file_is_gone_and_may_be_removed_again(folder: Address) -> None:
     for _ in range(2):
         remove_file(join(folder, "a.txt"))

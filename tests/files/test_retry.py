@@ -59,3 +59,8 @@ def test_delay_sees_the_number_of_failures_and_the_error(slept: list[float]) -> 
     assert retry(Flaky(3, OSError("busy")), on=OSError, delay=delay) == "done"
     assert seen == [(1, "busy"), (2, "busy"), (3, "busy")]
     assert slept == [0.25, 0.5, 1.0]
+
+
+def test_exponential_delay_stays_at_its_maximum_after_days_of_failures() -> None:
+    assert exponential_delay(3, first=1.0, maximum=30.0) == 4.0
+    assert exponential_delay(100_000, first=1.0, maximum=30.0) == 30.0

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from showtell.server.photo_queue import (
+    BusyError,
     CaptionRequest,
     PhotoQueue,
     PhotoResult,
     QueuedPhoto,
-    QueueFullError,
 )
 
 
@@ -90,7 +90,7 @@ def test_full_queue_refuses_a_request_and_says_when_to_retry() -> None:
         await submit(queue, request(*"abc"))
         queue.finish(batch := await queue.take_batch(1), results_of(batch), 60.0)
         queue.check_capacity(1)
-        with pytest.raises(QueueFullError) as refused:
+        with pytest.raises(BusyError) as refused:
             await queue.submit(request(*"xy"))
         assert 1 < refused.value.retry_after <= 60
         assert queue.waiting == 2
@@ -104,7 +104,7 @@ def test_waiting_request_times_out_but_a_started_one_does_not() -> None:
         [started] = await submit(queue, request(*"ab"))
         first = await queue.take_batch(1)
         [late] = await submit(queue, request("x"))
-        with pytest.raises(QueueFullError):
+        with pytest.raises(BusyError, match="no worker was free in time"):
             await late
         queue.finish(first, results_of(first), 0.1)
         second = await queue.take_batch(8)
@@ -221,7 +221,7 @@ def test_every_request_is_answered_completely_refused_or_cancelled(data: st.Data
                 expected = [f"{number}.{index}".encode() for index in range(sizes[number])]
                 assert [result.json for result in results] == expected
             else:
-                assert isinstance(results, QueueFullError | asyncio.CancelledError)
+                assert isinstance(results, BusyError | asyncio.CancelledError)
         assert queue.waiting == 0
         for worker in workers:
             worker.cancel()

@@ -91,12 +91,15 @@ class Client:
         call waits at most `longest_wait` seconds in total for new attempts (0: no new attempts).
         `verify` is False to accept any TLS certificate, or the path of the certificates to trust.
 
-        Raises ValueError if `url` is not an http or https URL, or a number is out of range.
+        Raises ValueError if `url` is not an http or https URL, a number is out of range, or the key
+        has characters other than printable ASCII; OSError if the certificates cannot be read.
         """
         if not _is_http_url(url):
             raise ValueError(f"{url}: not an http or https URL")
-        if not timeout > 0 or not longest_wait >= 0:
-            raise ValueError("timeout must be greater than 0 and longest_wait at least 0")
+        if not timeout > 0:
+            raise ValueError(f"timeout={timeout}: must be greater than 0")
+        if not longest_wait >= 0:
+            raise ValueError(f"longest_wait={longest_wait}: must be at least 0")
         headers = {"User-Agent": f"showtell/{__version__}", "Accept": "application/json"}
         if api_key:
             if not (api_key.isascii() and api_key.isprintable()):

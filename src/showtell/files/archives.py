@@ -80,6 +80,11 @@ def _write(archive: Path, name: str, content: IO[bytes], file: Path, limit: int)
     written = 0
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ArchiveError(
+            f"{archive}: holds '{name}' and a file in the place of its folder: refused"
+        ) from None
+    try:
         with file.open("xb") as output:
             while True:
                 with _archive_errors(archive):
@@ -90,15 +95,16 @@ def _write(archive: Path, name: str, content: IO[bytes], file: Path, limit: int)
                 if written > limit:
                     raise ArchiveError(f"{archive}: too large when unpacked: refused")
                 output.write(block)
-    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+    except (FileExistsError, IsADirectoryError):
         raise ArchiveError(f"{archive}: holds '{name}' twice: refused") from None
 
 
 def _checked_path(archive: Path, name: str) -> PurePosixPath:
     """Return a member's relative path; refuse a name that can lead out of the folder."""
     path = PurePosixPath(name)
-    is_unsafe = "\\" in name or ":" in name or "\0" in name  # drives and separators of Windows
-    if is_unsafe or path.is_absolute() or ".." in path.parts or not path.parts:
+    if "\\" in name or ":" in name or "\0" in name:  # drives and separators of Windows
+        raise ArchiveError(f"{archive}: the name {name!r} leaves the folder on Windows: refused")
+    if path.is_absolute() or ".." in path.parts or not path.parts:
         raise ArchiveError(f"{archive}: the name {name!r} leaves the folder: refused")
     return path
 

@@ -172,11 +172,14 @@ def open_file(address: Address, *, random_access: bool = False) -> Iterator[Bina
 def write_file(folder: Address, name: str) -> Iterator[IO[bytes]]:
     """Open a file of a folder for writing; it gets its name when the block ends without an error.
 
-    The folder is created if needed. Until then the file's name begins with `.writing-`. On an
-    object store, renaming is a copy within the store. Raises UnwritableFileError.
+    Until then the file's name begins with `.writing-`. The folder is created if needed. On an
+    object store, renaming is a copy within the store.
+
+    Raises UnwritableFileError. Errors of the block other than OSError pass through unchanged for a
+    local folder; remote file systems raise errors of any type, so there all are translated.
     """
     temporary = f"{TEMPORARY}{uuid.uuid4().hex}"
-    with writing(join(folder, name)):
+    with writing(join(folder, name), Exception if is_remote(folder) else OSError):
         if not is_remote(folder):
             local = Path(folder)
             local.mkdir(parents=True, exist_ok=True)
@@ -220,17 +223,15 @@ def reading(address: Address) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def writing(address: Address) -> Iterator[None]:
+def writing(address: Address, errors: type[Exception] = Exception) -> Iterator[None]:
     """Turn errors of a file system, which can be of any type, into UnwritableFileError."""
     try:
         yield
     except ShowtellError:
         raise
-    except Exception as error:
+    except errors as error:
         shown, reason = printable(str(address)), error_reason(error)
-        raise UnwritableFileError(
-            f"{shown}: cannot be written ({reason}): fix that, then run the same command again"
-        ) from error
+        raise UnwritableFileError(f"{shown}: cannot be written ({reason})") from error
 
 
 @functools.lru_cache(maxsize=_CACHED_BLOCKS)

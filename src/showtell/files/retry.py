@@ -57,6 +57,10 @@ def delays_until_timeout(
     return delay
 
 
-def exponential_delay(failures: int, first: float) -> float:
-    """Return the seconds to wait after a failure: `first`, doubled after each further one."""
-    return float(first * 2 ** (failures - 1))
+def exponential_delay(failures: int, first: float, maximum: float = 3600.0) -> float:
+    """Return the seconds to wait after a failure: `first`, doubled after each further one.
+
+    The delay never exceeds `maximum`.
+    """
+    doublings = min(failures - 1, 64)  # more would overflow a float after days of failures
+    return min(maximum, first * 2.0**doublings)

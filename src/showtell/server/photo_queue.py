@@ -16,11 +16,11 @@ _INITIAL_SECONDS_PER_PHOTO = 0.02  # a guess, corrected by every finished batch
 _MAX_CRASHES = 2  # a photo that crashed this many workers is not tried again
 
 
-class QueueFullError(Exception):
-    """The queue has no room for a request, or no worker was free in time."""
+class BusyError(Exception):
+    """A request cannot be taken now; `retry_after` is the number of seconds to wait."""
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__("the queue is full")
+    def __init__(self, reason: str, retry_after: int) -> None:
+        super().__init__(reason)
         self.retry_after = retry_after
 
 
@@ -93,7 +93,7 @@ class PendingRequest:
         if len(self.results) == len(self.request.photos) and not self.done.done():
             self.done.set_result(None)
 
-    def refuse(self, error: QueueFullError) -> None:
+    def refuse(self, error: BusyError) -> None:
         """Fail the request, unless it is already complete, failed or cancelled."""
         if not self.done.done():
             self.done.set_exception(error)
@@ -134,17 +134,18 @@ class PhotoQueue:
         return max(1, min(MAX_RETRY_AFTER, math.ceil(seconds)))
 
     def check_capacity(self, photos: int = 1) -> None:
-        """Raise QueueFullError if the queue has no room for this many more photos."""
+        """Raise BusyError if the queue has no room for this many more photos."""
         waiting = self.waiting
         if waiting + photos > self.size:
-            raise QueueFullError(self.retry_after(waiting + photos - self.size))
+            raise BusyError("the queue is full", self.retry_after(waiting + photos - self.size))
 
     async def submit(self, request: CaptionRequest) -> list[PhotoResult]:
         """Queue a request and return its results, one per photo in order.
 
         Cancelling this call removes the request from the queue.
 
-        Raises QueueFullError if there is no room, or no worker takes its first photo in time.
+        Raises BusyError if there is no room, no worker can be started, or none takes its first
+        photo in time.
         """
         self.check_capacity(len(request.photos))
         loop = asyncio.get_running_loop()
@@ -207,7 +208,9 @@ class PhotoQueue:
     def refuse(self, batch: Sequence[QueuedPhoto]) -> None:
         """Refuse the requests of a batch because no worker can be started for it."""
         for photo in batch:
-            photo.pending.refuse(QueueFullError(self.retry_after(self.waiting)))
+            photo.pending.refuse(
+                BusyError("no worker can be started", self.retry_after(self.waiting))
+            )
 
     def _next_batch(self, max_photos: int) -> list[QueuedPhoto]:
         while self._retries:
@@ -236,7 +239,7 @@ class PhotoQueue:
 
     def _expire(self, pending: PendingRequest) -> None:
         if not pending.started:
-            pending.refuse(QueueFullError(self.retry_after(self.waiting)))
+            pending.refuse(BusyError("no worker was free in time", self.retry_after(self.waiting)))
 
     def _remove(self, pending: PendingRequest) -> None:
         if pending.waiting:

@@ -121,12 +121,12 @@ def shutting_down() -> ProblemError:
     )
 
 
-def queue_full(retry_after: int) -> ProblemError:
+def busy(reason: str, retry_after: int) -> ProblemError:
     """Return the problem for a request that the queue refuses."""
     return ProblemError(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "queue-full",
-        f"the service is busy: try again in {retry_after} s",
+        f"the service is busy ({reason}): try again in {retry_after} s",
         headers={"Retry-After": str(retry_after)},
     )
 

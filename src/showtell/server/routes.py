@@ -13,7 +13,7 @@ from showtell.bundle import Bundle
 from showtell.server import schemas
 from showtell.server.access_control import check_key
 from showtell.server.openapi import PHOTOS_BODY, problem_responses
-from showtell.server.photo_queue import PhotoResult, QueueFullError
+from showtell.server.photo_queue import BusyError, PhotoResult
 from showtell.server.problem_details import ProblemError, not_ready
 from showtell.server.service import Service
 from showtell.server.settings import MEGABYTE, ServerSettings
@@ -35,8 +35,8 @@ def monitoring_routes(service: Service) -> APIRouter:
     async def ready() -> schemas.StatusOut:
         try:
             service.queue.check_capacity()
-        except QueueFullError as error:
-            raise not_ready("the queue is full", error.retry_after) from None
+        except BusyError as error:
+            raise not_ready(str(error), error.retry_after) from None
         if not service.workers.running:
             raise not_ready("no worker is running", 1)
         return schemas.StatusOut(status="ready")

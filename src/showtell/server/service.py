@@ -15,8 +15,8 @@ from showtell.bundle.registry import find_bundle
 from showtell.decoding.options import Decoding
 from showtell.server.access_control import RateLimit
 from showtell.server.metrics import Metrics
-from showtell.server.photo_queue import CaptionRequest, PhotoQueue, PhotoResult, QueueFullError
-from showtell.server.problem_details import invalid_request, queue_full
+from showtell.server.photo_queue import BusyError, CaptionRequest, PhotoQueue, PhotoResult
+from showtell.server.problem_details import busy, invalid_request
 from showtell.server.schemas import CaptionQuery
 from showtell.server.settings import ServerSettings
 from showtell.server.uploads import UploadBudget
@@ -88,9 +88,9 @@ class Service:
                 )
                 results = await cancel_on_disconnect(request, self.queue.submit(queued))
                 return results, uploaded.is_form
-        except QueueFullError as error:
+        except BusyError as error:
             self.metrics.refused.inc()
-            raise queue_full(error.retry_after) from None
+            raise busy(str(error), error.retry_after) from None
 
 
 async def cancel_on_disconnect(request: Request, work: Awaitable[_T]) -> _T:

@@ -194,7 +194,11 @@ async def _wait_until_ready(reader: asyncio.StreamReader) -> int:
         async with asyncio.timeout(START_TIMEOUT):
             header, _ = await receive_message(reader)
     except (TimeoutError, EOFError, OSError) as error:
-        raise WorkerError("a worker crashed or hung before it had loaded the model") from error
+        problem = "hung" if isinstance(error, TimeoutError) else "crashed"
+        raise WorkerError(
+            f"a worker {problem} before it had loaded the model (limit: {START_TIMEOUT:g} s):"
+            " check with showtell doctor, and that there is enough free memory"
+        ) from error
     if not header["ready"]:
         raise WorkerError(header["error"])
     return int(header["pid"])

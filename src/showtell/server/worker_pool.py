@@ -113,9 +113,7 @@ class WorkerPool:
                 return await self._start_worker()
             except (OSError, WorkerError) as error:
                 logger.error("cannot start a worker: %s", error)
-                await asyncio.sleep(
-                    min(_MAX_RETRY_DELAY, exponential_delay(failures, _RETRY_DELAY))
-                )
+                await asyncio.sleep(exponential_delay(failures, _RETRY_DELAY, _MAX_RETRY_DELAY))
         raise AssertionError  # itertools.count never ends
 
     async def _start_worker(self) -> Worker:
