@@ -188,7 +188,8 @@ def test_scores_are_made_with_the_bundles_own_decoding(run, shapes, tmp_path):
     (greedy_run / "run.json").write_text(json.dumps(description))
     bundle = export(greedy_run, tmp_path / "bundle", shapes).bundle
     greedy = evaluate(bundle.path, shapes, beam=1, length_penalty=0.5)
-    assert bundle.manifest.scores == json.loads(json.dumps(greedy.summary()))
+    scores = [asdict(line) for line in bundle.manifest.scores]
+    assert scores == json.loads(json.dumps(greedy.summary()))
     assert "Split dev, beam 1, length penalty 0.5, scorer" in (bundle.path / CARD).read_text()
 
 
