@@ -175,13 +175,13 @@ import showtell.data.shards.write as writing
 sys.path[:0] = [sys.argv[1]]
 from support.shard_folders import made_dataset
 
-read, last = writing._read, threading.Semaphore(int(sys.argv[4]))
+read, last = writing._read_photo, threading.Semaphore(int(sys.argv[4]))
 def until_it_hangs(photo):
     if not last.acquire(blocking=False):
         os.write(1, b"hangs\\n")
         threading.Event().wait()
     return read(photo)
-writing._read = until_it_hangs
+writing._read_photo = until_it_hangs
 loose = made_dataset(Path(sys.argv[2]), {"train": 120, "dev": 20})
 writing.write_shards(loose, Path(sys.argv[3]), photos_per_shard=10, workers=2)
 """
