@@ -85,16 +85,19 @@ def download(
     with progress_bar(size, description=target.name, unit="B", shown=progress) as bar:
         transfer = _Transfer(url, part, size, limit, timeout, dict(headers or {}), bar)
         _fetch_all(transfer, attempts, pause)
-        if expected and transfer.was_resumed and part.digest(algorithm) != expected.lower():
-            logger.info("%s: the resumed file has a wrong hash: downloading it again", url)
-            part.delete()
-            _fetch_all(transfer, attempts, pause)
-        if expected and (actual := part.digest(algorithm)) != expected.lower():
-            part.delete()
-            raise DownloadError(
-                f"{url}: wrong bytes: their {algorithm} is {actual}, not {expected.lower()}:"
-                " the file was changed or damaged, and is not kept"
-            )
+        if expected:
+            actual = part.digest(algorithm)
+            if actual != expected.lower() and transfer.was_resumed:
+                logger.info("%s: the resumed file has a wrong hash: downloading it again", url)
+                part.delete()
+                _fetch_all(transfer, attempts, pause)
+                actual = part.digest(algorithm)
+            if actual != expected.lower():
+                part.delete()
+                raise DownloadError(
+                    f"{url}: wrong bytes: their {algorithm} is {actual}, not {expected.lower()}:"
+                    " the file was changed or damaged, and is not kept"
+                )
     part.finish(target)
     return target
 
