@@ -2,7 +2,7 @@
 
     python benchmarks/photos.py
 
-The photos are those of ../shared/flickr8k or `--photos`, with hard links where many are needed. A
+The photos are those of ../shared/flickr8k or `--photos`, with hard links if many are needed. A
 scan is compared with the captioner's own rate over the same photos, in alternating turns, because
 the machine may be busy.
 """
@@ -89,7 +89,7 @@ def measure_scan(
         started, started_cpu = time.perf_counter(), time.process_time()
         with Catalogue(work / f"{turn}.sqlite", create=True) as catalogue:
             *_, counts = scan_library(
-                catalogue, [folder], captioner=lambda: captioner, report=print
+                catalogue, [folder], load_captioner=lambda: captioner, report=print
             )
         scan_time = time.perf_counter() - started
         scan_cpu = time.process_time() - started_cpu
@@ -107,7 +107,7 @@ def measure_scan(
 def measure_rescan(folder: Path, count: int, work: Path) -> list[float]:
     """Scan a folder whose photos are all in the catalogue, three times; return the seconds."""
 
-    def never() -> Captioner:
+    def fail_to_load() -> Captioner:
         raise AssertionError("nothing has changed")
 
     seconds = []
@@ -118,7 +118,9 @@ def measure_rescan(folder: Path, count: int, work: Path) -> list[float]:
             catalogue.execute("UPDATE files SET pending = 0")
         for _ in range(3):
             started = time.perf_counter()
-            *_, counts = scan_library(catalogue, [folder], captioner=never, report=print)
+            *_, counts = scan_library(
+                catalogue, [folder], load_captioner=fail_to_load, report=print
+            )
             seconds.append(time.perf_counter() - started)
             assert counts.unchanged == count
     return seconds
@@ -127,16 +129,18 @@ def measure_rescan(folder: Path, count: int, work: Path) -> list[float]:
 def filled_catalogue(path: Path, count: int) -> Catalogue:
     """Make a catalogue of `count` captions with features, without photos."""
     catalogue = Catalogue(path, create=True)
-    draw = random.Random(0)
+    generator = random.Random(0)
     vectors = np.random.default_rng(0).integers(0, 127, (512, 1280), np.int8)
     with catalogue.transaction():
         catalogue.execute("INSERT INTO folders (id, path) VALUES (1, ?)", (b"/photos",))
         for number in range(1, count + 1):
-            caption = " ".join((draw.choice(SUBJECTS), draw.choice(VERBS), draw.choice(PLACES)))
+            caption = " ".join(
+                (generator.choice(SUBJECTS), generator.choice(VERBS), generator.choice(PLACES))
+            )
             catalogue.execute(
                 "INSERT INTO pictures (id, hash, caption, confidence, source)"
                 " VALUES (?, ?, ?, ?, 'model')",
-                (number, number.to_bytes(20, "big"), caption, draw.random()),
+                (number, number.to_bytes(20, "big"), caption, generator.random()),
             )
             catalogue.execute(
                 "INSERT INTO files (folder_id, name, picture_id, size, mtime_ns, pending)"
@@ -177,13 +181,13 @@ def measure_similar(catalogue: Catalogue) -> float:
     times = []
     for _ in range(3):
         started = time.perf_counter()
-        list(find_similar(catalogue, photo, captioner=Captioner.load, limit=20))
+        list(find_similar(catalogue, photo, load_captioner=Captioner.load, limit=20))
         times.append(1000 * (time.perf_counter() - started))
     return statistics.median(times)
 
 
 def peak_memory(folder: Path, work: Path, model: str) -> float:
-    """Return the peak memory, in MB, of a scan in a process of its own."""
+    """Return the peak memory, in MB, of a scan in a separate process."""
     script = (
         "import resource, subprocess, sys\n"
         "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"

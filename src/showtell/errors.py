@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 __all__ = [
     "BundleError",
     "CatalogueError",
@@ -22,6 +24,10 @@ class ShowtellError(Exception):
 
 class PhotoError(ShowtellError):
     """A photo cannot be read, or a file is not a photo."""
+
+
+# Internal: the type of functions that are called with each photo that fails.
+PhotoErrorHandler = Callable[[PhotoError], None]
 
 
 class DatasetError(ShowtellError):

@@ -41,22 +41,22 @@ def lib(tmp_path: Path) -> Path:
     return folder
 
 
-class Commands:
+class CommandRunner:
     """Runs commands on one catalogue, in this process."""
 
     def __init__(self, catalogue: Path) -> None:
         self.catalogue = catalogue
 
     def __call__(self, *arguments: object, code: int = 0) -> Result:
-        words = [str(argument) for argument in arguments]
-        result = CliRunner().invoke(photos, [*words, "--catalogue", str(self.catalogue)])
+        options = [str(argument) for argument in arguments]
+        result = CliRunner().invoke(photos, [*options, "--catalogue", str(self.catalogue)])
         assert result.exit_code == code, (result.output, result.exception)
         return result
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Commands:
-    return Commands(tmp_path / "photos.sqlite")
+def run(tmp_path: Path) -> CommandRunner:
+    return CommandRunner(tmp_path / "photos.sqlite")
 
 
 def run_process(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
@@ -71,20 +71,20 @@ def run_process(*arguments: object, **options: object) -> subprocess.CompletedPr
 
 
 def test_scan_search_write_undo_edit_export_import(
-    run: Commands, lib: Path, model: str, tmp_path: Path
+    run: CommandRunner, lib: Path, model: str, tmp_path: Path
 ) -> None:
     assert run("scan", lib, "--model", model).stdout.startswith("5 photos: 5 captioned")
     assert "5 unchanged" in run("scan", lib, "--model", model).stdout
     assert run("edit", lib / "3.jpg", "two", "otters").stdout == "two otters\n"
     assert run("search", "otter").stdout == f"{lib}/3.jpg: two otters\n"
-    dry = run("write", "--dry-run")
-    assert f"{lib}/3.jpg.xmp: two otters" in dry.stdout
-    assert "To write: 5 sidecars" in dry.stderr
+    dry_run = run("write", "--dry-run")
+    assert f"{lib}/3.jpg.xmp: two otters" in dry_run.stdout
+    assert "To write: 5 sidecars" in dry_run.stderr
     assert not list(lib.glob("*.xmp"))
-    wrote = run("write", lib, "--min-confidence", 0)
-    assert "To write: 1 sidecars" in wrote.stderr  # this model has no confidence
-    wrote = run("write")
-    assert wrote.stdout.startswith(
+    written = run("write", lib, "--min-confidence", 0)
+    assert "To write: 1 sidecar." in written.stderr  # this model has no confidence
+    written = run("write")
+    assert written.stdout.startswith(
         "4 sidecars written, captions embedded in 0 photos, 1 up to date"
     )
     assert "wrote 4 files" in run("undo", "--dry-run").stderr
@@ -92,17 +92,19 @@ def test_scan_search_write_undo_edit_export_import(
     assert run("undo").stdout.startswith("4 files restored")
     run("undo")
     assert not list(lib.glob("*.xmp"))
-    words = tmp_path / "words.csv"
-    run("export", "--output", words)
-    words.write_text(words.read_text().replace("two otters", "three otters"))
-    assert run("import", words).stdout.startswith("1 captions changed, 4 unchanged")
+    table = tmp_path / "captions.csv"
+    run("export", "--output", table)
+    table.write_text(table.read_text().replace("two otters", "three otters"))
+    assert run("import", table).stdout.startswith("1 caption changed, 4 unchanged")
     assert json.loads(run("search", "otters", "--format", "jsonl").stdout)["text"] == "three otters"
     assert run("export", "--source", "person").stdout.count("\n") == 2
     run("edit", lib / "3.jpg", "--clear")
     assert run("search", "otters").stdout == ""
 
 
-def test_recaption_has_its_old_name_for_one_release(run: Commands, lib: Path, model: str) -> None:
+def test_recaption_has_its_old_name_for_one_release(
+    run: CommandRunner, lib: Path, model: str
+) -> None:
     run("scan", lib, "--model", model)
     other = write_bundle(run.catalogue.parent / "other", seed=9, name="other").path
     scanned = run("scan", lib, "--model", other, "--again")
@@ -112,7 +114,9 @@ def test_recaption_has_its_old_name_for_one_release(run: Commands, lib: Path, mo
     assert (scanned.stderr, "0 captioned" in scanned.stdout) == ("", True)
 
 
-def test_search_excludes_words_that_look_like_options(run: Commands, lib: Path, model: str) -> None:
+def test_search_excludes_words_that_look_like_options(
+    run: CommandRunner, lib: Path, model: str
+) -> None:
     run("scan", lib, "-m", model)
     run("edit", lib / "0.jpg", "a hat on a bench")
     run("edit", lib / "1.jpg", "a hat on a chair")
@@ -138,7 +142,7 @@ def test_search_excludes_words_that_look_like_options(run: Commands, lib: Path, 
     ],
 )
 def test_wrong_usage_is_explained_and_exits_with_2(
-    run: Commands, arguments: tuple[str, ...], reason: str, lib: Path, model: str
+    run: CommandRunner, arguments: tuple[str, ...], reason: str, lib: Path, model: str
 ) -> None:
     Catalogue(run.catalogue, create=True).close()
     assert reason in run(*arguments, code=2).stderr
@@ -168,7 +172,7 @@ def test_default_catalogue_is_in_the_platforms_data_folder(
 
 
 def test_unreadable_photos_are_reported_and_exit_with_1(
-    run: Commands, lib: Path, model: str
+    run: CommandRunner, lib: Path, model: str
 ) -> None:
     (lib / "bad.jpg").write_bytes(b"not a photo")
     result = run("scan", lib, "-m", model, code=1)
@@ -176,7 +180,7 @@ def test_unreadable_photos_are_reported_and_exit_with_1(
     assert result.stderr.startswith(f"showtell: {lib}/bad.jpg: not a photo")
 
 
-def test_html_page_is_complete(run: Commands, lib: Path, model: str, tmp_path: Path) -> None:
+def test_html_page_is_complete(run: CommandRunner, lib: Path, model: str, tmp_path: Path) -> None:
     run("scan", lib, "-m", model)
     run("search", "a*", "--any", "--format", "html", "--output", tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text("utf-8").rstrip().endswith("</html>")
@@ -210,7 +214,7 @@ def test_shells_complete_commands_and_options() -> None:
         assert expected in result.stdout
 
 
-def test_light_install_is_enough(lib: Path, model: str, run: Commands) -> None:
+def test_light_install_is_enough(lib: Path, model: str, run: CommandRunner) -> None:
     script = f"""
 import sys
 for name in ("torch", "timm", "yaml", "pillow_heif", "matplotlib"):
@@ -234,7 +238,7 @@ for words in (["scan", {os.fspath(lib)!r}, "-m", {model!r}], ["search", "a"], ["
 
 
 def test_interrupted_scan_keeps_saved_captions(
-    run: Commands, tmp_path: Path, model: str, lib: Path
+    run: CommandRunner, tmp_path: Path, model: str, lib: Path
 ) -> None:
     for number in range(300):
         (lib / f"more{number}.png").write_bytes(encoded(corners(50 + number, 40), "PNG"))
@@ -273,8 +277,8 @@ def test_interrupted_scan_keeps_saved_captions(
     assert f"{305 - saved} captioned" in run("scan", lib, "-m", model).stdout
 
 
-def test_full_disk_while_writing_loses_nothing(
-    run: Commands, lib: Path, model: str, tmp_path: Path
+def test_write_that_reaches_the_file_size_limit_loses_nothing(
+    run: CommandRunner, lib: Path, model: str, tmp_path: Path
 ) -> None:
     run("scan", lib, "-m", model)
     (lib / "3.jpg.xmp").write_bytes(set_fields(None, {}) + b"<!--" + b" " * 3_000_000 + b"-->")
@@ -286,7 +290,9 @@ def test_full_disk_while_writing_loses_nothing(
 
     result = run_process("write", "--catalogue", run.catalogue, preexec_fn=limit_file_size)
     assert result.returncode == 1
-    assert "3.jpg.xmp: the disk is full. No data is lost" in result.stderr
+    assert (
+        "3.jpg.xmp: larger than the file size limit (ulimit -f). No data is lost" in result.stderr
+    )
     assert "Traceback" not in result.stderr
     now = {path: path.read_bytes() for path in lib.iterdir()}
     assert {path: now[path] for path in before} == before
@@ -320,7 +326,7 @@ def run_on_terminal(answer: str, *arguments: object) -> tuple[int, str]:
 
 
 def test_terminal_shows_a_progress_bar_and_asks_before_writing(
-    run: Commands, lib: Path, model: str
+    run: CommandRunner, lib: Path, model: str
 ) -> None:
     options = ("--catalogue", run.catalogue)
     code, shown = run_on_terminal("", "scan", lib, "-m", model, "--batch-size", 1, *options)

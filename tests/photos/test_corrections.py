@@ -88,18 +88,18 @@ def test_export_imports_unchanged_and_corrections_are_applied(
 def test_export_can_be_opened_as_a_dataset(
     catalogue: Catalogue, lib: list[Path], tmp_path: Path, output_format: str
 ) -> None:
-    lib[-1].unlink()  # a name that is no UTF-8 is whole in JSONL only
-    lib[-2].unlink()  # and a caption file's paths hold no line breaks
-    shown = {os.fspath(path) for path in lib[:-2]}
+    lib[-1].unlink()  # CSV cannot store its name, which is not UTF-8
+    lib[-2].unlink()  # and a caption file cannot store a path with line breaks
+    names = {os.fspath(path) for path in lib[:-2]}
     target = tmp_path / f"captions.{output_format}"
     lines = [
         corrections.export_line(item, output_format)
         for item in photo_records(catalogue)  # type: ignore[arg-type]
-        if os.fspath(item.path) in shown
+        if os.fspath(item.path) in names
     ]
     target.write_text(corrections.export_header(output_format) + "".join(lines), "utf-8")  # type: ignore[arg-type]
     dataset = open_dataset(target)
-    assert {os.fspath(item.path) for item in dataset.photos} == shown
+    assert {os.fspath(item.path) for item in dataset.photos} == names
     for item in dataset.photos:
         assert item.captions == (record_of(catalogue, Path(item.path)).caption,)
 
@@ -131,7 +131,7 @@ def test_import_reads_semicolons_and_relative_paths(
     [
         ("a.csv", "picture,words\na,b\n", "must name the columns image and caption"),
         ("a.csv", 'image,caption\na.jpg,"open\n', "broken CSV"),
-        ("a.csv", "image,caption\na.jpg,b,c\n", "3 fields under 2 columns"),
+        ("a.csv", "image,caption\na.jpg,b,c\n", "3 fields for 2 columns"),
         ("a.jsonl", "{oops", "not JSON"),
         ("a.jsonl", "[1]", "not an object"),
         ("a.jsonl", '{"image": 3, "caption": "x"}', "'image' is missing or not text"),

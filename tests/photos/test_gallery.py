@@ -14,7 +14,7 @@ from showtell.photos.corrections import edit_caption
 from showtell.photos.gallery import render_gallery
 from support.photo_library import library, photo, scan_fully
 
-EVIL = "\"><script>alert(1)</script><img src=x onerror=alert(2)> &amp; '--"
+HOSTILE_TEXT = "\"><script>alert(1)</script><img src=x onerror=alert(2)> &amp; '--"
 
 
 class Page(HTMLParser):
@@ -46,9 +46,9 @@ def test_page_is_self_contained_and_escapes_captions_and_paths(
     ]
     scan_fully(catalogue, tmp_path / "lib", captioner)
     for path in paths:
-        edit_caption(catalogue, path, EVIL)
+        edit_caption(catalogue, path, HOSTILE_TEXT)
     (folder / "a.jpg").write_bytes(b"gone bad")
-    page = Page("".join(render_gallery(EVIL, search_photos(catalogue, ""))))
+    page = Page("".join(render_gallery(HOSTILE_TEXT, search_photos(catalogue, ""))))
     assert not page.named("script")
     assert not page.named("b")
     assert {tag for tag, _ in page.elements} == {
@@ -73,12 +73,12 @@ def test_page_is_self_contained_and_escapes_captions_and_paths(
     links = [unquote_to_bytes(url.removeprefix("file://")) for url in urls]
     assert sorted(links) == sorted(os.fsencode(path) for path in paths)
     images = page.named("img")
-    assert [image["alt"] for image in images] == [EVIL] * 2
+    assert [image["alt"] for image in images] == [HOSTILE_TEXT] * 2
     for image in images:
         data = re.fullmatch(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", str(image["src"]))
         assert data is not None
         assert base64.b64decode(data[1]).startswith(b"\xff\xd8\xff")
-    assert page.text.count(EVIL) == 5  # three captions, a title, a heading
+    assert page.text.count(HOSTILE_TEXT) == 5  # three captions, a title, a heading
     assert "cannot be read" in page.text
     assert "default-src 'none'" in str(page.named("meta"))
     assert "3 photos" in page.text

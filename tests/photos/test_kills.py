@@ -80,11 +80,11 @@ def kill_writes(
     """
     lib, catalogue = tmp_path / "lib", tmp_path / "photos.sqlite"
     library(lib, photos, SUFFIXES)
-    writing = WriteOptions(to=to)
+    options = WriteOptions(to=to)
 
     def work() -> None:
         with Catalogue(catalogue) as opened:
-            write_fully(opened, writing)
+            write_fully(opened, options)
             *_, counts = undo_last_run(opened, report=pytest.fail)
             assert counts.restored
 
@@ -94,7 +94,7 @@ def kill_writes(
         dates = {path: path.stat().st_mtime_ns for path in old}
         decoded = {path: pixels(path) for path in old}
         started = time.perf_counter()
-        write_fully(opened, writing)
+        write_fully(opened, options)
         new = contents(lib)
         assert new != old
         list(undo_last_run(opened, report=pytest.fail))
@@ -158,21 +158,21 @@ def test_scan_killed_200_times(tmp_path: Path, captioner: Captioner) -> None:
 @pytest.mark.timeout(0)
 def test_writing_sidecars_killed_200_times(tmp_path: Path, captioner: Captioner) -> None:
     outcomes = kill_writes(tmp_path, captioner, "sidecar", 200, 40)
-    report(outcomes, 200, "writes of sidecars and their undos")
+    print_outcomes(outcomes, 200, "writes of sidecars and their undos")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_embedding_killed_100_times(tmp_path: Path, captioner: Captioner) -> None:
     outcomes = kill_writes(tmp_path, captioner, "embed", 100, 6)
-    report(outcomes, 100, "embeddings and their undos")
+    print_outcomes(outcomes, 100, "embeddings and their undos")
 
 
-def report(outcomes: set[tuple[bool, int]], kills: int, what: str) -> None:
+def print_outcomes(outcomes: set[tuple[bool, int]], kills: int, operation: str) -> None:
     has_temporary = any(temporary for temporary, _ in outcomes)
     counts = sorted({count for _, count in outcomes})
     fate = "left, and removed by the next run" if has_temporary else "never left"
     print(  # noqa: T201
-        f"\n{kills} kills of {what}: temporary files were {fate};"
+        f"\n{kills} kills of {operation}: temporary files were {fate};"
         f" files written when killed: {counts}"
     )

@@ -33,12 +33,14 @@ def test_scan_stores_the_captioners_captions_and_a_second_scan_opens_no_photo(
         assert item.confidence == pytest.approx(caption.confidence)
         assert (item.width, item.height) == (48, 36) or item.path.suffix == ".webp"
 
-    def never() -> Captioner:
+    def fail_to_load() -> Captioner:
         raise AssertionError("no model is needed")
 
     for path in photos:
         path.chmod(0o400)
-    *_, again = scan_library(catalogue, [tmp_path / "lib"], captioner=never, report=pytest.fail)
+    *_, again = scan_library(
+        catalogue, [tmp_path / "lib"], load_captioner=fail_to_load, report=pytest.fail
+    )
     assert (again.unchanged, again.to_read) == (21, 0)
 
 
@@ -57,7 +59,7 @@ def test_moved_copied_and_retagged_photos_keep_their_captions(
     counts = scan_fully(catalogue, tmp_path / "lib", captioner)
     assert (counts.moved, counts.already_captioned, counts.captioned) == (1, 2, 0)
     after = record_of(catalogue, moved)
-    assert (after.file, after.caption, after.source) == (before.file, "two otters", "person")
+    assert (after.file_id, after.caption, after.source) == (before.file_id, "two otters", "person")
     assert record_of(catalogue, c).taken == "2020-01-02T03:04:05"
     assert len(list(photo_records(catalogue))) == 5
 
@@ -225,7 +227,7 @@ def test_two_scans_at_once_share_the_work(
                 connection,
                 [tmp_path / "lib"],
                 ScanOptions(batch_size=4),
-                captioner=lambda: captioner,
+                load_captioner=lambda: captioner,
                 report=pytest.fail,
             )
             read.append(counts.read)
@@ -249,7 +251,7 @@ def test_stopped_scan_keeps_its_batches_and_the_next_scan_continues(
         catalogue,
         [tmp_path / "lib"],
         ScanOptions(batch_size=4),
-        captioner=lambda: captioner,
+        load_captioner=lambda: captioner,
         report=pytest.fail,
     )
     for counts in steps:

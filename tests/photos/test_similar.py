@@ -18,10 +18,10 @@ def test_similar_photos_are_ranked_by_their_features(
     photo(tmp_path / "lib" / "000" / "z.png", 3)  # the third picture in another format
     scan_fully(catalogue, tmp_path / "lib", captioner)
 
-    def unused() -> Captioner:
+    def fail_to_load() -> Captioner:
         raise AssertionError("the features are in the catalogue")
 
-    ranked = list(find_similar(catalogue, photos[3], captioner=unused))
+    ranked = list(find_similar(catalogue, photos[3], load_captioner=fail_to_load))
     assert len(ranked) == 30
     assert ranked[0].path.name == "z.png"
     similarities = [item.similarity for item in ranked]
@@ -35,7 +35,7 @@ def test_similar_photos_are_ranked_by_their_features(
         assert item.similarity == pytest.approx(cosine, abs=0.02)
     outside = photo(tmp_path / "elsewhere.png", 3)
     assert next(
-        find_similar(catalogue, outside, captioner=lambda: captioner)
+        find_similar(catalogue, outside, load_captioner=lambda: captioner)
     ).similarity == pytest.approx(1, abs=0.001)
 
 
@@ -43,4 +43,6 @@ def test_search_for_similar_photos_without_features_gives_a_hint(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     with pytest.raises(CatalogueError, match="scan --recaption"):
-        list(find_similar(catalogue, photo(tmp_path / "a.jpg", 1), captioner=lambda: captioner))
+        list(
+            find_similar(catalogue, photo(tmp_path / "a.jpg", 1), load_captioner=lambda: captioner)
+        )

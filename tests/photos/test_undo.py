@@ -14,17 +14,17 @@ from support.photo_library import library, scan_fully, undo_fully, write_fully
 def test_undo_leaves_files_alone_that_have_changed_since(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
-    changed, gone, kept = library(tmp_path / "lib", 3)
+    changed, deleted, unchanged = library(tmp_path / "lib", 3)
     scan_fully(catalogue, tmp_path / "lib", captioner)
     write_fully(catalogue)
     sidecar_path(changed).write_bytes(set_fields(None, {"alt": "by hand"}))
-    sidecar_path(gone).unlink()
+    sidecar_path(deleted).unlink()
     errors: list[PhotoError] = []
     counts = undo_fully(catalogue, errors)
     assert (counts.restored, counts.skipped) == (2, 1)
     [error] = errors
     assert str(error) == f"{sidecar_path(changed)}: has changed since, so it is left alone"
-    assert not sidecar_path(kept).exists()
+    assert not sidecar_path(unchanged).exists()
     assert read_fields(sidecar_path(changed).read_bytes()) == {"alt": {DEFAULT_LANGUAGE: "by hand"}}
 
 

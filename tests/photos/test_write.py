@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -8,12 +9,16 @@ import pytest
 
 from showtell import Captioner
 from showtell.errors import CatalogueError, MetadataError, PhotoError
+from showtell.photos import write
 from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.records import PhotoFilter
 from showtell.photos.catalogue.writer_lock import only_writer
 from showtell.photos.corrections import edit_caption
-from showtell.photos.metadata import exiftool as program
+from showtell.photos.metadata import exiftool as exiftool_module
 from showtell.photos.metadata.sidecar import sidecar_path
 from showtell.photos.metadata.xmp import DEFAULT_LANGUAGE, read_fields, set_fields
+from showtell.photos.reading import read_stable_file
+from showtell.photos.replace import Replacement
 from showtell.photos.write_plan import WriteOptions, count_verdicts, plan_writes
 from support.photo_library import (
     contents,
@@ -83,7 +88,7 @@ def test_embedded_captions_read_back_keep_pixels_dates_and_permissions_and_undo_
     for index, path in enumerate([*photos, lib / "big.jpg"]):
         os.utime(path, ns=(10**18 + index, 10**18 + 7 * index))
         path.chmod(0o640)
-    edit_caption(catalogue, photos[0], CAPTION)  # and so of big.jpg, the same picture
+    edit_caption(catalogue, photos[0], CAPTION)  # big.jpg is the same picture
     edit_caption(catalogue, photos[1], CAPTION)
     edit_caption(catalogue, photos[2], CAPTION)
     before, status = contents(lib), {path: path.stat() for path in photos}
@@ -101,8 +106,8 @@ def test_embedded_captions_read_back_keep_pixels_dates_and_permissions_and_undo_
     assert (lib / "a.cr2").read_bytes() == before[lib / "a.cr2"]
     assert tags(lib / "a.xmp", TAGS[0]) == [record_of(catalogue, lib / "a.cr2").caption]
     assert scan_fully(catalogue, lib, captioner).unchanged == 9
-    again = write_fully(catalogue, WriteOptions(to="embed"))
-    assert (again.up_to_date, again.embedded) == (9, 0)
+    counts = write_fully(catalogue, WriteOptions(to="embed"))
+    assert (counts.up_to_date, counts.embedded) == (9, 0)
     assert undo_fully(catalogue).restored == 9
     assert contents(lib) == before
     assert photos[0].stat().st_mtime_ns == status[photos[0]].st_mtime_ns
@@ -172,15 +177,13 @@ def test_fields_folders_and_confidence_select_what_is_written(
     lib = tmp_path / "lib"
     photos = library(lib, 10)
     scan_fully(catalogue, lib, captioner)
-    from showtell.photos.catalogue.records import PhotoFilter
-
-    only = WriteOptions(fields=("alt",), filters=PhotoFilter([lib / "001"]))
-    assert write_fully(catalogue, only).sidecars == 2
+    alt_only = WriteOptions(fields=("alt",), filters=PhotoFilter([lib / "001"]))
+    assert write_fully(catalogue, alt_only).sidecars == 2
     assert list(read_fields(sidecar_path(photos[8]).read_bytes())) == ["alt"]
     assert write_fully(catalogue, WriteOptions(fields=("iptc",))).sidecars == 0
-    sure = sorted((record_of(catalogue, path).confidence or 0) for path in photos)
-    writing = WriteOptions(filters=PhotoFilter(min_confidence=sure[5]))
-    assert write_fully(catalogue, writing).examined == 5
+    confidences = sorted((record_of(catalogue, path).confidence or 0) for path in photos)
+    confident = WriteOptions(filters=PhotoFilter(min_confidence=confidences[5]))
+    assert write_fully(catalogue, confident).examined == 5
 
 
 def test_file_names_and_captions_cannot_become_exiftool_options(
@@ -225,6 +228,7 @@ def test_missing_exiftool_is_an_error_before_anything_is_written(
         ("for f in *.jpeg; do cp OTHER $f; done", "changed its image data"),
         ("for f in *.jpeg; do echo >> $f; done", "did not write its"),
         ("echo 'Error: Not a valid JPG (looks odd) - 0.jpeg' >&2", "looks odd"),
+        ("rm *.jpeg", "exiftool removed its copy"),
         ("exit 0", "changed nothing"),
     ],
 )
@@ -240,11 +244,11 @@ def test_failing_or_misbehaving_exiftool_leaves_photos_intact(
     scan_fully(catalogue, tmp_path / "lib", captioner)
     before = contents(tmp_path / "lib")
     other = photo(tmp_path / "other.jpg", 77)
-    false = tmp_path / "bin" / "exiftool"
-    false.parent.mkdir()
-    false.write_text(f"#!/bin/sh\n{script.replace('OTHER', str(other))}\n")
-    false.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{false.parent}:{os.environ['PATH']}")
+    fake = tmp_path / "bin" / "exiftool"
+    fake.parent.mkdir()
+    fake.write_text(f"#!/bin/sh\n{script.replace('OTHER', str(other))}\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
     errors: list[PhotoError] = []
     counts = write_fully(catalogue, WriteOptions(to="embed"), errors)
     assert (counts.failed, counts.embedded) == (1, 0)
@@ -257,14 +261,79 @@ def test_hanging_exiftool_times_out(
 ) -> None:
     library(tmp_path / "lib", 1)
     scan_fully(catalogue, tmp_path / "lib", captioner)
-    false = tmp_path / "exiftool"
-    false.write_text("#!/bin/sh\nexec sleep 600\n")
-    false.chmod(0o755)
+    fake = tmp_path / "exiftool"
+    fake.write_text("#!/bin/sh\nexec sleep 600\n")
+    fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(program, "_SECONDS", 0.2)
+    monkeypatch.setattr(exiftool_module, "_TIMEOUT_PER_PHOTO", 0.2)
     errors: list[PhotoError] = []
     assert write_fully(catalogue, WriteOptions(to="embed"), errors).failed == 1
     assert "did not finish" in str(errors[0])
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        (errno.ENOSPC, "the disk is full. No data is lost: free some space"),
+        (errno.EDQUOT, "your disk quota is used up. No data is lost: free some space or have"),
+        (errno.EFBIG, r"larger than the file size limit \(ulimit -f\). No data is lost: raise"),
+    ],
+)
+def test_write_without_space_ends_with_the_cause_and_loses_nothing(
+    tmp_path: Path,
+    catalogue: Catalogue,
+    captioner: Captioner,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    problem: str,
+) -> None:
+    first, *_ = library(tmp_path / "lib", 3)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    before = contents(tmp_path / "lib")
+
+    def fail_to_write(*_: object) -> Replacement:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(write, "write_copy", fail_to_write)
+    errors: list[PhotoError] = []
+    with pytest.raises(MetadataError, match=f"^{sidecar_path(first)}: {problem}"):
+        write_fully(catalogue, None, errors)
+    assert (errors, contents(tmp_path / "lib")) == ([], before)
+    monkeypatch.undo()
+    assert write_fully(catalogue).sidecars == 3
+
+
+def test_photo_damaged_after_the_plan_fails_and_the_others_are_written(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged, _ = library(tmp_path / "lib", 2)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+
+    def read_damaged(path: Path) -> tuple[bytes, os.stat_result]:
+        data, status = read_stable_file(path)
+        return (data[:50] if path == damaged else data), status
+
+    monkeypatch.setattr(write, "read_stable_file", read_damaged)
+    errors: list[PhotoError] = []
+    counts = write_fully(catalogue, WriteOptions(to="embed"), errors)
+    assert (counts.failed, counts.embedded) == (1, 1)
+    assert str(errors[0]).startswith(f"{damaged}: truncated")
+
+
+def test_full_work_folder_of_exiftool_ends_the_run_with_a_hint(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library(tmp_path / "lib", 2)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    before = contents(tmp_path / "lib")
+
+    def fail_to_write(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(exiftool_module, "_arguments", fail_to_write)
+    with pytest.raises(MetadataError, match=r"\(no space left on device\): set TMPDIR to"):
+        write_fully(catalogue, WriteOptions(to="embed"))
+    assert contents(tmp_path / "lib") == before
 
 
 def test_damaged_sidecar_is_reported_and_left_unchanged(

@@ -1,4 +1,4 @@
-"""Photos that are hard to read or cannot be read, as people's folders hold them."""
+"""Photos that are hard to read or cannot be read, as found in real folders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RED, GREEN, BLUE, WHITE = (220, 20, 30), (10, 200, 40), (20, 30, 210), (255, 255
 
 
 def corners(width: int = 60, height: int = 40) -> Image.Image:
-    """Red, green / blue, white quarters: each way of turning it is told from the others."""
+    """Return red, green, blue and white quarters: every rotation looks different."""
     image = Image.new("RGB", (width, height), RED)
     image.paste(GREEN, (width // 2, 0, width, height // 2))
     image.paste(BLUE, (0, height // 2, width // 2, height))
@@ -30,7 +30,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def with_orientation(image: Image.Image, orientation: int, kind: str = "JPEG") -> bytes:
-    """Store an upright image the way a camera held otherwise would."""
+    """Return an upright image as a camera that was turned stores it, with its EXIF orientation."""
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -49,7 +49,7 @@ def with_orientation(image: Image.Image, orientation: int, kind: str = "JPEG") -
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """A few bytes of PNG that claim to be a huge picture."""
+    """Return a PNG of a few bytes whose header has a huge size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (

@@ -92,7 +92,7 @@ def scan_fully(
         catalogue,
         folders,
         ScanOptions(recaption=recaption, batch_size=4),
-        captioner=lambda: captioner,
+        load_captioner=lambda: captioner,
         report=reported.append,
     )
     check_errors(reported, errors)

@@ -11,10 +11,10 @@ import click
 from showtell.cli.model_option import model_option
 from showtell.cli.photos_output import (
     PhotoProgress,
+    captioner_loader,
     confirm,
     exit_if_failed,
     ignore_decoder_warnings,
-    model_loader,
     open_catalogue,
     open_output,
     photo_filter,
@@ -24,6 +24,7 @@ from showtell.cli.photos_output import (
     write_results,
     write_summary,
 )
+from showtell.files.counts import count_of
 
 if TYPE_CHECKING:
     from showtell.photos.catalogue.records import PhotoFilter
@@ -115,18 +116,18 @@ def scan_command(
     counts = ScanCounts()
     options = ScanOptions(recaption=recaption or again, batch_size=batch_size)
     with open_catalogue(catalogue, create=True) as opened, PhotoProgress() as progress:
-        load_model = model_loader(model, threads)
+        load_captioner = captioner_loader(model, threads)
         for counts in scan_library(
-            opened, folders, options, captioner=load_model, report=progress.report
+            opened, folders, options, load_captioner=load_captioner, report=progress.report
         ):
-            progress.show(counts.read, counts.to_read, f"{counts.found:,} photos found")
+            progress.show(counts.read, counts.to_read, f"{count_of(counts.found, 'photo')} found")
     click.echo(scan_summary(counts))
     exit_if_failed(progress.failures)
 
 
 @photos.command(
     "search",
-    # -word excludes a word, whichever letters it has
+    # -word excludes a word and is never an option
     context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]},
 )
 @click.argument("query", metavar="[QUERY]...", nargs=-1, type=click.UNPROCESSED)
@@ -210,8 +211,10 @@ def search_command(
     ignore_decoder_warnings()
     with open_catalogue(catalogue) as opened, open_output(output) as target:
         if like is not None:
-            load_model = model_loader(model, None)
-            results = find_similar(opened, like, filters, captioner=load_model, limit=limit)
+            load_captioner = captioner_loader(model, None)
+            results = find_similar(
+                opened, like, filters, load_captioner=load_captioner, limit=limit
+            )
         else:
             results = search_photos(opened, text, filters, any_word=any_word, limit=limit)
         title = text if like is None else f"like {like.name}"
@@ -335,7 +338,7 @@ def undo_command(yes: bool, dry_run: bool, catalogue: Path | None) -> None:
     with open_catalogue(catalogue) as opened:
         last = last_run(opened)
         if last is not None:
-            click.echo(f"The run of {last.started} wrote {last.files:,} files.", err=True)
+            click.echo(f"The run of {last.started} wrote {count_of(last.files, 'file')}.", err=True)
             if dry_run:
                 return
             confirm(yes)
@@ -344,7 +347,7 @@ def undo_command(yes: bool, dry_run: bool, catalogue: Path | None) -> None:
             for counts in undo_last_run(opened, report=progress.report):
                 progress.show(counts.restored + counts.skipped, last.files if last else 0)
     click.echo(
-        f"{counts.restored:,} files restored, {counts.skipped:,} left alone,"
+        f"{count_of(counts.restored, 'file')} restored, {counts.skipped:,} left alone,"
         f" in {counts.seconds:.1f} s"
     )
     exit_if_failed(counts.skipped)
@@ -448,7 +451,7 @@ def import_command(file: Path, catalogue: Path | None) -> None:
     with open_catalogue(catalogue) as opened, PhotoProgress() as progress:
         counts = import_captions(opened, file, report=progress.report)
     click.echo(
-        f"{counts.changed:,} captions changed, {counts.unchanged:,} unchanged,"
+        f"{count_of(counts.changed, 'caption')} changed, {counts.unchanged:,} unchanged,"
         f" {counts.blank:,} blank, {counts.failed:,} for photos that are not in the catalogue"
     )
     exit_if_failed(progress.failures)

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from showtell.cli.model_option import without_run
+from showtell.files.counts import count_of
 
 if TYPE_CHECKING:
     from showtell.captioner import Captioner
@@ -78,15 +79,15 @@ def ignore_decoder_warnings() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def model_loader(model: str | None, threads: int | None) -> Callable[[], Captioner]:
+def captioner_loader(model: str | None, threads: int | None) -> Callable[[], Captioner]:
     """Return a function that loads the model, to be called when the model is first needed."""
 
-    def load_model() -> Captioner:
+    def load_captioner() -> Captioner:
         from showtell.captioner import Captioner
 
         return Captioner.load(without_run(model), threads=threads)
 
-    return load_model
+    return load_captioner
 
 
 def photo_filter(
@@ -139,9 +140,11 @@ def write_results(
 
 def scan_summary(counts: ScanCounts) -> str:
     """Return one line that says what a scan did."""
-    rate = f" ({counts.read / counts.seconds:.0f} photos read per second)" if counts.read else ""
+    rate = ""
+    if counts.read:
+        rate = f" ({count_of(round(counts.read / counts.seconds), 'photo')} read per second)"
     return (
-        f"{counts.found:,} photos: {counts.captioned:,} captioned,"
+        f"{count_of(counts.found, 'photo')}: {counts.captioned:,} captioned,"
         f" {counts.already_captioned:,} already captioned, {counts.moved:,} moved,"
         f" {counts.unchanged:,} unchanged, {counts.missing:,} missing, {counts.failed:,} failed,"
         f" in {counts.seconds:.1f} s{rate}"
@@ -150,9 +153,9 @@ def scan_summary(counts: ScanCounts) -> str:
 
 def plan_summary(planned: dict[Verdict, int]) -> str:
     """Return one line that says what a run will write and what it will leave alone."""
-    text = f"To write: {planned['sidecar']:,} sidecars"
+    text = f"To write: {count_of(planned['sidecar'], 'sidecar')}"
     if planned["embed"]:
-        text += f", captions into {planned['embed']:,} photos"
+        text += f", captions into {count_of(planned['embed'], 'photo')}"
     return (
         f"{text}. To skip: {planned['up_to_date']:,} up to date,"
         f" {planned['user_edited']:,} with a caption by a person or another program"
@@ -163,7 +166,8 @@ def plan_summary(planned: dict[Verdict, int]) -> str:
 def write_summary(counts: WriteCounts) -> str:
     """Return one line that says what a run wrote."""
     return (
-        f"{counts.sidecars:,} sidecars written, captions embedded in {counts.embedded:,} photos,"
+        f"{count_of(counts.sidecars, 'sidecar')} written,"
+        f" captions embedded in {count_of(counts.embedded, 'photo')},"
         f" {counts.up_to_date:,} up to date,"
         f" {counts.user_edited:,} with a caption by a person or another program,"
         f" {counts.failed:,} failed, in {counts.seconds:.1f} s"

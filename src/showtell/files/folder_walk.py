@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import AnyStr, Generic
 
-from showtell.errors import PhotoError
+from showtell.errors import PhotoError, PhotoErrorHandler
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 
@@ -27,7 +27,7 @@ def walk_folders(
     root: AnyStr,
     *,
     max_depth: int | None = None,
-    report: Callable[[PhotoError], None],
+    report: PhotoErrorHandler,
     skip: Callable[[AnyStr], bool] | None = None,
 ) -> Iterator[ListedFolder[AnyStr]]:
     """Yield `root` and the folders at most `max_depth` levels below it, parents first.

@@ -12,25 +12,25 @@ import zlib
 
 from showtell.errors import MetadataError
 from showtell.photos.metadata.container import parse_container
-from showtell.photos.metadata.image_hash import file_hash
+from showtell.photos.metadata.image_hash import hash_bytes
 
 _COPY, _LITERAL = b"c", b"l"
-_COPY_ARGUMENTS = struct.Struct(">QQ")  # start, length
-_LENGTH = struct.Struct(">Q")
-_SHORTEST_COPY = 32  # bytes: a reference takes about as many
+_COPY_RANGE = struct.Struct(">QQ")  # start, length
+_LITERAL_LENGTH = struct.Struct(">Q")
+_MIN_COPY_LENGTH = 32  # bytes: a reference takes about as many
 
 
 def make_patch(old: bytes, new: bytes) -> bytes:
     """Return a patch that restores `old` from `new`, both photos for `parse_container`."""
     new_starts = {
-        file_hash(new[start:end]): start
+        hash_bytes(new[start:end]): start
         for start, end in _spans(new)
-        if end - start >= _SHORTEST_COPY
+        if end - start >= _MIN_COPY_LENGTH
     }
     steps: list[tuple[int | None, bytes]] = []  # start in `new` (None: literal bytes), bytes
     for start, end in _spans(old):
         data = old[start:end]
-        copy_start = new_starts.get(file_hash(data)) if end - start >= _SHORTEST_COPY else None
+        copy_start = new_starts.get(hash_bytes(data)) if end - start >= _MIN_COPY_LENGTH else None
         if steps and copy_start is None and steps[-1][0] is None:
             steps[-1] = (None, steps[-1][1] + data)
         else:
@@ -38,9 +38,9 @@ def make_patch(old: bytes, new: bytes) -> bytes:
     encoded = []
     for copy_start, data in steps:
         if copy_start is None:
-            encoded.append(_LITERAL + _LENGTH.pack(len(data)) + data)
+            encoded.append(_LITERAL + _LITERAL_LENGTH.pack(len(data)) + data)
         else:
-            encoded.append(_COPY + _COPY_ARGUMENTS.pack(copy_start, len(data)))
+            encoded.append(_COPY + _COPY_RANGE.pack(copy_start, len(data)))
     return zlib.compress(b"".join(encoded))
 
 
@@ -56,12 +56,12 @@ def apply_patch(patch: bytes, new: bytes) -> bytes:
             kind = steps[position : position + 1]
             position += 1
             if kind == _COPY:
-                start, length = _COPY_ARGUMENTS.unpack_from(steps, position)
-                position += _COPY_ARGUMENTS.size
+                start, length = _COPY_RANGE.unpack_from(steps, position)
+                position += _COPY_RANGE.size
                 pieces.append(new[start : start + length])
             else:
-                (length,) = _LENGTH.unpack_from(steps, position)
-                position += _LENGTH.size
+                (length,) = _LITERAL_LENGTH.unpack_from(steps, position)
+                position += _LITERAL_LENGTH.size
                 pieces.append(steps[position : position + length])
                 position += length
     except (zlib.error, struct.error) as error:

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from showtell.errors import PhotoErrorHandler
 from showtell.photos.catalogue.database import Catalogue, now
 from showtell.photos.catalogue.file_paths import SUBTREE_CONDITION, subtree_parameters
-from showtell.photos.walk import PhotoFile, Report, walk_photos
+from showtell.photos.walk import PhotoFile, walk_photos
 
 _TRANSACTION_SIZE = 1000  # changes
 
@@ -33,10 +34,10 @@ class _Changes:
 
     folders: list[bytes] = field(default_factory=list)
     new: list[tuple[bytes, bytes, int, int]] = field(default_factory=list)  # folder, name, stamp
-    changed: list[tuple[int, int, int]] = field(default_factory=list)  # size, mtime, file
-    failed_before: list[tuple[int]] = field(default_factory=list)  # file
-    reappeared: list[tuple[int]] = field(default_factory=list)  # file
-    missing: list[tuple[str, int]] = field(default_factory=list)  # time, file
+    changed: list[tuple[int, int, int]] = field(default_factory=list)  # size, mtime, id
+    failed_before: list[tuple[int]] = field(default_factory=list)  # id
+    reappeared: list[tuple[int]] = field(default_factory=list)  # id
+    missing: list[tuple[str, int]] = field(default_factory=list)  # time, id
 
     def __len__(self) -> int:
         present = len(self.new) + len(self.changed) + len(self.failed_before)
@@ -44,7 +45,7 @@ class _Changes:
 
 
 def compare_folders(
-    catalogue: Catalogue, roots: Sequence[Path], scan: int, report: Report
+    catalogue: Catalogue, roots: Sequence[Path], scan_id: int, report: PhotoErrorHandler
 ) -> Iterator[ComparisonCounts]:
     """Compare the folders `roots` with the catalogue; yield the counts after each folder.
 
@@ -62,12 +63,12 @@ def compare_folders(
             _compare_folder(catalogue, folder, photos, counts, changes)
             changes.folders.append(folder)
             if len(changes) >= _TRANSACTION_SIZE:
-                _save(catalogue, changes, scan)
+                _save(catalogue, changes, scan_id)
                 changes = _Changes()
             yield counts
-    _save(catalogue, changes, scan)
+    _save(catalogue, changes, scan_id)
     for root in real_roots:
-        counts.missing += _mark_missing_folders(catalogue, root, scan, unlisted)
+        counts.missing += _mark_missing_folders(catalogue, root, scan_id, unlisted)
     yield counts
 
 
@@ -79,8 +80,8 @@ def _compare_folder(
     changes: _Changes,
 ) -> None:
     stored = {
-        name: (file, size, mtime_ns, pending, missing, error)
-        for file, name, size, mtime_ns, pending, missing, error in catalogue.rows(
+        name: (file_id, size, mtime_ns, pending, missing, error)
+        for file_id, name, size, mtime_ns, pending, missing, error in catalogue.rows(
             """
             SELECT files.id, name, size, mtime_ns, pending, missing_since NOT NULL, error NOT NULL
             FROM files JOIN folders ON folders.id = folder_id WHERE folders.path = ?
@@ -94,23 +95,23 @@ def _compare_folder(
         if row is None:
             changes.new.append((folder, photo.name, photo.size, photo.mtime_ns))
             continue
-        file, size, mtime_ns, pending, missing, error = row
+        file_id, size, mtime_ns, pending, missing, error = row
         if (size, mtime_ns) != (photo.size, photo.mtime_ns):
-            changes.changed.append((photo.size, photo.mtime_ns, file))
+            changes.changed.append((photo.size, photo.mtime_ns, file_id))
         elif error:
-            changes.failed_before.append((file,))
+            changes.failed_before.append((file_id,))
         else:
             counts.unchanged += not pending
             if missing:
-                changes.reappeared.append((file,))
+                changes.reappeared.append((file_id,))
     time = now()
-    for file, _, _, _, missing, _ in stored.values():
+    for file_id, _, _, _, missing, _ in stored.values():
         if not missing:
             counts.missing += 1
-            changes.missing.append((time, file))
+            changes.missing.append((time, file_id))
 
 
-def _save(catalogue: Catalogue, changes: _Changes, scan: int) -> None:
+def _save(catalogue: Catalogue, changes: _Changes, scan_id: int) -> None:
     if not len(changes):
         return
     must_read = "pending = 1, claim = NULL, missing_since = NULL"
@@ -118,7 +119,7 @@ def _save(catalogue: Catalogue, changes: _Changes, scan: int) -> None:
         catalogue.execute_many(
             "INSERT INTO folders (path, scan) VALUES (?, ?)"
             " ON CONFLICT (path) DO UPDATE SET scan = excluded.scan",
-            ((folder, scan) for folder in changes.folders),
+            ((folder, scan_id) for folder in changes.folders),
         )
         # another scan may have added the same photo meanwhile
         catalogue.execute_many(
@@ -137,14 +138,14 @@ def _save(catalogue: Catalogue, changes: _Changes, scan: int) -> None:
 
 
 def _mark_missing_folders(
-    catalogue: Catalogue, root: bytes, scan: int, unlisted: list[bytes]
+    catalogue: Catalogue, root: bytes, scan_id: int, unlisted: list[bytes]
 ) -> int:
     """Mark the photos of folders that no longer exist; return how many there are."""
     missing = [
         (folder,)
         for folder, path in catalogue.rows(
             f"SELECT id, path FROM folders WHERE {SUBTREE_CONDITION} AND scan <> ?",
-            (*subtree_parameters(root), scan),
+            (*subtree_parameters(root), scan_id),
         )
         if not any(path == hidden or path.startswith(hidden + b"/") for hidden in unlisted)
         and not os.path.isdir(path)  # noqa: PTH112 - if it exists, another scan has listed it

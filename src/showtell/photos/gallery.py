@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from showtell.errors import ShowtellError
+from showtell.files.counts import count_of
 from showtell.files.printable_names import printable
 from showtell.image import Preprocessing, open_photo
 from showtell.photos.catalogue.records import PhotoRecord
@@ -21,9 +22,9 @@ from showtell.photos.reading import open_raw, read_stable_file
 from showtell.pipeline import pipeline
 
 _THUMBNAIL_SIDE = 320  # pixels of a thumbnail's longer side
-_THUMBNAIL_SIZE = Preprocessing(height=_THUMBNAIL_SIDE, width=_THUMBNAIL_SIDE)
-_QUALITY = 78
-_STYLE = """
+_THUMBNAIL_PREPROCESSING = Preprocessing(height=_THUMBNAIL_SIDE, width=_THUMBNAIL_SIDE)
+_JPEG_QUALITY = 78
+_STYLESHEET = """
 :root { color-scheme: light dark; --edge: #8884; --soft: #888; }
 body { font: 16px/1.4 system-ui, sans-serif; margin: 0 auto; padding: 1.5rem; max-width: 90rem; }
 h1 { font-size: 1.3rem; margin: 0 0 1rem; overflow-wrap: anywhere; }
@@ -44,17 +45,17 @@ def render_gallery(
 ) -> Iterator[str]:
     """Yield an HTML page of photos, piece by piece; it needs no other file and no script.
 
-    A click opens the photo on the computer where it is stored. A photo that cannot be read has a
+    A click opens the photo, on the computer that stores it. A photo that cannot be read has a
     placeholder.
     """
     heading = html.escape(title) or "All photos"
-    # the page may load or run nothing outside itself
+    # the page must not load anything or run scripts
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     yield (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{heading} - showtell</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{heading} - showtell</title>\n<style>{_STYLESHEET}</style>\n</head>\n<body>\n"
         f"<h1>{heading}</h1>\n<main>\n"
     )
     count = 0
@@ -68,8 +69,7 @@ def render_gallery(
     for figure in figures:
         count += 1
         yield figure
-    photos = "1 photo" if count == 1 else f"{count:,} photos"
-    yield f"</main>\n<p>{photos}</p>\n</body>\n</html>\n"
+    yield f"</main>\n<p>{count_of(count, 'photo')}</p>\n</body>\n</html>\n"
 
 
 def _figure(record: PhotoRecord) -> str:
@@ -102,10 +102,10 @@ def _thumbnail(path: Path) -> str | None:
         if is_raw_name(path.name):
             image = open_raw(data, read_exif(exif_of_tiff(data)).orientation)
         else:
-            image = open_photo(data, preprocessing=_THUMBNAIL_SIZE)
+            image = open_photo(data, preprocessing=_THUMBNAIL_PREPROCESSING)
     except (ShowtellError, MemoryError):
         return None
     buffer = io.BytesIO()
     image = ImageOps.contain(image, (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.BICUBIC)
-    image.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
+    image.save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -14,13 +14,13 @@ _RAW_SUFFIXES = frozenset(
 
 
 def is_photo_name(name: str | bytes) -> bool:
-    """Tell whether a file is a photo, raw or not."""
+    """Return whether a file is a photo, raw or not."""
     suffix = _suffix(name)
     return suffix in SUFFIXES or suffix in _RAW_SUFFIXES
 
 
 def is_raw_name(name: str | bytes) -> bool:
-    """Tell whether a file is a raw photo."""
+    """Return whether a file is a raw photo."""
     return _suffix(name) in _RAW_SUFFIXES
 
 

@@ -17,13 +17,13 @@ from showtell.files.printable_names import printable
 from showtell.image import Preprocessing, open_photo, prepare
 from showtell.photos.metadata.container import Container, parse_container
 from showtell.photos.metadata.exif import ExifInfo, exif_of_tiff, read_exif
-from showtell.photos.metadata.image_hash import image_hash
+from showtell.photos.metadata.image_hash import hash_image
 from showtell.photos.metadata.raw_preview import NO_PREVIEW, extract_preview
 from showtell.photos.photo_names import is_raw_name
 
-_LARGEST_FILE = 2 << 30  # bytes; files are read into memory
-_ORIENTATION = 0x0112
-_ROTATED_BY_90 = (5, 6, 7, 8)
+_MAX_FILE_SIZE = 2 << 30  # bytes; files are read into memory
+_ORIENTATION_TAG = 0x0112
+_QUARTER_TURNS = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +44,19 @@ class PhotoContent:
 
 
 def read_stable_file(path: Path) -> tuple[bytes, os.stat_result]:
-    """Return a file's bytes and status, all of one moment.
+    """Return a file's bytes and status, consistent with each other.
 
     Raises PhotoError if it cannot be read, or changes during each of three attempts.
     """
-    shown = printable(os.fspath(path))
+    display_path = printable(os.fspath(path))
     try:
         for _ in range(3):
             with path.open("rb") as file:
                 before = os.fstat(file.fileno())
-                if before.st_size > _LARGEST_FILE:
-                    raise PhotoError(f"{shown}: larger than {_LARGEST_FILE >> 30} GB: not a photo")
+                if before.st_size > _MAX_FILE_SIZE:
+                    raise PhotoError(
+                        f"{display_path}: larger than {_MAX_FILE_SIZE >> 30} GB: not a photo"
+                    )
                 data = file.read(before.st_size + 1)  # a growing file might never end
                 after = os.fstat(file.fileno())
             if _stamp(before) == _stamp(after) == _stamp(path.stat()) and (
@@ -62,8 +64,10 @@ def read_stable_file(path: Path) -> tuple[bytes, os.stat_result]:
             ):
                 return data, after
     except OSError as error:
-        raise PhotoError(f"{shown}: cannot be read ({error_reason(error)})") from error
-    raise PhotoError(f"{shown}: another program is changing it: scan again when it has finished")
+        raise PhotoError(f"{display_path}: cannot be read ({error_reason(error)})") from error
+    raise PhotoError(
+        f"{display_path}: another program is changing it: scan again when it has finished"
+    )
 
 
 def read_photo(
@@ -80,12 +84,12 @@ def read_photo(
         return _read_image(data, status, preprocessing, needs_caption)
     except ShowtellError as error:
         text = str(error)
-        shown = printable(os.fspath(path))
-        if text.startswith(shown):
+        display_path = printable(os.fspath(path))
+        if text.startswith(display_path):
             raise
         # the message is about bytes: name the photo instead
         raise PhotoError(
-            f"{shown}: {text.removeprefix(f'photo of {len(data)} bytes: ')}"
+            f"{display_path}: {text.removeprefix(f'photo of {len(data)} bytes: ')}"
         ) from error
     except MemoryError:
         raise PhotoError(f"{printable(os.fspath(path))}: not enough memory to open it") from None
@@ -101,7 +105,7 @@ def _read_image(
     container = _container(data)
     if container is None:
         image = open_photo(data)
-    digest = image_hash(data, container, image)
+    digest = hash_image(data, container, image)
     exif = read_exif(_exif_block(data, container))
     if needs_caption(digest):
         if image is None:
@@ -119,7 +123,7 @@ def _read_raw(
     needs_caption: Callable[[bytes], bool],
 ) -> PhotoContent:
     """Read a raw photo: its hash covers all of its bytes, its pixels are those of its preview."""
-    digest = image_hash(data, None)
+    digest = hash_image(data, None)
     exif = read_exif(exif_of_tiff(data))
     pixels = message = None
     if needs_caption(digest):
@@ -144,7 +148,7 @@ def open_raw(data: bytes, orientation: int = 1) -> Image.Image:
             return open_photo(data)
         except PhotoError:
             raise PhotoError(NO_PREVIEW) from None
-    image.getexif()[_ORIENTATION] = orientation
+    image.getexif()[_ORIENTATION_TAG] = orientation
     return ImageOps.exif_transpose(image)
 
 
@@ -169,7 +173,7 @@ def _upright_size(
 ) -> tuple[int, int] | None:
     if container is not None and container.size is not None:
         width, height = container.size
-        return (height, width) if exif.orientation in _ROTATED_BY_90 else (width, height)
+        return (height, width) if exif.orientation in _QUARTER_TURNS else (width, height)
     return None if image is None else image.size
 
 

@@ -67,8 +67,8 @@ def replace_target(replacement: Replacement) -> None:
     temporary, target = replacement.temporary, replacement.target
     try:
         if file_stamp(target) != replacement.stamp:
-            shown = printable(os.fspath(target))
-            raise MetadataError(f"{shown}: another program has just changed it: left alone")
+            display_path = printable(os.fspath(target))
+            raise MetadataError(f"{display_path}: another program has just changed it: left alone")
         move_into_place(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -78,11 +78,11 @@ def replace_target(replacement: Replacement) -> None:
 
 def failure_message(target: Path, error: Exception) -> str:
     """Return one line that names a file and says why it could not be replaced."""
-    shown = printable(os.fspath(target))
+    display_path = printable(os.fspath(target))
     if isinstance(error, OSError):
-        return f"{shown}: cannot be written ({error_reason(error)})"
+        return f"{display_path}: cannot be written ({error_reason(error)})"
     text = str(error)
-    return text if text.startswith(shown) else f"{shown}: {text}"
+    return text if text.startswith(display_path) else f"{display_path}: {text}"
 
 
 def _copy_owner(source: Path, target: Path) -> None:

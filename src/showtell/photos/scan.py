@@ -15,15 +15,15 @@ import numpy as np
 
 from showtell.caption import Caption
 from showtell.decoding.beam_search import Floats
-from showtell.errors import PhotoError
+from showtell.errors import PhotoError, PhotoErrorHandler
 from showtell.files.printable_names import printable
+from showtell.image import Preprocessing
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.file_paths import file_path, paths_condition
-from showtell.photos.catalogue.pictures import ModelId, find_picture, has_caption
+from showtell.photos.catalogue.pictures import ModelIds, find_picture_id, has_caption
 from showtell.photos.folder_changes import ComparisonCounts, compare_folders
 from showtell.photos.reading import read_photo
 from showtell.photos.scan_results import PendingFile, ScanResult, save_results
-from showtell.photos.walk import Report
 from showtell.pipeline import pipeline
 
 if TYPE_CHECKING:
@@ -69,52 +69,52 @@ def scan_library(
     folders: Sequence[Path],
     options: ScanOptions | None = None,
     *,
-    captioner: Callable[[], Captioner],
-    report: Report,
+    load_captioner: Callable[[], Captioner],
+    report: PhotoErrorHandler,
 ) -> Iterator[ScanCounts]:
-    """Bring the catalogue up to date with `folders`; yield the counts as they grow.
+    """Update the catalogue from `folders`; yield the counts after each step.
 
     Photos whose size and date are in the catalogue are not opened. Captions are saved batch by
     batch: a killed scan loses the batches in progress, and the next scan continues. Photos that
-    cannot be read go to `report`, and the next scan tries them again. `captioner` is called when
-    the first photo must be captioned.
+    cannot be read go to `report`, and the next scan tries them again. `load_captioner` is called
+    if there are photos to read, or to recaption.
     """
     started = time.perf_counter()
     scan = _Scan(catalogue, folders, options or ScanOptions(), report)
-    for _ in scan.run(captioner):
+    for _ in scan.run(load_captioner):
         scan.counts.seconds = time.perf_counter() - started
         yield scan.counts
 
 
 @dataclass
 class _Scan:
-    """The state of one scan."""
+    """The state of one scan; `scan_id` distinguishes it from all other scans."""
 
     catalogue: Catalogue
     folders: Sequence[Path]
     options: ScanOptions
-    report: Report
+    report: PhotoErrorHandler
     counts: ScanCounts = field(default_factory=ScanCounts)
-    number: int = field(default_factory=lambda: secrets.randbits(62))  # differs from other scans
+    scan_id: int = field(default_factory=lambda: secrets.randbits(62))
 
-    def run(self, captioner: Callable[[], Captioner]) -> Iterator[None]:
+    def run(self, load_captioner: Callable[[], Captioner]) -> Iterator[None]:
         """Compare the folders, then read and caption; yield after each step."""
         compared = ComparisonCounts()
-        for compared in compare_folders(self.catalogue, self.folders, self.number, self.report):
+        for compared in compare_folders(self.catalogue, self.folders, self.scan_id, self.report):
             self.counts.found, self.counts.unchanged = compared.found, compared.unchanged
             yield
         self.counts.missing = compared.missing
-        loaded: Captioner | None = None
+        captioner: Captioner | None = None
         if self.options.recaption:
-            loaded = captioner()
-            self._mark_for_recaption(ModelId.of(loaded.bundle).caption)
+            captioner = load_captioner()
+            self._mark_for_recaption(ModelIds.of(captioner.bundle).model_id)
         self.counts.to_read = self._count_pending()
         if self.counts.to_read:
-            yield from self._read_pending(loaded or captioner())
+            yield from self._read_pending(captioner or load_captioner())
         yield
 
-    def _mark_for_recaption(self, model: str) -> None:
-        """Mark as pending the photos that `model` has not captioned."""
+    def _mark_for_recaption(self, model_id: str) -> None:
+        """Mark as pending the photos that a model has not captioned."""
         in_folders, parameters = paths_condition(self.folders)
         with self.catalogue.transaction():
             self.catalogue.execute(
@@ -125,7 +125,7 @@ class _Scan:
                         SELECT 1 FROM captions
                         WHERE captions.picture_id = files.picture_id AND model = ?))
                 """,
-                [*parameters, model],
+                [*parameters, model_id],
             )
 
     def _count_pending(self) -> int:
@@ -139,22 +139,14 @@ class _Scan:
 
     def _read_pending(self, captioner: Captioner) -> Iterator[None]:
         """Read and caption the pending photos; yield after each batch is saved."""
-        model = ModelId.of(captioner.bundle)
+        ids = ModelIds.of(captioner.bundle)
         preprocessing = captioner.bundle.manifest.preprocessing
+        required_model_id = ids.model_id if self.options.recaption else None
+        with _caption_lookup(self.catalogue, required_model_id) as needs_caption:
 
-        def open_item(_: int, pending: PendingFile) -> ScanResult:
-            try:
-                content = read_photo(pending.path, preprocessing, needs_caption)
-                return ScanResult(pending, content, content.error)
-            except PhotoError as error:
-                return ScanResult(pending, error=str(error))
-            except Exception as error:  # one odd photo must not end a scan of 50,000
-                shown = printable(str(pending.path))
-                return ScanResult(pending, error=f"{shown}: cannot be read ({error!r})")
+            def open_item(_: int, pending: PendingFile) -> ScanResult:
+                return _read_pending_file(pending, preprocessing, needs_caption)
 
-        with _caption_lookup(
-            self.catalogue, model.caption if self.options.recaption else None
-        ) as needs_caption:
             results = pipeline(
                 self._claim_pending(),
                 open_item=open_item,
@@ -167,21 +159,21 @@ class _Scan:
                 for result in results:
                     batch.append(result)
                     if len(batch) >= self.options.batch_size:
-                        self._save(batch, model)
+                        self._save(batch, ids)
                         batch = []
                         yield
-                self._save(batch, model)
+                self._save(batch, ids)
                 yield
             finally:
                 results.close()  # type: ignore[attr-defined]
 
     def _claim_pending(self) -> Iterator[PendingFile]:
-        """Yield pending photos, claiming a batch at a time, those not claimed by other scans first.
+        """Yield the pending photos, and claim them for this scan, one batch at a time.
 
-        Photos that others have claimed come last, since a killed scan leaves claims behind.
+        Photos claimed by other scans come last: a killed scan leaves its claims behind.
         """
         in_folders, parameters = paths_condition(self.folders)
-        for claimable in ("claim IS NULL", f"claim IS NOT NULL AND claim <> {self.number:d}"):
+        for claimable in ("claim IS NULL", f"claim IS NOT NULL AND claim <> {self.scan_id:d}"):
             while True:
                 with self.catalogue.transaction():
                     rows = list(
@@ -198,15 +190,15 @@ class _Scan:
                     )
                     self.catalogue.execute_many(
                         "UPDATE files SET claim = ? WHERE id = ?",
-                        ((self.number, file) for file, _, _ in rows),
+                        ((self.scan_id, file_id) for file_id, _, _ in rows),
                     )
                 if not rows:
                     break
-                for file, folder, name in rows:
-                    yield PendingFile(file, file_path(folder, name))
+                for file_id, folder, name in rows:
+                    yield PendingFile(file_id, file_path(folder, name))
 
-    def _save(self, batch: list[ScanResult], model: ModelId) -> None:
-        saved = save_results(self.catalogue, batch, model)
+    def _save(self, batch: list[ScanResult], ids: ModelIds) -> None:
+        saved = save_results(self.catalogue, batch, ids)
         self.counts.captioned += saved.captioned
         self.counts.already_captioned += saved.already_captioned
         self.counts.moved += saved.moved
@@ -216,19 +208,35 @@ class _Scan:
                 self.report(PhotoError(result.error))
 
 
-@contextlib.contextmanager
-def _caption_lookup(catalogue: Catalogue, model: str | None) -> Iterator[Callable[[bytes], bool]]:
-    """Provide a function that tells by an image hash if a picture needs a caption.
+def _read_pending_file(
+    pending: PendingFile, preprocessing: Preprocessing, needs_caption: Callable[[bytes], bool]
+) -> ScanResult:
+    """Read a photo; any error becomes part of the result."""
+    try:
+        content = read_photo(pending.path, preprocessing, needs_caption)
+        return ScanResult(pending, content, content.error)
+    except PhotoError as error:
+        return ScanResult(pending, error=str(error))
+    except Exception as error:  # one photo must not end a scan of 50,000
+        display_path = printable(str(pending.path))
+        return ScanResult(pending, error=f"{display_path}: cannot be read ({error!r})")
 
-    It has a connection of its own that the threads use in turn. With `model`, a picture needs a
-    caption by that model; otherwise any caption will do.
+
+@contextlib.contextmanager
+def _caption_lookup(
+    catalogue: Catalogue, model_id: str | None
+) -> Iterator[Callable[[bytes], bool]]:
+    """Yield a function that returns whether the picture with an image hash needs a caption.
+
+    It has its own connection, which the threads use in turn. With `model_id`, a picture needs a
+    caption by that model; otherwise, any caption is enough.
     """
     connection, lock = Catalogue(catalogue.path, any_thread=True), threading.Lock()
 
     def needs_caption(image_hash: bytes) -> bool:
         with lock:
-            picture = find_picture(connection, image_hash)
-            return picture is None or not has_caption(connection, picture, model)
+            picture_id = find_picture_id(connection, image_hash)
+            return picture_id is None or not has_caption(connection, picture_id, model_id)
 
     try:
         yield needs_caption

@@ -11,7 +11,12 @@ from showtell.caption import Caption
 from showtell.decoding.beam_search import Floats
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.file_paths import file_path
-from showtell.photos.catalogue.pictures import ModelId, find_picture, store_caption, store_picture
+from showtell.photos.catalogue.pictures import (
+    ModelIds,
+    find_picture_id,
+    store_caption,
+    store_picture,
+)
 from showtell.photos.reading import PhotoContent
 
 _SET_PICTURE = """
@@ -23,9 +28,9 @@ _SET_PICTURE = """
 
 @dataclass(frozen=True, slots=True)
 class PendingFile:
-    """A file that must be read: its number in the catalogue, and its path."""
+    """A file that must be read: its id in the catalogue, and its path."""
 
-    number: int
+    id: int
     path: Path
 
 
@@ -49,34 +54,32 @@ class SavedCounts:
     moved: int = 0
 
 
-def save_results(
-    catalogue: Catalogue, results: Sequence[ScanResult], model: ModelId
-) -> SavedCounts:
+def save_results(catalogue: Catalogue, results: Sequence[ScanResult], ids: ModelIds) -> SavedCounts:
     """Save a batch of results in one transaction."""
     counts = SavedCounts()
     with catalogue.transaction():
         for result in results:
-            _save_result(catalogue, result, model, counts)
+            _save_result(catalogue, result, ids, counts)
     return counts
 
 
 def _save_result(
-    catalogue: Catalogue, result: ScanResult, model: ModelId, counts: SavedCounts
+    catalogue: Catalogue, result: ScanResult, ids: ModelIds, counts: SavedCounts
 ) -> None:
-    file, content = result.file.number, result.content
+    file_id, content = result.file.id, result.content
     if content is None:
         catalogue.execute(
             "UPDATE files SET pending = 0, claim = NULL, error = ? WHERE id = ?",
-            (result.error, file),
+            (result.error, file_id),
         )
         return
-    is_new = find_picture(catalogue, content.hash) is None
-    picture = store_picture(catalogue, content.hash, content.exif, content.size)
+    is_new = find_picture_id(catalogue, content.hash) is None
+    picture_id = store_picture(catalogue, content.hash, content.exif, content.size)
     if result.caption is not None and result.pooled is not None:
-        store_caption(catalogue, picture, result.caption, result.pooled, model)
-    moved = _set_picture(catalogue, file, content, picture, is_new=is_new)
+        store_caption(catalogue, picture_id, result.caption, result.pooled, ids)
+    moved = _set_picture(catalogue, file_id, content, picture_id, is_new=is_new)
     if result.error is not None:
-        catalogue.execute("UPDATE files SET error = ? WHERE id = ?", (result.error, file))
+        catalogue.execute("UPDATE files SET error = ? WHERE id = ?", (result.error, file_id))
     if moved:
         counts.moved += 1
     elif result.caption is not None:
@@ -86,39 +89,39 @@ def _save_result(
 
 
 def _set_picture(
-    catalogue: Catalogue, file: int, content: PhotoContent, picture: int, *, is_new: bool
+    catalogue: Catalogue, file_id: int, content: PhotoContent, picture_id: int, *, is_new: bool
 ) -> bool:
     """Store which picture a file contains; return True if the file was moved here.
 
-    A moved file keeps its number: its old row gets the new path, and the new row is deleted.
+    A moved file keeps its id: its old row gets the new path, and the new row is deleted.
     """
-    values = (picture, content.file_size, content.mtime_ns)
-    row = catalogue.row("SELECT folder_id, name, picture_id FROM files WHERE id = ?", (file,))
+    values = (picture_id, content.file_size, content.mtime_ns)
+    row = catalogue.row("SELECT folder_id, name, picture_id FROM files WHERE id = ?", (file_id,))
     if row is None:  # meanwhile another scan has recognised the move
         return False
-    folder, name, old_picture = row
-    moved_from = None
-    if not is_new and old_picture is None:
-        moved_from = _find_moved(catalogue, picture, file)
-    if moved_from is None:
-        catalogue.execute(_SET_PICTURE, (*values, file))
+    folder, name, old_picture_id = row
+    moved_id = None
+    if not is_new and old_picture_id is None:
+        moved_id = _find_moved(catalogue, picture_id, file_id)
+    if moved_id is None:
+        catalogue.execute(_SET_PICTURE, (*values, file_id))
         return False
-    catalogue.execute("DELETE FROM files WHERE id = ?", (file,))
+    catalogue.execute("DELETE FROM files WHERE id = ?", (file_id,))
     catalogue.execute(
-        "UPDATE files SET folder_id = ?, name = ? WHERE id = ?", (folder, name, moved_from)
+        "UPDATE files SET folder_id = ?, name = ? WHERE id = ?", (folder, name, moved_id)
     )
-    catalogue.execute(_SET_PICTURE, (*values, moved_from))
+    catalogue.execute(_SET_PICTURE, (*values, moved_id))
     return True
 
 
-def _find_moved(catalogue: Catalogue, picture: int, file: int) -> int | None:
-    """Return another file with the same picture whose path no longer exists, or None."""
+def _find_moved(catalogue: Catalogue, picture_id: int, file_id: int) -> int | None:
+    """Return the id of another file with the same picture whose path no longer exists, or None."""
     rows = catalogue.rows(
         "SELECT files.id, folders.path, name FROM files JOIN folders ON folders.id = folder_id"
         " WHERE picture_id = ? AND files.id <> ? ORDER BY missing_since IS NULL",
-        (picture, file),
+        (picture_id, file_id),
     )
-    for other, folder, other_name in list(rows):
+    for other_id, folder, other_name in list(rows):
         if not os.path.lexists(file_path(folder, other_name)):
-            return int(other)
+            return int(other_id)
     return None

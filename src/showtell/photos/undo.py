@@ -8,17 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from showtell.errors import MetadataError, PhotoError, ShowtellError
+from showtell.errors import MetadataError, PhotoError, PhotoErrorHandler, ShowtellError
 from showtell.files.atomic_write import sync_folder
 from showtell.photos.binary_patch import apply_patch
 from showtell.photos.catalogue.database import Catalogue, now
 from showtell.photos.catalogue.file_paths import file_path
 from showtell.photos.catalogue.journal import hash_file, recover, temporary_path, update_file_stamp
 from showtell.photos.catalogue.writer_lock import only_writer
-from showtell.photos.metadata.image_hash import file_hash
+from showtell.photos.metadata.image_hash import hash_bytes
 from showtell.photos.metadata.sidecar import SIDECAR_SUFFIX, sidecar_path
 from showtell.photos.replace import failure_message, file_stamp, replace_target, write_copy
-from showtell.photos.walk import Report
 
 _BATCH_SIZE = 16
 
@@ -27,7 +26,7 @@ _BATCH_SIZE = 16
 class LastRun:
     """The run that undo would revert: when it started, and how many files it wrote."""
 
-    number: int
+    id: int
     started: str
     files: int
 
@@ -42,16 +41,16 @@ class UndoCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class _DoneWrite:
-    """A write to undo; `target` is where its file is now."""
+class _FinishedWrite:
+    """A write to undo; `target` is the current path of the written file."""
 
-    number: int
-    file: int
+    id: int
+    file_id: int
     target: Path
     temporary: Path
     before_hash: bytes | None
     after_hash: bytes
-    before: bytes | None
+    undo_data: bytes | None
 
 
 def last_run(catalogue: Catalogue) -> LastRun | None:
@@ -63,7 +62,7 @@ def last_run(catalogue: Catalogue) -> LastRun | None:
     return None if row is None else LastRun(*row)
 
 
-def undo_last_run(catalogue: Catalogue, *, report: Report) -> Iterator[UndoCounts]:
+def undo_last_run(catalogue: Catalogue, *, report: PhotoErrorHandler) -> Iterator[UndoCounts]:
     """Undo the last run; yield the counts after each batch.
 
     A file that has changed since is left alone and goes to `report`. The next undo completes one
@@ -77,7 +76,7 @@ def undo_last_run(catalogue: Catalogue, *, report: Report) -> Iterator[UndoCount
         if run is None:
             raise MetadataError("nothing to undo: no run has written captions, or all are undone")
         try:
-            while batch := _next_batch(catalogue, run.number):
+            while batch := _next_batch(catalogue, run.id):
                 _undo_batch(catalogue, batch, counts, report)
                 counts.seconds = time.perf_counter() - started
                 yield counts
@@ -85,10 +84,10 @@ def undo_last_run(catalogue: Catalogue, *, report: Report) -> Iterator[UndoCount
             recover(catalogue)
             raise
         with catalogue.transaction(durable=True):
-            catalogue.execute("UPDATE runs SET undone = ? WHERE id = ?", (now(), run.number))
+            catalogue.execute("UPDATE runs SET undone = ? WHERE id = ?", (now(), run.id))
 
 
-def _next_batch(catalogue: Catalogue, run: int) -> list[_DoneWrite]:
+def _next_batch(catalogue: Catalogue, run_id: int) -> list[_FinishedWrite]:
     rows = catalogue.rows(
         f"""
         SELECT writes.id, file_id, writes.path, before_hash, after_hash, before, token,
@@ -97,23 +96,27 @@ def _next_batch(catalogue: Catalogue, run: int) -> list[_DoneWrite]:
         JOIN files ON files.id = file_id JOIN folders ON folders.id = folder_id
         WHERE run_id = ? AND state = 'done' ORDER BY writes.id DESC LIMIT {_BATCH_SIZE}
         """,
-        (run,),
+        (run_id,),
     )
     batch = []
-    for number, file, path, before_hash, after_hash, before, token, folder, name in list(rows):
+    for write_id, file_id, path, before_hash, after_hash, undo_data, token, folder, name in list(
+        rows
+    ):
         target = _current_target(Path(os.fsdecode(path)), file_path(folder, name))
-        temporary = temporary_path(target, token, number)
-        batch.append(_DoneWrite(number, file, target, temporary, before_hash, after_hash, before))
+        temporary = temporary_path(target, token, write_id)
+        batch.append(
+            _FinishedWrite(write_id, file_id, target, temporary, before_hash, after_hash, undo_data)
+        )
     return batch
 
 
 def _undo_batch(
-    catalogue: Catalogue, batch: list[_DoneWrite], counts: UndoCounts, report: Report
+    catalogue: Catalogue, batch: list[_FinishedWrite], counts: UndoCounts, report: PhotoErrorHandler
 ) -> None:
     with catalogue.transaction(durable=True):
         catalogue.execute_many(
             "UPDATE writes SET state = 'undoing', path = ? WHERE id = ?",
-            ((os.fsencode(write.target), write.number) for write in batch),
+            ((os.fsencode(write.target), write.id) for write in batch),
         )
     states = []
     for write in batch:
@@ -127,12 +130,12 @@ def _undo_batch(
             report(PhotoError(failure_message(write.target, error)))
     with catalogue.transaction(durable=True):
         for write, state in zip(batch, states, strict=True):
-            catalogue.execute("UPDATE writes SET state = ? WHERE id = ?", (state, write.number))
-            update_file_stamp(catalogue, write.file, write.target)
+            catalogue.execute("UPDATE writes SET state = ? WHERE id = ?", (state, write.id))
+            update_file_stamp(catalogue, write.file_id, write.target)
 
 
 def _current_target(target: Path, photo: Path) -> Path:
-    """Return where a written file is now: a scan may have recognised that its photo was moved."""
+    """Return the current path of a written file, whose photo may have been moved since."""
     if os.path.lexists(target):
         return target
     if target.suffix.lower() != SIDECAR_SUFFIX:
@@ -143,7 +146,7 @@ def _current_target(target: Path, photo: Path) -> Path:
         return target
 
 
-def _restore(write: _DoneWrite) -> None:
+def _restore(write: _FinishedWrite) -> None:
     """Restore a file's old bytes, or remove it if it did not exist.
 
     Raises MetadataError if the file is missing or has changed since.
@@ -157,12 +160,12 @@ def _restore(write: _DoneWrite) -> None:
         raise MetadataError("no longer exists")
     if current_hash != write.after_hash:
         raise MetadataError("has changed since, so it is left alone")
-    if write.before_hash is None or write.before is None:
+    if write.before_hash is None or write.undo_data is None:
         target.unlink()
         sync_folder(target.parent)
         return
     is_sidecar = target.suffix.lower() == SIDECAR_SUFFIX
-    old = write.before if is_sidecar else apply_patch(write.before, target.read_bytes())
-    if file_hash(old) != write.before_hash:
+    old = write.undo_data if is_sidecar else apply_patch(write.undo_data, target.read_bytes())
+    if hash_bytes(old) != write.before_hash:
         raise MetadataError("the data that restores it is damaged: left alone")
     replace_target(write_copy(write.temporary, target, old, stamp))

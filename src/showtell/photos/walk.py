@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from showtell.errors import PhotoError
+from showtell.errors import PhotoError, PhotoErrorHandler
 from showtell.files.folder_walk import is_subfolder, walk_folders
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 from showtell.photos.photo_names import is_photo_name
-
-Report = Callable[[PhotoError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,9 @@ class PhotoFile:
     mtime_ns: int
 
 
-def walk_photos(root: bytes, report: Report) -> Iterator[tuple[bytes, list[PhotoFile] | None]]:
+def walk_photos(
+    root: bytes, report: PhotoErrorHandler
+) -> Iterator[tuple[bytes, list[PhotoFile] | None]]:
     """Yield each folder below `root` with its photos; None for a folder that cannot be listed.
 
     The folders are those of `walk_folders`. Folders that cannot be listed and broken links go to
@@ -43,20 +43,20 @@ def walk_photos(root: bytes, report: Report) -> Iterator[tuple[bytes, list[Photo
         yield folder.path, [photo for photo in photos if photo is not None]
 
 
-def _photo_file(entry: os.DirEntry[bytes], report: Report) -> PhotoFile | None:
-    shown = printable(entry.path)
+def _photo_file(entry: os.DirEntry[bytes], report: PhotoErrorHandler) -> PhotoFile | None:
+    display_path = printable(entry.path)
     try:
         status = entry.stat()
     except FileNotFoundError:
         if entry.is_symlink():
             target = printable(os.readlink(entry.path))  # noqa: PTH115
-            report(PhotoError(f"{shown}: a link to {target}, which does not exist"))
+            report(PhotoError(f"{display_path}: a link to {target}, which does not exist"))
         return None  # otherwise it was deleted just now
     except OSError as error:
-        report(PhotoError(f"{shown}: cannot be read ({error_reason(error)})"))
+        report(PhotoError(f"{display_path}: cannot be read ({error_reason(error)})"))
         return None
     if stat.S_ISREG(status.st_mode):
         return PhotoFile(entry.name, status.st_size, status.st_mtime_ns)
     if not stat.S_ISDIR(status.st_mode):  # links to folders are skipped
-        report(PhotoError(f"{shown}: a device or pipe, not a photo"))
+        report(PhotoError(f"{display_path}: a device or pipe, not a photo"))
     return None

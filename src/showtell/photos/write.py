@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from showtell.errors import MetadataError, PhotoError, ShowtellError
+from showtell.errors import MetadataError, PhotoError, PhotoErrorHandler, ShowtellError
 from showtell.files.printable_names import printable
 from showtell.photos.binary_patch import apply_patch, make_patch
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.journal import (
-    WORK_PREFIX,
+    WORK_FOLDER_PREFIX,
     JournalEntry,
+    PlannedWrite,
     PreparedWrite,
     WriteRun,
     recover,
@@ -33,7 +34,7 @@ from showtell.photos.catalogue.writer_lock import only_writer
 from showtell.photos.metadata import exiftool
 from showtell.photos.metadata.container import Container, SegmentKind, parse_container
 from showtell.photos.metadata.current_metadata import read_photo_metadata
-from showtell.photos.metadata.image_hash import file_hash, image_hash
+from showtell.photos.metadata.image_hash import hash_bytes, hash_image
 from showtell.photos.metadata.xmp import set_fields
 from showtell.photos.reading import read_stable_file
 from showtell.photos.replace import (
@@ -44,15 +45,20 @@ from showtell.photos.replace import (
     replace_target,
     write_copy,
 )
-from showtell.photos.walk import Report
 from showtell.photos.write_plan import WriteOptions, WritePlan, plan_photo
 
 _BATCH_SIZE = 16
+# errors that end the run: what is wrong, and the way out
+_OUT_OF_SPACE = {
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("your disk quota is used up", "free some space or have the quota raised"),
+    errno.EFBIG: ("larger than the file size limit (ulimit -f)", "raise the limit"),
+}
 
 
 @dataclass
 class WriteCounts:
-    """Counts of a run so far: photos examined, and what happened to them."""
+    """Counts of a run so far: photos examined, and their outcomes."""
 
     examined: int = 0
     sidecars: int = 0
@@ -64,15 +70,21 @@ class WriteCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class _Original:
-    """A target's bytes and stamp when it was read; both None if it does not exist."""
+class _Target:
+    """A file to write, and its bytes and stamp when it was read: both None if it does not exist.
 
+    `job` is for exiftool, or None if the file is a sidecar.
+    """
+
+    plan: WritePlan
+    entry: JournalEntry
     data: bytes | None
     stamp: FileStamp | None
+    job: exiftool.EmbedJob | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Copy:
+class _StagedCopy:
     """A verified copy on the disk, ready to replace its target."""
 
     plan: WritePlan
@@ -81,12 +93,18 @@ class _Copy:
 
 
 def write_captions(
-    catalogue: Catalogue, options: WriteOptions, *, batch_size: int = _BATCH_SIZE, report: Report
+    catalogue: Catalogue,
+    options: WriteOptions,
+    *,
+    batch_size: int = _BATCH_SIZE,
+    report: PhotoErrorHandler,
 ) -> Iterator[WriteCounts]:
-    """Write captions as `options` say; yield the counts after each batch.
+    """Write captions; yield the counts after each batch.
 
-    Failures go to `report`, and the other photos are written. Raises MetadataError if exiftool is
-    needed and missing, or the disk is full; CatalogueError if another write is running.
+    Photos that fail go to `report`, and the others are written.
+
+    Raises MetadataError if exiftool is needed and missing, or no disk space is left;
+    CatalogueError if another write is running.
     """
     started = time.perf_counter()
     program = exiftool.find_exiftool() if options.to == "embed" else None
@@ -116,20 +134,20 @@ class _Writer:
 
     run: WriteRun
     program: str | None
-    report: Report
+    report: PhotoErrorHandler
     counts: WriteCounts = field(default_factory=WriteCounts)
     work_folder: Path | None = None
 
     def make_work_folder(self) -> None:
-        self.work_folder = Path(tempfile.mkdtemp(prefix=WORK_PREFIX))
-        self.run.use_folder(self.work_folder)
+        self.work_folder = Path(tempfile.mkdtemp(prefix=WORK_FOLDER_PREFIX))
+        self.run.record_work_folder(self.work_folder)
 
     def remove_work_folder(self) -> None:
         if self.work_folder is not None:
             shutil.rmtree(self.work_folder, ignore_errors=True)
 
     def write(self, plans: list[WritePlan]) -> None:
-        """Write a batch, and count the photos that need no writing."""
+        """Write the files that need it; count and report the other photos of a batch."""
         self.counts.examined += len(plans)
         for plan in plans:
             self.counts.up_to_date += plan.verdict == "up_to_date"
@@ -142,85 +160,91 @@ class _Writer:
             self._write_batch(to_write)
 
     def _write_batch(self, plans: list[WritePlan]) -> None:
+        """Write the files of a batch; failures are reported and leave their files unchanged."""
         entries = self.run.begin(
-            [(plan.photo.file, plan.target, plan.photo.caption or "") for plan in plans]
+            [
+                PlannedWrite(plan.photo.file_id, plan.target, plan.photo.caption or "")
+                for plan in plans
+            ]
         )
-        copies, failures = self._write_copies(plans, entries)
-        self.run.ready([copy.prepared for copy in copies])
-        done = []
-        for copy in copies:
+        copies = self._stage_copies(self._read_targets(plans, entries))
+        self.run.mark_ready([copy.prepared for copy in copies])
+        done_ids = {copy.prepared.entry.id for copy in copies if self._replace(copy)}
+        self.run.settle(
+            done=[entry for entry in entries if entry.id in done_ids],
+            failed=[entry for entry in entries if entry.id not in done_ids],
+        )
+
+    def _read_targets(
+        self, plans: list[WritePlan], entries: Sequence[JournalEntry]
+    ) -> list[_Target]:
+        """Read the files to write, without those that cannot be read."""
+        targets = []
+        for plan, entry in zip(plans, entries, strict=True):
             try:
-                replace_target(copy.replacement)
+                targets.append(_read_target(plan, entry))
             except (ShowtellError, OSError) as error:
-                _raise_if_full(error, copy.plan.target)
-                failures.append((copy.prepared.entry, failure_message(copy.plan.target, error)))
-                continue
-            done.append(copy.prepared.entry)
-            self.counts.sidecars += copy.plan.verdict == "sidecar"
-            self.counts.embedded += copy.plan.verdict == "embed"
-        self.run.settle(done, [entry for entry, _ in failures])
-        self.counts.failed += len(failures)
-        for _, message in failures:
-            self.report(PhotoError(message))
+                self._record_failure(plan, error)
+        return targets
 
-    def _write_copies(
-        self, plans: list[WritePlan], entries: list[JournalEntry]
-    ) -> tuple[list[_Copy], list[tuple[JournalEntry, str]]]:
-        """Write a verified copy for each plan; return the copies and the failures."""
-        originals = [_read_original(plan) for plan in plans]
-        new_contents = self._new_contents(plans, originals)
-        copies: list[_Copy] = []
-        failures: list[tuple[JournalEntry, str]] = []
-        for plan, entry, original, new in zip(plans, entries, originals, new_contents, strict=True):
+    def _stage_copies(self, targets: list[_Target]) -> list[_StagedCopy]:
+        """Write a verified copy beside each target, without those that fail."""
+        results = self._embed(targets)
+        copies = []
+        for target in targets:
             try:
-                if isinstance(original, ShowtellError):
-                    raise original
-                if isinstance(new, ShowtellError):
-                    raise new
-                copies.append(_write_copy(plan, entry, original, new))
+                if target.job is None:
+                    copies.append(_stage_sidecar(target))
+                else:
+                    copies.append(_stage_photo(target, results[target.entry.id]))
             except (ShowtellError, OSError) as error:
-                _raise_if_full(error, plan.target)
-                failures.append((entry, failure_message(plan.target, error)))
-        return copies, failures
+                self._record_failure(target.plan, error)
+        return copies
 
-    def _new_contents(
-        self, plans: list[WritePlan], originals: Sequence[_Original | ShowtellError]
-    ) -> list[bytes | ShowtellError]:
-        """Return each target's new bytes, or the error that prevents them."""
-        contents: list[bytes | ShowtellError] = []
-        jobs: dict[int, exiftool.EmbedJob] = {}  # by index
-        for index, (plan, original) in enumerate(zip(plans, originals, strict=True)):
-            if isinstance(original, ShowtellError):
-                contents.append(original)
-            elif plan.verdict == "sidecar":
-                contents.append(_new_sidecar(original.data, plan.texts))
-            else:
-                contents.append(MetadataError("not written"))  # until exiftool has run
-                jobs[index] = _embed_job(original.data or b"", plan.texts)
-        if jobs and self.program is not None and self.work_folder is not None:
-            results = exiftool.embed_texts(
-                self.program, self.work_folder / "batch", list(jobs.values())
-            )
-            for index, result in zip(jobs, results, strict=True):
-                contents[index] = MetadataError(result) if isinstance(result, str) else result
-        return contents
+    def _embed(self, targets: list[_Target]) -> dict[int, exiftool.EmbedResult]:
+        """Run exiftool for the photos of a batch; return its results by journal entry id."""
+        jobs = {target.entry.id: target.job for target in targets if target.job is not None}
+        if not jobs:
+            return {}
+        assert self.program is not None
+        assert self.work_folder is not None
+        folder = self.work_folder / "batch"
+        results = exiftool.embed_texts(self.program, folder, list(jobs.values()))
+        return dict(zip(jobs, results, strict=True))
+
+    def _replace(self, copy: _StagedCopy) -> bool:
+        """Replace a target by its copy; return False if that fails."""
+        try:
+            replace_target(copy.replacement)
+        except (ShowtellError, OSError) as error:
+            self._record_failure(copy.plan, error)
+            return False
+        self.counts.sidecars += copy.plan.verdict == "sidecar"
+        self.counts.embedded += copy.plan.verdict == "embed"
+        return True
+
+    def _record_failure(self, plan: WritePlan, error: ShowtellError | OSError) -> None:
+        """Count and report a file that cannot be written.
+
+        Raises MetadataError, to end the run, if no space is left.
+        """
+        if isinstance(error, OSError) and error.errno in _OUT_OF_SPACE:
+            problem, remedy = _OUT_OF_SPACE[error.errno]
+            raise MetadataError(
+                f"{printable(os.fspath(plan.target))}: {problem}. No data is lost:"
+                f" {remedy} and run the command again"
+            ) from error
+        self.counts.failed += 1
+        self.report(PhotoError(failure_message(plan.target, error)))
 
 
-def _read_original(plan: WritePlan) -> _Original | ShowtellError:
-    try:
-        stamp = file_stamp(plan.target)
-        if stamp is None and plan.verdict == "sidecar":
-            return _Original(None, None)
-        return _Original(read_stable_file(plan.target)[0], stamp)
-    except (ShowtellError, OSError) as error:
-        return MetadataError(failure_message(plan.target, error))
-
-
-def _new_sidecar(packet: bytes | None, texts: dict[str, str]) -> bytes | ShowtellError:
-    try:
-        return set_fields(packet, texts)
-    except MetadataError as error:
-        return error
+def _read_target(plan: WritePlan, entry: JournalEntry) -> _Target:
+    stamp = file_stamp(plan.target)
+    if stamp is None and plan.verdict == "sidecar":
+        return _Target(plan, entry, None, None)
+    data, _ = read_stable_file(plan.target)
+    job = _embed_job(data, plan.texts) if plan.verdict == "embed" else None
+    return _Target(plan, entry, data, stamp, job)
 
 
 def _embed_job(data: bytes, texts: dict[str, str]) -> exiftool.EmbedJob:
@@ -230,22 +254,34 @@ def _embed_job(data: bytes, texts: dict[str, str]) -> exiftool.EmbedJob:
     return exiftool.EmbedJob(data, suffix, texts, iptc.present and not iptc.utf8)
 
 
-def _write_copy(plan: WritePlan, entry: JournalEntry, original: _Original, new: bytes) -> _Copy:
-    """Verify a target's new bytes and write them to a copy beside it."""
-    old = before = original.data
-    if plan.verdict == "embed":
-        assert old is not None
-        _verify_embedded(old, new, plan.texts)
-        before = make_patch(old, new)
-        if apply_patch(before, new) != old:
-            raise MetadataError("undo could not restore it, so it is left alone")
-    before_hash = None if old is None else file_hash(old)
-    prepared = PreparedWrite(entry, before_hash, file_hash(new), before)
-    return _Copy(plan, prepared, write_copy(entry.temporary, entry.target, new, original.stamp))
+def _stage_sidecar(target: _Target) -> _StagedCopy:
+    """Write a sidecar's new content beside it; undo restores the old content itself."""
+    return _stage(target, set_fields(target.data, target.plan.texts), undo_data=target.data)
+
+
+def _stage_photo(target: _Target, result: exiftool.EmbedResult) -> _StagedCopy:
+    """Verify exiftool's result and write it beside the photo; undo restores it by a patch."""
+    old, new = target.data, result.data
+    if new is None:
+        raise MetadataError(result.error)
+    assert old is not None
+    _verify_embedded(old, new, target.plan.texts)
+    patch = make_patch(old, new)
+    if apply_patch(patch, new) != old:
+        raise MetadataError("undo could not restore it, so it is left alone")
+    return _stage(target, new, undo_data=patch)
+
+
+def _stage(target: _Target, new: bytes, undo_data: bytes | None) -> _StagedCopy:
+    entry = target.entry
+    old_hash = None if target.data is None else hash_bytes(target.data)
+    prepared = PreparedWrite(entry, old_hash, hash_bytes(new), undo_data)
+    replacement = write_copy(entry.temporary, entry.target, new, target.stamp)
+    return _StagedCopy(target.plan, prepared, replacement)
 
 
 def _verify_embedded(old: bytes, new: bytes, texts: dict[str, str]) -> None:
-    """Raise MetadataError unless `new` is `old` with `texts`, and nothing else has changed."""
+    """Raise MetadataError unless `new` is `old` with `texts` and has no other change."""
     before = parse_container(old)
     try:
         after = parse_container(new)
@@ -253,7 +289,7 @@ def _verify_embedded(old: bytes, new: bytes, texts: dict[str, str]) -> None:
         raise MetadataError(f"exiftool damaged its copy ({error})") from None
     if before is None or after is None or before.format != after.format:
         raise MetadataError("exiftool changed its format")
-    if image_hash(old, before) != image_hash(new, after):
+    if hash_image(old, before) != hash_image(new, after):
         raise MetadataError("exiftool changed its image data")
     kinds: tuple[SegmentKind, ...] = ("exif", "icc")
     for kind in kinds:
@@ -267,12 +303,3 @@ def _verify_embedded(old: bytes, new: bytes, texts: dict[str, str]) -> None:
 
 def _joined_payloads(container: Container, kind: SegmentKind, data: bytes) -> bytes:
     return b"".join(container.payloads(kind, data))
-
-
-def _raise_if_full(error: Exception, target: Path) -> None:
-    """Raise MetadataError if an error means that the disk is full, to end the run."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        raise MetadataError(
-            f"{printable(os.fspath(target))}: the disk is full. No data is lost:"
-            " free some space and run the command again"
-        ) from error

@@ -1,4 +1,4 @@
-"""Plan a write: which captions go where for each photo, and which photos are skipped."""
+"""Plan a write: the captions and the target of each photo, and which photos are skipped."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from showtell.photos.photo_names import is_raw_name
 Destination = Literal["sidecar", "embed"]
 Verdict = Literal["sidecar", "embed", "up_to_date", "user_edited", "failed"]
 FIELDS = ("description", "alt", "iptc")
-# Fields that say the same thing: if a person wrote one of a group, no field of it is written.
-_GROUPS = (("description", "iptc"), ("alt",))
+# If a person wrote one field of a group, no field of the group is written.
+_EQUIVALENT_FIELDS = (("description", "iptc"), ("alt",))
 
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """What to write and where: see `showtell photos write --help`."""
+    """What to write, and to sidecars or photos: see `showtell photos write --help`."""
 
     to: Destination = "sidecar"
     fields: tuple[str, ...] = FIELDS
@@ -41,7 +41,7 @@ class WriteOptions:
 
 @dataclass(frozen=True, slots=True)
 class WritePlan:
-    """What happens to one photo: `texts` by field go to `target`, or `error` says why not.
+    """What happens to one photo: `texts` by field go to `target`, or `error` says why it fails.
 
     `sidecar` and `embed` are written. `up_to_date` has the texts already. `user_edited` has texts
     by a person or another program.
@@ -97,7 +97,7 @@ def plan_photo(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions) 
 
 
 def can_embed(photo: Path, container: Container | None) -> bool:
-    """Tell whether texts can be embedded in a photo: a JPEG, PNG or WebP, but never a raw photo."""
+    """Return whether texts can be embedded: in a JPEG, PNG or WebP, but never in a raw photo."""
     return container is not None and not is_raw_name(photo.name)
 
 
@@ -111,10 +111,10 @@ def _field_texts(
     return texts
 
 
-def _has_other_text(key: str, places: tuple[CurrentMetadata, ...], by_showtell: set[str]) -> bool:
-    """Tell whether a person or another program wrote a text in this field's group."""
-    group = next(group for group in _GROUPS if key in group)
-    return any(metadata.texts(group) - by_showtell for metadata in places)
+def _has_other_text(key: str, sources: tuple[CurrentMetadata, ...], by_showtell: set[str]) -> bool:
+    """Return whether a person or another program wrote a text in this field's group."""
+    group = next(group for group in _EQUIVALENT_FIELDS if key in group)
+    return any(metadata.texts(group) - by_showtell for metadata in sources)
 
 
 def _texts_by_showtell(catalogue: Catalogue, photo: PhotoRecord) -> set[str]:
@@ -126,7 +126,7 @@ def _texts_by_showtell(catalogue: Catalogue, photo: PhotoRecord) -> set[str]:
         UNION SELECT caption FROM writes JOIN files ON files.id = file_id
             WHERE picture_id = :picture AND state = 'done'
         """,
-        {"picture": photo.picture},
+        {"picture": photo.picture_id},
     )
     texts = {row[0] for row in rows}
     return {" ".join(text.split()) for text in texts | {truncate_caption(text) for text in texts}}

@@ -11,7 +11,7 @@ from showtell.photos.catalogue import database as module
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.schema import APPLICATION_ID, MIGRATIONS
 
-MORE = (
+EXTRA_MIGRATION = (
     "ALTER TABLE pictures ADD COLUMN stars INTEGER",
     "CREATE TABLE places (id INTEGER PRIMARY KEY, name TEXT NOT NULL)",
 )
@@ -33,7 +33,7 @@ def test_older_catalogue_is_migrated_and_keeps_its_data(
     path = tmp_path / "photos.sqlite"
     with Catalogue(path, create=True) as catalogue:
         catalogue.execute("INSERT INTO pictures (hash, caption) VALUES (x'01', 'otters')")
-    monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, MORE))
+    monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, EXTRA_MIGRATION))
     with Catalogue(path) as catalogue:
         assert catalogue.value("PRAGMA user_version") == len(MIGRATIONS) + 1
         assert catalogue.row("SELECT caption, stars FROM pictures") == ("otters", None)
@@ -77,7 +77,9 @@ def test_catalogue_of_format_1_keeps_its_rows_under_the_new_column_names(tmp_pat
 def test_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "photos.sqlite"
     Catalogue(path, create=True).close()
-    monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, MORE, ("SELECT no_such_column",)))
+    monkeypatch.setattr(
+        module, "MIGRATIONS", (*MIGRATIONS, EXTRA_MIGRATION, ("SELECT no_such_column",))
+    )
     with pytest.raises(CatalogueError, match="no_such_column"):
         Catalogue(path)
     monkeypatch.undo()
@@ -132,7 +134,7 @@ def test_locked_catalogue_is_an_error_after_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "photos.sqlite"
-    monkeypatch.setattr(module, "WAIT", 0.3)
+    monkeypatch.setattr(module, "BUSY_TIMEOUT", 0.3)
     with Catalogue(path, create=True) as catalogue, Catalogue(path, any_thread=True) as other:
         other.execute("BEGIN IMMEDIATE")
         with (
@@ -165,14 +167,14 @@ def test_failed_transaction_is_rolled_back(tmp_path: Path) -> None:
 def test_concurrent_creation_of_one_catalogue_succeeds(tmp_path: Path) -> None:
     path, failures = tmp_path / "photos.sqlite", []
 
-    def enter(number: int) -> None:
+    def insert_picture(number: int) -> None:
         try:
             with Catalogue(path, create=True) as catalogue, catalogue.transaction():
                 catalogue.execute("INSERT INTO pictures (hash) VALUES (?)", (bytes([number]),))
         except CatalogueError as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=enter, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=insert_picture, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -73,7 +73,7 @@ def test_any_word_matches_one_of_several(seven_photos: Catalogue) -> None:
     assert search_names(seven_photos, "dog unicorn", any_word=True) == {0, 1, 6}
 
 
-PIECES = [
+QUERY_FRAGMENTS = [
     '"',
     "-",
     "*",
@@ -97,10 +97,12 @@ PIECES = [
 
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.text(), st.lists(st.sampled_from(PIECES)))
-@example(text="", pieces=['"'])
-def test_every_text_is_a_valid_query(seven_photos: Catalogue, text: str, pieces: list[str]) -> None:
-    for query in (text, "".join(pieces), " ".join(pieces)):
+@given(st.text(), st.lists(st.sampled_from(QUERY_FRAGMENTS)))
+@example(text="", fragments=['"'])
+def test_every_text_is_a_valid_query(
+    seven_photos: Catalogue, text: str, fragments: list[str]
+) -> None:
+    for query in (text, "".join(fragments), " ".join(fragments)):
         for any_word in (False, True):
             list(search_photos(seven_photos, query, any_word=any_word))
 

@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from showtell.errors import PhotoError
-from showtell.photos.metadata.container import parse_container
-from showtell.photos.metadata.image_hash import image_hash
+from showtell.photos.metadata.container import parse_container, parse_jpeg
+from showtell.photos.metadata.image_hash import hash_image
 from support.odd_photos import encoded
 from support.photo_library import photo_with_xmp, picture
 
@@ -21,7 +21,7 @@ def test_segments_cover_the_file_and_contain_its_xmp(kind: str) -> None:
         assert container is not None
         assert container.format == kind
         assert [segment.start for segment in container.segments[1:]] == [
-            p.end for p in container.segments[:-1]
+            segment.end for segment in container.segments[:-1]
         ]
         assert (container.segments[0].start, container.segments[-1].end) == (0, len(data))
         packet = container.xmp(data)
@@ -37,18 +37,23 @@ def test_progressive_and_cmyk_jpegs_are_parsed() -> None:
         container = parse_container(data)
         assert container is not None
         assert container.size == (400, 300)
-        assert (
-            sum(p.end - p.start for p in container.segments if p.kind == "image") > len(data) - 40
-        )
+        image = [segment for segment in container.segments if segment.kind == "image"]
+        assert sum(segment.end - segment.start for segment in image) > len(data) - 40
     cmyk = encoded(picture(3).convert("CMYK"), "JPEG")
     container = parse_container(cmyk)
     assert container is not None
     # the Adobe segment defines the colour transform: with another one it is another picture
     changed = bytearray(cmyk)
     changed[cmyk.index(b"Adobe") + 11] ^= 2
-    assert image_hash(bytes(changed), parse_container(bytes(changed))) != image_hash(
+    assert hash_image(bytes(changed), parse_container(bytes(changed))) != hash_image(
         cmyk, container
     )
+
+
+@pytest.mark.parametrize("data", [b"\xff\xd8\xff", b"\xff\xd8\xff\xc0", b"\xff\xd8\xff\xc0\0\x02"])
+def test_truncated_jpeg_is_rejected(data: bytes) -> None:
+    with pytest.raises(PhotoError, match="truncated: the file ends before the picture does"):
+        parse_jpeg(data)
 
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck))

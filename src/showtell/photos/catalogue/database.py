@@ -16,9 +16,9 @@ from showtell.files.printable_names import printable
 from showtell.files.retry import delays_until_timeout, retry
 from showtell.photos.catalogue.schema import APPLICATION_ID, MIGRATIONS
 
-WAIT = 30.0  # seconds for another process to finish its transaction
+BUSY_TIMEOUT = 30.0  # seconds to wait until another process finishes its transaction
 Parameters = Sequence[object] | dict[str, object]
-_AFTER_DAMAGE = (
+_DAMAGE_ADVICE = (
     "move it away and scan again, or restore a copy; captions saved with the photos are not lost"
 )
 
@@ -33,22 +33,25 @@ class Catalogue:
 
     def __init__(self, path: Path, *, create: bool = False, any_thread: bool = False) -> None:
         self.path = path
-        self.shown = printable(os.fspath(path))
+        self.display_path = printable(os.fspath(path))
         if not path.exists():
             if not create:
                 raise CatalogueError(
-                    f"{self.shown}: no catalogue here: create one with showtell photos scan DIR"
+                    f"{self.display_path}: no catalogue here:"
+                    " create one with showtell photos scan DIR"
                 )
-            _make_folder(path, self.shown)
+            _create_folder_of(path, self.display_path)
         elif not path.is_file():
-            raise CatalogueError(f"{self.shown}: not a file: --catalogue takes the path of a file")
+            raise CatalogueError(
+                f"{self.display_path}: not a file: --catalogue takes the path of a file"
+            )
         with self._catalogue_errors():
             self._connection = sqlite3.connect(
-                path, timeout=WAIT, isolation_level=None, check_same_thread=not any_thread
+                path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=not any_thread
             )
         try:
             with self._catalogue_errors():
-                self._prepare()
+                self._check_and_migrate()
         except BaseException:
             self._connection.close()
             raise
@@ -123,7 +126,8 @@ class Catalogue:
         except CatalogueError:
             return False
 
-    def _prepare(self) -> None:
+    def _check_and_migrate(self) -> None:
+        """Check that the file is a catalogue of this format or an older one, and migrate it."""
         connection = self._connection
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("BEGIN")  # one consistent view: another process may be creating the file
@@ -133,11 +137,12 @@ class Catalogue:
         connection.execute("COMMIT")
         if application != APPLICATION_ID and (application or has_tables):
             raise CatalogueError(
-                f"{self.shown}: a database of another program: choose another file with --catalogue"
+                f"{self.display_path}: a database of another program:"
+                " choose another file with --catalogue"
             )
         if version > len(MIGRATIONS):
             raise CatalogueError(
-                f"{self.shown}: from a newer showtell (format {version}, this one reads"
+                f"{self.display_path}: from a newer showtell (format {version}, this one reads"
                 f" {len(MIGRATIONS)}): upgrade with pip install -U showtell"
             )
         _use_wal(connection)
@@ -149,7 +154,7 @@ class Catalogue:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
     def _migrate(self) -> None:
-        """Apply all missing migrations in one transaction: killed, they leave no trace."""
+        """Apply all missing migrations in one transaction, which a kill rolls back."""
         with self.transaction(durable=True):
             version = self._version()  # another process may have migrated it
             for number, statements in enumerate(MIGRATIONS[version:], version + 1):
@@ -163,20 +168,20 @@ class Catalogue:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            raise CatalogueError(f"{self.shown}: {_reason(error)}") from error
+            raise CatalogueError(f"{self.display_path}: {_reason(error)}") from error
 
 
 def now() -> str:
-    """Return the current time as the catalogue stores it: ISO, UTC, in seconds."""
+    """Return the current time as the catalogue stores it: ISO 8601, UTC, to the second."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _make_folder(path: Path, shown: str) -> None:
+def _create_folder_of(path: Path, display_path: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CatalogueError(
-            f"{shown}: its folder cannot be created ({error_reason(error)})"
+            f"{display_path}: its folder cannot be created ({error_reason(error)})"
         ) from error
 
 
@@ -185,7 +190,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
     SQLite's own timeout does not apply to this switch, so wait here.
     """
-    until_timeout = delays_until_timeout(0.05, WAIT)
+    until_timeout = delays_until_timeout(0.05, BUSY_TIMEOUT)
 
     def delay(failures: int, error: sqlite3.OperationalError) -> float | None:
         return until_timeout(failures, error) if "locked" in str(error) else None
@@ -201,7 +206,7 @@ def _reason(error: sqlite3.DatabaseError) -> str:
     if "locked" in text or "busy" in text:
         return "locked by another program: wait until it has finished and try again"
     if "malformed" in text or "not a database" in text or "corrupt" in text:
-        return f"damaged ({text}): {_AFTER_DAMAGE}"
+        return f"damaged ({text}): {_DAMAGE_ADVICE}"
     if "I/O error" in text:
         return "disk I/O error: is the disk full or failing?"
     if "full" in text:

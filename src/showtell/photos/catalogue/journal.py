@@ -1,10 +1,10 @@
 """The journal of writes, stored in the catalogue: for undo, and to clean up after killed runs.
 
-Each write has a state, and a state is on the disk before the next step begins: `begun` (a
-temporary file may exist), `ready` (the copy is complete, and may have replaced the target) and
-`done`. Undo changes `done` to `undoing` and then to `undone`, or to `kept` if the file has changed
-since and is left alone. `recover` compares the files with the journal to settle what a killed run
-left open.
+Each state of a write is on the disk before the next step begins: `begun` (a temporary file may
+exist), `ready` (the copy is complete, and may have replaced the target) and `done`. Undo changes
+`done` to `undoing` and then to `undone`, or to `kept` if the file has changed since and is left
+alone. After a killed run, `recover` compares the files with the journal and settles the writes
+that are still open.
 """
 
 from __future__ import annotations
@@ -18,18 +18,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from showtell.photos.catalogue.database import Catalogue, now
-from showtell.photos.metadata.image_hash import file_hash
+from showtell.photos.metadata.image_hash import hash_bytes
 
-_PREFIX, _SUFFIX = ".showtell-", ".tmp"
-WORK_PREFIX = "showtell-exiftool-"
+_TEMPORARY_PREFIX, _TEMPORARY_SUFFIX = ".showtell-", ".tmp"
+WORK_FOLDER_PREFIX = "showtell-exiftool-"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedWrite:
+    """A write to begin: the id of the photo's file, the file to write and the caption."""
+
+    file_id: int
+    target: Path
+    caption: str
 
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One write: its number, the photo's file in the catalogue, and the paths that it uses."""
+    """A write in the journal: `temporary` is the copy that replaces `target`."""
 
-    number: int
-    file: int
+    id: int
+    file_id: int
     target: Path
     temporary: Path
 
@@ -38,14 +47,14 @@ class JournalEntry:
 class PreparedWrite:
     """A write whose copy is complete, with the hashes of the old and new bytes.
 
-    `before` restores the old bytes: the bytes of a sidecar, or a patch for a photo. `before_hash`
-    and `before` are None if the target does not exist.
+    `undo_data` restores the old bytes: it is those of a sidecar, or a patch for a photo.
+    `before_hash` and `undo_data` are None if the target does not exist.
     """
 
     entry: JournalEntry
     before_hash: bytes | None
     after_hash: bytes
-    before: bytes | None
+    undo_data: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,86 +74,87 @@ class WriteRun:
         self.catalogue = catalogue
         self.token = secrets.token_hex(4)
         with catalogue.transaction(durable=True):
-            self.number = int(
+            self.id = int(
                 catalogue.execute(
                     "INSERT INTO runs (token, started) VALUES (?, ?)", (self.token, now())
                 ).lastrowid
                 or 0
             )
 
-    def use_folder(self, folder: Path) -> None:
+    def record_work_folder(self, folder: Path) -> None:
         """Record exiftool's work folder, so that it is removed even if this process is killed."""
         with self.catalogue.transaction():
             self.catalogue.execute(
-                "UPDATE runs SET work = ? WHERE id = ?", (os.fsencode(folder), self.number)
+                "UPDATE runs SET work = ? WHERE id = ?", (os.fsencode(folder), self.id)
             )
 
-    def begin(self, writes: Sequence[tuple[int, Path, str]]) -> list[JournalEntry]:
-        """Record the writes of a batch: file, target and caption of each."""
+    def begin(self, writes: Sequence[PlannedWrite]) -> list[JournalEntry]:
+        """Record the writes of a batch before the first temporary file is created."""
         entries = []
         with self.catalogue.transaction(durable=True):
-            for file, target, caption in writes:
+            for write in writes:
                 cursor = self.catalogue.execute(
                     "INSERT INTO writes (run_id, file_id, path, state, caption)"
                     " VALUES (?, ?, ?, 'begun', ?)",
-                    (self.number, file, os.fsencode(target), caption),
+                    (self.id, write.file_id, os.fsencode(write.target), write.caption),
                 )
-                number = int(cursor.lastrowid or 0)
-                temporary = temporary_path(target, self.token, number)
-                entries.append(JournalEntry(number, file, target, temporary))
+                write_id = int(cursor.lastrowid or 0)
+                temporary = temporary_path(write.target, self.token, write_id)
+                entries.append(JournalEntry(write_id, write.file_id, write.target, temporary))
         return entries
 
-    def ready(self, prepared: Sequence[PreparedWrite]) -> None:
+    def mark_ready(self, prepared: Sequence[PreparedWrite]) -> None:
         """Record that copies are complete and about to replace their targets."""
         with self.catalogue.transaction(durable=True):
             self.catalogue.execute_many(
                 "UPDATE writes SET state = 'ready', before_hash = ?, after_hash = ?, before = ?"
                 " WHERE id = ?",
-                ((p.before_hash, p.after_hash, p.before, p.entry.number) for p in prepared),
+                (
+                    (write.before_hash, write.after_hash, write.undo_data, write.entry.id)
+                    for write in prepared
+                ),
             )
 
     def settle(self, done: Sequence[JournalEntry], failed: Sequence[JournalEntry]) -> None:
-        """Record which copies replaced their targets, and forget the writes that failed."""
+        """Record which copies replaced their targets, and delete the writes that failed."""
         with self.catalogue.transaction(durable=True):
             for entry in done:
-                self.catalogue.execute(
-                    "UPDATE writes SET state = 'done' WHERE id = ?", (entry.number,)
-                )
-                update_file_stamp(self.catalogue, entry.file, entry.target)
+                self.catalogue.execute("UPDATE writes SET state = 'done' WHERE id = ?", (entry.id,))
+                update_file_stamp(self.catalogue, entry.file_id, entry.target)
             self.catalogue.execute_many(
-                "DELETE FROM writes WHERE id = ?", ((entry.number,) for entry in failed)
+                "DELETE FROM writes WHERE id = ?", ((entry.id,) for entry in failed)
             )
 
     def end(self) -> None:
-        """End the run, and forget it if it wrote nothing."""
+        """End the run, and delete it if it wrote nothing."""
         with self.catalogue.transaction(durable=True):
             self.catalogue.execute(
-                "UPDATE runs SET ended = ?, work = NULL WHERE id = ?", (now(), self.number)
+                "UPDATE runs SET ended = ?, work = NULL WHERE id = ?", (now(), self.id)
             )
             _delete_empty_runs(self.catalogue)
 
 
-def temporary_path(target: Path, token: str, number: int) -> Path:
+def temporary_path(target: Path, token: str, write_id: int) -> Path:
     """Return the path of the copy that replaces `target`: a hidden file beside it."""
-    return target.with_name(f"{_PREFIX}{token}-{number}{_SUFFIX}")
+    return target.with_name(f"{_TEMPORARY_PREFIX}{token}-{write_id}{_TEMPORARY_SUFFIX}")
 
 
 def hash_file(path: Path) -> bytes | None:
-    """Return the hash of a file's bytes, or None if there is no such file."""
+    """Hash a file as `hash_bytes` does; return None if there is no such file."""
     try:
-        return file_hash(path.read_bytes())
+        return hash_bytes(path.read_bytes())
     except FileNotFoundError:
         return None
 
 
-def update_file_stamp(catalogue: Catalogue, file: int, target: Path) -> None:
+def update_file_stamp(catalogue: Catalogue, file_id: int, target: Path) -> None:
     """Store the new size and date of a photo that was written, so the next scan skips it.
 
     Does nothing if `target` is the photo's sidecar.
     """
     row = catalogue.row(
         "SELECT path, name FROM files JOIN folders ON folders.id = folder_id WHERE files.id = ?",
-        (file,),
+        (file_id,),
     )
     if row is None or os.path.realpath(os.path.join(*row)) != os.fsencode(target):  # noqa: PTH118
         return
@@ -152,7 +162,7 @@ def update_file_stamp(catalogue: Catalogue, file: int, target: Path) -> None:
         status = target.stat()
         catalogue.execute(
             "UPDATE files SET size = ?, mtime_ns = ? WHERE id = ?",
-            (status.st_size, status.st_mtime_ns, file),
+            (status.st_size, status.st_mtime_ns, file_id),
         )
 
 
@@ -165,7 +175,7 @@ def recover(catalogue: Catalogue) -> int:
     work_folders = [row[0] for row in catalogue.rows("SELECT work FROM runs WHERE work NOT NULL")]
     for encoded in work_folders:
         folder = os.fsdecode(encoded)
-        if os.path.basename(folder).startswith(WORK_PREFIX):  # noqa: PTH119
+        if os.path.basename(folder).startswith(WORK_FOLDER_PREFIX):  # noqa: PTH119
             shutil.rmtree(folder, ignore_errors=True)
     if not open_writes and not work_folders:
         return 0
@@ -188,18 +198,18 @@ def _open_writes(catalogue: Catalogue) -> list[_OpenWrite]:
         """
     )
     writes = []
-    for number, file, encoded_path, state, before_hash, after_hash, token in rows:
+    for write_id, file_id, encoded_path, state, before_hash, after_hash, token in rows:
         target = Path(os.fsdecode(encoded_path))
-        entry = JournalEntry(number, file, target, temporary_path(target, token, number))
+        entry = JournalEntry(write_id, file_id, target, temporary_path(target, token, write_id))
         writes.append(_OpenWrite(entry, state, before_hash, after_hash))
     return writes
 
 
 def _settle_open(catalogue: Catalogue, write: _OpenWrite) -> None:
     """Set an open write to the state that its target is in."""
-    number = write.entry.number
+    write_id = write.entry.id
     if write.state == "begun":
-        catalogue.execute("DELETE FROM writes WHERE id = ?", (number,))
+        catalogue.execute("DELETE FROM writes WHERE id = ?", (write_id,))
         return
     try:
         current_hash = hash_file(write.entry.target)
@@ -207,12 +217,12 @@ def _settle_open(catalogue: Catalogue, write: _OpenWrite) -> None:
         current_hash = write.after_hash
     if write.state == "undoing":
         state = "undone" if current_hash == write.before_hash else "done"
-        catalogue.execute("UPDATE writes SET state = ? WHERE id = ?", (state, number))
+        catalogue.execute("UPDATE writes SET state = ? WHERE id = ?", (state, write_id))
     elif current_hash == write.after_hash:
-        catalogue.execute("UPDATE writes SET state = 'done' WHERE id = ?", (number,))
+        catalogue.execute("UPDATE writes SET state = 'done' WHERE id = ?", (write_id,))
     else:
-        catalogue.execute("DELETE FROM writes WHERE id = ?", (number,))
-    update_file_stamp(catalogue, write.entry.file, write.entry.target)
+        catalogue.execute("DELETE FROM writes WHERE id = ?", (write_id,))
+    update_file_stamp(catalogue, write.entry.file_id, write.entry.target)
 
 
 def _delete_empty_runs(catalogue: Catalogue) -> None:

@@ -16,7 +16,7 @@ from showtell.decoding.beam_search import Floats
 from showtell.photos.catalogue.caption_text import segment_cjk
 from showtell.photos.catalogue.database import Catalogue, now
 from showtell.photos.metadata.exif import ExifInfo
-from showtell.photos.metadata.image_hash import file_hash
+from showtell.photos.metadata.image_hash import hash_bytes
 
 # The current caption is the user's edit, or else the latest caption by a model.
 _SET_CURRENT_CAPTION = """
@@ -34,40 +34,42 @@ _SET_CURRENT_CAPTION = """
 
 
 @dataclass(frozen=True, slots=True)
-class ModelId:
-    """The identifiers under which a model's captions and its encoder's features are stored."""
+class ModelIds:
+    """The ids under which a model's captions and its encoder's features are stored."""
 
-    caption: str
-    encoder: str
+    model_id: str
+    encoder_id: str
 
     @classmethod
-    def of(cls, bundle: Bundle) -> ModelId:
-        """Return a bundle's identifiers: name and hash of the files that affect the output."""
+    def of(cls, bundle: Bundle) -> ModelIds:
+        """Return a bundle's ids: its name, and a hash of the files that affect the output."""
         files = bundle.manifest.files
         hashes = "".join(files[name] for name in sorted(REQUIRED) if not name.endswith(".md"))
         name = bundle.manifest.name
-        return cls(f"{name}@{file_hash(hashes.encode()).hex()[:8]}", f"{name}@{files[ENCODER][:8]}")
+        return cls(
+            f"{name}@{hash_bytes(hashes.encode()).hex()[:8]}", f"{name}@{files[ENCODER][:8]}"
+        )
 
 
-def find_picture(catalogue: Catalogue, image_hash: bytes) -> int | None:
-    """Return the picture with a hash, or None if it is new."""
-    picture = catalogue.value("SELECT id FROM pictures WHERE hash = ?", (image_hash,))
-    return None if picture is None else int(picture)
+def find_picture_id(catalogue: Catalogue, image_hash: bytes) -> int | None:
+    """Return the id of the picture with a hash, or None if it is new."""
+    picture_id = catalogue.value("SELECT id FROM pictures WHERE hash = ?", (image_hash,))
+    return None if picture_id is None else int(picture_id)
 
 
-def has_caption(catalogue: Catalogue, picture: int, model: str | None) -> bool:
-    """Tell whether a picture has a caption by `model`, or any caption if that is None."""
-    if model is None:
+def has_caption(catalogue: Catalogue, picture_id: int, model_id: str | None) -> bool:
+    """Return whether a picture has a caption by a model, or by anybody if `model_id` is None."""
+    if model_id is None:
         sql = "SELECT 1 FROM pictures WHERE id = ? AND caption IS NOT NULL"
-        return catalogue.row(sql, (picture,)) is not None
+        return catalogue.row(sql, (picture_id,)) is not None
     sql = "SELECT 1 FROM captions WHERE picture_id = ? AND model = ?"
-    return catalogue.row(sql, (picture, model)) is not None
+    return catalogue.row(sql, (picture_id, model_id)) is not None
 
 
 def store_picture(
     catalogue: Catalogue, image_hash: bytes, exif: ExifInfo, size: tuple[int, int] | None
 ) -> int:
-    """Store a picture, or update its size and EXIF values; return its number."""
+    """Store a picture, or update its size and EXIF values; return its id."""
     width, height = size or (None, None)
     catalogue.execute(
         """
@@ -84,27 +86,36 @@ def store_picture(
 
 
 def store_caption(
-    catalogue: Catalogue, picture: int, caption: Caption, pooled: Floats, model: ModelId
+    catalogue: Catalogue, picture_id: int, caption: Caption, pooled: Floats, ids: ModelIds
 ) -> None:
     """Store a model's caption of a picture and its pooled features."""
     catalogue.execute(
         "INSERT OR REPLACE INTO captions VALUES (?, ?, ?, ?, ?, ?)",
-        (picture, model.caption, caption.text, caption.confidence, caption.log_probability, now()),
+        (
+            picture_id,
+            ids.model_id,
+            caption.text,
+            caption.confidence,
+            caption.log_probability,
+            now(),
+        ),
     )
     catalogue.execute(
         "INSERT OR REPLACE INTO features VALUES (?, ?, ?)",
-        (picture, model.encoder, quantize_features(pooled)),
+        (picture_id, ids.encoder_id, quantize_features(pooled)),
     )
-    _update_current_caption(catalogue, picture)
+    _update_current_caption(catalogue, picture_id)
 
 
-def store_edit(catalogue: Catalogue, picture: int, text: str | None) -> None:
+def store_edit(catalogue: Catalogue, picture_id: int, text: str | None) -> None:
     """Store the user's caption of a picture, or remove it (None)."""
     if text is None:
-        catalogue.execute("DELETE FROM edits WHERE picture_id = ?", (picture,))
+        catalogue.execute("DELETE FROM edits WHERE picture_id = ?", (picture_id,))
     else:
-        catalogue.execute("INSERT OR REPLACE INTO edits VALUES (?, ?, ?)", (picture, text, now()))
-    _update_current_caption(catalogue, picture)
+        catalogue.execute(
+            "INSERT OR REPLACE INTO edits VALUES (?, ?, ?)", (picture_id, text, now())
+        )
+    _update_current_caption(catalogue, picture_id)
 
 
 def quantize_features(vector: Floats) -> bytes:
@@ -114,12 +125,12 @@ def quantize_features(vector: Floats) -> bytes:
     return bytes(quantized.tobytes())
 
 
-def _update_current_caption(catalogue: Catalogue, picture: int) -> None:
+def _update_current_caption(catalogue: Catalogue, picture_id: int) -> None:
     """Choose a picture's current caption and put it into the search index."""
-    catalogue.execute(_SET_CURRENT_CAPTION, {"id": picture})
-    catalogue.execute("DELETE FROM search WHERE rowid = ?", (picture,))
-    caption: Any = catalogue.value("SELECT caption FROM pictures WHERE id = ?", (picture,))
+    catalogue.execute(_SET_CURRENT_CAPTION, {"id": picture_id})
+    catalogue.execute("DELETE FROM search WHERE rowid = ?", (picture_id,))
+    caption: Any = catalogue.value("SELECT caption FROM pictures WHERE id = ?", (picture_id,))
     if caption is not None:
         catalogue.execute(
-            "INSERT INTO search (rowid, caption) VALUES (?, ?)", (picture, segment_cjk(caption))
+            "INSERT INTO search (rowid, caption) VALUES (?, ?)", (picture_id, segment_cjk(caption))
         )

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from showtell.photos.catalogue.caption_text import clean_text, segment_cjk
 
-# Nearly every caption contains these words, so searching for them is slow and finds little.
+# Nearly every caption contains these words: they make a search slow and do not narrow it.
 _STOP_WORDS = frozenset(
     {"a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "in", "into", "is", "it"}
     | {"its", "of", "on", "or", "that", "the", "their", "them", "they", "this", "to", "up"}
     | {"was", "were", "while", "with"}
 )
-_TERM = re.compile(r'(-?)"([^"]*)"?(\*?)|(\S+)')
+_TERM_PATTERN = re.compile(r'(-?)"([^"]*)"?(\*?)|(\S+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def parse_query(text: str, *, any_word: bool = False) -> Query:
     without a letter or digit are ignored.
     """
     include, stop_words, exclude = [], [], []
-    for match in _TERM.finditer(clean_text(text)):
+    for match in _TERM_PATTERN.finditer(clean_text(text)):
         minus, phrase, star, word = match.groups()
         if word is not None:
             minus = "-" if word.startswith("-") else ""

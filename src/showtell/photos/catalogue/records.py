@@ -19,8 +19,8 @@ RECORD_COLUMNS = """
     files.id, folders.path, files.name, pictures.id, pictures.hash, pictures.caption, confidence,
     source, model, taken, latitude, longitude, width, height
 """
-_PAGE = 512
-_DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
+_PAGE_SIZE = 512
+_DATE_PATTERN = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class PhotoRecord:
     similar photos: the cosine of the two photos' features, at most 1.
     """
 
-    file: int
+    file_id: int
     path: Path
-    picture: int
+    picture_id: int
     hash: str
     caption: str | None
     confidence: float | None
@@ -48,12 +48,22 @@ class PhotoRecord:
     similarity: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file in the catalogue; `picture_id` is None until the file has been read."""
+
+    id: int
+    picture_id: int | None
+
+
 @dataclass(frozen=True)
 class PhotoFilter:
-    """Conditions on photos: below `folders`, taken from `after` until before `before`, confident.
+    """Conditions that photos must meet.
 
-    Dates are 2024, 2024-05 or 2024-05-31. A photo without a date matches no date condition. A
-    caption by a person matches any `min_confidence`.
+    They are in `folders` or below, or are themselves listed there; taken on or after `after`, and
+    before `before`; and their caption has at least `min_confidence`. Dates are 2024, 2024-05 or
+    2024-05-31. A photo without a date matches no date condition. A caption by a person matches
+    any `min_confidence`.
     """
 
     folders: Sequence[Path] = ()
@@ -80,7 +90,7 @@ def parse_date(text: str) -> str:
 
     Raises ShowtellError if it is not a date.
     """
-    match = _DATE.fullmatch(text.strip())
+    match = _DATE_PATTERN.fullmatch(text.strip())
     try:
         if match is None:
             raise ValueError
@@ -94,8 +104,8 @@ def parse_date(text: str) -> str:
 
 def record_from_row(row: tuple[Any, ...], similarity: float | None = None) -> PhotoRecord:
     """Return the photo of a row of RECORD_COLUMNS."""
-    file, folder, name, picture, image_hash, *rest = row
-    record = PhotoRecord(file, file_path(folder, name), picture, image_hash.hex(), *rest)
+    file_id, folder, name, picture_id, image_hash, *rest = row
+    record = PhotoRecord(file_id, file_path(folder, name), picture_id, image_hash.hex(), *rest)
     return record if similarity is None else replace(record, similarity=round(similarity, 4))
 
 
@@ -117,7 +127,7 @@ def photo_records(
                 JOIN pictures ON pictures.id = files.picture_id
                 WHERE pictures.caption IS NOT NULL AND {condition}
                     AND folders.path >= ? AND (folders.path, files.name) > (?, ?)
-                ORDER BY folders.path, files.name LIMIT {_PAGE}
+                ORDER BY folders.path, files.name LIMIT {_PAGE_SIZE}
                 """,
                 [*values, last[0], *last],
             )
@@ -128,11 +138,11 @@ def photo_records(
         yield from map(record_from_row, page)
 
 
-def find_file(catalogue: Catalogue, photo: Path) -> tuple[int, int | None] | None:
-    """Return the numbers of a photo's file and picture by its path; None if it is not stored."""
+def find_file(catalogue: Catalogue, photo: Path) -> StoredFile | None:
+    """Return a photo's file by its path, or None if it is not in the catalogue."""
     row = catalogue.row(
         "SELECT files.id, picture_id FROM files JOIN folders ON folders.id = folder_id"
         " WHERE folders.path = ? AND name = ?",
         folder_and_name(photo),
     )
-    return None if row is None else (row[0], row[1])
+    return None if row is None else StoredFile(*row)

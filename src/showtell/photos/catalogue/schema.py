@@ -3,7 +3,7 @@
 A released migration never changes: another one follows it. `PRAGMA user_version` counts the
 migrations that a catalogue has had.
 
-A *picture* is image data, identified by its hash; a *file* is a place where it is stored.
+A *picture* is image data, identified by its hash; a *file* is one copy of it on the disk.
 Captions, the user's edits and features belong to the picture, so photos that are moved, copied or
 retagged keep them. `pictures.caption` repeats the current caption (the user's edit, or else the
 latest by a model), so that a search reads one row. Paths and names are bytes, as in the file

@@ -16,10 +16,10 @@ def only_writer(catalogue: Path) -> contextlib.AbstractContextManager[None]:
     Raises CatalogueError if another process holds it.
     """
 
-    def refuse() -> None:
+    def raise_locked() -> None:
         raise CatalogueError(
             f"{printable(str(catalogue))}: another write or undo is running:"
             " wait until it has finished"
         )
 
-    return only_process(catalogue.with_name(catalogue.name + "-writing"), refuse)
+    return only_process(catalogue.with_name(catalogue.name + "-writing"), raise_locked)

@@ -1,7 +1,7 @@
 """Split a JPEG, PNG or WebP file into segments of image data and metadata, without decoding it.
 
 The formats are described in ITU-T T.81, Annex B (JPEG), W3C PNG, third edition, and RFC 9649
-(WebP). The segments of a container cover the file: no byte is left out or counted twice.
+(WebP). Each byte of a file is in exactly one segment.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from showtell.errors import PhotoError
 SegmentKind = Literal["image", "exif", "icc", "xmp", "iptc", "other"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_IMAGE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"IEND"}
-_PNG_KINDS: dict[bytes, SegmentKind] = {b"eXIf": "exif", b"iCCP": "icc"}
-_PNG_XMP = b"XML:com.adobe.xmp\0"
-_WEBP_IMAGE = {b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"}
-_WEBP_KINDS: dict[bytes, SegmentKind] = {b"EXIF": "exif", b"XMP ": "xmp", b"ICCP": "icc"}
+_PNG_IMAGE_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"IEND"}
+_PNG_METADATA_CHUNKS: dict[bytes, SegmentKind] = {b"eXIf": "exif", b"iCCP": "icc"}
+_PNG_XMP_KEYWORD = b"XML:com.adobe.xmp\0"
+_WEBP_IMAGE_CHUNKS = {b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"}
+_WEBP_METADATA_CHUNKS: dict[bytes, SegmentKind] = {b"EXIF": "exif", b"XMP ": "xmp", b"ICCP": "icc"}
 # marker of an application segment, first bytes of its content, kind
-_JPEG_APPLICATIONS: tuple[tuple[int, bytes, SegmentKind], ...] = (
+_JPEG_APPLICATION_SEGMENTS: tuple[tuple[int, bytes, SegmentKind], ...] = (
     (0xE1, b"Exif\0\0", "exif"),
     (0xE1, b"http://ns.adobe.com/xap/1.0/\0", "xmp"),
     (0xE2, b"ICC_PROFILE\0", "icc"),
@@ -32,16 +32,16 @@ _JPEG_APPLICATIONS: tuple[tuple[int, bytes, SegmentKind], ...] = (
     (0xEE, b"Adobe", "image"),  # defines the colour transform
 )
 _TEM, _RST0, _RST7, _EOI, _SOS, _COM = 0x01, 0xD0, 0xD7, 0xD9, 0xDA, 0xFE
-_STAND_ALONE = {_TEM, *range(_RST0, _RST7 + 1)}  # markers without content
-_START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_MARKERS_WITHOUT_CONTENT = {_TEM, *range(_RST0, _RST7 + 1)}
+_FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _MARKER_AFTER_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
-_LARGEST_TEXT = 64 << 20  # bytes, inflated
-_TRUNCATED = "truncated: the file ends before the picture does"
+_MAX_TEXT_BYTES = 64 << 20  # of a compressed text, inflated
+_TRUNCATED_MESSAGE = "truncated: the file ends before the picture does"
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Bytes `start` to `end` of a file; the content begins at `payload`, after any header."""
+    """The bytes `start` to `end` of a file; the content begins at `payload`, after any header."""
 
     kind: SegmentKind
     start: int
@@ -51,7 +51,11 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A file's format, its segments in order, and its width and height before any rotation."""
+    """A file's format and its segments in order.
+
+    `size` is the width and height in pixels before any rotation. It is None for WebP, and for a
+    JPEG without a frame header.
+    """
 
     format: Literal["JPEG", "PNG", "WEBP"]
     segments: tuple[Segment, ...]
@@ -88,15 +92,22 @@ def parse_container(data: bytes) -> Container | None:
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return _parse_webp(data)
     except (struct.error, IndexError):
-        raise PhotoError(_TRUNCATED) from None
+        raise PhotoError(_TRUNCATED_MESSAGE) from None
     return None
 
 
 def parse_jpeg(data: bytes, start: int = 0) -> Container:
     """Split the JPEG that begins at byte `start`; data after its end is one segment.
 
-    Raises PhotoError, struct.error or IndexError if its structure is damaged.
+    Raises PhotoError if its structure is damaged.
     """
+    try:
+        return _parse_jpeg(data, start)
+    except (struct.error, IndexError):
+        raise PhotoError(_TRUNCATED_MESSAGE) from None
+
+
+def _parse_jpeg(data: bytes, start: int) -> Container:
     position = start + 2
     segments = [Segment("image", start, position, position)]
     size = None
@@ -108,7 +119,7 @@ def parse_jpeg(data: bytes, start: int = 0) -> Container:
             position += 1
         marker = data[position]
         position += 1
-        if marker in _STAND_ALONE or marker == _EOI:
+        if marker in _MARKERS_WITHOUT_CONTENT or marker == _EOI:
             segments.append(Segment("image", segment_start, position, position))
             if marker == _EOI:
                 break
@@ -116,8 +127,8 @@ def parse_jpeg(data: bytes, start: int = 0) -> Container:
         length = struct.unpack_from(">H", data, position)[0]
         payload, position = position + 2, position + length
         if length < 2 or position > len(data):
-            raise PhotoError(_TRUNCATED)
-        if marker in _START_OF_FRAME:
+            raise PhotoError(_TRUNCATED_MESSAGE)
+        if marker in _FRAME_MARKERS:
             height, width = struct.unpack_from(">HH", data, payload + 1)
             size = (width, height)
         elif marker == _SOS:
@@ -131,10 +142,10 @@ def parse_jpeg(data: bytes, start: int = 0) -> Container:
 
 
 def _jpeg_kind(data: bytes, marker: int, payload: int) -> tuple[SegmentKind, int]:
-    """Return a JPEG segment's kind and where its content begins."""
+    """Return a JPEG segment's kind and the position of its content."""
     if not (0xE0 <= marker <= 0xEF or marker == _COM):
         return "image", payload
-    for application, signature, kind in _JPEG_APPLICATIONS:
+    for application, signature, kind in _JPEG_APPLICATION_SEGMENTS:
         if marker == application and data.startswith(signature, payload):
             return kind, payload + (len(signature) if kind != "image" else 0)
     return "other", payload
@@ -147,10 +158,12 @@ def _parse_png(data: bytes) -> Container:
         length, name = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         if end > len(data):
-            raise PhotoError(_TRUNCATED)
+            raise PhotoError(_TRUNCATED_MESSAGE)
         payload = position + 8
-        kind: SegmentKind = "image" if name in _PNG_IMAGE else _PNG_KINDS.get(name, "other")
-        if name == b"iTXt" and data.startswith(_PNG_XMP, payload):
+        kind: SegmentKind = (
+            "image" if name in _PNG_IMAGE_CHUNKS else _PNG_METADATA_CHUNKS.get(name, "other")
+        )
+        if name == b"iTXt" and data.startswith(_PNG_XMP_KEYWORD, payload):
             kind = "xmp"
         segments.append(Segment(kind, position, end, payload))
         position = end
@@ -169,8 +182,10 @@ def _parse_webp(data: bytes) -> Container:
         name, length = struct.unpack_from("<4sI", data, position)
         end = position + 8 + length + length % 2
         if end > len(data):
-            raise PhotoError(_TRUNCATED)
-        kind: SegmentKind = "image" if name in _WEBP_IMAGE else _WEBP_KINDS.get(name, "other")
+            raise PhotoError(_TRUNCATED_MESSAGE)
+        kind: SegmentKind = (
+            "image" if name in _WEBP_IMAGE_CHUNKS else _WEBP_METADATA_CHUNKS.get(name, "other")
+        )
         segments.append(Segment(kind, position, end, position + 8))
         position = end
     if position < len(data):
@@ -180,13 +195,13 @@ def _parse_webp(data: bytes) -> Container:
 
 def _png_text(payload: bytes) -> bytes | None:
     """Return the text of an iTXt chunk, inflated if it is compressed."""
-    flags = len(_PNG_XMP)
+    flags = len(_PNG_XMP_KEYWORD)
     compressed = payload[flags] != 0
     rest = payload[flags + 2 :]
     try:
         _, _, text = rest.split(b"\0", 2)  # language, translated keyword
         if not compressed:
             return text
-        return zlib.decompressobj().decompress(text, _LARGEST_TEXT)
+        return zlib.decompressobj().decompress(text, _MAX_TEXT_BYTES)
     except (ValueError, zlib.error):
         return None

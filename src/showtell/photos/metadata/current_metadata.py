@@ -15,7 +15,7 @@ from showtell.photos.metadata.iptc import Iptc, read_iptc
 from showtell.photos.metadata.xmp import DEFAULT_LANGUAGE, TextByLanguage, find_packet, read_fields
 from showtell.photos.photo_names import is_raw_name
 
-_HEAD = 1 << 20  # bytes: a JPEG's metadata precedes its pixels and is smaller than this
+_HEAD_SIZE = 1 << 20  # bytes: a JPEG's metadata precedes its pixels and is smaller than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +62,21 @@ def read_file_metadata(path: Path) -> tuple[CurrentMetadata, Container | None]:
 
     Raises PhotoError if the file cannot be read.
     """
-    shown = printable(os.fspath(path))
+    display_path = printable(os.fspath(path))
     try:
         with path.open("rb") as file:
-            data = file.read(_HEAD)
+            data = file.read(_HEAD_SIZE)
             if not data.startswith(b"\xff\xd8"):  # other formats may store metadata at the end
                 size = os.fstat(file.fileno()).st_size
-                if size > 4 * _HEAD and is_raw_name(path.name):
-                    file.seek(-_HEAD, os.SEEK_END)
+                if size > 4 * _HEAD_SIZE and is_raw_name(path.name):
+                    file.seek(-_HEAD_SIZE, os.SEEK_END)
                 data += file.read()
             container = None if is_raw_name(path.name) else _parse_head(data, file)
         return read_photo_metadata(data, container), container
     except OSError as error:
-        raise PhotoError(f"{shown}: cannot be read ({error_reason(error)})") from None
+        raise PhotoError(f"{display_path}: cannot be read ({error_reason(error)})") from None
     except PhotoError as error:
-        raise PhotoError(f"{shown}: {error}") from None
+        raise PhotoError(f"{display_path}: {error}") from None
 
 
 def _parse_head(data: bytes, file: BinaryIO) -> Container | None:
@@ -99,8 +99,8 @@ def read_sidecar_metadata(path: Path) -> CurrentMetadata:
     except FileNotFoundError:
         return _NO_METADATA
     except OSError as error:
-        shown = printable(os.fspath(path))
-        raise MetadataError(f"{shown}: cannot be read ({error_reason(error)})") from None
+        display_path = printable(os.fspath(path))
+        raise MetadataError(f"{display_path}: cannot be read ({error_reason(error)})") from None
     try:
         return CurrentMetadata(read_fields(packet), Iptc())
     except MetadataError as error:

@@ -13,8 +13,8 @@ from PIL import Image
 _ORIENTATION, _DATE_TIME, _EXIF_IFD, _GPS_IFD = 0x0112, 0x0132, 0x8769, 0x8825
 _DATE_TIME_ORIGINAL, _DATE_TIME_DIGITIZED = 0x9003, 0x9004
 _LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE = 1, 2, 3, 4
-_EXIF_MARK = b"Exif\0\0"
-_TIFF = (b"II*\0", b"MM\0*")
+_EXIF_HEADER = b"Exif\0\0"
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,13 @@ def read_exif(exif: bytes | Image.Exif | None) -> ExifInfo:
 
 def exif_of_tiff(data: bytes) -> bytes | None:
     """Return a TIFF-based raw photo as an EXIF block, which is itself a small TIFF; else None."""
-    return data if data.startswith(_TIFF) else None
+    return data if data.startswith(_TIFF_SIGNATURES) else None
 
 
 def _parse(data: bytes) -> Image.Exif:
     exif = Image.Exif()
     with contextlib.suppress(Exception):
-        exif.load(data if data.startswith(_EXIF_MARK) else _EXIF_MARK + data)
+        exif.load(data if data.startswith(_EXIF_HEADER) else _EXIF_HEADER + data)
     return exif
 
 

@@ -1,23 +1,25 @@
 """Embed texts in photos with exiftool, without exposing file names or captions as options.
 
-showtell copies the photos to a folder of its own under its own names, starts exiftool there, and
-passes the texts in files. So nothing in a name, a folder or a caption can become an option.
-exiftool runs once per batch and exits, so no process is left behind when showtell is killed.
+showtell copies the photos to its own folder under its own names, starts exiftool there, and passes
+the texts in files. So nothing in a name, a folder or a caption can become an option. exiftool runs
+once per batch and then exits: a killed showtell leaves no exiftool process that waits for input.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from showtell.errors import MetadataError
 from showtell.files.os_errors import error_reason
+from showtell.files.printable_names import printable
 
 _INSTALL_HINT = "apt install libimage-exiftool-perl, brew install exiftool, or exiftool.org"
-_SECONDS = 60  # per photo, before exiftool counts as stuck
+_TIMEOUT_PER_PHOTO = 60  # seconds
 _ARGUMENT_FILE = "arguments"
 _TAGS = {
     "description": "XMP-dc:Description",
@@ -28,7 +30,10 @@ _TAGS = {
 
 @dataclass(frozen=True, slots=True)
 class EmbedJob:
-    """A photo's bytes and suffix, the texts to embed by field, and if it has IPTC not in UTF-8."""
+    """A photo's bytes and suffix, and the texts to embed by field.
+
+    `legacy_iptc` says whether the photo has IPTC that is not in UTF-8.
+    """
 
     data: bytes
     suffix: str
@@ -36,10 +41,31 @@ class EmbedJob:
     legacy_iptc: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class EmbedResult:
+    """A photo's new bytes; None if it has none, and then `error` is one line that says why."""
+
+    data: bytes | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _ProcessOutcome:
+    """How a run of exiftool ended.
+
+    `batch_error` is about the whole batch (may be empty), `photo_errors` about photos by index.
+    `killed` says whether a signal ended it.
+    """
+
+    batch_error: str = ""
+    photo_errors: dict[int, str] = field(default_factory=dict)
+    killed: bool = False
+
+
 def find_exiftool() -> str:
     """Return the path of exiftool.
 
-    Raises MetadataError, with a hint how to install it, if it is missing.
+    Raises MetadataError, which says how to install it, if it is missing.
     """
     path = shutil.which("exiftool")
     if path is None:
@@ -47,42 +73,58 @@ def find_exiftool() -> str:
     return path
 
 
-def embed_texts(program: str, folder: Path, jobs: Sequence[EmbedJob]) -> list[bytes | str]:
-    """Return each photo's new bytes, or one line that says why it has none.
+def embed_texts(program: str, folder: Path, jobs: Sequence[EmbedJob]) -> list[EmbedResult]:
+    """Embed each job's texts in its photo, working in `folder`, which is replaced.
 
     exiftool's output is not verified here: the caller must do that.
+
+    Raises MetadataError if `folder` cannot be written.
     """
-    results = _run(program, folder, jobs)
-    # When exiftool is killed its whole batch fails: retry the photos that it did not reach.
-    failed = [index for index, result in enumerate(results) if isinstance(result, str)]
-    if any("by signal" in str(results[index]) for index in failed):
-        retried = _run(program, folder, [jobs[index] for index in failed])
-        for index, result in zip(failed, retried, strict=True):
-            results[index] = result
+    try:
+        results, killed = _run_batch(program, folder, jobs)
+        failed = [index for index, result in enumerate(results) if result.data is None]
+        if killed and failed:  # retry the photos that exiftool did not reach
+            retried, _ = _run_batch(program, folder, [jobs[index] for index in failed])
+            for index, result in zip(failed, retried, strict=True):
+                results[index] = result
+    except OSError as error:
+        raise MetadataError(
+            f"{printable(os.fspath(folder))}: exiftool's work folder cannot be written"
+            f" ({error_reason(error)}): set TMPDIR to a folder with enough space"
+        ) from error
     return results
 
 
-def _run(program: str, folder: Path, jobs: Sequence[EmbedJob]) -> list[bytes | str]:
-    """Run exiftool once over a batch."""
+def _run_batch(
+    program: str, folder: Path, jobs: Sequence[EmbedJob]
+) -> tuple[list[EmbedResult], bool]:
+    """Run exiftool once; return each photo's result, and whether a signal ended exiftool."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    lines: list[str] = []
-    for number, job in enumerate(jobs):
-        name = f"{number}{job.suffix}"
+    arguments: list[str] = []
+    for index, job in enumerate(jobs):
+        name = f"{index}{job.suffix}"
         (folder / name).write_bytes(job.data)
-        lines += [*_arguments(folder, number, job), "-overwrite_original", name, "-execute"]
-    (folder / _ARGUMENT_FILE).write_text("\n".join(lines) + "\n", "ascii")
-    batch_error, photo_errors = _call(program, folder, _SECONDS * len(jobs))
-    results: list[bytes | str] = []
-    for number, job in enumerate(jobs):
-        data = (folder / f"{number}{job.suffix}").read_bytes()
-        reason = photo_errors.get(number) or batch_error or "exiftool changed nothing"
-        results.append(reason if data == job.data else data)
-    return results
+        arguments += [*_arguments(folder, index, job), "-overwrite_original", name, "-execute"]
+    (folder / _ARGUMENT_FILE).write_text("\n".join(arguments) + "\n", "ascii")
+    outcome = _run_process(program, folder, _TIMEOUT_PER_PHOTO * len(jobs))
+    results = [_read_result(folder, index, job, outcome) for index, job in enumerate(jobs)]
+    return results, outcome.killed
 
 
-def _call(program: str, folder: Path, seconds: int) -> tuple[str, dict[int, str]]:
-    """Run exiftool to its end; return an error of the whole batch (or "") and errors by photo."""
+def _read_result(folder: Path, index: int, job: EmbedJob, outcome: _ProcessOutcome) -> EmbedResult:
+    try:
+        data = (folder / f"{index}{job.suffix}").read_bytes()
+    except FileNotFoundError:
+        return EmbedResult(None, "exiftool removed its copy")
+    if data != job.data:
+        return EmbedResult(data)
+    error = outcome.photo_errors.get(index) or outcome.batch_error or "exiftool changed nothing"
+    return EmbedResult(None, error)
+
+
+def _run_process(program: str, folder: Path, timeout: float) -> _ProcessOutcome:
+    """Run exiftool to its end; it is stopped after `timeout` seconds."""
     # -config "": ignore the user's own exiftool settings
     command = [program, "-config", "", "-@", _ARGUMENT_FILE]
     try:
@@ -92,38 +134,39 @@ def _call(program: str, folder: Path, seconds: int) -> tuple[str, dict[int, str]
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            timeout=seconds,
+            timeout=timeout,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"exiftool did not finish in {seconds} seconds", {}
+        return _ProcessOutcome(f"exiftool did not finish in {timeout} seconds")
     except OSError as error:
-        return f"exiftool cannot be started ({error_reason(error)})", {}
+        return _ProcessOutcome(f"exiftool cannot be started ({error_reason(error)})")
     photo_errors = _parse_errors(process.stderr.decode("utf-8", "replace"))
     if process.returncode < 0:
-        return f"exiftool was ended by signal {-process.returncode}", photo_errors
-    return "", photo_errors
+        signal_error = f"exiftool was ended by signal {-process.returncode}"
+        return _ProcessOutcome(signal_error, photo_errors, killed=True)
+    return _ProcessOutcome("", photo_errors)
 
 
-def _arguments(folder: Path, number: int, job: EmbedJob) -> list[str]:
+def _arguments(folder: Path, index: int, job: EmbedJob) -> list[str]:
     lines = []
     if "iptc" in job.texts:
         if job.legacy_iptc:  # read in the old character set, write in UTF-8
             lines += ["-tagsFromFile", "@", "-IPTC:all"]
         lines += ["-IPTC:CodedCharacterSet=UTF8", "-IPTCDigest=new"]
-    for field, text in job.texts.items():
-        text_file = f"{number}.{field}"
+    for name, text in job.texts.items():
+        text_file = f"{index}.{name}"
         (folder / text_file).write_bytes(text.encode())
-        lines.append(f"-{_TAGS[field]}<={text_file}")
+        lines.append(f"-{_TAGS[name]}<={text_file}")
     return lines
 
 
 def _parse_errors(text: str) -> dict[int, str]:
-    """Read lines like `Error: Not a valid PNG - 3.png`; return messages by photo number."""
+    """Read lines like `Error: Not a valid PNG - 3.png`; return messages by the photo's index."""
     errors = {}
     for line in text.splitlines():
         message, _, name = line.rpartition(" - ")
-        number = name.strip().removeprefix("./").split(".")[0]
-        if line.startswith("Error") and number.isdecimal():
-            errors[int(number)] = "exiftool: " + message.removeprefix("Error: ")
+        index = name.strip().removeprefix("./").split(".")[0]
+        if line.startswith("Error") and index.isdecimal():
+            errors[int(index)] = "exiftool: " + message.removeprefix("Error: ")
     return errors

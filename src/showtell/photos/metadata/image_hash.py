@@ -1,4 +1,4 @@
-"""Identify a picture by a hash of its image data, whatever its file name and metadata."""
+"""Hash a photo's image data, so that its file name and metadata do not matter."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from PIL import Image
 from showtell.photos.metadata.container import Container
 
 _DIGEST_SIZE = 20  # bytes: collisions are infeasible
-_WHOLE_FILE = b"file"
+_WHOLE_FILE_PREFIX = b"file"
 
 
-def image_hash(data: bytes, container: Container | None, image: Image.Image | None = None) -> bytes:
+def hash_image(data: bytes, container: Container | None, image: Image.Image | None = None) -> bytes:
     """Hash a photo's image data (BLAKE2b, 20 bytes).
 
-    For JPEG, PNG and WebP that is the segments that a decoder needs, so the hash does not change
-    when metadata is written or removed. For other formats it is the decoded pixels, `image`. With
-    neither (raw photos) it is the whole file.
+    For JPEG, PNG and WebP, it covers the segments that a decoder needs, so it does not change when
+    metadata is written or removed. For other formats, it covers the decoded pixels, `image`. With
+    neither (raw photos), it covers the whole file.
     """
     digest = hashlib.blake2b(digest_size=_DIGEST_SIZE)
     if container is not None:
@@ -30,11 +30,11 @@ def image_hash(data: bytes, container: Container | None, image: Image.Image | No
         digest.update(f"{image.mode} {image.size}".encode())
         digest.update(np.ascontiguousarray(image).data)
     else:
-        digest.update(_WHOLE_FILE)
+        digest.update(_WHOLE_FILE_PREFIX)
         digest.update(data)
     return digest.digest()
 
 
-def file_hash(data: bytes) -> bytes:
-    """Hash all bytes of a file, to detect whether it has changed."""
+def hash_bytes(data: bytes) -> bytes:
+    """Hash all bytes of a file (BLAKE2b, 20 bytes), to detect whether it has changed."""
     return hashlib.blake2b(data, digest_size=_DIGEST_SIZE).digest()

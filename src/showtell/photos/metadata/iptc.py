@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-CAPTION_BYTES = 2000  # the longest Caption-Abstract (2:120) that IIM allows
+MAX_CAPTION_BYTES = 2000  # the longest Caption-Abstract (2:120) that IIM allows
 _UTF8 = b"\x1b%G"
 _IPTC_RESOURCE = 0x0404
 _CODED_CHARACTER_SET, _CAPTION_ABSTRACT = (1, 90), (2, 120)
@@ -39,9 +39,9 @@ def read_iptc(resources: bytes) -> Iptc:
 def truncate_caption(text: str) -> str:
     """Shorten a text to what Caption-Abstract can hold, at a word boundary, ending in `…`."""
     data = text.encode()
-    if len(data) <= CAPTION_BYTES:
+    if len(data) <= MAX_CAPTION_BYTES:
         return text
-    cut = data[: CAPTION_BYTES - 3].decode("utf-8", "ignore")
+    cut = data[: MAX_CAPTION_BYTES - 3].decode("utf-8", "ignore")
     return cut[: cut.rfind(" ") if " " in cut else len(cut)].rstrip() + "…"
 
 

@@ -1,20 +1,18 @@
 """Extract the preview that the camera stored in a raw photo.
 
 showtell never decodes a raw photo's sensor data. It captions the largest baseline or progressive
-JPEG in the file, which every maker's format contains.
+JPEG in the file: raw formats of all camera makers contain one.
 """
 
 from __future__ import annotations
-
-import struct
 
 from showtell.errors import PhotoError
 from showtell.photos.metadata.container import parse_jpeg
 
 NO_PREVIEW = "this raw photo has no readable preview: give it a caption with showtell photos edit"
-_SMALLEST_SIDE = 160  # pixels of the longer side: anything smaller is a thumbnail
-_LOSSLESS_FRAMES = (0xC3, 0xC7, 0xCB, 0xCF)
-_END_OF_IMAGE = 0xD9
+_MIN_SIDE = 160  # pixels of the longer side: anything smaller is a thumbnail
+_LOSSLESS_MARKERS = (0xC3, 0xC7, 0xCB, 0xCF)
+_END_MARKER = 0xD9
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 
@@ -39,12 +37,12 @@ def _preview_at(data: bytes, start: int) -> tuple[int, int, int] | None:
     """Return pixels, start and end of the JPEG at `start`; None for thumbnails and sensor data."""
     try:
         jpeg = parse_jpeg(data, start)
-    except (PhotoError, struct.error, IndexError):
+    except PhotoError:
         return None
     segments = [segment for segment in jpeg.segments if segment.kind == "image"]
     markers = {data[segment.start + 1] for segment in segments}
-    if _END_OF_IMAGE not in markers or markers.intersection(_LOSSLESS_FRAMES) or jpeg.size is None:
+    if _END_MARKER not in markers or markers.intersection(_LOSSLESS_MARKERS) or jpeg.size is None:
         return None
-    if max(jpeg.size) < _SMALLEST_SIDE:
+    if max(jpeg.size) < _MIN_SIDE:
         return None
     return jpeg.size[0] * jpeg.size[1], start, segments[-1].end

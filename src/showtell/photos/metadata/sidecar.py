@@ -1,4 +1,4 @@
-"""Name a photo's XMP sidecar file."""
+"""Find the path of a photo's XMP sidecar."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from showtell.photos.photo_names import is_photo_name, is_raw_name
 
 SIDECAR_SUFFIX = ".xmp"
-_LONGEST_NAME = 255  # bytes, on nearly every file system
+_MAX_NAME_BYTES = 255  # bytes, on nearly every file system
 
 
 def sidecar_path(photo: Path) -> Path:
@@ -22,7 +22,7 @@ def sidecar_path(photo: Path) -> Path:
     short = photo.with_suffix(SIDECAR_SUFFIX)
     if os.path.lexists(full):
         return full
-    if is_raw_name(photo.name) or len(os.fsencode(full.name)) > _LONGEST_NAME:
+    if is_raw_name(photo.name) or len(os.fsencode(full.name)) > _MAX_NAME_BYTES:
         return short
     if os.path.lexists(short) and not _shares_stem(photo):
         return short
@@ -30,7 +30,7 @@ def sidecar_path(photo: Path) -> Path:
 
 
 def _shares_stem(photo: Path) -> bool:
-    """Tell whether another photo has the same name with a different suffix."""
+    """Return whether another photo has the same name with a different suffix."""
     stem = os.fsencode(photo.stem) + b"."
     photo_name = os.fsencode(photo.name)
     with os.scandir(os.fsencode(photo.parent)) as listing:

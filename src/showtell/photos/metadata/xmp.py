@@ -1,8 +1,8 @@
 """Read caption fields from an XMP packet, and set them without changing any other byte.
 
-XMP (ISO 16684-1) stores these fields as language alternatives. A sidecar may hold hours of work
-done in another program, so showtell never rebuilds it: an XML parser locates the properties, and
-only the bytes of those that change are replaced.
+XMP (ISO 16684-1) stores these fields as language alternatives. A sidecar may contain settings of
+other programs, so showtell never rebuilds it: an XML parser locates the properties, and only the
+bytes of those that change are replaced.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from showtell.errors import MetadataError
 
 TextByLanguage = dict[str, str]
 DEFAULT_LANGUAGE = "x-default"  # the text that programs show
-_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_RDF_NAMESPACE = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _PROPERTIES = {  # field -> namespace, prefix, name
     "description": ("http://purl.org/dc/elements/1.1/", "dc", "description"),
     "alt": ("http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/", "Iptc4xmpCore", "AltTextAccessibility"),
 }
-_FIELD_OF = {f"{space} {name}": key for key, (space, _, name) in _PROPERTIES.items()}
-_LANG = "http://www.w3.org/XML/1998/namespace lang"
-_QUOTE = {'"': "&quot;"}
-_EMPTY = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+_FIELD_BY_PROPERTY = {
+    f"{namespace} {name}": key for key, (namespace, _, name) in _PROPERTIES.items()
+}
+_LANGUAGE_ATTRIBUTE = "http://www.w3.org/XML/1998/namespace lang"
+_EMPTY_PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
  </rdf:RDF>
@@ -52,9 +53,11 @@ def set_fields(packet: bytes | None, texts: dict[str, str]) -> bytes:
     """Return the packet with `texts` as the default language of their fields.
 
     None creates a new packet. All other bytes stay the same, and so do other languages of the
-    same fields. Raises MetadataError if the packet is not XMP, or cannot be changed safely.
+    same fields; but UTF-16 becomes UTF-8.
+
+    Raises MetadataError if the packet is not XMP, or cannot be changed safely.
     """
-    original = _EMPTY.encode() if packet is None else _normalize(packet)
+    original = _EMPTY_PACKET.encode() if packet is None else _normalize(packet)
     parsed = _parse(original)
     replacements: list[tuple[int, int, str]] = []  # start, end, new text
     new_properties = ""
@@ -65,8 +68,9 @@ def set_fields(packet: bytes | None, texts: dict[str, str]) -> bytes:
         else:
             new_properties += f"   {_property_xml(key, languages)}\n"
     if new_properties:
+        about = _escape_attribute(parsed.about)
         description = (
-            f' <rdf:Description xmlns:rdf="{_RDF}" rdf:about="{escape(parsed.about, _QUOTE)}">\n'
+            f' <rdf:Description xmlns:rdf="{_RDF_NAMESPACE}" rdf:about="{about}">\n'
             f"{new_properties}  </rdf:Description>\n "
         )
         replacements.append((parsed.rdf_end, parsed.rdf_end, description))
@@ -80,19 +84,24 @@ def set_fields(packet: bytes | None, texts: dict[str, str]) -> bytes:
 
 
 def _property_xml(key: str, languages: TextByLanguage) -> str:
-    space, prefix, name = _PROPERTIES[key]
+    namespace, prefix, name = _PROPERTIES[key]
     items = "".join(
-        f'<rdf:li xml:lang="{escape(language, _QUOTE)}">{_escape(languages[language])}</rdf:li>'
+        f'<rdf:li xml:lang="{_escape_attribute(language)}">'
+        f"{_escape_text(languages[language])}</rdf:li>"
         for language in sorted(languages, key=lambda language: language != DEFAULT_LANGUAGE)
     )
     return (
-        f'<{prefix}:{name} xmlns:{prefix}="{space}" xmlns:rdf="{_RDF}">'
+        f'<{prefix}:{name} xmlns:{prefix}="{namespace}" xmlns:rdf="{_RDF_NAMESPACE}">'
         f"<rdf:Alt>{items}</rdf:Alt></{prefix}:{name}>"
     )
 
 
-def _escape(text: str) -> str:
+def _escape_text(text: str) -> str:
     return escape(text, {"\r": "&#13;"})
+
+
+def _escape_attribute(text: str) -> str:
+    return escape(text, {'"': "&quot;"})
 
 
 @dataclass
@@ -107,15 +116,19 @@ class _ParsedPacket:
 
 
 def _normalize(packet: bytes) -> bytes:
-    """Return a packet without padding, in an encoding that contains ASCII."""
-    for mark, encoding in (
+    """Return the packet in an ASCII-compatible encoding, without trailing NULs.
+
+    UTF-16 becomes UTF-8. A byte order mark is removed. Raises MetadataError if the packet cannot
+    be decoded.
+    """
+    for byte_order_mark, encoding in (
         (codecs.BOM_UTF8, "utf-8"),
         (codecs.BOM_UTF16_LE, "utf-16-le"),
         (codecs.BOM_UTF16_BE, "utf-16-be"),
     ):
-        if packet.startswith(mark):
+        if packet.startswith(byte_order_mark):
             try:
-                text = packet[len(mark) :].decode(encoding)
+                text = packet[len(byte_order_mark) :].decode(encoding)
             except UnicodeDecodeError as error:
                 raise MetadataError(f"its XMP is damaged ({error.reason})") from None
             if encoding != "utf-8" and text.startswith("<?xml"):
@@ -148,8 +161,8 @@ class _PacketReader:
         parser.CharacterDataHandler = self._characters
         parser.StartDoctypeDeclHandler = self._doctype
         parser.XmlDeclHandler = self._declaration
-        self._path: list[str] = []
-        self._key: str | None = None
+        self._open_elements: list[str] = []
+        self._field: str | None = None
         self._property_start = 0
         self._language = DEFAULT_LANGUAGE
         self._text: list[str] = []
@@ -161,45 +174,51 @@ class _PacketReader:
         self.parsed.encoding = (encoding or "utf-8").lower()
 
     def _in_description(self) -> bool:
-        return self._path[-2:] == [f"{_RDF} RDF", f"{_RDF} Description"]
+        return self._open_elements[-2:] == [
+            f"{_RDF_NAMESPACE} RDF",
+            f"{_RDF_NAMESPACE} Description",
+        ]
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        if self._path[-1:] == [f"{_RDF} RDF"] and name == f"{_RDF} Description":
-            self.parsed.about = attributes.get(f"{_RDF} about", self.parsed.about)
+        if (
+            self._open_elements[-1:] == [f"{_RDF_NAMESPACE} RDF"]
+            and name == f"{_RDF_NAMESPACE} Description"
+        ):
+            self.parsed.about = attributes.get(f"{_RDF_NAMESPACE} about", self.parsed.about)
             for attribute, value in attributes.items():
-                if attribute in _FIELD_OF:
-                    self.parsed.fields[_FIELD_OF[attribute]] = {DEFAULT_LANGUAGE: value}
-        elif self._key is None and name in _FIELD_OF and self._in_description():
-            self._key = _FIELD_OF[name]
+                if attribute in _FIELD_BY_PROPERTY:
+                    self.parsed.fields[_FIELD_BY_PROPERTY[attribute]] = {DEFAULT_LANGUAGE: value}
+        elif self._field is None and name in _FIELD_BY_PROPERTY and self._in_description():
+            self._field = _FIELD_BY_PROPERTY[name]
             self._property_start = self.parser.CurrentByteIndex
             self._text = []
-        elif self._key is not None and name == f"{_RDF} li":
-            self._language = attributes.get(_LANG, DEFAULT_LANGUAGE)
+        elif self._field is not None and name == f"{_RDF_NAMESPACE} li":
+            self._language = attributes.get(_LANGUAGE_ATTRIBUTE, DEFAULT_LANGUAGE)
             self._text = []
-        self._path.append(name)
+        self._open_elements.append(name)
 
     def _characters(self, text: str) -> None:
-        if self._key is not None:
+        if self._field is not None:
             self._text.append(text)
 
     def _end(self, name: str) -> None:
-        self._path.pop()
+        self._open_elements.pop()
         position = self.parser.CurrentByteIndex
-        if name == f"{_RDF} RDF":
+        if name == f"{_RDF_NAMESPACE} RDF":
             self.parsed.rdf_end = position
-        elif self._key is not None and name == f"{_RDF} li":
+        elif self._field is not None and name == f"{_RDF_NAMESPACE} li":
             self._store("".join(self._text))
-        elif self._key is not None and name in _FIELD_OF and self._in_description():
+        elif self._field is not None and name in _FIELD_BY_PROPERTY and self._in_description():
             text = "".join(self._text).strip()
-            if self._key not in self.parsed.fields and text:  # plain text, without rdf:Alt
+            if self._field not in self.parsed.fields and text:  # plain text, without rdf:Alt
                 self._store(text)
             end = self.packet.find(b">", position) + 1
-            self.parsed.spans[self._key] = (self._property_start, end)
-            self._key = None
+            self.parsed.spans[self._field] = (self._property_start, end)
+            self._field = None
 
     def _store(self, text: str) -> None:
-        assert self._key is not None
-        self.parsed.fields.setdefault(self._key, {})[self._language] = text
+        assert self._field is not None
+        self.parsed.fields.setdefault(self._field, {})[self._language] = text
         self._language, self._text = DEFAULT_LANGUAGE, []
 
 
