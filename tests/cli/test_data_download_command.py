@@ -67,7 +67,7 @@ def test_a_second_run_only_checks(server, monkeypatch, capsys):
     assert run("tiny", patch=monkeypatch) == 0
     told = capsys.readouterr()
     assert "nothing wrong" in told.out
-    assert "Fetch it?" not in told.err
+    assert "Download it?" not in told.err
     assert not server.requests
 
 

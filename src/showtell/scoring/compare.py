@@ -120,38 +120,40 @@ def compare_evaluations(
     keys, note = _common_metrics(statistics)
     photos = len(columns[0])
     observed = [item.scores(np.ones((1, photos))) for item in statistics]
-    samples_of = _resample(statistics, photos, samples, seed)
-
-    def intervals(model: int, reference: int | None = None) -> dict[str, Interval]:
-        """Return a model's scores, or their differences from those of a reference model."""
-        return {
-            key: _interval(observed[model][key][0], samples_of[model][key])
-            if reference is None
-            else _interval(
-                observed[model][key][0] - observed[reference][key][0],
-                samples_of[model][key] - samples_of[reference][key],
+    resampled = _resample(statistics, photos, samples, seed)
+    scores = [
+        {key: _interval(observed[model][key][0], resampled[model][key]) for key in keys}
+        for model in range(len(evaluations))
+    ]
+    differences = [
+        {
+            key: _interval(
+                observed[model][key][0] - observed[0][key][0],
+                resampled[model][key] - resampled[0][key],
             )
             for key in keys
         }
-
-    models = tuple(
-        ComparedModel(
-            label=label,
-            beam=evaluation.beam,
-            length_penalty=evaluation.length_penalty,
-            scores=intervals(index),
-            differences=intervals(index, reference=0) if index else None,
-        )
-        for index, (evaluation, label) in enumerate(zip(evaluations, labels, strict=True))
-    )
+        for model in range(1, len(evaluations))
+    ]
     return Comparison(
-        models=models,
+        models=tuple(map(_compared_model, evaluations, labels, scores, [None, *differences])),
         scorer=scorer,
         splits=tuple(dict.fromkeys(evaluation.split for evaluation in evaluations)),
         photos=photos,
         samples=samples,
         seed=seed,
         notes=(*notes, *note),
+    )
+
+
+def _compared_model(
+    evaluation: Evaluation,
+    label: str,
+    scores: dict[str, Interval],
+    differences: dict[str, Interval] | None,
+) -> ComparedModel:
+    return ComparedModel(
+        label, evaluation.beam, scores, differences, length_penalty=evaluation.length_penalty
     )
 
 

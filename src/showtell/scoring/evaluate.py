@@ -59,11 +59,8 @@ def evaluate(
 
     `model` is a captioner or an argument of `Captioner.load`; `data` is a dataset or an argument of
     `open_dataset`, as is `on_broken`. `beam` and `length_penalty` are the model's own by default.
-    Photos that cannot be read are listed in `failed` and are not scored.
-
-    For dev, the first and the second half of the split's list are scored too, because models are
-    chosen on the first. Their CIDEr uses the word frequencies of all of dev, so that the scores of
-    the halves average to those of the whole.
+    Photos that cannot be read are listed in `failed` and are not scored. The halves of dev are
+    scored too, because models are chosen on the first one.
 
     Raises DatasetError if the split is empty, ScoringError if no photo can be captioned,
     MissingExtraError without pycocoevalcap, ValueError if `beam` or `length_penalty` is out of
@@ -86,16 +83,14 @@ def evaluate(
         captioned.texts, [photo.captions for photo in captioned.photos], spice=spice
     )
     scores = score_tokenized(tokenized, bundle.vocabulary)
-    parts = {ALL: scores}
-    if split == "dev":
-        parts |= _halves(scores, captioned, len(photos), bundle.vocabulary)
+    halves = _halves(scores, captioned, len(photos), bundle.vocabulary) if split == "dev" else {}
     return Evaluation(
         model=name,
         dataset=str(dataset.root),
         split=split,
         beam=decoding.beam,
         length_penalty=decoding.length_penalty,
-        parts=parts,
+        parts={ALL: scores, **halves},
         photos=tuple(_evaluated_photos(captioned, tokenized, scores)),
         failed=tuple(captioned.failed),
         seen=seen,
@@ -214,7 +209,10 @@ def _warn_of_training_photos(
 def _halves(
     scores: Scores, captioned: _CaptionedSplit, size: int, vocabulary: Vocabulary
 ) -> dict[str, Scores]:
-    """Score the halves of a split of `size` photos; a half without captions is absent."""
+    """Score the halves of a split of `size` photos; a half without captions is absent.
+
+    Their CIDEr uses the word frequencies of the whole split, so that the halves average to it.
+    """
     halves: dict[str, Scores] = {}
     texts = captioned.texts
     for name, half in (

@@ -267,7 +267,7 @@ def _member_filter(archive: Archive) -> Callable[[str], str | None]:
     """
     names: set[str] = set()
 
-    def place(member: str) -> str | None:
+    def path_in_dataset(member: str) -> str | None:
         path = PurePosixPath(member)
         # macOS adds a ._photo.jpg for every photo, in __MACOSX or beside the photo.
         is_macos_file = path.name.startswith(".") or "__MACOSX" in path.parts
@@ -276,7 +276,7 @@ def _member_filter(archive: Archive) -> Callable[[str], str | None]:
         names.add(path.name)
         return f"{archive.folder}/{path.name}"
 
-    return place
+    return path_in_dataset
 
 
 def _move(files: Iterable[Path], staging: Path, directory: Path) -> None:
