@@ -1,4 +1,4 @@
-"""Photos with numbered captions, and batches of them from a source that only counts."""
+"""Photos with numbered captions, and batches from a source that returns photo numbers."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ VOCABULARY = Vocabulary.build([" ".join(WORDS)])
 
 
 def photos_of(count: int, captions: int = 3) -> list[CaptionedPhoto]:
-    said = [" ".join(("a", "dog", *WORDS[:number])) for number in range(captions)]
+    texts = [" ".join(("a", "dog", *WORDS[:number])) for number in range(captions)]
     return [
-        CaptionedPhoto(f"{n}.png", Path(f"{n}.png"), tuple(said[: 1 + n % captions]), "train")
+        CaptionedPhoto(f"{n}.png", Path(f"{n}.png"), tuple(texts[: 1 + n % captions]), "train")
         for n in range(count)
     ]
 
 
 class Numbers:
-    """A source that says which photos it was asked for, and which of them mirrored."""
+    """A source that returns the numbers of the photos, and which are mirrored."""
 
     def take(self, photos: list[int], flips: list[bool], seed: object) -> dict[str, torch.Tensor]:
         return {"photo": torch.tensor(photos), "flip": torch.tensor(flips)}

@@ -1,9 +1,9 @@
-"""Runs `showtell` commands as processes of their own, forked from one that has torch loaded.
+"""Runs `showtell` commands in processes that are forked from one with torch already imported.
 
-Reads a job as JSON from each line of standard input, answers with the exit status. A job may say
-when its process is to be sent a signal: at the beginning of a step, at a change to a file of the
-run, or after so many seconds. A job of several `ranks` is as many processes, which find each other
-as torchrun would have them do; the signal is for the rank `hit`.
+It reads a job as JSON from each line of standard input and answers with the exit codes. A job may
+send its process a signal at the start of a step, at a change to a file of the run, or after some
+seconds. A job with several `ranks` starts as many processes with the environment that torchrun
+sets; the signal goes to the rank `hit`.
 """
 
 from __future__ import annotations
@@ -48,24 +48,24 @@ def child(job: dict[str, Any], rank: int) -> None:
     os._exit(code)
 
 
-def signal_at_step(wanted: int, number: int) -> None:
-    """Send this process a signal when its step `wanted` (from 1) begins."""
+def signal_at_step(target: int, number: int) -> None:
+    """Send this process a signal when its step `target` (from 1) starts."""
     from showtell.training.loop import StageTrainer
 
     train_step, count = StageTrainer.train_step, [0]
 
     def counted(self: Any, *arguments: Any, **options: Any) -> Any:
         count[0] += 1
-        if count[0] == wanted:
+        if count[0] == target:
             os.kill(os.getpid(), number)
         return train_step(self, *arguments, **options)
 
     StageTrainer.train_step = counted  # type: ignore[method-assign]
 
 
-def signal_at_change(folder: str, wanted: int, number: int) -> None:
-    """Send this process a signal just before its change `wanted` to a file under `folder`."""
-    made = [0]
+def signal_at_change(folder: str, target: int, number: int) -> None:
+    """Send this process a signal just before its change `target` to a file under `folder`."""
+    changes = [0]
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if event not in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"):
@@ -75,8 +75,8 @@ def signal_at_change(folder: str, wanted: int, number: int) -> None:
         if isinstance(arguments[0], (str, bytes, os.PathLike)) and folder in os.fsdecode(
             arguments[0]
         ):
-            made[0] += 1
-            if made[0] == wanted:
+            changes[0] += 1
+            if changes[0] == target:
                 os.kill(os.getpid(), number)
 
     sys.addaudithook(watch)
@@ -100,7 +100,7 @@ def free_port() -> int:
 
 
 def serve() -> None:
-    # what a command imports along the way, loaded once
+    # import once what commands import
     import torch.utils.tensorboard  # noqa: F401
 
     import showtell.cli.train

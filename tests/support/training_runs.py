@@ -1,4 +1,4 @@
-"""Small runs of training: data, a recipe of two stages, and commands as real processes."""
+"""Small training runs: a recipe with two stages, and commands as real processes."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ TIMES = (
     "seconds",
     "peak_memory_gib",
 )
-STEPS = 4  # an epoch: 20 training photos of 24, six a step
+STEPS = 4  # per epoch: 20 training photos, six per step
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended; `codes` are those of all its ranks, whose output is in one."""
+    """The result of a command; `codes` are the exit codes of its ranks, which share the output."""
 
     code: int
     codes: tuple[int, ...]
@@ -55,7 +55,7 @@ class Ended:
 
 
 class Commands:
-    """`showtell` commands in processes of their own; see command_server."""
+    """Runs `showtell` commands in separate processes; see command_server."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -78,7 +78,7 @@ class Commands:
         without_dropout: bool = False,
         **when: Any,
     ) -> Ended:
-        """Run a command; `when` is step=N, change=N with folder=DIR, or seconds=S."""
+        """Run a command and kill it at `when`: step=N, change=N with folder=DIR, or seconds=S."""
         out, err = self.folder / "stdout", self.folder / "stderr"
         job = {
             "arguments": [os.fspath(a) for a in arguments],
@@ -104,7 +104,7 @@ class Commands:
 
 @dataclass
 class Training:
-    """`showtell train` of a tiny recipe on the shapes."""
+    """Runs `showtell train` with a tiny recipe on drawn shapes."""
 
     commands: Commands
     shapes: Path
@@ -159,4 +159,4 @@ def assert_same_run(one: Path, two: Path) -> None:
     samples = [{p.name: p.read_text() for p in (run / "samples").iterdir()} for run in (one, two)]
     assert samples[0] == samples[1]
     left = [path.name for path in (two / "checkpoints").iterdir()]
-    assert len(left) == 4, left  # two folders and their names, nothing of what was killed
+    assert len(left) == 4, left  # two folders and their names, no leftovers of killed runs

@@ -1,4 +1,4 @@
-"""Imported, it takes dropout away, whose draws hang on how a batch is parted among ranks."""
+"""Disables dropout when imported, because its noise depends on how ranks divide a batch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 
-def as_it_is(values: torch.Tensor, *rest: Any, **more: Any) -> torch.Tensor:
+def identity(values: torch.Tensor, *rest: Any, **more: Any) -> torch.Tensor:
     return values
 
 
-nn.functional.dropout = as_it_is
+nn.functional.dropout = identity
 nn.Dropout.forward = lambda self, values: values  # type: ignore[method-assign]
