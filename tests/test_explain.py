@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from showtell.caption import Caption, Word
-from showtell.explain import _spread, draw_attention
+from showtell.explain import _upsampled, draw_attention
 from showtell.image import Preprocessing
 from support.odd_photos import corners
 
@@ -24,7 +24,7 @@ def caption_of(*maps: np.ndarray | None, confidence: float | None = None) -> Cap
 @pytest.mark.parametrize("cell", [(0, 0), (0, 3), (2, 1), (3, 3)])
 @pytest.mark.parametrize("size", [(320, 200), (200, 320)])
 def test_heat_lies_where_the_model_looked(cell: tuple[int, int], size: tuple[int, int]) -> None:
-    heat = _spread(one_cell(*cell), (1000, 1000), size, Preprocessing())
+    heat = _upsampled(one_cell(*cell), (1000, 1000), size, Preprocessing())
     assert heat.shape == (size[1], size[0])
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     assert cell == (int(row * 4 / size[1]), int(column * 4 / size[0]))
@@ -34,18 +34,18 @@ def test_heat_lies_where_the_model_looked(cell: tuple[int, int], size: tuple[int
 def test_heat_of_a_cropped_photo_lies_inside_the_cut() -> None:
     preprocessing = Preprocessing(resize="crop")
     # of 300 x 100 the model saw columns 100 to 200 only
-    left = _spread(one_cell(0, 0), (300, 100), (300, 100), preprocessing)
+    left = _upsampled(one_cell(0, 0), (300, 100), (300, 100), preprocessing)
     assert 100 <= np.unravel_index(left.argmax(), left.shape)[1] < 125
-    right = _spread(one_cell(3, 3), (300, 100), (300, 100), preprocessing)
+    right = _upsampled(one_cell(3, 3), (300, 100), (300, 100), preprocessing)
     assert 175 <= np.unravel_index(right.argmax(), right.shape)[1] < 200
-    everywhere = _spread(np.ones((4, 4), np.float32), (300, 100), (300, 100), preprocessing)
+    everywhere = _upsampled(np.ones((4, 4), np.float32), (300, 100), (300, 100), preprocessing)
     assert everywhere[50, 150] == pytest.approx(1, abs=0.01)
     assert everywhere[:, :60].max() == everywhere[:, 240:].max() == 0
 
 
 def test_heat_of_a_padded_photo_leaves_the_padding_out() -> None:
     # of 300 x 100 in a square the photo fills rows 1/3 to 2/3 of what the model saw
-    heat = _spread(one_cell(2, 0, (6, 6)), (300, 100), (300, 100), Preprocessing(resize="pad"))
+    heat = _upsampled(one_cell(2, 0, (6, 6)), (300, 100), (300, 100), Preprocessing(resize="pad"))
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     assert row < 50
     assert column < 50

@@ -1,4 +1,4 @@
-"""What the captioner returns: a caption with its words, alternatives and confidence."""
+"""The result of captioning: a caption with its words, alternatives and confidence."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from showtell.decoding.beam_search import Floats
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word of a caption; `attention` [grid height, grid width] says where the model looked.
+    """One word of a caption.
 
-    Attention sums to at most 1; it is None for a decoder without attention.
+    `attention` is float32 [grid height, grid width], with a sum of at most 1: the weight of each
+    region of the photo. It is None for a decoder without attention.
     """
 
     word: str
@@ -35,7 +36,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """Another caption that the model considered, with its log-probability."""
+    """Another caption of the same photo, with its log-probability."""
 
     text: str
     log_probability: float
@@ -45,10 +46,10 @@ class Alternative:
 class Caption:
     """A photo's caption, or the reason why there is none.
 
-    `path` is None where the photo came as bytes, an image or an array. `confidence` is the
-    probability, calibrated on dev photos, that the caption is a good one; None where the model
-    has no calibration or the decoding is not the beam search that it was calibrated for. Where
-    `error` is not None, it is one line that names the photo, and there is no text.
+    `path` is None for a photo given as bytes, image or array. `confidence` is the probability
+    that the caption is good, calibrated on dev photos; it is None if the model has no calibration
+    or the strategy is not `beam`. If `error` is not None, it is one line that names the photo,
+    and there is no text.
     """
 
     path: Path | None = None
@@ -60,7 +61,7 @@ class Caption:
     error: str | None = None
 
     def to_dict(self, *, words: bool = False) -> dict[str, Any]:
-        """Return the caption as plain JSON data, as a line of JSONL holds it."""
+        """Return the caption as plain JSON data: the fields of a line of JSONL."""
         record: dict[str, Any] = {
             "path": None if self.path is None else os.fspath(self.path),
             "text": self.text if self.error is None else None,

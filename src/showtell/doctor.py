@@ -1,4 +1,4 @@
-"""What is installed, what is missing for what, and how to get it."""
+"""Checks of the installation: what works, what is missing, and how to install it."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: `missing` means optional and not there, `broken` there and not working.
+    """The result of one check.
 
-    `text` says what was found, `remedy` how to get what is missing.
+    The state `missing` means that something optional is not installed, `broken` that something
+    does not work. `text` describes the result, `remedy` says how to install what is missing.
     """
 
     topic: str
@@ -46,9 +47,9 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything showtell can use and yield what was found, in topics.
+    """Check everything that showtell can use, and yield the findings topic by topic.
 
-    The captioner itself is not asked whether it would work: it captions a picture.
+    The captioner is checked by captioning a picture.
     """
     yield Finding("showtell", "showtell", "ok", f"{__version__} in {Path(__file__).parent}")
     python = f"{platform.python_version()} in {sys.prefix}, {platform.platform(terse=True)}"
@@ -65,7 +66,7 @@ def examine() -> Iterator[Finding]:
 
 
 def can_caption(findings: list[Finding]) -> bool:
-    """Say whether the picture was captioned, whatever else is amiss."""
+    """Whether the check captioned its picture; other findings do not matter."""
     return any(finding.name == "captions" and finding.state == "ok" for finding in findings)
 
 
@@ -89,14 +90,12 @@ def _shipped_model() -> Finding:
         remedy = "pip install --force-reinstall showtell"
         return Finding("captioning", "shipped model", "broken", str(error), remedy)
     size = sum(bundle.file(name).stat().st_size for name in bundle.manifest.files)
-    text = (
-        f"{DEFAULT_MODEL}, {_size(size)}, {len(bundle.manifest.files)} files as they were written"
-    )
+    text = f"{DEFAULT_MODEL}, {_size(size)}, {len(bundle.manifest.files)} files unchanged"
     return Finding("captioning", "shipped model", "ok", text)
 
 
 def _captions() -> Finding:
-    """Caption a drawn picture with the default model, which may be another than the shipped."""
+    """Caption a generated picture with the default model ($SHOWTELL_MODEL, or the shipped one)."""
     try:
         from PIL import Image
 
@@ -104,14 +103,14 @@ def _captions() -> Finding:
 
         captioner = Captioner.load()
         picture = Image.linear_gradient("L").convert("RGB")
-        captioner.caption(picture)  # the first one pays for what is done once
-        began = time.perf_counter()
+        captioner.caption(picture)  # the first call is slower
+        start = time.perf_counter()
         captioner.caption(picture)
-        took = (time.perf_counter() - began) * 1000
+        milliseconds = (time.perf_counter() - start) * 1000
     except Exception as error:
         reason = str(error) if isinstance(error, ShowtellError) else repr(error)
         return Finding("captioning", "captions", "broken", reason, "showtell --debug caption PHOTO")
-    text = f"a picture captioned in {took:.0f} ms by {captioner.bundle.path}"
+    text = f"a picture captioned in {milliseconds:.0f} ms by {captioner.bundle.path}"
     return Finding("captioning", "captions", "ok", text)
 
 
@@ -119,23 +118,24 @@ def _extras() -> Iterator[Finding]:
     try:
         requirements = metadata.requires("showtell") or []
     except metadata.PackageNotFoundError:
-        yield Finding("extras", "all", "missing", "showtell runs uninstalled", "pip install .")
+        text = "showtell is not installed as a package"
+        yield Finding("extras", "all", "missing", text, "pip install .")
         return
     for extra, purpose in EXTRAS.items():
-        wanted = _of_extra(requirements, extra)
-        if not wanted:
-            continue  # this version has no such extra
-        lacking = [name for name in wanted if _version(name) is None]
-        if lacking:
+        packages = _packages_of(requirements, extra)
+        if not packages:
+            continue  # the installed version has no such extra
+        missing = [name for name in packages if _version(name) is None]
+        if missing:
             remedy = f'pip install "showtell[{extra}]"'
-            text = f"for {purpose}: no {', '.join(lacking)}"
+            text = f"for {purpose}: {', '.join(missing)} missing"
             yield Finding("extras", extra, "missing", text, remedy)
         else:
             yield Finding("extras", extra, "ok", f"for {purpose}: all installed")
 
 
-def _of_extra(requirements: list[str], extra: str) -> list[str]:
-    """Return the names of the packages that the extra asks for."""
+def _packages_of(requirements: list[str], extra: str) -> list[str]:
+    """Return the names of the packages that an extra requires."""
     marker = re.compile(rf"""extra\s*==\s*["']{extra}["']""")
     names = [re.match(r"[A-Za-z0-9._-]+", line) for line in requirements if marker.search(line)]
     return [name[0] for name in names if name is not None and name[0] != "showtell"]
@@ -153,24 +153,25 @@ def _java() -> Finding:
 
 def _exiftool() -> Finding:
     purpose = "captions in photos' metadata"
-    found = shutil.which("exiftool")
-    if found is None:
+    program = shutil.which("exiftool")
+    if program is None:
         remedy = "apt install libimage-exiftool-perl, brew install exiftool, or exiftool.org"
         return Finding("programs", "exiftool", "missing", f"for {purpose}", remedy)
     try:
         done = subprocess.run(
-            [found, "-ver"], capture_output=True, text=True, check=True, timeout=30
+            [program, "-ver"], capture_output=True, text=True, check=True, timeout=30
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return Finding("programs", "exiftool", "broken", f"{found} does not run ({error})")
-    return Finding("programs", "exiftool", "ok", f"for {purpose}: {done.stdout.strip()} at {found}")
+        return Finding("programs", "exiftool", "broken", f"{program} does not run ({error})")
+    text = f"for {purpose}: {done.stdout.strip()} at {program}"
+    return Finding("programs", "exiftool", "ok", text)
 
 
 def _photo_formats() -> Iterator[Finding]:
     try:
         from PIL import features
     except ImportError:
-        return  # said above
+        return  # reported among the core packages
     always = ["PNG", "GIF", "BMP", "TIFF"]
     checked = {"JPEG": "jpg", "WebP": "webp", "AVIF": "avif"}
     readable = [name for name, feature in checked.items() if features.check(feature)]
@@ -191,13 +192,13 @@ def _processors() -> Finding:
         usable = len(os.sched_getaffinity(0))
     else:
         usable = os.cpu_count() or 1
-    return Finding("machine", "processors", "ok", f"{usable} of {os.cpu_count()} may be used")
+    return Finding("machine", "processors", "ok", f"{usable} of {os.cpu_count()} usable")
 
 
 def _cache() -> Finding:
     folder = cache_dir()
     if not folder.is_dir():
-        return Finding("machine", "cache", "ok", f"nothing yet in {folder}")
+        return Finding("machine", "cache", "ok", f"empty: {folder}")
     size = sum(
         (Path(root) / name).lstat().st_size for root, _, names in os.walk(folder) for name in names
     )

@@ -1,4 +1,4 @@
-"""One picture that shows where the model looked for each word of a caption."""
+"""A picture of the attention for each word of a caption."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 def draw_attention(
     photo: Image.Image, caption: Caption, preprocessing: Preprocessing
 ) -> Image.Image:
-    """Draw the photo, then one panel a word with what the model looked at lit up.
+    """Draw the photo, then one panel per word in which the attended regions are bright.
 
-    `photo` is upright RGB (see `open_photo`), `caption` has words with attention. Brightness is on
-    one scale for all words, from the darkest quarter of all they looked at to the brightest spot:
-    a word for which the model looked everywhere a little stays dim.
+    `photo` is upright RGB (see `open_photo`); the words of `caption` have attention. All panels
+    share one scale of brightness, from the 25th to the 99.7th percentile of all attention values,
+    so that a word with evenly spread attention stays dim.
 
-    Raises ValueError where the words have no attention.
+    Raises ValueError if the words have no attention.
     """
     maps = [word.attention for word in caption.words if word.attention is not None]
     if not maps or len(maps) < len(caption.words):
@@ -38,27 +38,28 @@ def draw_attention(
     scale = _PANEL / max(photo.size)
     size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
     small = photo.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    heats = [_spread(attention, photo.size, size, preprocessing) for attention in maps]
+    heats = [_upsampled(attention, photo.size, size, preprocessing) for attention in maps]
     low, high = np.percentile(np.stack(heats), [25, 99.7])
     panels = [(small, "", "")]
     for word, heat in zip(caption.words, heats, strict=True):
-        chance = f"{math.exp(word.log_probability):.0%}"
-        panels.append((_lit(small, (heat - low) / max(high - low, 1e-6)), word.word, chance))
+        probability = f"{math.exp(word.log_probability):.0%}"
+        panel = _highlighted(small, (heat - low) / max(high - low, 1e-6))
+        panels.append((panel, word.word, probability))
     return _page(panels, caption)
 
 
-def _spread(
+def _upsampled(
     attention: NDArray[np.float32],
     whole: tuple[int, int],
     size: tuple[int, int],
     preprocessing: Preprocessing,
 ) -> NDArray[np.float32]:
-    """Spread a grid of attention smoothly over a panel of `size`; 0 where the model saw nothing."""
+    """Return attention [grid height, width] resized to a panel; 0 outside of the model's input."""
     rows, columns = attention.shape
     left, top, right, bottom = seen_box(whole, preprocessing)
-    # A border of copies keeps the outermost cells from fading towards the edge.
+    # copies of the outermost cells around the grid, so that they do not fade towards the edge
     grid = Image.fromarray(np.pad(attention, 1, mode="edge").astype(np.float32))
-    # where each panel pixel's centre falls on the padded grid, by its place in the whole photo
+    # the affine transform from panel pixels to cells of the padded grid
     across = (right - left) / columns
     down = (bottom - top) / rows
     box = (1 - left / across, 1 - top / down, 0.0, 0.0)
@@ -73,8 +74,8 @@ def _spread(
     return values
 
 
-def _lit(photo: Image.Image, heat: NDArray[np.float32]) -> Image.Image:
-    """Show the photo dim and grey, and in warm colour where `heat` (0 to 1) is high."""
+def _highlighted(photo: Image.Image, heat: NDArray[np.float32]) -> Image.Image:
+    """Return the photo dim and grey, with warm colours where `heat` (0 to 1) is high."""
     strength = np.clip(heat, 0, 1)[:, :, None]
     colour = np.asarray(photo, np.float32)
     grey = np.asarray(photo.convert("L"), np.float32)[:, :, None]
@@ -102,22 +103,22 @@ def _page(panels: list[tuple[Image.Image, str, str]], caption: Caption) -> Image
     for number, text in enumerate(title):
         draw.text((_MARGIN, _MARGIN + number * round(1.25 * _TITLE)), text, _INK, title_font)
     word_font, small_font = _font(_WORD), _font(_SMALL)
-    for number, (panel, word, chance) in enumerate(panels):
+    for number, (panel, word, probability) in enumerate(panels):
         left = _MARGIN + number % columns * cell[0]
         top = _MARGIN + head + _GAP + number // columns * cell[1]
         page.paste(panel, (left, top))
         below = top + height + _GAP // 3
         draw.text((left, below), word, _INK, word_font)
         right = left + draw.textlength(word, word_font) + 10
-        draw.text((right, below + _WORD - _SMALL), chance, _FAINT, small_font)
+        draw.text((right, below + _WORD - _SMALL), probability, _FAINT, small_font)
     if foot:
-        place = (page.width - _MARGIN, page.height - _MARGIN // 2)
-        draw.text(place, foot, _FAINT, small_font, anchor="rs")
+        position = (page.width - _MARGIN, page.height - _MARGIN // 2)
+        draw.text(position, foot, _FAINT, small_font, anchor="rs")
     return page
 
 
 def _misfit(columns: int, count: int, cell: tuple[int, int]) -> float:
-    """Tell how far a page of so many columns is from a slide's shape, empty places included."""
+    """Return how much a page of `columns` differs from a slide's shape; empty cells count too."""
     rows = math.ceil(count / columns)
     shape = columns * cell[0] / (rows * cell[1] + 3 * _TITLE)
     return abs(math.log(shape / _WIDE)) + 0.1 * (rows * columns - count)

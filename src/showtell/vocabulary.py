@@ -1,7 +1,7 @@
-"""Caption text to tokens to ids and back, by one versioned normalisation rule.
+"""Caption text to tokens to ids and back, with one versioned normalisation rule.
 
-The rule follows what the coco-caption scorers see after their PTB tokenizer: lower case, no
-punctuation, hyphenated words whole, the possessive ``'s`` a token of its own.
+The rule matches the tokens that the coco-caption scorers get from their PTB tokenizer: lower
+case, no punctuation, hyphenated words as one token, the possessive ``'s`` as its own token.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pathlib import Path
 from showtell.errors import BundleError
 from showtell.files.typed_settings import load_settings, parse_json
 
-RULE = 1  # raise when `tokenize` changes: trained models keep the rule they were trained with
+RULE = 1  # increase when `tokenize` changes: a trained model keeps its rule
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL_WORDS = ("<pad>", "<start>", "<end>", "<unknown>")
 FIRST_WORD = len(SPECIAL_WORDS)  # id of the first, and most frequent, real word
 
-# A word may hold hyphens and apostrophes inside; a trailing 's is split off.
+# A word may contain hyphens and apostrophes; a trailing 's is split off.
 _TOKEN = re.compile(r"[^\W_]+(?:-[^\W_]+|'(?!s(?![^\W_]))[^\W_]+)*|'s(?![^\W_])")
 _APOSTROPHES = str.maketrans(
     {"\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u2010": "-", "\u2011": "-"}
@@ -42,9 +42,10 @@ def detokenize(tokens: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words a model can say; a word's id is its place in `words`.
+    """The words that a model can write; the id of a word is its index in `words`.
 
-    The first four are padding, start, end and unknown.
+    The first four are padding, start, end and unknown. Raises BundleError if they are not, or a
+    word occurs twice.
     """
 
     words: tuple[str, ...]
@@ -77,15 +78,15 @@ class Vocabulary:
         return word in self._ids
 
     def encode(self, caption: str) -> list[int]:
-        """Turn a caption into ids, without start and end; unknown words become `UNKNOWN`."""
+        """Return a caption's ids, without start and end; unknown words become `UNKNOWN`."""
         return [self._ids.get(token, UNKNOWN) for token in tokenize(caption)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Turn ids into a sentence; stops at `END`, leaves out the other special ids."""
+        """Return the sentence of ids up to `END`, without the other special ids."""
         return detokenize(self.tokens(ids))
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
-        """Turn ids into tokens; stops at `END`, leaves out the other special ids."""
+        """Return the tokens of ids up to `END`, without the other special ids."""
         tokens: list[str] = []
         for index in ids:
             if index == END:
@@ -95,9 +96,9 @@ class Vocabulary:
         return tokens
 
     def to_json(self) -> str:
-        """Return the vocabulary as JSON text, one line a word so that it diffs well."""
-        head = {"rule": self.rule, "min_count": self.min_count, "words": list(self.words)}
-        return json.dumps(head, ensure_ascii=False, indent=0) + "\n"
+        """Return the vocabulary as JSON text, with one line per word for readable diffs."""
+        data = {"rule": self.rule, "min_count": self.min_count, "words": list(self.words)}
+        return json.dumps(data, ensure_ascii=False, indent=0) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, source: Path | str = "vocabulary.json") -> Vocabulary:

@@ -221,7 +221,7 @@ def test_archive_of_another_hash_than_asked_for_is_refused(
 def test_name_that_is_taken_is_refused_before_anything_is_fetched(server: FileServer) -> None:
     pull_model("hf:someone/birds", **QUICK)
     server.requests.clear()
-    with pytest.raises(BundleError, match="birds: here already: showtell models remove birds"):
+    with pytest.raises(BundleError, match="birds: already installed: showtell models remove birds"):
         pull_model("hf:someone/birds", **QUICK)
     assert server.requests == []
     assert pull_model("hf:someone/birds", name="more-birds", **QUICK).name == "more-birds"
@@ -243,5 +243,5 @@ def test_malformed_repository_is_refused(source: str) -> None:
 
 
 def test_source_that_is_nothing_says_what_there_could_be(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"no such archive, nor an address"):
+    with pytest.raises(BundleError, match=r"neither an archive nor an address"):
         pull_model(str(tmp_path / "gone.zip"))

@@ -16,11 +16,15 @@ from showtell.errors import BundleError
 if TYPE_CHECKING:
     import onnxruntime
 
-MOST_THREADS = 8  # networks this small gain nothing from more
+MOST_THREADS = 8  # such small networks are not faster with more
 
 
 class OnnxModel:
-    """The three sessions of a bundle; safe to use from several threads at once."""
+    """The three networks of a bundle; several threads may use one at the same time.
+
+    Raises BundleError, naming the file, if ONNX Runtime cannot load one or it does not fit the
+    manifest.
+    """
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
         import onnxruntime
@@ -30,26 +34,27 @@ class OnnxModel:
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Threads that spin while they wait take the cores from those that decode photos.
+        # waiting threads that spin would take cores from the threads that open photos
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._encoder = _Session(bundle.file(ENCODER), options)
-        self._begin = _Session(bundle.file(DECODER_BEGIN), options)
+        self._init_state = _Session(bundle.file(DECODER_BEGIN), options)
         self._step = _Session(bundle.file(DECODER_STEP), options)
         decoder = bundle.manifest.decoder
         self._memory: list[str] = list(decoder.memory)
         self._state: list[str] = list(decoder.state)
         self._attention = decoder.attention
-        self._begin.check({"regions", "pooled"}, [*self._memory, *self._state])
-        self._stepped = ["log_probabilities", *(["attention"] if self._attention else [])]
-        self._stepped += [f"next_{name}" for name in self._state]
-        self._step.check({"tokens", *self._memory, *self._state}, self._stepped)
+        self._init_state.check({"regions", "pooled"}, [*self._memory, *self._state])
+        self._step_outputs = ["log_probabilities", *(["attention"] if self._attention else [])]
+        self._step_outputs += [f"next_{name}" for name in self._state]
+        self._step.check({"tokens", *self._memory, *self._state}, self._step_outputs)
         self._encoder.check({"pixels"}, ["regions", "pooled"])
 
     def encode(self, pixels: Floats) -> dict[str, Floats]:
-        """Turn pixels [photos, 3, height, width] into `regions` and `pooled`.
+        """Return the features of pixels, float32 [photos, 3, height, width].
 
-        A batch goes through the network photo by photo: the activations of one stay in the cache,
-        which is faster than a large batch, and no more than one photo's take memory.
+        `regions` is [photos, regions, channels], `pooled` [photos, channels]. The network runs
+        photo by photo: the activations of one photo fit into the CPU's cache, which is faster
+        than a large batch and needs less memory.
         """
         names = ["regions", "pooled"]
         parts = [
@@ -62,27 +67,27 @@ class OnnxModel:
         return dict(zip(names, joined, strict=True))
 
     def init_state(self, features: Arrays) -> tuple[Arrays, Arrays]:
-        """Turn features into the decoder's memory and first state (see `decode.Decoder`)."""
+        """Return the decoder's memory and first state for features (see `beam_search.Decoder`)."""
         names = [*self._memory, *self._state]
-        arrays = dict(zip(names, self._begin.run(names, features), strict=True))
+        arrays = dict(zip(names, self._init_state.run(names, features), strict=True))
         memory = {name: arrays[name] for name in self._memory}
         return memory, {name: arrays[name] for name in self._state}
 
     def step(
         self, tokens: Integers, memory: Arrays, state: Arrays
     ) -> tuple[Floats, Floats | None, Arrays]:
-        """Read one token per row (see `decode.Decoder`)."""
-        found = self._step.run(self._stepped, {"tokens": tokens, **memory, **state})
-        attention = found[1] if self._attention else None
+        """Read one token per row (see `beam_search.Decoder`)."""
+        outputs = self._step.run(self._step_outputs, {"tokens": tokens, **memory, **state})
+        attention = outputs[1] if self._attention else None
         return (
-            found[0],
+            outputs[0],
             attention,
-            dict(zip(self._state, found[1 + self._attention :], strict=True)),
+            dict(zip(self._state, outputs[1 + self._attention :], strict=True)),
         )
 
 
 class _Session:
-    """One ONNX file, loaded; it is fed only the inputs that its graph uses."""
+    """One loaded ONNX file; it gets only the inputs that its graph uses."""
 
     def __init__(self, path: Path, options: onnxruntime.SessionOptions) -> None:
         import onnxruntime
@@ -98,7 +103,7 @@ class _Session:
         self._inputs = [item.name for item in self._session.get_inputs()]
 
     def check(self, inputs: set[str], outputs: list[str]) -> None:
-        """Refuse a graph that does not fit the bundle contract, by name."""
+        """Raise BundleError if the graph has other inputs or lacks an output."""
         unknown = set(self._inputs) - inputs
         missing = set(outputs) - {item.name for item in self._session.get_outputs()}
         if unknown or missing:
@@ -107,14 +112,14 @@ class _Session:
             raise BundleError(f"{self.path}: does not fit its manifest: {', '.join(wrong)}")
 
     def run(self, outputs: list[str], arrays: Arrays) -> list[NDArray[Any]]:
-        found: list[NDArray[Any]] = self._session.run(
+        results: list[NDArray[Any]] = self._session.run(
             outputs, {name: np.ascontiguousarray(arrays[name]) for name in self._inputs}
         )
-        return found
+        return results
 
 
 def usable_cores() -> int:
-    """Return how many physical cores this process may use: affinity, hyper-threads and quota."""
+    """Return the number of physical cores for this process, by affinity and cgroup quota."""
     try:
         allowed = os.sched_getaffinity(0)
     except AttributeError:  # not Linux

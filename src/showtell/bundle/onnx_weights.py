@@ -1,7 +1,7 @@
-"""A network's weights, read back from its ONNX graph at whatever precision it was stored.
+"""The weights of a network, read back from its ONNX graph at any precision.
 
-The other direction of `onnx_export`: a bundle holds graphs alone, and whoever trains on from it
-needs the weights under their names in PyTorch.
+A bundle holds only graphs. Training that continues from a bundle needs the weights under their
+names in PyTorch; this is the inverse of `showtell.export.onnx_graphs`.
 """
 
 from __future__ import annotations
@@ -18,45 +18,45 @@ Floats = NDArray[np.float32]
 
 
 def weights_of(path: Path) -> dict[str, Floats]:
-    """Return the weights of an ONNX file that `onnx_export` wrote, in float32, by PyTorch's names.
+    """Return the weights of an exported ONNX file, in float32, by their names in PyTorch.
 
-    Weights in 8 bits and in float16 are widened, products' weights are turned to [out, in]. A
-    weight that the exporter left without a name is named after the bias that is added to its
-    product. A bias of zeros may be missing: exporters leave additions of nothing out.
+    Weights in 8 bits and float16 are widened; weights of matrix products become [out, in]. A
+    weight that the exporter left without a name gets its name from the bias of its product. A
+    bias of zeros may be missing, because the exporter drops additions of zero.
     """
     graph = onnx.load(path).graph
     values = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
-    for node in graph.node:  # what widens float16 and 8-bit convolutions, in order of use
+    for node in graph.node:  # the nodes that widen weights come first, in order of use
         _fold(node, values)
     named = _dequantised(values)
-    found = {name: array for name, array in named.items() if not name.endswith("_Transposed")}
-    found |= _products(graph, named) | _convolution_biases(graph, named)
-    # scaled for each word, so finer than the copy for looking words up, which is scaled as one
-    found |= {
+    weights = {name: array for name, array in named.items() if not name.endswith("_Transposed")}
+    weights |= _products(graph, named) | _convolution_biases(graph, named)
+    # preferred to the copy for word embeddings: one scale per word instead of one for all
+    weights |= {
         name.removesuffix("_Transposed"): np.ascontiguousarray(array.T)
         for name, array in named.items()
         if name.endswith("_Transposed")
     }
     return {
         name: np.asarray(array, np.float32)
-        for name, array in found.items()
+        for name, array in weights.items()
         if name.endswith((".weight", ".bias", ".running_mean", ".running_var"))
     }
 
 
 def _fold(node: onnx.NodeProto, values: dict[str, NDArray[Any]]) -> None:
-    """Compute a Cast or Mul of constants into `values`."""
+    """Add the result of a Cast or Mul of constants to `values`."""
     if not all(name in values for name in node.input):
         return
-    given = [values[name] for name in node.input]
+    inputs = [values[name] for name in node.input]
     if node.op_type == "Cast":
-        values[node.output[0]] = given[0].astype(np.float32)
+        values[node.output[0]] = inputs[0].astype(np.float32)
     elif node.op_type == "Mul":
-        values[node.output[0]] = given[0] * given[1]
+        values[node.output[0]] = inputs[0] * inputs[1]
 
 
 def _dequantised(values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Turn `X_quantized`, `X_scale` and `X_zero_point` into X; the rest stays as it is."""
+    """Replace `X_quantized`, `X_scale` and `X_zero_point` by X; other values stay."""
     out: dict[str, NDArray[Any]] = {}
     for name, array in values.items():
         base = name.removesuffix("_quantized")
@@ -64,32 +64,32 @@ def _dequantised(values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
             out[name] = array
             continue
         zero = values[f"{base}_zero_point"].astype(np.float32)
-        # one scale for all, or one for each column: both broadcast along the last axis
+        # one scale for all values or one per column: both broadcast along the last axis
         out[base] = (array.astype(np.float32) - zero) * values[f"{base}_scale"]
     return out
 
 
 def _products(graph: onnx.GraphProto, values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Name the weights [in, out] of products after the biases that are added to them."""
+    """Return the weights [out, in] of matrix products, named after the biases added to them."""
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    found = {}
+    weights = {}
     for node in graph.node:
         if node.op_type not in ("MatMul", "MatMulInteger"):
             continue
         weight = values.get(node.input[1].removesuffix("_quantized"))
         bias = _bias_after(node, readers, values)
         if weight is not None and bias is not None:
-            found[f"{bias.removesuffix('.bias')}.weight"] = np.ascontiguousarray(weight.T)
-    return found
+            weights[f"{bias.removesuffix('.bias')}.weight"] = np.ascontiguousarray(weight.T)
+    return weights
 
 
 def _convolution_biases(
     graph: onnx.GraphProto, values: dict[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """Name convolutions' biases after their weights; folded batch norm has other names."""
+    """Return biases of convolutions, named after their weights: folded ones have other names."""
     return {
         f"{node.input[1].removesuffix('.weight')}.bias": values[node.input[2]]
         for node in graph.node
@@ -100,7 +100,7 @@ def _convolution_biases(
 def _bias_after(
     node: onnx.NodeProto, readers: dict[str, list[onnx.NodeProto]], values: dict[str, NDArray[Any]]
 ) -> str | None:
-    """Follow a product through its scaling to the bias that is added to it."""
+    """Return the name of the bias that is added to a product, after its scaling."""
     while True:
         following = readers.get(node.output[0], [])
         if len(following) != 1:

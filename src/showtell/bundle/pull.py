@@ -1,7 +1,7 @@
-"""Bring a model here: from an archive's address, a Hugging Face repository or a local archive.
+"""Install a model from an archive's address, a Hugging Face repository or a local archive.
 
-A pulled model is a bundle, checked file by file against its manifest before it gets its name;
-what breaks off is gone on with by the next pull of the same source.
+A pulled model is a bundle. Its files are checked against its manifest before it gets its name. An
+interrupted download resumes with the next pull of the same source.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _ARCHIVE_ENDING = re.compile(r"\.(tar\.gz|tgz|tar|zip)$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class HubSource:
-    """A repository of the Hugging Face hub that holds a bundle's files at its root."""
+    """A repository of the Hugging Face hub with a bundle's files at its root."""
 
     owner: str
     repository: str
     revision: str = "main"
 
     def address(self, file: str) -> str:
-        """Return where `file` of the repository is downloaded from."""
+        """Return the address of a file of the repository."""
         hub = (os.environ.get(HUB_VARIABLE) or HUB).rstrip("/")
         revision = quote(self.revision, safe="")
         return f"{hub}/{self.owner}/{self.repository}/resolve/{revision}/{quote(file)}"
@@ -63,12 +63,12 @@ def pull_model(
 ) -> InstalledModel:
     """Install the bundle at `source` among the pulled models and return it.
 
-    `source` is the address of a .tar.gz, .tar or .zip, a path to one, or hf:owner/repo[@revision].
-    `name` is the name to give it, by default the archive's or the repository's. `sha256` is the
-    archive's, or that of the repository's manifest, which holds those of all other files.
-    `timeout`, `pause` and `progress` are `download`'s.
+    `source` is the address or path of a .tar.gz, .tar or .zip, or hf:owner/repo[@revision]. The
+    model's `name` is by default that of the archive or repository. `sha256` is the archive's, or
+    that of the repository's manifest, which lists those of all other files. `timeout`, `pause`
+    and `progress` are those of `download`.
 
-    Raises BundleError, DownloadError or ArchiveError; then nothing is installed.
+    Raises BundleError, DownloadError or ArchiveError, and then installs nothing.
     """
     hub = _hub_source(source)
     name = _free_name(source, name or (hub.repository if hub else _archive_name(source)))
@@ -89,10 +89,10 @@ def pull_model(
             with atomic_folder(models / name, replace=False) as folder:
                 _install(found, folder, source)
     except (BundleError, ArchiveError):
-        shutil.rmtree(downloads, ignore_errors=True)  # whole, and of no use
+        shutil.rmtree(downloads, ignore_errors=True)  # complete, but not a usable model
         raise
     except OSError as error:
-        if (models / name).exists():  # another pull was quicker
+        if (models / name).exists():  # another process has pulled it meanwhile
             raise BundleError(_taken(name)) from error
         raise
     shutil.rmtree(downloads, ignore_errors=True)
@@ -115,7 +115,7 @@ def _archive_name(source: str) -> str:
 
 
 def _free_name(source: str, name: str) -> str:
-    """Check that `name` can be a model's and is no other's."""
+    """Return `name` if it is a valid name that no other model has."""
     if not MODEL_NAME.fullmatch(name):
         raise BundleError(
             f"{source}: {name!r} cannot be a model's name (letters, digits, '.', '_', '-'):"
@@ -132,23 +132,23 @@ def _free_name(source: str, name: str) -> str:
 
 
 def _taken(name: str) -> str:
-    return f"{name}: here already: showtell models remove {name}, or give another --name"
+    return f"{name}: already installed: showtell models remove {name}, or give another --name"
 
 
 def _archive(source: str, downloads: Path, expected: str | None, fetch: Fetch) -> Path:
-    """Return the archive as a local file: the one named, or the one fetched."""
+    """Return the path of the archive, downloaded if `source` is an address."""
     if "://" in source:
         return fetch(source, downloads / "archive", sha256=expected)
     archive = Path(source)
     if not archive.is_file():
-        raise BundleError(f"{source}: no such archive, nor an address (https://, hf:owner/repo)")
+        raise BundleError(f"{source}: neither an archive nor an address (https://, hf:owner/repo)")
     if expected is not None and (found := file_sha256(archive)) != expected.lower():
         raise DownloadError(f"{source}: wrong bytes: its sha256 is {found}, not {expected.lower()}")
     return archive
 
 
 def _bundle_inside(folder: Path, source: str) -> Path:
-    """Return where the bundle is: at the archive's root or in its only folder."""
+    """Return the bundle's folder: the archive's root or the only folder in it."""
     inside = sorted(folder.iterdir()) if folder.is_dir() else []
     candidates = [folder, *inside] if len(inside) == 1 else [folder]
     for candidate in candidates:
@@ -158,9 +158,9 @@ def _bundle_inside(folder: Path, source: str) -> Path:
 
 
 def _fetch_repository(hub: HubSource, target: Path, expected: str | None, fetch: Fetch) -> Path:
-    """Fetch a repository's bundle into `target`; files that are there and right are kept."""
+    """Download a repository's bundle to `target`; files with the right hash are kept."""
     address = hub.address(MANIFEST)
-    # The manifest anew each time: files of an older one must not pass.
+    # the manifest is always downloaded, so that files of an older one are not accepted
     path = fetch(address, target / MANIFEST, sha256=expected, limit=_MAX_MANIFEST, progress=False)
     with _named(target, address):
         manifest = Manifest.from_json(path.read_bytes(), path)
