@@ -1,4 +1,4 @@
-"""What a look through a dataset finds, and what of it needs repair."""
+"""The check of a dataset: its findings, and which of them need repair."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.dataset_folders import DOGS, write_csv, write_flickr8k, write_own, 
 from support.odd_photos import png_of_size
 
 
-def found(report: DatasetReport) -> list[tuple[str, str, str]]:
+def findings_of(report: DatasetReport) -> list[tuple[str, str, str]]:
     return [(f.severity, f.kind, f.name) for f in report.findings]
 
 
@@ -47,7 +47,7 @@ def test_missing_photos_are_named_with_the_line_that_names_them(tmp_path):
     (tmp_path / "cat.jpg").unlink()
     report = check_dataset(tmp_path)
     assert not report.ok
-    assert found(report) == [("error", "missing", "cat.jpg")]
+    assert findings_of(report) == [("error", "missing", "cat.jpg")]
     assert report.findings[0].detail.endswith("captions.csv:5")
     assert report.photos == 3
 
@@ -55,7 +55,7 @@ def test_missing_photos_are_named_with_the_line_that_names_them(tmp_path):
 def test_a_dataset_without_any_photo_gets_a_report(tmp_path):
     write_csv(tmp_path / "my.csv", ["image", "caption"], [("1.jpg", "x"), ("2.jpg", "y")])
     report = check_dataset(tmp_path)
-    assert found(report) == [("error", "missing", "1.jpg"), ("error", "missing", "2.jpg")]
+    assert findings_of(report) == [("error", "missing", "1.jpg"), ("error", "missing", "2.jpg")]
     assert report.photos == 0
     assert report.lengths is None
 
@@ -69,7 +69,7 @@ def test_unreadable_photos_are_named_with_the_reason(tmp_path):
     (tmp_path / "text.jpg").write_text("not a photo")
     write_csv(tmp_path / "my.csv", ["image", "caption"], [(n, "x") for n in ["good.jpg", *bad]])
     report = check_dataset(tmp_path)
-    assert found(report) == [("error", "unreadable", name) for name in bad]
+    assert findings_of(report) == [("error", "unreadable", name) for name in bad]
     reasons = [finding.detail for finding in report.findings]
     for reason, part in zip(reasons, ["pixels", "truncated", "empty", "not a photo"], strict=True):
         assert part in reason
@@ -80,7 +80,7 @@ def test_unreadable_photos_are_named_with_the_reason(tmp_path):
 def test_a_photo_without_permission_is_unreadable(tmp_path):
     write_own(tmp_path)
     (tmp_path / "cat.jpg").chmod(0)
-    assert found(check_dataset(tmp_path)) == [("error", "unreadable", "cat.jpg")]
+    assert findings_of(check_dataset(tmp_path)) == [("error", "unreadable", "cat.jpg")]
 
 
 def test_a_truncated_photo_is_unreadable_even_if_it_decodes_small(tmp_path):
@@ -94,7 +94,7 @@ def test_a_truncated_photo_is_unreadable_even_if_it_decodes_small(tmp_path):
     (tmp_path / "cut.jpg").write_bytes(data[: len(data) * 9 // 10])
     rows = [("whole.jpg", "noise"), ("cut.jpg", "noise")]
     write_csv(tmp_path / "my.csv", ["image", "caption"], rows)
-    assert found(check_dataset(tmp_path)) == [("error", "unreadable", "cut.jpg")]
+    assert findings_of(check_dataset(tmp_path)) == [("error", "unreadable", "cut.jpg")]
 
 
 def test_the_same_file_twice_in_a_split_is_a_note(tmp_path):
@@ -104,7 +104,7 @@ def test_the_same_file_twice_in_a_split_is_a_note(tmp_path):
     (folder / "cat.jpg").write_bytes((folder / "dog.jpg").read_bytes())
     report = check_dataset(tmp_path)
     assert report.ok
-    assert found(report) == [("note", "duplicated", "dog.jpg")]
+    assert findings_of(report) == [("note", "duplicated", "dog.jpg")]
     assert "cat.jpg" in report.findings[0].detail
 
 
@@ -114,7 +114,7 @@ def test_the_same_file_in_two_splits_is_a_warning(tmp_path):
     (folder / "cat.jpg").write_bytes((folder / "dog.jpg").read_bytes())
     report = check_dataset(tmp_path)
     assert report.ok
-    assert found(report) == [("warning", "duplicated", "dog.jpg")]
+    assert findings_of(report) == [("warning", "duplicated", "dog.jpg")]
     assert "train and dev" in report.findings[0].detail
 
 
@@ -124,7 +124,7 @@ def test_a_name_listed_twice_is_a_note(tmp_path):
     token_file.write_text(token_file.read_text() + "cat.jpg#0\tA third cat\n")
     report = check_dataset(tmp_path)
     assert report.ok
-    assert sorted(found(report)) == [
+    assert sorted(findings_of(report)) == [
         ("note", "duplicated", "cat.jpg"),
         ("note", "duplicated", "dog.jpg"),
     ]
@@ -134,7 +134,7 @@ def test_empty_captions_and_photos_without_captions_are_errors(tmp_path):
     write_own(tmp_path, {"dog.jpg": ("A dog", " "), "cat.jpg": ("...",)})
     report = check_dataset(tmp_path)
     assert not report.ok
-    assert sorted(found(report)) == [
+    assert sorted(findings_of(report)) == [
         ("error", "empty caption", "cat.jpg"),
         ("error", "empty caption", "dog.jpg"),
         ("error", "without captions", "cat.jpg"),
@@ -145,7 +145,7 @@ def test_empty_captions_and_photos_without_captions_are_errors(tmp_path):
 def test_a_listed_photo_without_captions_is_an_error(tmp_path):
     write_flickr8k(tmp_path, lists={"test": ["dog.jpg", "horse.jpg"]})
     report = check_dataset(tmp_path)
-    assert found(report) == [("error", "without captions", "horse.jpg")]
+    assert findings_of(report) == [("error", "without captions", "horse.jpg")]
     assert "Flickr_8k.testImages.txt:2" in report.findings[0].detail
 
 
@@ -156,7 +156,7 @@ def test_photos_that_no_file_names_are_notes(write, tmp_path):
     write_photos(folder, ["horse.JPG", "readme.txt"])
     report = check_dataset(tmp_path)
     assert report.ok
-    assert found(report) == [("note", "without captions", "horse.JPG")]
+    assert findings_of(report) == [("note", "without captions", "horse.JPG")]
 
 
 def test_the_current_folder_is_checked_like_any_other(tmp_path, monkeypatch):
@@ -164,7 +164,7 @@ def test_the_current_folder_is_checked_like_any_other(tmp_path, monkeypatch):
     write_photos(tmp_path, ["horse.jpg"])
     monkeypatch.chdir(tmp_path)
     for here in (Path(), Path("captions.csv")):
-        assert found(check_dataset(here)) == [("note", "without captions", "horse.jpg")]
+        assert findings_of(check_dataset(here)) == [("note", "without captions", "horse.jpg")]
 
 
 def test_a_missing_photo_that_no_split_uses_is_a_warning(tmp_path):
@@ -173,13 +173,13 @@ def test_a_missing_photo_that_no_split_uses_is_a_warning(tmp_path):
     (tmp_path / "Flicker8k_Dataset" / "dog.jpg.1").unlink()
     report = check_dataset(tmp_path)
     assert report.ok
-    assert found(report) == [("warning", "missing", "dog.jpg.1")]
+    assert findings_of(report) == [("warning", "missing", "dog.jpg.1")]
 
 
 def test_photos_in_a_folder_outside_the_dataset_are_not_reported(tmp_path):
     write_photos(tmp_path / "album", ["1.jpg", "2.jpg", "3.jpg"])
     write_csv(tmp_path / "set" / "my.csv", ["image", "caption"], [("../album/1.jpg", "x")])
-    assert found(check_dataset(tmp_path / "set")) == []
+    assert findings_of(check_dataset(tmp_path / "set")) == []
 
 
 def test_every_broken_line_is_named_and_the_rest_is_checked(tmp_path):
@@ -217,4 +217,4 @@ def test_flickr8k_itself_is_ok(shared_dir):
     assert report.ok
     assert (report.photos, report.captions) == (7_000, 35_000)
     assert report.splits == {"train": 6_000, "dev": 1_000, "test": 0}
-    assert found(report) == [("note", "duplicated", "3050606344_af711c726c.jpg")]
+    assert findings_of(report) == [("note", "duplicated", "3050606344_af711c726c.jpg")]

@@ -1,4 +1,4 @@
-"""The feature cache: found only for the very same numbers, whole after any interruption."""
+"""The feature cache: used only for unchanged inputs, and complete after any interruption."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ def refuse(pixels: Any) -> dict[str, Any]:
 def test_features_are_those_of_prepared_photos_in_float16(
     photos: list[CaptionedPhoto], extract: Callable[..., FeatureArrays]
 ) -> None:
-    found = extract(photos, Encode())
-    assert found.bad == {}
+    extracted = extract(photos, Encode())
+    assert extracted.bad == {}
     pixels = np.stack([prepare(open_photo(photo.path), SIZE) for photo in photos])
     for name, values in Encode()(pixels).items():
         if name in SHAPES:
-            np.testing.assert_array_equal(found.arrays[name], values.astype(np.float16))
-    assert set(found.arrays) == set(SHAPES)
-    picked = found.rows([7, 2, 7])
-    np.testing.assert_array_equal(picked["pooled"], found.arrays["pooled"][[7, 2, 7]])
+            np.testing.assert_array_equal(extracted.arrays[name], values.astype(np.float16))
+    assert set(extracted.arrays) == set(SHAPES)
+    picked = extracted.rows([7, 2, 7])
+    np.testing.assert_array_equal(picked["pooled"], extracted.arrays["pooled"][[7, 2, 7]])
 
 
 def test_a_mirrored_view_is_the_mirrored_photo(
@@ -139,13 +139,13 @@ def test_an_interrupted_extraction_resumes_at_its_last_save(
     whole = extract(photos, Encode(), cache=tmp_path / "other", batch_size=2)
     with pytest.raises(RuntimeError, match="interrupted"):
         extract(photos, Encode(fail_after=6), batch_size=2)
-    told: list[int] = []
+    reported: list[int] = []
     encode = Encode()
-    found = extract(photos, encode, batch_size=2, progress=told.append)
+    extracted = extract(photos, encode, batch_size=2, progress=reported.append)
     assert encode.photos == 4
-    assert told == [8, 10]
+    assert reported == [8, 10]
     for name in SHAPES:
-        np.testing.assert_array_equal(found.arrays[name], whole.arrays[name])
+        np.testing.assert_array_equal(extracted.arrays[name], whole.arrays[name])
 
 
 KILLED = """
@@ -178,11 +178,11 @@ def test_a_killed_extraction_resumes_with_the_same_features(
     run = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True)
     assert run.returncode == -9, run.stderr
     encode = Encode()
-    found = extract(photos, encode, batch_size=2)
+    extracted = extract(photos, encode, batch_size=2)
     assert encode.photos == len(photos) - after
     whole = extract(photos, Encode(), cache=tmp_path / "other", batch_size=2)
     for name in SHAPES:
-        np.testing.assert_array_equal(found.arrays[name], whole.arrays[name])
+        np.testing.assert_array_equal(extracted.arrays[name], whole.arrays[name])
 
 
 def test_bad_photos_are_named_and_their_rows_are_zero(
@@ -192,18 +192,20 @@ def test_bad_photos_are_named_and_their_rows_are_zero(
     photos[5].path.write_bytes(photos[5].path.read_bytes()[:60])
     photos[9].path.unlink()
     encode = Encode()
-    found = extract(photos, encode)
-    assert sorted(found.bad) == [1, 5, 9]
-    for row, reason in found.bad.items():
+    extracted = extract(photos, encode)
+    assert sorted(extracted.bad) == [1, 5, 9]
+    for row, reason in extracted.bad.items():
         assert photos[row].name in reason
-        assert not found.arrays["regions"][row].any()
-    good = [row for row in range(10) if row not in found.bad]
+        assert not extracted.arrays["regions"][row].any()
+    good = [row for row in range(10) if row not in extracted.bad]
     assert encode.photos == len(good)
     for row in good:
         values = Encode()(prepare(open_photo(photos[row].path), SIZE)[None])
-        np.testing.assert_array_equal(found.arrays["pooled"][row], np.float16(values["pooled"][0]))
-    assert extract(photos, refuse).bad == found.bad
-    assert find_unreadable(photos, SIZE) == found.bad
+        np.testing.assert_array_equal(
+            extracted.arrays["pooled"][row], np.float16(values["pooled"][0])
+        )
+    assert extract(photos, refuse).bad == extracted.bad
+    assert find_unreadable(photos, SIZE) == extracted.bad
 
 
 def test_a_batch_of_unreadable_photos_is_not_encoded(
@@ -211,9 +213,9 @@ def test_a_batch_of_unreadable_photos_is_not_encoded(
 ) -> None:
     for photo in photos[4:8]:
         photo.path.write_bytes(b"")
-    found = extract(photos, Encode())
-    assert sorted(found.bad) == [4, 5, 6, 7]
-    assert all(found.arrays["pooled"][row].any() for row in (0, 3, 8, 9))
+    extracted = extract(photos, Encode())
+    assert sorted(extracted.bad) == [4, 5, 6, 7]
+    assert all(extracted.arrays["pooled"][row].any() for row in (0, 3, 8, 9))
 
 
 def test_a_photo_that_becomes_readable_is_computed(
@@ -233,9 +235,9 @@ def test_a_photo_that_becomes_readable_is_computed(
         patch.setattr("showtell.image.open_photo", needs_more)
         assert sorted(extract(photos, Encode()).bad) == [2, 3]
     encode = Encode()
-    found = extract(photos, encode)
-    assert (encode.photos, found.bad) == (2, {})
-    np.testing.assert_allclose(found.arrays["pooled"], expected.arrays["pooled"], atol=1e-3)
+    extracted = extract(photos, encode)
+    assert (encode.photos, extracted.bad) == (2, {})
+    np.testing.assert_allclose(extracted.arrays["pooled"], expected.arrays["pooled"], atol=1e-3)
     assert extract(photos, refuse).bad == {}
 
 
@@ -311,8 +313,8 @@ def test_a_full_disk_is_an_error_before_the_extraction(
         text=True,
     )
     assert run.returncode == 0, run.stderr  # no SIGBUS
-    said, left = run.stdout.strip().rsplit("\n", 1)
-    said_of_full_disk(said)
+    message, left = run.stdout.strip().rsplit("\n", 1)
+    said_of_full_disk(message)
     assert int(left) <= 2  # what did fit; the array that did not has gone
 
 
@@ -342,10 +344,10 @@ def test_two_processes_fill_a_cache_once(
     folder = tmp_path / "cache" / cache_key(photos, "abc", SIZE, "plain", sorted(SHAPES))
     folder.mkdir(parents=True)
     encode = Encode()
-    found: list[FeatureArrays] = []
+    extracted: list[FeatureArrays] = []
     with (folder / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # as another process that is at it
-        waiting = threading.Thread(target=lambda: found.append(extract(photos, encode)))
+        waiting = threading.Thread(target=lambda: extracted.append(extract(photos, encode)))
         waiting.start()
         deadline = time.monotonic() + 30
         while "waiting for another process" not in caplog.text:
@@ -355,4 +357,4 @@ def test_two_processes_fill_a_cache_once(
     waiting.join(30)
     assert encode.photos == len(photos)
     assert json.loads((folder / "complete.json").read_text())["bad"] == {}
-    assert found[0].bad == {}
+    assert extracted[0].bad == {}

@@ -31,8 +31,8 @@ HEADER = "image_name| comment_number| comment\n"
 
 
 def findings_of(folder: Path, kind: str) -> list[tuple[str, str, str]]:
-    found = check_dataset(folder).findings
-    return [(f.severity, f.name, f.detail) for f in found if f.kind == kind]
+    findings = check_dataset(folder).findings
+    return [(f.severity, f.name, f.detail) for f in findings if f.kind == kind]
 
 
 # Flickr30k
@@ -226,7 +226,7 @@ def test_tokens_replace_a_missing_raw_caption(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"filename": "../../secret.jpg"}, r"images\[1\]: '../../secret.jpg' is not the name"),
         ({"filename": None}, r"images\[1\]: filename must be text"),
@@ -240,20 +240,20 @@ def test_tokens_replace_a_missing_raw_caption(tmp_path):
         ({"filename": "dog.jpg"}, r"images\[1\] \(dog.jpg\): the photo occurs twice"),
     ],
 )
-def test_a_broken_entry_of_karpathys_is_named_and_the_others_are_read(change, said, tmp_path):
+def test_a_broken_entry_of_karpathys_is_named_and_the_others_are_read(change, message, tmp_path):
     write_karpathy(tmp_path)
     source = tmp_path / "dataset_flickr30k.json"
     data = json.loads(source.read_text())
     data["images"][1] |= change
     source.write_text(json.dumps(data))
-    with pytest.raises(DatasetError, match=rf"dataset_flickr30k\.json: {said}"):
+    with pytest.raises(DatasetError, match=rf"dataset_flickr30k\.json: {message}"):
         open_dataset(tmp_path)
     report = check_dataset(tmp_path)
     assert (report.photos, report.ok) == (3, False)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('{"images": [\n{"filename"}]}', ":2: not JSON"),
         ("", ":1: not JSON"),
@@ -263,12 +263,12 @@ def test_a_broken_entry_of_karpathys_is_named_and_the_others_are_read(change, sa
         ('{"images": []}', ": it names no photos"),
     ],
 )
-def test_a_file_that_is_not_karpathys_is_an_error_that_names_it(text, said, tmp_path):
+def test_a_file_that_is_not_karpathys_is_an_error_that_names_it(text, message, tmp_path):
     write_photos(tmp_path / "flickr30k-images", ["dog.jpg"])
     (tmp_path / "dataset_flickr30k.json").write_text(text)
     with pytest.raises(DatasetError) as caught:
         open_dataset(tmp_path)
-    assert f"dataset_flickr30k.json{said}" in str(caught.value)
+    assert f"dataset_flickr30k.json{message}" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -339,7 +339,7 @@ def test_karpathys_splits_take_precedence_over_cocos(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("place", "change", "said"),
+    ("key", "change", "message"),
     [
         ("images", {"id": "9"}, r"images\[0\]: id must be a whole number"),
         ("images", {"file_name": "/etc/passwd"}, r"images\[0\]: '/etc/passwd' is not the name"),
@@ -353,13 +353,13 @@ def test_karpathys_splits_take_precedence_over_cocos(tmp_path):
         ),
     ],
 )
-def test_a_broken_entry_of_cocos_is_named(place, change, said, tmp_path):
+def test_a_broken_entry_of_cocos_is_named(key, change, message, tmp_path):
     write_coco(tmp_path, {"train": DOGS})
     source = tmp_path / "annotations" / "captions_train2017.json"
     data = json.loads(source.read_text())
-    data[place][0] |= change
+    data[key][0] |= change
     source.write_text(json.dumps(data))
-    with pytest.raises(DatasetError, match=rf"captions_train2017\.json: {said}"):
+    with pytest.raises(DatasetError, match=rf"captions_train2017\.json: {message}"):
         open_dataset(tmp_path)
 
 

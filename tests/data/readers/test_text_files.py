@@ -58,9 +58,9 @@ def test_texts_without_photos_and_photos_without_texts_are_notes(tmp_path):
 
 def test_an_empty_text_is_an_error_that_names_the_photo(tmp_path):
     write_beside(tmp_path, {"1.jpg": ("A dog",), "2.jpg": ()})
-    found = [f for f in check_dataset(tmp_path).findings if f.kind == "without captions"]
-    assert [(f.name, f.severity) for f in found] == [("2.jpg", "error")]
-    assert str(tmp_path / "2.txt") in found[0].detail
+    findings = [f for f in check_dataset(tmp_path).findings if f.kind == "without captions"]
+    assert [(f.name, f.severity) for f in findings] == [("2.jpg", "error")]
+    assert str(tmp_path / "2.txt") in findings[0].detail
 
 
 def test_a_text_that_is_not_utf8_is_named_and_the_others_are_read(tmp_path):

@@ -100,21 +100,21 @@ def is_true(caption: str, seen: dict[str, Seen]) -> bool:
     """Judge a caption by what is to be seen, for some way of taking its words."""
     match = CAPTION.fullmatch(caption)
     assert match, f"not in the grammar: {caption}"
-    said = match.groupdict()
+    words = match.groupdict()
 
     def fits(number: int, colour: str) -> bool:
         shape = seen[colour]
-        size, kind = said[f"size{number}"], said[f"kind{number}"]
+        size, kind = words[f"size{number}"], words[f"kind{number}"]
         return (
-            (said[f"colour{number}"] or said[f"late{number}"]) in (None, colour)
+            (words[f"colour{number}"] or words[f"late{number}"]) in (None, colour)
             and kind in ("shape", shape.kind)
             and (size is None or (size in SMALL) == shape.small)
         )
 
     def related(first: Seen, second: Seen) -> bool:
-        if said["relation"] == "and":
+        if words["relation"] == "and":
             return True
-        relation, converse = MEANS[said["relation"].removeprefix("to the ")]
+        relation, converse = MEANS[words["relation"].removeprefix("to the ")]
         if converse:
             first, second = second, first
         if relation == "above":
@@ -123,7 +123,7 @@ def is_true(caption: str, seen: dict[str, Seen]) -> bool:
             return bool(first.right <= second.left)
         return second.holds(first)
 
-    if said["relation"] is None:
+    if words["relation"] is None:
         return len(seen) == 1 and fits(1, next(iter(seen)))
     return any(
         fits(1, one) and fits(2, two) and related(seen[one], seen[two])
@@ -150,10 +150,10 @@ def test_every_caption_is_true_of_the_drawn_photo(scene, background, light, seed
 @given(scenes, scenes)
 def test_the_canonical_caption_of_another_scene_is_false(scene, other):
     """Else a judge that says yes to all would find every caption true."""
-    said = canonical_caption(other)
-    # What has no size word may be said of a small shape too.
-    if said not in (canonical_caption(scene), canonical_caption(scene).replace("small ", "")):
-        assert not is_true(said, look(np.asarray(draw_photo(scene, 96)))), said
+    caption = canonical_caption(other)
+    # A caption without a size word is also true of a small shape.
+    if caption not in (canonical_caption(scene), canonical_caption(scene).replace("small ", "")):
+        assert not is_true(caption, look(np.asarray(draw_photo(scene, 96)))), caption
 
 
 @given(scenes, st.integers())
