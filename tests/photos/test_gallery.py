@@ -47,7 +47,7 @@ def test_page_is_self_contained_and_escapes_captions_and_paths(
     scan_fully(catalogue, tmp_path / "lib", captioner)
     for path in paths:
         edit_caption(catalogue, path, HOSTILE_TEXT)
-    (folder / "a.jpg").write_bytes(b"gone bad")
+    (folder / "a.jpg").write_bytes(b"damaged")
     page = Page("".join(render_gallery(HOSTILE_TEXT, search_photos(catalogue, ""))))
     assert not page.named("script")
     assert not page.named("b")

@@ -38,10 +38,10 @@ def test_scan_stores_the_captioners_captions_and_a_second_scan_opens_no_photo(
 
     for path in photos:
         path.chmod(0o400)
-    *_, again = scan_library(
+    *_, rescan = scan_library(
         catalogue, [tmp_path / "lib"], load_captioner=fail_to_load, report=pytest.fail
     )
-    assert (again.unchanged, again.to_read) == (21, 0)
+    assert (rescan.unchanged, rescan.to_read) == (21, 0)
 
 
 def test_moved_copied_and_retagged_photos_keep_their_captions(
@@ -70,13 +70,13 @@ def test_renamed_folder_is_recognised_and_deleted_photo_is_missing_until_it_reap
     photos = library(tmp_path / "lib", 12)
     scan_fully(catalogue, tmp_path / "lib", captioner)
     (tmp_path / "lib" / "000").rename(tmp_path / "lib" / "renamed")
-    kept = photos[-1].read_bytes()
+    content = photos[-1].read_bytes()
     status = photos[-1].stat()
     photos[-1].unlink()
     counts = scan_fully(catalogue, tmp_path / "lib", captioner)
     assert (counts.moved, counts.missing, counts.captioned, counts.unchanged) == (8, 9, 0, 3)
     assert len(list(photo_records(catalogue))) == 11
-    photos[-1].write_bytes(kept)
+    photos[-1].write_bytes(content)
     os.utime(photos[-1], ns=(status.st_atime_ns, status.st_mtime_ns))
     counts = scan_fully(catalogue, tmp_path / "lib", captioner)
     assert (counts.unchanged, counts.to_read) == (12, 0)
@@ -258,6 +258,6 @@ def test_stopped_scan_keeps_its_batches_and_the_next_scan_continues(
         if counts.captioned >= 8:
             break
     steps.close()  # type: ignore[attr-defined]
-    kept = catalogue.value("SELECT count(*) FROM captions")
-    assert 8 <= kept < 40
-    assert scan_fully(catalogue, tmp_path / "lib", captioner).captioned == 40 - kept
+    saved = catalogue.value("SELECT count(*) FROM captions")
+    assert 8 <= saved < 40
+    assert scan_fully(catalogue, tmp_path / "lib", captioner).captioned == 40 - saved

@@ -42,12 +42,12 @@ def test_fields_read_back_as_they_were_set(one: str, two: str, three: str) -> No
         "description": {DEFAULT_LANGUAGE: one},
         "alt": {DEFAULT_LANGUAGE: two},
     }
-    again = set_fields(packet, {"description": three})
-    assert read_fields(again) == {
+    changed = set_fields(packet, {"description": three})
+    assert read_fields(changed) == {
         "description": {DEFAULT_LANGUAGE: three},
         "alt": {DEFAULT_LANGUAGE: two},
     }
-    assert set_fields(again, {"description": one}) == set_fields(packet, {"description": one})
+    assert set_fields(changed, {"description": one}) == set_fields(packet, {"description": one})
 
 
 def test_setting_fields_keeps_all_other_bytes_of_a_sidecar() -> None:

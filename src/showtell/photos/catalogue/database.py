@@ -156,11 +156,11 @@ class Catalogue:
     def _migrate(self) -> None:
         """Apply all missing migrations in one transaction, which a kill rolls back."""
         with self.transaction(durable=True):
-            version = self._version()  # another process may have migrated it
-            for number, statements in enumerate(MIGRATIONS[version:], version + 1):
+            current = self._version()  # another process may have migrated it
+            for version, statements in enumerate(MIGRATIONS[current:], current + 1):
                 for statement in statements:
                     self._connection.execute(statement)
-                self._connection.execute(f"PRAGMA user_version = {number}")
+                self._connection.execute(f"PRAGMA user_version = {version}")
             self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
     @contextlib.contextmanager
