@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from showtell import __version__
+from showtell.bundle.cpu_cores import usable_cores
 from showtell.bundle.registry import DEFAULT_MODEL, shipped_models_dir
 from showtell.errors import ShowtellError
 from showtell.files.folders import cache_dir
@@ -61,7 +62,7 @@ def examine() -> Iterator[Finding]:
     yield _java()
     yield _exiftool()
     yield from _photo_formats()
-    yield _processors()
+    yield _cores()
     yield _cache()
 
 
@@ -187,12 +188,9 @@ def _photo_formats() -> Iterator[Finding]:
         yield Finding("photos", "HEIC", "ok", f"pillow-heif {heif}")
 
 
-def _processors() -> Finding:
-    if hasattr(os, "sched_getaffinity"):
-        usable = len(os.sched_getaffinity(0))
-    else:
-        usable = os.cpu_count() or 1
-    return Finding("machine", "processors", "ok", f"{usable} of {os.cpu_count()} usable")
+def _cores() -> Finding:
+    cores = usable_cores()
+    return Finding("machine", "cores", "ok", f"{cores} usable ({os.cpu_count()} processors)")
 
 
 def _cache() -> Finding:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from showtell.cluster.attempts import BATCH_ATTEMPTS, CRASHING, MAX_ATTEMPTS, PartAttempts
+from showtell.cluster.failure_reasons import failure_reason
 from showtell.cluster.inputs import JobInput, open_input
 from showtell.cluster.job_state import (
     JobSpec,
@@ -20,7 +21,7 @@ from showtell.cluster.job_state import (
     finished_parts,
     load_job,
 )
-from showtell.cluster.output import PartResult, failure_reason, part_bytes, read_result
+from showtell.cluster.output import PartResult, part_bytes, read_result
 from showtell.cluster.parts import JobPart
 from showtell.cluster.storage import Storage
 from showtell.cluster.summary import JobNames, RunStatistics, format_duration, summarise_job

@@ -20,7 +20,7 @@ import ray
 import ray.data
 
 from showtell.bundle import MANIFEST, Bundle, load_bundle, sha256
-from showtell.bundle.onnx_runtime import usable_cores
+from showtell.bundle.cpu_cores import usable_cores
 from showtell.bundle.registry import find_bundle
 from showtell.captioner import BATCH_SIZE
 from showtell.cluster.inputs import (

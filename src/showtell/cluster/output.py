@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import io
 import json
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from showtell.cluster.storage import Storage
 from showtell.errors import DatasetError
-from showtell.files.printable_names import printable
 
 _METADATA_KEY = b"showtell"
 
@@ -91,18 +88,6 @@ def read_result(storage: Storage, name: str, job_id: str) -> PartResult | None:
         return PartResult(**fields)
     except (DatasetError, pa.ArrowException, KeyError, ValueError, TypeError):
         return None
-
-
-def failure_reason(record: dict[str, Any]) -> str:
-    """Return a record's error without the photo's name and details, so that it can be counted."""
-    reason = str(record["error"]).removeprefix(f"{printable(record['path'])}: ")
-    return re.sub(r"\d[\d,]*", "N", reason.partition(" (")[0].partition(": ")[0])
-
-
-def count_failures(records: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """Count the records with an error by reason, the most frequent first."""
-    reasons = (failure_reason(record) for record in records if record["error"] is not None)
-    return dict(Counter(reasons).most_common())
 
 
 def _utf8_record(record: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import ray
 import ray.data
 import ray.exceptions
 
-from showtell.bundle.onnx_runtime import usable_cores
+from showtell.bundle.cpu_cores import usable_cores
 from showtell.errors import ShowtellError
 from showtell.files.os_errors import error_reason
 from showtell.files.retry import fixed_delays, retry

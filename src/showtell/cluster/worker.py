@@ -17,8 +17,9 @@ from showtell.bundle import load_bundle
 from showtell.caption import Caption
 from showtell.captioner import Captioner
 from showtell.cluster.attempts import CRASHING, PartAttempts
+from showtell.cluster.failure_reasons import count_failures
 from showtell.cluster.inputs import JobInput
-from showtell.cluster.output import PartResult, count_failures, part_bytes
+from showtell.cluster.output import PartResult, part_bytes
 from showtell.cluster.parts import JobPart
 from showtell.cluster.reading import PartPhoto, PartReader
 from showtell.cluster.storage import Storage

@@ -6,7 +6,7 @@ import ipaddress
 import math
 from dataclasses import dataclass, field
 
-from showtell.bundle.onnx_runtime import usable_cores
+from showtell.bundle.cpu_cores import usable_cores
 
 MEGABYTE = 1_000_000
 DEFAULT_RATE = 600  # requests per minute of one client, if other machines can reach the service
