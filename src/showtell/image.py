@@ -1,4 +1,4 @@
-"""A photo, from file, bytes or array, to the model's input: the one `prepare` for all."""
+"""From a photo (file, bytes, image or array) to the model's input."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Interpolation = Literal["bilinear", "bicubic", "nearest", "lanczos"]
 
 @runtime_checkable
 class StoredPhoto(Protocol):
-    """A photo that is not a file on disk, as in a shard: its bytes are read when they are needed.
+    """A photo that is not a file on disk, as in a shard; its bytes are read when needed.
 
-    What it has as `filename` is its name in messages.
+    Its attribute `filename`, if it has one, is its name in messages.
     """
 
     def read_bytes(self) -> bytes:
@@ -38,7 +38,7 @@ Photo: TypeAlias = (
     "str | os.PathLike[str] | bytes | BinaryIO | StoredPhoto | Image.Image | NDArray[Any]"
 )
 
-MAX_PIXELS = 178_956_970  # what Pillow refuses too; at 3 bytes each it is half a gigabyte
+MAX_PIXELS = 178_956_970  # the limit of Pillow: half a gigabyte at 3 bytes per pixel
 _LONGEST_REASON = 160
 _ORIENTATION = 0x0112  # EXIF tag
 _UPRIGHT = {
@@ -56,7 +56,7 @@ _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "lanczos": Image.Resampling.LANCZOS,
 }
-# first bytes of a file -> Pillow's name of the format; only these formats are ever decoded
+# first bytes of a file -> Pillow's name of the format; other formats are never decoded
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -75,11 +75,11 @@ _READABLE = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a photo becomes a model's input; it belongs to the weights and travels with them.
+    """How a photo becomes a model's input; part of the weights, and stored with them.
 
-    `resize`: `squash` ignores the photo's shape, `crop` scales the shorter side to
-    size / `crop_fraction` and cuts the centre, `pad` scales the longer side and fills with the
-    mean. `mean` and `std` are per channel, RGB, for values in 0 to 1.
+    `resize`: `squash` ignores the aspect ratio, `crop` scales the shorter side to
+    size / `crop_fraction` and cuts out the centre, `pad` scales the longer side to size and fills
+    up with the mean. `mean` and `std` are those of the RGB channels, for values from 0 to 1.
     """
 
     height: int = field(default=224, metadata={"ge": 1, "le": 4096})
@@ -101,10 +101,10 @@ class Preprocessing:
 
 
 def prepare(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """Turn an upright RGB image into model input, float32 [3, height, width].
+    """Return the model input of an upright RGB image: float32 [3, height, width], normalised.
 
-    Where a photo is scaled down by four or more it is averaged in whole blocks first
-    (`reducing_gap`), which is as good for a network and several times faster.
+    An image that is scaled down by four or more is first averaged in blocks (`reducing_gap`),
+    which is several times faster and makes no difference to a network.
     """
     image = _resize(image, preprocessing)
     # (v / 255 - mean) / std as one multiplication and one subtraction
@@ -133,9 +133,9 @@ def load_pixels(
 
 
 def seen_box(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, ...]:
-    """Return what the model sees of a photo of `size`: left, top, right, bottom in its pixels.
+    """Return the part of a photo of `size` that is model input: left, top, right, bottom in pixels.
 
-    The whole photo for `squash`, less for `crop`; for `pad` the box reaches out of the photo.
+    It is the whole photo for `squash` and less for `crop`; for `pad` it exceeds the photo.
     """
     if preprocessing.resize == "squash":
         return (0.0, 0.0, float(size[0]), float(size[1]))
@@ -153,7 +153,7 @@ def _resize(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     width, height = preprocessing.width, preprocessing.height
     method = _RESAMPLING[preprocessing.interpolation]
     if preprocessing.resize == "crop":
-        # The cut is made while resizing, in fractions of a pixel, so nothing is rounded.
+        # cropping while resizing works in fractions of a pixel, so nothing is rounded
         left, top, right, bottom = seen_box(image.size, preprocessing)
         box = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
         return image.resize((width, height), method, box=box, reducing_gap=2.0)
@@ -180,7 +180,7 @@ def open_photo(
     With `preprocessing` a large JPEG is decoded at a fraction of its size, at least twice what
     `prepare` needs. An encoded photo of more than `max_pixels` is not decoded.
 
-    Raises PhotoError, one line that names the photo, where it cannot be read.
+    Raises PhotoError, on one line that names the photo, if it cannot be read.
     """
     name = name_of(source)
     try:
@@ -204,13 +204,13 @@ def open_photo(
     except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
         raise PhotoError(f"{name}: {_reason(source, error)}") from error
     raise PhotoError(
-        f"{name}: a {type(source).__name__} is no photo: give a path, bytes, a binary file,"
+        f"{name}: a {type(source).__name__} is not a photo: give a path, bytes, a binary file,"
         " a PIL image or an array"
     )
 
 
 def name_of(source: object) -> str:
-    """Return what messages call a photo: its path, made safe to print, or what it is."""
+    """Return a photo's name for messages: its path, made safe to print, or its kind."""
     if isinstance(source, str | os.PathLike):
         return printable(os.fspath(source))
     if isinstance(source, bytes | bytearray | memoryview):
@@ -222,14 +222,14 @@ def name_of(source: object) -> str:
 
 
 def _decode(file: BinaryIO, preprocessing: Preprocessing | None, max_pixels: int) -> Image.Image:
-    if not file.seekable():  # a pipe: Pillow needs to go back and forth
+    if not file.seekable():  # a pipe: Pillow needs to seek
         file = io.BytesIO(file.read())
     start = file.tell()
     head: object = file.read(64)
     if not isinstance(head, bytes):
         raise PhotoError("opened as text: open it in binary mode ('rb')")
     file.seek(start)
-    if start:  # Pillow reads from the very beginning
+    if start:  # Pillow reads from position 0
         file = io.BytesIO(file.read())
     kind = _format_of(head)
     _load_plugin(kind)
@@ -241,14 +241,14 @@ def _decode(file: BinaryIO, preprocessing: Preprocessing | None, max_pixels: int
                 " too large to open safely"
             )
         if preprocessing is not None and kind == "JPEG":
-            # twice the longer side both ways: the photo may lie on its side
+            # twice the longer side in both directions, because the photo may be rotated
             enough = 2 * max(preprocessing.width, preprocessing.height)
             image.draft("RGB" if image.mode == "RGB" else None, (enough, enough))
         return _upright_rgb(image)
 
 
 def _format_of(head: bytes) -> str:
-    """Tell a file's format by its first 64 bytes, or say why it cannot be a photo."""
+    """Return the format of a file with these first 64 bytes; raise PhotoError if it has none."""
     if not head:
         raise PhotoError("empty: the file holds no bytes")
     for magic, kind in _MAGIC:
@@ -268,7 +268,7 @@ def _format_of(head: bytes) -> str:
 
 @functools.cache
 def _load_plugin(kind: str) -> None:
-    """Register what decodes `kind`; naming it here keeps Pillow from importing all its plugins."""
+    """Register the decoder of `kind`; otherwise Pillow would import all its plugins."""
     if kind == "HEIF":
         try:
             import pillow_heif
@@ -281,7 +281,7 @@ def _load_plugin(kind: str) -> None:
         except ImportError:  # Pillow before 11.3
             raise PhotoError("AVIF needs a newer Pillow: pip install -U pillow") from None
         if not AvifImagePlugin.SUPPORTED:
-            raise PhotoError("this build of Pillow reads no AVIF: pip install -U pillow")
+            raise PhotoError("this build of Pillow cannot read AVIF: pip install -U pillow")
     elif kind == "WEBP":
         from PIL import WebPImagePlugin  # noqa: F401
     elif kind == "TIFF":
@@ -291,8 +291,8 @@ def _load_plugin(kind: str) -> None:
 def _upright_rgb(image: Image.Image) -> Image.Image:
     image.load()
     orientation = None
-    with contextlib.suppress(Exception):  # damaged EXIF does not spoil the photo
-        # read after loading: some formats store it behind the pixels or apply it themselves
+    with contextlib.suppress(Exception):  # damaged EXIF: the photo is still fine
+        # read after load(): some formats store it after the pixels, or apply it themselves
         orientation = image.getexif().get(_ORIENTATION)
     image = _rgb(image)
     method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
@@ -312,10 +312,10 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_deep(values: NDArray[Any], *, sixteen: bool) -> Image.Image:
-    """Scale grey values of more than 8 bits to 0 to 255: Pillow's own conversion clips them.
+    """Scale grey values of more than 8 bits to 0 to 255; Pillow's own conversion clips them.
 
-    16-bit values and floats in 0 to 1 have a known range; others are spread from their least to
-    their greatest value, unless they fit into 8 bits already.
+    16-bit values and floats from 0 to 1 have a known range. Others are scaled from their smallest
+    to their largest value, unless they fit into 8 bits.
     """
     if sixteen or values.dtype.itemsize == 2:
         return Image.fromarray(_eight_bits(values, 1 / 257)).convert("RGB")
@@ -340,7 +340,7 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or array.size == 0 or (array.ndim == 3 and shape[2] not in (3, 4)):
         raise PhotoError(
-            f"shape {list(shape)} is no photo: give [height, width] or [height, width, 3 or 4]"
+            f"shape {list(shape)} is not a photo: give [height, width] or [height, width, 3 or 4]"
         )
     if array.dtype == np.uint16:
         array = _eight_bits(array, 1 / 257)
@@ -348,20 +348,20 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
         array = array.astype(np.uint8) * np.uint8(255)
     elif array.dtype.kind == "f":
         if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
-            raise PhotoError(
-                "floats outside of 0 to 1: divide by the greatest value, or give uint8"
-            )
+            raise PhotoError("floats outside of 0 to 1: divide by the largest value, or give uint8")
         array = _eight_bits(array, 255)
     elif array.dtype != np.uint8:
-        raise PhotoError(f"{array.dtype} is no pixel type: give uint8, uint16, bool or float")
+        raise PhotoError(f"{array.dtype} is not a pixel type: give uint8, uint16, bool or float")
     return _rgb(Image.fromarray(np.ascontiguousarray(array)))
 
 
 def _reason(source: object, error: Exception) -> str:
-    """Say in a few words what is wrong with a photo."""
+    """Return why a photo cannot be read, in a few words."""
     if isinstance(error, FileNotFoundError):
         if isinstance(source, str | os.PathLike) and Path(source).is_symlink():
-            return f"a link to {printable(os.fspath(Path(source).readlink()))}, which is not there"
+            return (
+                f"a link to {printable(os.fspath(Path(source).readlink()))}, which does not exist"
+            )
         return "no such file"
     if isinstance(error, IsADirectoryError):
         return "a folder, not a photo"
@@ -372,7 +372,7 @@ def _reason(source: object, error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
     if isinstance(error, UnidentifiedImageError):  # its own text shows an address in memory
-        return "damaged, cannot be decoded (what its first bytes promise does not follow)"
+        return "damaged, cannot be decoded (its content does not match its first bytes)"
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot be read ({error_reason(error)})"
     text = " ".join(str(error).split())[:_LONGEST_REASON]

@@ -213,7 +213,7 @@ def test_encoder_and_decoder_may_have_a_precision_each(run, tmp_path):
     for wrong in ("int4", "float16/int8/int8", "auto/int8", "float16/"):
         refused = CliRunner().invoke(export_command, [*given, wrong])
         assert refused.exit_code == 2
-        assert f"'{wrong}' is none of auto, float32, float16, int8" in refused.output
+        assert f"'{wrong}' is not one of auto, float32, float16, int8" in refused.output
 
 
 def test_smaller_precisions_are_smaller_files(run):

@@ -1,4 +1,4 @@
-"""`showtell caption`: captions for photos and folders of photos."""
+"""The command `showtell caption`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ STDIN = "-"
 
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("-r", "--recursive", is_flag=True, help="Look into subfolders too.")
+@click.option("-r", "--recursive", is_flag=True, help="Also caption photos in subfolders.")
 @model_option
 @click.option(
-    "--words", is_flag=True, help="Each word's log-probability; as JSONL its attention too."
+    "--words",
+    is_flag=True,
+    help="Also print each word's log-probability, and in JSONL its attention.",
 )
 @click.option(
     "--format",
@@ -39,17 +41,26 @@ STDIN = "-"
     type=click.Choice(["text", "jsonl", "csv"]),
     default="text",
     show_default=True,
+    help="Format of the captions.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write to FILE, whole or not at all.  [default: standard output]",
+    help="File to write; it appears when it is complete.  [default: standard output]",
 )
 @decoding_options("beam", "diverse", "sample", "mbr")
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="[default: one for each core]")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    help="Photos that the model captions at once.",
+)
+@click.option(
+    "--threads", type=click.IntRange(1), help="Threads.  [default: one per physical core]"
+)
 def caption(
     paths: tuple[str, ...],
     recursive: bool,
@@ -61,10 +72,10 @@ def caption(
     threads: int | None,
     **options: Any,
 ) -> None:
-    """Caption photos and folders of photos; - reads one photo from standard input.
+    """Caption photos and folders of photos. The PATH - reads one photo from standard input.
 
     Captions go to standard output, errors to standard error, one line each. Exit code 0: all
-    captioned; 1: some photos failed and are named, the others are done; 2: wrong usage.
+    photos are captioned; 1: some photos failed and are named; 2: wrong usage.
 
     \b
     showtell caption dog.jpg
@@ -74,18 +85,18 @@ def caption(
     from showtell.files.atomic_write import output_file
 
     if words and form == "csv":
-        raise click.UsageError("--words needs --format text or jsonl: CSV has no place for them")
+        raise click.UsageError("--words needs --format text or jsonl: CSV has no columns for words")
     if "" in paths:
         raise click.UsageError("a PATH is empty")
     if paths.count(STDIN) > 1:
-        raise click.UsageError("- (standard input) can be given once only")
+        raise click.UsageError("- (standard input) can be given only once")
     if STDIN in paths and sys.stdin.isatty():
-        raise click.UsageError("- reads a photo from standard input, and this one is a terminal")
-    # What a decoder mutters about odd metadata is no news: the photo opens, or an error says why.
+        raise click.UsageError("- reads a photo from standard input, which is a terminal here")
+    # ignore decoder warnings about metadata: the photo opens, or an error says why
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
     screen = _Screen()
-    photos = _found(paths, recursive, screen)
+    photos = _find_photos(paths, recursive, screen)
     with contextlib.ExitStack() as stack:
         screen.target = stack.enter_context(output_file(output)) if output else _standard_output()
         if sys.stderr.isatty():
@@ -94,17 +105,17 @@ def caption(
                 stack.enter_context(screen.progress(len(counted)))
         captions = _captions(photos, model, threads, {"nbest": nbest, **options})
         screen.show(header(form, nbest=nbest))
-        for found in captions:
-            screen.show(line(found, form, nbest=nbest, words=words))
-            if found.error is not None:
-                screen.fail(found.error)
+        for result in captions:
+            screen.show(line(result, form, nbest=nbest, words=words))
+            if result.error is not None:
+                screen.fail(result.error)
             screen.advance()
     if screen.failures:
         click.get_current_context().exit(FAILED)
 
 
 class _Screen:
-    """Writes captions to `target` and errors to standard error, around a bar if there is one."""
+    """Writes captions to `target` and errors to standard error, above a progress bar."""
 
     def __init__(self) -> None:
         self.target: IO[str] = sys.stdout
@@ -138,8 +149,10 @@ class _Screen:
             bar.refresh()
 
 
-def _found(paths: tuple[str, ...], recursive: bool, screen: _Screen) -> Iterable[Path | BinaryIO]:
-    """Find photos one by one; refuse paths that hold none before a model is loaded."""
+def _find_photos(
+    paths: tuple[str, ...], recursive: bool, screen: _Screen
+) -> Iterable[Path | BinaryIO]:
+    """Yield photos one by one; raise ShowtellError, before a model is loaded, if there are none."""
     from showtell.files.photo_files import SUFFIXES, find_photos
     from showtell.files.printable_names import printable
 
@@ -178,6 +191,6 @@ def _captions(
 
 
 def _standard_output() -> IO[str]:
-    if hasattr(sys.stdout, "reconfigure"):  # no terminal's encoding shall end a long run
+    if hasattr(sys.stdout, "reconfigure"):  # a terminal's encoding must not end a long run
         sys.stdout.reconfigure(errors="backslashreplace")
     return sys.stdout

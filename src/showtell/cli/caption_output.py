@@ -1,4 +1,4 @@
-"""Captions as text, JSON lines or CSV, and a file that appears whole or not at all."""
+"""Captions as text, JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STDIN = "-"
 
 
 def header(form: Format, *, nbest: int = 1) -> str:
-    """Return the line that stands before all captions: CSV's column names, else nothing."""
+    """Return the column names for CSV, and nothing for the other formats."""
     if form != "csv":
         return ""
     alternatives = [f"alternative_{number}" for number in range(1, nbest)]
@@ -24,12 +24,12 @@ def header(form: Format, *, nbest: int = 1) -> str:
 
 
 def line(caption: Caption, form: Format, *, nbest: int = 1, words: bool = False) -> str:
-    r"""Write a caption in one of the formats, newline included; nothing for an error as text.
+    r"""Return a caption in one of the formats, with a newline; an error gives no text.
 
-    Text is `path: caption` on one line whatever the path holds, with alternatives and words
-    indented below. JSONL is plain ASCII: a path that is no UTF-8 shows surrogate escapes
-    (\udcff). A CSV cell that a spreadsheet would run as a formula is led by an apostrophe. A
-    photo that came without a path (standard input) is called `-`.
+    Text is `path: caption` on one line, with alternatives and words indented below. JSONL is
+    ASCII: a path that is not UTF-8 has surrogate escapes (\udcff). A CSV cell that a spreadsheet
+    would run as a formula starts with an apostrophe. A photo without a path (standard input) is
+    called `-`.
     """
     path = STDIN if caption.path is None else os.fspath(caption.path)
     if form == "jsonl":

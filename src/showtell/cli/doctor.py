@@ -1,4 +1,4 @@
-"""`showtell doctor`: what is installed, what is missing for what, and how to get it."""
+"""The command `showtell doctor`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ MARKS = {"ok": "ok", "missing": "--", "broken": "!!"}
 @click.command()
 @click.pass_context
 def doctor(ctx: click.Context) -> None:
-    """Say what is installed, what is missing for what, and how to get it.
+    """Check what is installed, and say how to install what is missing.
 
-    Exit code 0 where photos can be captioned, 1 where not (the lines marked !!). What is marked
-    -- is optional.
+    Lines marked -- are about optional parts. Exit code 0: photos can be captioned; 1: they
+    cannot, because of the lines marked !!.
     """
     from showtell.doctor import can_caption, examine
 

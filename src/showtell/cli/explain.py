@@ -1,4 +1,4 @@
-"""`showtell explain`: where the model looked for each word."""
+"""The command `showtell explain`."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".p
 @model_option
 @decoding_option("beam")
 def explain(photo: Path, output: Path, model: str | None, beam: int | None) -> None:
-    """Draw where the model looked for each word of PHOTO's caption, in one picture.
+    """Draw the attention for each word of PHOTO's caption, and print the caption.
 
-    Prints the caption. A model whose decoder has no attention cannot be explained: exit code 1.
+    Exit code 1: the model's decoder has no attention.
     """
     form = SUFFIXES.get(output.suffix.lower())
     if form is None:
-        raise click.UsageError(f"--output {output}: end it in {', '.join(SUFFIXES)}")
+        raise click.UsageError(
+            f"--output {output}: the name must end in one of {', '.join(SUFFIXES)}"
+        )
 
     from showtell.captioner import Captioner
     from showtell.cli.caption_output import line
@@ -45,7 +47,7 @@ def explain(photo: Path, output: Path, model: str | None, beam: int | None) -> N
     if not manifest.decoder.attention:
         raise ShowtellError(
             f"{manifest.name}: its decoder ({manifest.decoder.kind}) has no"
-            " attention, so there is nothing to draw: name a model with attention by --model"
+            " attention to draw: name a model with attention with --model"
         )
     caption = captioner.caption(photo, beam=beam)
     picture = draw_attention(open_photo(photo), caption, manifest.preprocessing)

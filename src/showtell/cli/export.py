@@ -1,4 +1,4 @@
-"""`showtell export`: a training run to a model bundle."""
+"""The command `showtell export`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _PrecisionType(click.ParamType[Any]):
         if value == "auto" or (len(both) <= 2 and set(both) <= set(_PRECISIONS)):
             return value if len(both) == 1 else both
         self.fail(
-            f"'{value}' is none of auto, {', '.join(_PRECISIONS)}, nor two of these as"
+            f"'{value}' is not one of auto, {', '.join(_PRECISIONS)}, nor two of these as"
             " ENCODER/DECODER",
             param,
             ctx,
@@ -36,21 +36,32 @@ class _PrecisionType(click.ParamType[Any]):
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle to write."
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the bundle to write.",
 )
-@click.option("--data", type=ADDRESS, help="Dataset to check and score on (dev).")
+@click.option("--data", type=ADDRESS, help="Dataset whose dev photos check and score the bundle.")
 @click.option(
     "--precision",
     type=_PrecisionType(),
     default="float32",
     show_default=True,
     metavar="float32|float16|int8|ENCODER/DECODER|auto",
-    help="auto: the smallest that stays as good on dev.",
+    help="Precision of the weights; auto: the smallest that is as good on dev.",
 )
-@click.option("--name", help="The model's name; the bundle folder's by default.")
-@click.option("--dev-photos", type=click.IntRange(0), default=0, help="Measure on that many only.")
+@click.option("--name", help="The model's name.  [default: that of the folder]")
 @click.option(
-    "--notes", type=click.Path(path_type=Path), help="Markdown for the model's card: its limits."
+    "--dev-photos",
+    type=click.IntRange(0),
+    default=0,
+    help="Use only the first N dev photos; 0: all.",
+)
+@click.option(
+    "--notes",
+    type=click.Path(path_type=Path),
+    help="Markdown file about the model's limits, for its card.",
 )
 def export(
     run: Path,
@@ -68,15 +79,15 @@ def export(
         if (error.name or "").split(".")[0] == "showtell":
             raise
         raise MissingExtraError("export", "train") from None
-    made = run_export(
+    exported = run_export(
         run, output, data, precision=precision, name=name, dev_photos=dev_photos, notes=notes
     )
-    parity = made.parity
+    parity = exported.parity
     click.echo(
         f"PyTorch and ONNX: {parity.same_captions} of {parity.photos} captions the same,"
         f" largest difference of log-probabilities {parity.largest_difference:.1e}"
     )
-    for item in made.candidates:
+    for item in exported.candidates:
         if item.evaluation is not None:
             scores = item.evaluation.scores
             click.echo(
@@ -84,5 +95,5 @@ def export(
                 f" BLEU-4 {scores.bleu_4:.1f}, CIDEr {scores.cider:.1f},"
                 f" {item.evaluation.seconds:.0f} s{'' if item.kept else ' (not kept)'}"
             )
-    size = sum(file.stat().st_size for file in made.bundle.path.iterdir())
-    click.echo(f"{made.bundle.path}: {size / 1e6:.1f} MB")
+    size = sum(file.stat().st_size for file in exported.bundle.path.iterdir())
+    click.echo(f"{exported.bundle.path}: {size / 1e6:.1f} MB")

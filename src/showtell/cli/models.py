@@ -1,4 +1,4 @@
-"""`showtell models`: list, show, pull and remove models."""
+"""The command `showtell models`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from showtell.errors import BundleError
 if TYPE_CHECKING:
     from showtell.bundle import ScoreInfo
 
-NOTHING_HERE = "no models here: showtell models pull URL|hf:owner/repo"
+NO_MODELS = "no models installed: showtell models pull URL|hf:owner/repo"
 
 
 @click.group(invoke_without_command=True)
@@ -28,9 +28,9 @@ NOTHING_HERE = "no models here: showtell models pull URL|hf:owner/repo"
 def models(ctx: click.Context) -> None:
     """List, show, pull and remove models.
 
-    The shipped model is there from the start; pulled ones are kept in the cache folder
-    ($SHOWTELL_CACHE). Wherever a command takes a model, it takes a name from this list, a
-    model's folder or a training run's; $SHOWTELL_MODEL chooses the one taken by default.
+    One model ships with showtell; pulled models are kept in the cache folder ($SHOWTELL_CACHE).
+    Commands take a model by its name in this list, or by the folder of a bundle or training run.
+    $SHOWTELL_MODEL sets the default.
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_models)
@@ -38,20 +38,20 @@ def models(ctx: click.Context) -> None:
 
 @models.command("list")
 def list_models() -> None:
-    """List the models that go by name; * marks the default."""
-    found = installed_models()
-    if not found:
-        click.echo(NOTHING_HERE, err=True)
-    for row in _columns([_row(model) for model in found]):
+    """List the installed models; * marks the default."""
+    installed = installed_models()
+    if not installed:
+        click.echo(NO_MODELS, err=True)
+    for row in _columns([_row(model) for model in installed]):
         click.echo(row)
 
 
 @models.command()
 @click.argument("model", metavar="MODEL", required=False)
 def show(model: str | None) -> None:
-    """Show the card of MODEL: what it learned from, how good it is, its terms.
+    """Show the card of MODEL: its training data, scores and terms.
 
-    MODEL is a name, a model's folder or a training run; without it, the default model.
+    MODEL is a name, or the folder of a bundle or training run.  [default: the default model]
     """
     from showtell.bundle import CARD, load_bundle
 
@@ -62,16 +62,14 @@ def show(model: str | None) -> None:
 
 @models.command()
 @click.argument("source", metavar="URL|hf:OWNER/REPO[@REVISION]")
-@click.option("--name", help="Name to give it.  [default: the archive's or the repository's]")
-@click.option(
-    "--sha256", help="What the archive's sha256 (or the repository's manifest's) must be."
-)
+@click.option("--name", help="The model's name.  [default: that of the archive or repository]")
+@click.option("--sha256", help="Expected sha256 of the archive, or of the repository's manifest.")
 def pull(source: str, name: str | None, sha256: str | None) -> None:
-    """Fetch a model into the cache folder and check it.
+    """Download a model to the cache folder and check it.
 
-    From the address of a .tar.gz or .zip, from such a file, or from a Hugging Face repository
-    that holds a model's files ($HF_ENDPOINT: another hub). A pull that broke off goes on where
-    it stopped. A model whose bytes are not those its manifest names is not installed.
+    The source is the address or path of a .tar.gz or .zip, or a Hugging Face repository with a
+    model's files ($HF_ENDPOINT sets another hub). An interrupted pull resumes. A model whose
+    files do not have the hashes of its manifest is not installed.
     """
     from showtell.bundle.pull import pull_model
 
@@ -90,7 +88,7 @@ def remove(name: str) -> None:
 
 
 def _row(model: InstalledModel) -> tuple[str, ...]:
-    """Return a model's line: name, size, kind, scores, where it came from."""
+    """Return a model's row: name, size, networks, score, source."""
     from showtell.bundle import load_bundle
 
     name = f"{model.name} *" if model.name == default_model() else model.name
@@ -117,7 +115,7 @@ def _megabytes(model: InstalledModel) -> str:
 
 
 def _columns(rows: list[tuple[str, ...]]) -> list[str]:
-    """Align the rows' cells in columns."""
+    """Return the rows as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
