@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from showtell.errors import BundleError
+from showtell.files.typed_settings import load_settings
 from showtell.image import Preprocessing, open_photo, prepare
 from support.odd_photos import BLUE, GREEN, RED, WHITE, corners, encoded
 
@@ -96,4 +100,5 @@ def test_photo_decoded_small_looks_as_if_decoded_whole(resize: str) -> None:
 
 def test_preprocessing_survives_json() -> None:
     preprocessing = Preprocessing(100, 200, "pad", 0.9, "bicubic", (0.1, 0.2, 0.3))
-    assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
+    data = json.loads(json.dumps(preprocessing.to_dict()))
+    assert load_settings(Preprocessing, data, error=BundleError) == preprocessing

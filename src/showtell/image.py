@@ -94,11 +94,6 @@ class Preprocessing:
         """Return the settings as plain JSON data."""
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Preprocessing:
-        """Read what `to_dict` returned."""
-        return cls(**{**data, "mean": tuple(data["mean"]), "std": tuple(data["std"])})
-
 
 def prepare(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Return the model input of an upright RGB image: float32 [3, height, width], normalised.

@@ -81,13 +81,13 @@ def pull_model(
     try:
         with tempfile.TemporaryDirectory(prefix=".pulled.", dir=models) as unpacked:
             if hub is not None:
-                found = _fetch_repository(hub, downloads, sha256, fetch)
+                downloaded = _fetch_repository(hub, downloads, sha256, fetch)
             else:
                 archive = _archive(source, downloads, sha256, fetch)
                 unpack(archive, Path(unpacked), limit=MAX_BYTES)
-                found = _bundle_inside(Path(unpacked), source)
+                downloaded = _bundle_inside(Path(unpacked), source)
             with atomic_folder(models / name, replace=False) as folder:
-                _install(found, folder, source)
+                _install(downloaded, folder, source)
     except (BundleError, ArchiveError):
         shutil.rmtree(downloads, ignore_errors=True)  # complete, but not a usable model
         raise
@@ -142,8 +142,10 @@ def _archive(source: str, downloads: Path, expected: str | None, fetch: Fetch) -
     archive = Path(source)
     if not archive.is_file():
         raise BundleError(f"{source}: neither an archive nor an address (https://, hf:owner/repo)")
-    if expected is not None and (found := file_sha256(archive)) != expected.lower():
-        raise DownloadError(f"{source}: wrong bytes: its sha256 is {found}, not {expected.lower()}")
+    if expected is not None and (actual := file_sha256(archive)) != expected.lower():
+        raise DownloadError(
+            f"{source}: wrong bytes: its sha256 is {actual}, not {expected.lower()}"
+        )
     return archive
 
 
@@ -171,12 +173,12 @@ def _fetch_repository(hub: HubSource, target: Path, expected: str | None, fetch:
     return target
 
 
-def _install(found: Path, target: Path, source: str) -> None:
-    """Check the bundle in `found` and move its files, and no others, to `target`."""
-    with _named(found, source):
-        bundle = load_bundle(found)
+def _install(downloaded: Path, target: Path, source: str) -> None:
+    """Check the bundle in `downloaded` and move its files, and no others, to `target`."""
+    with _named(downloaded, source):
+        bundle = load_bundle(downloaded)
     for name in {MANIFEST, *bundle.manifest.files}:
-        shutil.move(found / name, target / name)
+        shutil.move(downloaded / name, target / name)
     if ORIGIN not in bundle.manifest.files:
         (target / ORIGIN).write_text(json.dumps({"source": source}) + "\n", "utf-8")
 
