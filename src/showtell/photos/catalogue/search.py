@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.catalogue.query import Query, parse_query
+from showtell.photos.catalogue.query_parser import Query, parse_query
 from showtell.photos.catalogue.records import (
     RECORD_COLUMNS,
     PhotoFilter,
