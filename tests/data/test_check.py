@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from showtell.data.check import CaptionLengths, DatasetReport, check_dataset
-from showtell.data.readers.listing import split_by_hash
+from showtell.data.readers.splits import split_by_hash
 from showtell.errors import DatasetError
 from support.dataset_folders import DOGS, write_csv, write_flickr8k, write_own, write_photos
 from support.odd_photos import png_of_size

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from showtell.data import open_dataset
-from showtell.data.readers.listing import split_by_hash
+from showtell.data.readers.splits import split_by_hash
 from showtell.errors import DatasetError
 from support.dataset_folders import (
     DOGS,

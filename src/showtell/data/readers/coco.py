@@ -11,15 +11,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from showtell.data.readers.listing import (
+from showtell.data.readers.caption_files import (
     BrokenLineError,
-    DatasetLayout,
-    DatasetListing,
     check_photo_name,
     check_text,
     first_folder,
     read_json,
 )
+from showtell.data.readers.listing import DatasetLayout, DatasetListing
 from showtell.errors import DatasetError
 
 _TEXT_FOLDER = "annotations"

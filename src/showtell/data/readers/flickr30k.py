@@ -10,18 +10,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from showtell.data.readers.flickr8k import read_token_file
-from showtell.data.readers.kaggle import unquote_caption
-from showtell.data.readers.listing import (
+from showtell.data.readers.caption_files import (
     BrokenLineError,
-    DatasetFinding,
-    DatasetLayout,
-    DatasetListing,
     check_photo_name,
     first_folder,
     read_first_line,
     read_lines,
 )
+from showtell.data.readers.flickr8k import read_token_file
+from showtell.data.readers.kaggle import unquote_caption
+from showtell.data.readers.listing import DatasetFinding, DatasetLayout, DatasetListing
 from showtell.errors import DatasetError
 
 _TOKEN_FILE = "results_20130124.token"  # noqa: S105 (a file's name, not a secret)

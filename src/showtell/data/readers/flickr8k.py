@@ -7,14 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from showtell.data.readers.listing import (
-    BrokenLineError,
-    DatasetFinding,
-    DatasetLayout,
-    DatasetListing,
-    check_photo_name,
-    read_lines,
-)
+from showtell.data.readers.caption_files import BrokenLineError, check_photo_name, read_lines
+from showtell.data.readers.listing import DatasetFinding, DatasetLayout, DatasetListing
 from showtell.errors import DatasetError
 
 _TOKEN_FILE = "Flickr8k.token.txt"  # noqa: S105 (a file's name, not a secret)

@@ -5,14 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from showtell.data.readers.caption_files import BrokenLineError, check_photo_name, read_lines
 from showtell.data.readers.flickr8k import apply_split_lists
-from showtell.data.readers.listing import (
-    BrokenLineError,
-    DatasetLayout,
-    DatasetListing,
-    check_photo_name,
-    read_lines,
-)
+from showtell.data.readers.listing import DatasetLayout, DatasetListing
 from showtell.errors import DatasetError
 
 

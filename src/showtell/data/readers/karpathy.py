@@ -12,17 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from showtell.data.readers.flickr8k import FLICKR8K_PHOTO_FOLDERS
-from showtell.data.readers.flickr30k import FLICKR30K_PHOTO_FOLDERS
-from showtell.data.readers.listing import (
+from showtell.data.readers.caption_files import (
     BrokenLineError,
-    DatasetLayout,
-    DatasetListing,
     check_photo_name,
     check_text,
-    parse_split,
     read_json,
 )
+from showtell.data.readers.flickr8k import FLICKR8K_PHOTO_FOLDERS
+from showtell.data.readers.flickr30k import FLICKR30K_PHOTO_FOLDERS
+from showtell.data.readers.listing import DatasetLayout, DatasetListing
+from showtell.data.readers.splits import parse_split
 from showtell.errors import DatasetError
 
 _TEXT_FOLDERS = ("", "annotations", "caption_datasets", "karpathy")

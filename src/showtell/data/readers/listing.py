@@ -8,18 +8,15 @@ check names all of them, and `open_dataset` refuses a listing with broken lines.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from showtell.data.dataset import SPLITS
-from showtell.errors import DatasetError
-from showtell.files.os_errors import error_reason
+from showtell.data.readers.caption_files import BrokenLineError
+from showtell.data.readers.splits import split_by_hash
 from showtell.vocabulary import tokenize
 
 FindingKind = Literal[
@@ -35,21 +32,6 @@ FindingKind = Literal[
 Severity = Literal["error", "warning", "note"]
 
 _ALPHANUMERIC = re.compile("[0-9A-Za-z]")  # saves most captions the slower `tokenize`
-_SPLIT_NAMES = {
-    **{name: name for name in SPLITS},
-    **dict.fromkeys(("val", "valid", "validation"), "dev"),
-    "training": "train",
-    # Karpathy's name for COCO's val photos outside his val and test splits. Papers train on them.
-    "restval": "train",
-}
-
-
-class BrokenLineError(DatasetError):
-    """One line or entry of a dataset's file is broken; the lines after it can still be read."""
-
-    def __init__(self, location: str, fault: str) -> None:
-        super().__init__(f"{location}: {fault}")
-        self.location, self.fault = location, fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,112 +146,3 @@ class DatasetLayout:
     description: str
     recognise: Callable[[Path], bool]
     read: Callable[[Path], DatasetListing]
-
-
-def split_by_hash(name: str) -> str:
-    """Return a split drawn from the hash of a photo's name: 80 % train, 10 % dev, 10 % test."""
-    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
-    fraction = int.from_bytes(digest[:8], "big") / 2**64
-    return "train" if fraction < 0.8 else "dev" if fraction < 0.9 else "test"
-
-
-def parse_split(text: str, location: str) -> str:
-    """Return train, dev or test for a split's name in a file.
-
-    Raises BrokenLineError for any other name.
-    """
-    split = _SPLIT_NAMES.get(text.strip().lower())
-    if split is None:
-        raise BrokenLineError(location, f"unknown split {text!r}: use train, dev (or val) or test")
-    return split
-
-
-def read_utf8(path: Path) -> str:
-    """Return the text of a UTF-8 file, with or without a byte order mark.
-
-    Raises BrokenLineError, with the line of the first byte that is not UTF-8, or DatasetError if
-    the file cannot be read.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error_reason(error)})") from None
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise BrokenLineError(f"{path}:1", "UTF-16 text: save the file as UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # `object` is the data after a byte order mark, which contains no line break.
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise BrokenLineError(f"{path}:{line}", "not UTF-8 text: save the file as UTF-8") from None
-
-
-def read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield ("FILE:LINE", text) for every line that is not blank.
-
-    Only a line feed ends a line: captions may contain other Unicode line separators.
-    """
-    for number, line in enumerate(read_utf8(path).split("\n"), start=1):
-        if line and not line.isspace():
-            yield f"{path}:{number}", line.removesuffix("\r")
-
-
-def read_json(path: Path, *, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
-    """Return the content of a JSON file.
-
-    Raises DatasetError with the line at which the text is not JSON.
-    """
-    try:
-        return json.loads(read_utf8(path), object_hook=object_hook)
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
-    except (ValueError, RecursionError) as error:  # numbers or nesting beyond Python's limits
-        raise DatasetError(f"{path}:1: not JSON ({error})") from None
-
-
-def read_first_line(path: Path) -> str:
-    """Return the start of a file's first line, "" if there is none, to recognise a layout."""
-    try:
-        with path.open("rb") as file:
-            return file.readline(200).decode("utf-8-sig", "replace").strip()
-    except OSError:
-        return ""
-
-
-def check_photo_name(text: str, location: str) -> str:
-    """Return a photo's name in a layout that keeps all photos in one folder.
-
-    Raises BrokenLineError if the name is empty or leads out of that folder.
-    """
-    name = text.strip()
-    if not name or "/" in name or os.sep in name or "\0" in name or name in (".", ".."):
-        raise BrokenLineError(location, f"{text!r} is not the name of a photo")
-    return name
-
-
-def check_text(value: object, key: str, location: str) -> str:
-    """Return a value from JSON that must be text and valid Unicode.
-
-    Raises BrokenLineError, with the key, if it is not.
-    """
-    if not isinstance(value, str):
-        raise BrokenLineError(location, f"{key} must be text, not {str(value)[:40]!r}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise BrokenLineError(location, f"{key} contains half a surrogate pair") from None
-    return value
-
-
-def first_folder(root: Path, folders: tuple[str, ...]) -> Path | None:
-    """Return the first of these folders that exists."""
-    return next((root / name for name in folders if (root / name).is_dir()), None)
-
-
-def files_with_suffix(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Return the visible files of a folder that have one of these suffixes, sorted by name."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-    )

@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from showtell.data.readers.listing import (
+from showtell.data.readers.caption_files import (
     BrokenLineError,
-    DatasetLayout,
-    DatasetListing,
     check_text,
     files_with_suffix,
-    parse_split,
     read_lines,
     read_utf8,
 )
+from showtell.data.readers.listing import DatasetLayout, DatasetListing
+from showtell.data.readers.splits import parse_split
 from showtell.errors import DatasetError
 
 _SUFFIXES = (".csv", ".jsonl")

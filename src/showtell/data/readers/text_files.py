@@ -10,14 +10,9 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from showtell.data.readers.listing import (
-    BrokenLineError,
-    DatasetFinding,
-    DatasetLayout,
-    DatasetListing,
-    parse_split,
-    read_lines,
-)
+from showtell.data.readers.caption_files import BrokenLineError, read_lines
+from showtell.data.readers.listing import DatasetFinding, DatasetLayout, DatasetListing
+from showtell.data.readers.splits import parse_split
 from showtell.errors import PhotoError
 from showtell.files.folder_walk import is_subfolder, walk_folders
 from showtell.files.photo_files import SUFFIXES

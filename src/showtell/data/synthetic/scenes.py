@@ -10,7 +10,7 @@ import random
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from showtell.data.readers.listing import split_by_hash
+from showtell.data.readers.splits import split_by_hash
 
 KINDS = ("circle", "square", "triangle")
 COLOURS = ("red", "green", "blue", "yellow")
