@@ -27,7 +27,7 @@ from showtell.cluster.storage import Storage
 from showtell.cluster.summary import JobNames, RunStatistics, format_duration, summarise_job
 from showtell.cluster.worker import CaptionWorker, WorkerSetup
 from showtell.errors import DatasetError
-from showtell.files.remote import TEMPORARY
+from showtell.files.remote import TEMPORARY_PREFIX
 from showtell.image import load_pixels
 from support.photo_collections import (
     FIELDS,
@@ -96,7 +96,9 @@ def test_parts_hold_what_showtell_caption_writes(tmp_path: Path, tiny: str) -> N
     results = [PartResult(**json.loads(answer)) for answer in answers]
     assert sum(result.captioned for result in results) == 21
     assert results[0].seconds >= results[0].writing > 0
-    assert not [name for name in storage.names() if name.startswith(("_attempts", TEMPORARY))]
+    assert not [
+        name for name in storage.names() if name.startswith(("_attempts", TEMPORARY_PREFIX))
+    ]
 
 
 def test_footer_of_a_part_names_its_job_and_photos(tmp_path: Path, tiny: str) -> None:
@@ -220,7 +222,7 @@ def test_only_complete_parts_of_this_job_are_finished(tmp_path: Path) -> None:
 def test_unfinished_files_of_a_killed_job_are_deleted(tmp_path: Path) -> None:
     storage = Storage.of(tmp_path)
     written(storage, 0)
-    (tmp_path / f"{TEMPORARY}abc").write_text("half")
+    (tmp_path / f"{TEMPORARY_PREFIX}abc").write_text("half")
     clean_partial(storage)
     assert storage.names() == ["part-000000.parquet"]
 

@@ -34,14 +34,27 @@ def test_plain_tar_is_recognised_by_its_bytes(tmp_path: Path) -> None:
 
 
 @MAKERS
-@pytest.mark.parametrize(
-    "name", ["../out.txt", "/etc/out.txt", "a/../../out.txt", "..\\out.txt", "C:out.txt", ".."]
-)
+@pytest.mark.parametrize("name", ["../out.txt", "/etc/out.txt", "a/../../out.txt", ".."])
 def test_name_that_leaves_the_folder_is_refused(tmp_path: Path, make, name: str) -> None:
     archive = make(tmp_path / "archive", {"good": b"1", name: b"bad"})
     with pytest.raises(ArchiveError, match="leaves the folder"):
         unpack(archive, tmp_path / "out", limit=LIMIT)
     assert not list(tmp_path.rglob("out.txt"))
+
+
+@MAKERS
+@pytest.mark.parametrize("name", ["..\\out.txt", "C:out.txt"])
+def test_name_that_is_unsafe_on_windows_is_refused(tmp_path: Path, make, name: str) -> None:
+    archive = make(tmp_path / "archive", {"good": b"1", name: b"bad"})
+    with pytest.raises(ArchiveError, match="':' or NUL: refused"):
+        unpack(archive, tmp_path / "out", limit=LIMIT)
+    assert not list(tmp_path.rglob("*out.txt"))
+
+
+def test_name_of_a_file_and_a_folder_is_refused(tmp_path: Path) -> None:
+    archive = make_tar(tmp_path / "archive", {"a/b": b"1", "a": b"2"})
+    with pytest.raises(ArchiveError, match="'a' is both a file and a folder"):
+        unpack(archive, tmp_path / "out", limit=LIMIT)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +160,7 @@ def test_damage_anywhere_is_a_clear_error(tmp_path: Path, make) -> None:
 
 def test_file_in_the_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "archive", {"a": b"", "a/b": b""})
-    with pytest.raises(ArchiveError, match="'a/b' and a file in the place of its folder"):
+    with pytest.raises(ArchiveError, match="a folder of 'a/b' is also a file"):
         unpack(archive, tmp_path / "out", limit=LIMIT)
 
 

@@ -55,7 +55,7 @@ def test_a_broken_shard_ends_training_or_is_skipped_as_requested(
     assert ended.code == 1
     [line] = ended.stderr.splitlines()
     assert line.startswith(f"showtell: {shards}/train-000001.tar: cut off: 7 bytes, not ")
-    assert line.endswith("repair it, or leave it out with on_broken=skip")
+    assert line.endswith("leave it out with --on-broken skip (on_broken='skip')")
 
     ended = train(tmp_path / "run", "--on-broken", "skip", data=shards)
     assert ended.code == 0, ended.stderr

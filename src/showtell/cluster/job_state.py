@@ -19,7 +19,7 @@ from showtell.cluster.parts import JobPart
 from showtell.cluster.storage import Storage
 from showtell.errors import DatasetError
 from showtell.files.printable_names import printable
-from showtell.files.remote import TEMPORARY
+from showtell.files.remote import TEMPORARY_PREFIX
 
 JOB_FILE = "_job.json"
 _FORMAT = 1
@@ -132,5 +132,5 @@ def finished_parts(
 def clean_partial(storage: Storage) -> None:
     """Delete the unfinished files of a killed job."""
     for name in storage.names():
-        if name.startswith(TEMPORARY):
+        if name.startswith(TEMPORARY_PREFIX):
             storage.remove(name)

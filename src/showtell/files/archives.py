@@ -13,7 +13,7 @@ from typing import IO, cast
 from showtell.errors import ShowtellError
 
 _BLOCK = 1 << 16  # bytes copied at a time
-_RATIO_MINIMUM = 16 << 20  # bytes that even a small archive may unpack to
+_MIN_LIMIT = 16 << 20  # bytes that an archive may always unpack to, whatever its own size
 
 
 class ArchiveError(ShowtellError):
@@ -39,7 +39,8 @@ def unpack(
     Raises ArchiveError if the archive is damaged, exceeds a limit, has a link or device, has a
     file twice, or has a name outside `target`. The caller removes what was written until then.
     """
-    remaining = limit = min(limit, max(_RATIO_MINIMUM, max_ratio * archive.stat().st_size))
+    limit = min(limit, max(_MIN_LIMIT, max_ratio * archive.stat().st_size))
+    remaining = limit
     with _open_members(archive, limit) as members:
         count = 0
         while True:
@@ -50,13 +51,13 @@ def unpack(
             name, content = member
             count += 1
             if count > max_files:
-                raise ArchiveError(f"{archive}: holds more than {max_files} files: refused")
-            path = _checked_path(archive, name)
+                raise ArchiveError(f"{archive}: contains more than {max_files:,} files: refused")
+            path = _safe_path(archive, name)
             if rename is not None:
                 new_name = rename(name)
                 if new_name is None:
                     continue
-                path = _checked_path(archive, new_name)
+                path = _safe_path(archive, new_name)
             remaining -= _write(archive, name, content, target / path, remaining)
 
 
@@ -82,7 +83,7 @@ def _write(archive: Path, name: str, content: IO[bytes], file: Path, limit: int)
         file.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise ArchiveError(
-            f"{archive}: holds '{name}' and a file in the place of its folder: refused"
+            f"{archive}: a folder of '{name}' is also a file in the archive: refused"
         ) from None
     try:
         with file.open("xb") as output:
@@ -96,15 +97,24 @@ def _write(archive: Path, name: str, content: IO[bytes], file: Path, limit: int)
                     raise ArchiveError(f"{archive}: too large when unpacked: refused")
                 output.write(block)
     except (FileExistsError, IsADirectoryError):
-        raise ArchiveError(f"{archive}: holds '{name}' twice: refused") from None
+        if file.is_dir():
+            raise ArchiveError(
+                f"{archive}: '{name}' is both a file and a folder: refused"
+            ) from None
+        raise ArchiveError(f"{archive}: contains '{name}' twice: refused") from None
 
 
-def _checked_path(archive: Path, name: str) -> PurePosixPath:
-    """Return a member's relative path; refuse a name that can lead out of the folder."""
+def _safe_path(archive: Path, name: str) -> PurePosixPath:
+    """Return a member's relative path.
+
+    Raises ArchiveError if it is empty, leads out of the folder, or could do so on Windows.
+    """
     path = PurePosixPath(name)
     if "\\" in name or ":" in name or "\0" in name:  # drives and separators of Windows
-        raise ArchiveError(f"{archive}: the name {name!r} leaves the folder on Windows: refused")
-    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ArchiveError(f"{archive}: the name {name!r} has '\\', ':' or NUL: refused")
+    if not path.parts:
+        raise ArchiveError(f"{archive}: a file has no name: refused")
+    if path.is_absolute() or ".." in path.parts:
         raise ArchiveError(f"{archive}: the name {name!r} leaves the folder: refused")
     return path
 

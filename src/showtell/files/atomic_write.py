@@ -1,4 +1,8 @@
-"""Write files and folders whole or not at all, and safely against a power cut."""
+"""Write files and folders so that an error or a power cut leaves no half-written content.
+
+A file is replaced atomically. A folder is replaced by two renames: between them, for a moment, no
+folder has the name.
+"""
 
 from __future__ import annotations
 
@@ -87,16 +91,21 @@ def atomic_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
     the disk before the folder gets its name. If the block fails, the temporary folder is removed
     and `path` stays as it was. With `replace=False` a folder `path` that is not empty is an error.
 
+    An existing folder is first renamed to a hidden name, so for a moment `path` does not exist. If
+    the process is killed in that moment, the old folder is left beside it as `.NAME.*.tmp.old`.
+
     Raises OSError if the folder cannot be created or replaced.
     """
     temporary = _temporary_name(path)
     temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                with file.open("r+b") as opened:
-                    os.fsync(opened.fileno())
+        for path_inside in temporary.rglob("*"):
+            if path_inside.is_dir():
+                sync_folder(path_inside)
+            elif path_inside.is_file():
+                with path_inside.open("r+b") as file:
+                    os.fsync(file.fileno())
         sync_folder(temporary)
         if replace:
             _swap_folder(temporary, path)

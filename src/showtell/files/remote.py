@@ -25,11 +25,11 @@ from showtell.files.retry import fixed_delays, retry
 logger = logging.getLogger(__name__)
 
 Address: TypeAlias = "Path | str"
-"""A path, or an address with `://`. A `str` without `://` is a path too."""
+"""A path, or a URL that fsspec opens. A `str` without `://` is a path too."""
 
 BLOCK = 4 << 20  # bytes that `read_range` fetches from an address at a time
 RETRY_DELAYS = (0.5, 2.0, 5.0)  # seconds between attempts to fetch from an address
-TEMPORARY = ".writing-"  # how the names of unfinished files begin
+TEMPORARY_PREFIX = ".writing-"  # of the names of unfinished files
 _CACHED_BLOCKS = 32  # per process
 _HASHED_AT_ONCE = 1 << 20  # bytes
 
@@ -85,7 +85,10 @@ def read_range(address: Address, start: int, size: int) -> bytes:
 
 
 def file_size(address: Address) -> int | None:
-    """Return the bytes of a file, None if its server does not say. Raises UnreadableFileError."""
+    """Return a file's size in bytes, None if the server does not give it.
+
+    Raises UnreadableFileError.
+    """
     with reading(address):
         if not is_remote(address):
             return Path(address).stat().st_size
@@ -172,13 +175,13 @@ def open_file(address: Address, *, random_access: bool = False) -> Iterator[Bina
 def write_file(folder: Address, name: str) -> Iterator[IO[bytes]]:
     """Open a file of a folder for writing; it gets its name when the block ends without an error.
 
-    Until then the file's name begins with `.writing-`. The folder is created if needed. On an
-    object store, renaming is a copy within the store.
+    Until then the file has a temporary name that begins with `.writing-`. The folder is created if
+    needed. On an object store, renaming is a copy within the store.
 
     Raises UnwritableFileError. Errors of the block other than OSError pass through unchanged for a
     local folder; remote file systems raise errors of any type, so there all are translated.
     """
-    temporary = f"{TEMPORARY}{uuid.uuid4().hex}"
+    temporary = f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
     with writing(join(folder, name), Exception if is_remote(folder) else OSError):
         if not is_remote(folder):
             local = Path(folder)
@@ -244,7 +247,7 @@ def _block(address: str, number: int) -> bytes:
 
 
 def _fetch(address: str, **byte_range: int) -> bytes:
-    """Fetch a remote file or a range of it, again after errors that can pass."""
+    """Fetch a remote file or a range of it, and retry after errors that may be temporary."""
     system, path = _open_file_system(address)
     pauses = fixed_delays(RETRY_DELAYS)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from showtell.data import open_dataset
-from showtell.data.shards.index import ShardError
+from showtell.data.shards.index import ShardError, is_shards
 from showtell.data.shards.write import write_shards
 from showtell.errors import PhotoError
 from support.shard_folders import change, made_dataset
@@ -44,6 +44,11 @@ def table_damaged(folder: Path) -> str:
     return "train-000001.jsonl: damaged: its checksum is not the one in index.json"
 
 
+def test_shards_are_recognised_by_path_or_text(shards: Path, tmp_path: Path) -> None:
+    assert all(map(is_shards, (shards, str(shards), "s3://bucket/shards")))
+    assert not any(map(is_shards, (tmp_path, str(tmp_path))))
+
+
 BREAKAGES = [cut_off, gone, table_gone, table_damaged]
 
 
@@ -53,7 +58,7 @@ def test_a_broken_shard_is_named_and_an_error(damage: Callable[[Path], str], sha
     with pytest.raises(ShardError) as error:
         open_dataset(shards)
     assert str(error.value).startswith(f"{shards}/{fault}")
-    assert str(error.value).endswith(": repair it, or leave it out with on_broken=skip")
+    assert str(error.value).endswith("leave it out with --on-broken skip (on_broken='skip')")
 
 
 @pytest.mark.parametrize("damage", BREAKAGES)

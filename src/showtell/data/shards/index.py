@@ -23,17 +23,20 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from showtell.data.dataset import SPLITS, CaptionedPhoto, Dataset
 from showtell.data.shard_photo import ShardPhoto
 from showtell.data.shards.address import INDEX, parse_address
 from showtell.errors import DatasetError
+from showtell.files.counts import count_of
 from showtell.files.remote import (
     Address,
     UnreadableFileError,
     file_sha256,
     file_size,
+    is_remote,
     join,
     read_file,
 )
@@ -50,12 +53,12 @@ _SHARD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.tar")
 
 
 class ShardError(UnreadableFileError):
-    """A shard is missing, truncated, or differs from the index."""
+    """A shard or its table is missing, cut off, or differs from the index."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One shard in the index; `split` is None for photos that official lists leave out."""
+    """One shard in the index; `split` is None for photos that are in no split."""
 
     name: str
     split: str | None
@@ -105,7 +108,9 @@ class ShardIndex:
         except (ValueError, KeyError, TypeError) as error:
             raise ShardError(f"{table}: not a table of photos ({error})") from error
         if len(rows) != shard.photos:
-            raise ShardError(f"{table}: {len(rows)} photos, {INDEX} says {shard.photos}")
+            raise ShardError(
+                f"{table}: {count_of(len(rows), 'photo')}, but {shard.photos:,} in {INDEX}"
+            )
         return rows
 
     def check_size(self, shard: Shard) -> None:
@@ -124,11 +129,14 @@ class ShardIndex:
 
 
 def is_shards(address: Address) -> bool:
-    """Return whether a folder contains shards; an address with `://` always does."""
-    if isinstance(address, str):
+    """Return whether a folder on disk contains shards; for a remote address, always True.
+
+    Nothing is read from a remote address: shards are the only datasets that can have one.
+    """
+    if is_remote(address):
         return True
     try:
-        return bool(json.loads((address / INDEX).read_bytes()).get("format") == _FORMAT)
+        return bool(json.loads((Path(address) / INDEX).read_bytes()).get("format") == _FORMAT)
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -150,9 +158,9 @@ def open_index(address: Address | str) -> ShardIndex:
         shards = tuple(Shard(**entry) for entry in content["shards"])
         for shard in shards:
             if not _SHARD_NAME.fullmatch(shard.name) or shard.split not in (*SPLITS, None):
-                raise ValueError(f"it names a shard {shard.name!r} of split {shard.split!r}")
+                raise ValueError(f"invalid shard name {shard.name!r} or split {shard.split!r}")
             if shard.photos < 1 or shard.bytes < 1:
-                raise ValueError(f"the shard {shard.name} is empty")
+                raise ValueError(f"the shard {shard.name} is listed with 0 photos or bytes")
         return ShardIndex(folder, str(content["layout"]), str(content["made_of"]), shards)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path}: not an index of shards ({error})") from error
@@ -201,23 +209,29 @@ def read_shards(address: Address | str, on_broken: OnBroken = "fail") -> Dataset
     """Return the dataset in a folder of shards, ordered by split.
 
     Only the tables are read, and the sizes of the shards compared. `CaptionedPhoto.path` is a
-    `ShardPhoto`, which reads and checks the photo's bytes on demand. A shard that is missing,
-    truncated or has another table raises ShardError (`fail`), or is left out with a warning
-    (`skip`).
+    `ShardPhoto`, which reads and checks the photo's bytes on demand. A shard that is missing, has
+    another size, or has a damaged table raises ShardError with `on_broken="fail"`; with "skip" it
+    is left out with a warning.
+
+    Raises DatasetError if the index is missing or damaged, or if no photo is left.
     """
     index = open_index(address)
-    photos = read_tables(index, lambda _, fault: _leave_out(fault, on_broken))
+    photos = read_tables(index, lambda _, fault: _raise_or_warn(fault, on_broken))
     if not photos:
-        raise DatasetError(f"{index.address}: none of its {len(index.shards)} shards can be read")
+        raise DatasetError(
+            f"{index.address}: no readable photo in {count_of(len(index.shards), 'shard')}:"
+            " repair the shards or download them again"
+        )
     return Dataset(index.address, index.layout, tuple(photos))
 
 
 def read_tables(
     index: ShardIndex, report: Callable[[Shard, str], None], *, verify: bool = False
 ) -> list[CaptionedPhoto]:
-    """Return the photos of all readable shards; `report` is called with each fault.
+    """Return the photos of all shards with the right size and an intact table.
 
-    With `verify`, all bytes of every shard are read and compared with the shard's checksum.
+    `report` is called with the fault of each other shard. With `verify`, every shard is also read
+    and compared with its checksum; one that differs is reported, but its photos are returned.
     """
 
     def read_one(shard: Shard) -> tuple[list[ShardRow], str | None]:
@@ -245,10 +259,12 @@ def read_tables(
     return photos
 
 
-def _leave_out(fault: str, on_broken: OnBroken) -> None:
+def _raise_or_warn(fault: str, on_broken: OnBroken) -> None:
     """Raise ShardError for a broken shard, or log a warning."""
     if on_broken == "fail":
-        raise ShardError(f"{fault}: repair it, or leave it out with on_broken=skip")
+        raise ShardError(
+            f"{fault}: download it again, or leave it out with --on-broken skip (on_broken='skip')"
+        )
     logger.warning("left out: %s", fault)
 
 

@@ -1,8 +1,8 @@
 """Write a dataset as shards: in parallel, resumable, and with the same bytes every time.
 
-During writing, the folder contains `.writing/` with the plan and unfinished files. A shard is
-complete once it has its final name and its table; complete shards are not written again. The index
-is written last.
+During writing, the folder contains `.writing/` with unfinished files and a hash of the content. A
+shard is complete once it has its final name and its table; complete shards are not written again.
+The index is written last.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from showtell.files.printable_names import printable
 
 PHOTOS_PER_SHARD = 1000
 _WORK = ".writing"
-_PLAN = "plan.json"
+_CONTENT_HASH_FILE = "plan.json"  # the name of earlier versions, whose calls can be continued
 _MTIME = 946_684_800  # 2000-01-01: tar warns about times in 1970
 
 _Progress = Callable[[int], object]
@@ -89,8 +89,8 @@ def write_shards(
         if (output / INDEX).exists():
             _check_same(output, content_hash, open_index(output).content_hash)
         else:
-            with only_process(output / _WORK / "lock", lambda: _refuse(output)):
-                _check_plan(output, content_hash)
+            with only_process(output / _WORK / "lock", lambda: _raise_locked(output)):
+                _check_content_hash(output, content_hash)
                 shards = _write_missing(output, planned, workers, progress)
                 text = index_json(dataset.layout, content_hash, shards)
                 with _open_partial(output, INDEX) as file:
@@ -119,7 +119,7 @@ def _plan_shards(
 
 
 def _content_hash(planned: Sequence[_PlannedShard]) -> str:
-    """Return a hash of the shards' content, with each photo's name and size for its bytes."""
+    """Return a hash of the shards' content; a photo's name and size stand for its bytes."""
     digest = hashlib.sha256()
     for shard in planned:
         digest.update(f"{INDEX_VERSION} {shard.name}\n".encode("ascii"))
@@ -128,18 +128,18 @@ def _content_hash(planned: Sequence[_PlannedShard]) -> str:
     return digest.hexdigest()
 
 
-def _check_plan(output: Path, content_hash: str) -> None:
+def _check_content_hash(output: Path, content_hash: str) -> None:
     """Record the content hash, or compare it with the one of an interrupted call.
 
     Raises DatasetError if they differ, or if the folder contains other files.
     """
-    plan = output / _WORK / _PLAN
-    if plan.exists():
-        _check_same(output, content_hash, plan.read_text("ascii"))
+    hash_file = output / _WORK / _CONTENT_HASH_FILE
+    if hash_file.exists():
+        _check_same(output, content_hash, hash_file.read_text("ascii"))
         return
     if any(entry.name != _WORK for entry in output.iterdir()):
         raise DatasetError(f"{output}: not empty: choose another folder for the shards")
-    with _open_partial(output, _PLAN, output / _WORK) as file:
+    with _open_partial(output, _CONTENT_HASH_FILE, output / _WORK) as file:
         file.write(content_hash.encode("ascii"))
 
 
@@ -294,5 +294,8 @@ def _open_partial(output: Path, name: str, target: Path | None = None) -> Iterat
         yield cast(BinaryIO, file)
 
 
-def _refuse(output: Path) -> None:
-    raise DatasetError(f"{output}: another process is writing shards there")
+def _raise_locked(output: Path) -> None:
+    raise DatasetError(
+        f"{output}: another process is writing shards there: wait for it to finish, or choose"
+        " another folder"
+    )
