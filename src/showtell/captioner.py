@@ -70,10 +70,11 @@ class Captioner:
         threads: int | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> Captioner:
-        """Load a model: the shipped one (None), one by name, or one in a bundle folder.
+        """Load a model by its name or from a bundle folder.
 
-        The networks use `threads` threads, by default one per physical core. A photo with more
-        than `max_pixels` pixels is an error.
+        None stands for $SHOWTELL_MODEL, or the shipped model without it. The networks use
+        `threads` threads, by default one per usable physical core, at most 8. An encoded photo
+        with more than `max_pixels` pixels is an error; PIL images and arrays have no limit.
 
         Raises BundleError where there is no such model, it is damaged, or it is a training run:
         export that first with `showtell export` or `showtell.export.cached_bundle`.
@@ -114,11 +115,13 @@ class Captioner:
         [0, 255], or one of the types that `open_photo` takes. One photo returns its `Caption`, or
         raises PhotoError. An iterable of photos, which may be endless, returns an iterator of
         captions in input order, where a photo that cannot be read has an `error`; closing the
-        iterator stops the reading.
+        iterator stops the reading. An array of four dimensions is a series of photos. The model
+        runs on `batch_size` photos at a time.
 
-        `strategy` is `beam` (the default), `diverse` beam search, `sample`, or `mbr`: of the ten
-        best of a beam, the caption that agrees most with the others (minimum Bayes risk), which
-        takes two to three times as long. `beam`, `length_penalty`, `max_length` and
+        `strategy` is `beam` (the default), `diverse` beam search, `sample`, or `mbr`: of the best
+        of a beam (`beam` or `nbest` of them, and at least ten), the caption that agrees most with
+        the others (minimum Bayes risk), which takes two to three times as long. Only captions of
+        `beam` have a `confidence`. `beam`, `length_penalty`, `max_length` and
         `no_repeat_ngram` have the model's own defaults; a beam that is not given is at least
         `nbest` wide. A caption comes with `nbest` - 1 alternatives. `groups` and `diversity` are
         for `diverse`. `seed`, `temperature` (1 is the model's own distribution, whose unlikely
@@ -189,7 +192,8 @@ class Captioner:
 
         For callers that open photos themselves: `pixels` is float32 [photos, 3, height, width] as
         `image.prepare` returns it for the bundle's preprocessing. Decoding is the model's default.
-        Several threads may run batches at the same time, and each uses one core.
+        Several threads may run batches at the same time. A batch of several photos uses one core;
+        a single photo uses all threads until the first such batch has run.
         """
         decoding = Decoding.of(self.bundle.manifest.decoding)
         model = self._model_for(len(paths))
@@ -242,15 +246,16 @@ class Captioner:
             threads=self._model.threads,
         )
 
-    def _model_for(self, photos: int) -> OnnxModel:
-        """Return the networks on one core, for batches that run at the same time.
+    def _model_for(self, count: int) -> OnnxModel:
+        """Return the networks for a batch of `count` photos.
 
-        They are loaded when first needed, and not for a single photo.
+        Those on one core serve batches that run at the same time. They are loaded for the first
+        batch of several photos; until then a single photo gets the networks on all threads.
         """
         if self._model.threads == 1:
             return self._model
         with self._lock:
-            if self._parallel is None and photos > 1:
+            if self._parallel is None and count > 1:
                 self._parallel = OnnxModel(self.bundle, threads=1)
             return self._parallel or self._model
 

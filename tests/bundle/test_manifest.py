@@ -150,6 +150,8 @@ def test_wrong_manifest_is_one_line_that_names_file_and_key(
         ("[]", "not a showtell manifest"),
         ('{"name": "birds"}', "not a showtell manifest"),
         ('{"format_version": true}', "not a showtell manifest"),
+        ('{"format_version": "1"}', "format_version must be a positive integer, not '1'"),
+        ('{"format_version": 0}', "format_version must be a positive integer, not 0"),
         (f'{{"format_version": {FORMAT_VERSION + 1}}}', "is newer than this showtell reads"),
     ],
 )

@@ -20,10 +20,10 @@ from showtell.bundle.manifest import (
     DecoderInfo,
     EncoderInfo,
     Manifest,
-    PhotosInfo,
     Precision,
     PrecisionInfo,
     ScoreInfo,
+    SplitInfo,
     TrainingInfo,
 )
 
@@ -40,10 +40,10 @@ __all__ = [
     "DecoderInfo",
     "EncoderInfo",
     "Manifest",
-    "PhotosInfo",
     "Precision",
     "PrecisionInfo",
     "ScoreInfo",
+    "SplitInfo",
     "TrainingInfo",
     "load_bundle",
     "save_bundle",

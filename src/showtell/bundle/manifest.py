@@ -2,7 +2,7 @@
 
 Two numbers version the format. A bundle of a newer `format_version` is refused. A newer
 `format_minor` means that keys were added which older versions can do without: then unknown keys
-are ignored, and otherwise an unknown key is an error, so that a typing error is not lost.
+are ignored. Otherwise an unknown key is an error, so that typos are caught.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class EncoderInfo:
-    """The encoder: its network (timm's name), the `grid` (height, width) of its regions, ...
+    """The encoder: `network` is timm's name, `grid` the height and width of its regions.
 
-    `weights` says where the weights came from before training, `fine_tuned` which parts of the
+    `channels` is the number of features of a region. `options` are timm's options of the network.
+    `weights` says where the weights came from before training, and `fine_tuned` which parts of the
     network were trained ("last", "all").
     """
 
@@ -58,7 +59,7 @@ class DecoderInfo:
 
 
 @dataclass(frozen=True)
-class PhotosInfo:
+class SplitInfo:
     """The photos of one split: how many, how many captions, and a hash of the photos' names."""
 
     count: int = field(metadata={"ge": 0})
@@ -70,13 +71,13 @@ class PhotosInfo:
 class TrainingInfo:
     """What a model was trained on, and how.
 
-    `photos` maps split to photos, `name_hashes` packs hashes of the training photos' names (see
-    `showtell.data.overlap`; None where they are unknown), `init_from` names the model that
-    training started from, `recipe` is the recipe as plain data.
+    `photos` maps each split to its size, `name_hashes` packs hashes of the training photos'
+    names (see `showtell.data.overlap`; None where they are unknown), `init_from` names the model
+    that training started from, `recipe` is the recipe as plain data.
     """
 
     dataset: str = "unknown"
-    photos: dict[str, PhotosInfo] = field(default_factory=dict)
+    photos: dict[str, SplitInfo] = field(default_factory=dict)
     name_hashes: str | None = None
     init_from: str = ""
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -85,9 +86,10 @@ class TrainingInfo:
 
 @dataclass(frozen=True)
 class ScoreInfo:
-    """Scores of a part of one split, in hundredths; None where a metric was not computed.
+    """Scores of a part of one split, times 100 as papers print them.
 
-    `distinct_captions` and `vocabulary_used` are shares from 0 to 1.
+    A metric that was not computed is None. `distinct_captions` and `vocabulary_used` are shares
+    from 0 to 1.
     """
 
     split: str
@@ -161,8 +163,13 @@ class Manifest:
         """
         data = parse_json(text, error=BundleError, source=source)
         version = data.get("format_version") if isinstance(data, dict) else None
-        if type(version) is not int or version < 1:
+        if version is None:
             raise BundleError(f"{source}: not a showtell manifest (format_version is missing)")
+        if type(version) is not int or version < 1:
+            raise BundleError(
+                f"{source}: not a showtell manifest (format_version must be a positive integer,"
+                f" not {version!r})"
+            )
         if version > FORMAT_VERSION:
             raise BundleError(
                 f"{source}: bundle format {version} is newer than this showtell reads"

@@ -2,7 +2,7 @@
 
 The fields of `Decoding` are the options of `Captioner.caption`, of the command line, of the REST
 API and of its client. Their metadata holds the bounds (`ge`, `gt`, `le`; see
-`showtell.files.typed_settings`) and the help text. tests/test_decoding_options.py holds the other
+`showtell.files.typed_settings`) and the help text. tests/decoding/test_options.py holds the other
 places where the options are written out equal to this definition.
 """
 
@@ -22,7 +22,7 @@ from showtell.files.typed_settings import check_limits
 
 Strategy = Literal["beam", "diverse", "sample", "mbr"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
-MBR_CANDIDATES = 10  # captions among which `mbr` chooses: the n best of a beam of that width
+MBR_CANDIDATES = 10  # least number of captions among which `mbr` chooses, and width of its beam
 # Weight of the candidates' probability in `mbr`. Chosen on Flickr8k's dev photos with an earlier
 # model: 0.2 to 0.3 was better than 0 (agreement only) and better than probability only.
 MBR_SHARPNESS = 0.25
@@ -69,13 +69,16 @@ class Decoding(DecodingDefaults):
         default="beam",
         metadata={
             "help": "beam: beam search. diverse: groups of a beam that avoid each other's words."
-            " sample: random draws. mbr: of the ten best of a beam, the caption that agrees most"
-            " with the others (minimum Bayes risk)."
+            " sample: random draws. mbr: of the best of a beam (at least ten), the caption that"
+            " agrees most with the others (minimum Bayes risk)."
         },
     )
     nbest: int = field(
         default=1,
-        metadata={"ge": 1, "help": "Captions for each photo: the best one and alternatives."},
+        metadata={
+            "ge": 1,
+            "help": "Captions for each photo, best first; for sample, as drawn.",
+        },
     )
     groups: int | None = field(
         default=None,
@@ -131,11 +134,12 @@ class Decoding(DecodingDefaults):
         return cls(**{**asdict(defaults), "beam": beam, **given})
 
     def run(self, model: Decoder, features: Arrays, indices: list[int]) -> list[list[Hypothesis]]:
-        """Return each photo's captions, best first.
+        """Return each photo's captions, best first; those of `sample` in the order drawn.
 
         `features` are arrays with one row per photo (see `Decoder`); `indices` are the photos'
         positions in the input, which seed the draws of `sample`. A photo has `nbest` hypotheses
-        or more, fewer only where the model gives no others any probability.
+        or more; fewer only where the model gives no others any probability, or groups of
+        `diverse` find the same caption.
         """
         if self.strategy == "sample":
             from showtell.decoding.sampling import sample

@@ -1,4 +1,8 @@
-"""The parity check: an exported bundle must compute what the PyTorch model computes."""
+"""The parity check of an export: the float32 bundle must agree with the PyTorch model.
+
+Log-probabilities must agree; captions that are equal are only counted. Bundles in a smaller
+precision are not compared.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +60,9 @@ class EncoderAndDecoder(Decoder, Protocol):
 
 
 def check_parity(trained: TrainedRun, bundle: Bundle, dataset: Dataset | None) -> Parity:
-    """Compare a bundle with PyTorch, on the first dev photos of `dataset` or on noise without one.
+    """Compare a float32 bundle with PyTorch.
+
+    The inputs are the first dev photos of `dataset`, or noise without one.
 
     Raises ExportError where a log-probability differs by more than `TOLERANCE` or is not a
     number, a model writes no caption, or no dev photo can be read.

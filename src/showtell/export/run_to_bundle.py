@@ -24,10 +24,10 @@ from showtell.bundle import (
     DecoderInfo,
     EncoderInfo,
     Manifest,
-    PhotosInfo,
     Precision,
     PrecisionInfo,
     ScoreInfo,
+    SplitInfo,
     TrainingInfo,
     save_bundle,
 )
@@ -213,7 +213,7 @@ def manifest_of(trained: TrainedRun, name: str) -> Manifest:
         decoding=trained.recipe.decoding,
         training=TrainingInfo(
             dataset=join_unique([began.get("dataset"), data["layout"]], ", then "),
-            photos={split: PhotosInfo(**photos) for split, photos in data["photos"].items()},
+            photos={split: SplitInfo(**photos) for split, photos in data["photos"].items()},
             name_hashes=merge_packed_names([began.get(NAMES_KEY, ""), data[NAMES_KEY]]),
             init_from=began.get("model", ""),
             recipe=trained.recipe.to_dict() | {"encoder_weights": encoder.spec.source},
