@@ -11,7 +11,7 @@ from showtell import Captioner
 from showtell.errors import CatalogueError, MetadataError, PhotoError
 from showtell.photos import write
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.catalogue.records import PhotoFilter
+from showtell.photos.catalogue.filters import PhotoFilter
 from showtell.photos.catalogue.writer_lock import only_writer
 from showtell.photos.corrections import edit_caption
 from showtell.photos.metadata import exiftool as exiftool_module

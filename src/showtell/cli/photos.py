@@ -27,7 +27,7 @@ from showtell.cli.photos_output import (
 from showtell.files.counts import count_of
 
 if TYPE_CHECKING:
-    from showtell.photos.catalogue.records import PhotoFilter
+    from showtell.photos.catalogue.filters import PhotoFilter
     from showtell.photos.write_plan import WriteOptions
 
 TEXT_LIMIT, HTML_LIMIT = 20, 200

@@ -18,7 +18,8 @@ from showtell.files.counts import count_of
 if TYPE_CHECKING:
     from showtell.captioner import Captioner
     from showtell.photos.catalogue.database import Catalogue
-    from showtell.photos.catalogue.records import PhotoFilter, PhotoRecord
+    from showtell.photos.catalogue.filters import PhotoFilter
+    from showtell.photos.catalogue.records import PhotoRecord
     from showtell.photos.scan import ScanCounts
     from showtell.photos.write import WriteCounts
     from showtell.photos.write_plan import Verdict, WriteOptions
@@ -94,7 +95,7 @@ def photo_filter(
     paths: Iterable[Path], after: str | None, before: str | None, min_confidence: float | None
 ) -> PhotoFilter:
     """Return the filter that the command's options describe."""
-    from showtell.photos.catalogue.records import PhotoFilter
+    from showtell.photos.catalogue.filters import PhotoFilter
 
     return PhotoFilter(tuple(paths), after, before, min_confidence)
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from showtell.decoding.beam_search import Floats
 from showtell.errors import CatalogueError
 from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.filters import PhotoFilter
 from showtell.photos.catalogue.pictures import ModelIds, find_picture_id, quantize_features
 from showtell.photos.catalogue.records import (
     RECORD_COLUMNS,
-    PhotoFilter,
     PhotoRecord,
     find_file,
     record_from_row,

@@ -11,7 +11,8 @@ from typing import Literal
 
 from showtell.errors import MetadataError, PhotoError
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.catalogue.records import PhotoFilter, PhotoRecord, photo_records
+from showtell.photos.catalogue.filters import PhotoFilter
+from showtell.photos.catalogue.records import PhotoRecord, photo_records
 from showtell.photos.metadata.container import Container
 from showtell.photos.metadata.current_metadata import (
     CurrentMetadata,

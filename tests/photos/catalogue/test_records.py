@@ -8,7 +8,7 @@ import pytest
 from showtell import Captioner
 from showtell.errors import ShowtellError
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.catalogue.records import PhotoFilter, parse_date
+from showtell.photos.catalogue.filters import PhotoFilter, parse_date
 from showtell.photos.catalogue.search import search_photos
 from showtell.photos.corrections import edit_caption
 from support.photo_library import dated_photo, photo, record_of, scan_fully

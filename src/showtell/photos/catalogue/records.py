@@ -1,18 +1,15 @@
-"""Photos as the catalogue stores them: records, filters, and how to list them."""
+"""Photos as the catalogue stores them, and how to list them."""
 
 from __future__ import annotations
 
-import datetime
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from showtell.errors import ShowtellError
-from showtell.files.printable_names import printable
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.catalogue.file_paths import file_path, folder_and_name, paths_condition
+from showtell.photos.catalogue.file_paths import file_path, folder_and_name
+from showtell.photos.catalogue.filters import PhotoFilter
 
 # the columns that `record_from_row` expects
 RECORD_COLUMNS = """
@@ -20,7 +17,6 @@ RECORD_COLUMNS = """
     source, model, taken, latitude, longitude, width, height
 """
 _PAGE_SIZE = 512
-_DATE_PATTERN = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,52 +50,6 @@ class StoredFile:
 
     id: int
     picture_id: int | None
-
-
-@dataclass(frozen=True)
-class PhotoFilter:
-    """Conditions that photos must meet.
-
-    They are in `folders` or below, or are themselves listed there; taken on or after `after`, and
-    before `before`; and their caption has at least `min_confidence`. Dates are 2024, 2024-05 or
-    2024-05-31. A photo without a date matches no date condition. A caption by a person matches
-    any `min_confidence`.
-    """
-
-    folders: Sequence[Path] = ()
-    after: str | None = None
-    before: str | None = None
-    min_confidence: float | None = None
-
-    def sql_condition(self) -> tuple[str, list[object]]:
-        """Return a condition on files, folders and pictures, and its parameters."""
-        in_folders, folders = paths_condition(self.folders)
-        conditions, values = ["files.missing_since IS NULL", in_folders], list[object](folders)
-        for date, operator in ((self.after, ">="), (self.before, "<")):
-            if date is not None:
-                conditions.append(f"taken {operator} ?")
-                values.append(parse_date(date))
-        if self.min_confidence is not None:
-            conditions.append("(source = 'person' OR confidence >= ?)")
-            values.append(self.min_confidence)
-        return " AND ".join(conditions), values
-
-
-def parse_date(text: str) -> str:
-    """Return a date as `2024-05-31`; a year or month alone means its first day.
-
-    Raises ShowtellError if it is not a date.
-    """
-    match = _DATE_PATTERN.fullmatch(text.strip())
-    try:
-        if match is None:
-            raise ValueError
-        year, month, day = (int(part) if part else 1 for part in match.groups())
-        return datetime.date(year, month, day).isoformat()
-    except ValueError:
-        raise ShowtellError(
-            f"{printable(text)}: not a date: write 2024, 2024-05 or 2024-05-31"
-        ) from None
 
 
 def record_from_row(row: tuple[Any, ...], similarity: float | None = None) -> PhotoRecord:

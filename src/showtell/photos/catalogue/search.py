@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.filters import PhotoFilter
 from showtell.photos.catalogue.query_parser import Query, parse_query
-from showtell.photos.catalogue.records import (
-    RECORD_COLUMNS,
-    PhotoFilter,
-    PhotoRecord,
-    record_from_row,
-)
+from showtell.photos.catalogue.records import RECORD_COLUMNS, PhotoRecord, record_from_row
 
 
 def search_photos(
