@@ -67,7 +67,8 @@ def main() -> None:
     runs: dict[str, dict[str, Callable[[], Any]]] = {}
     descriptions: dict[str, str] = {}
     for name in arguments.encoders:
-        encoder = build_encoder(name, "none").folded().eval()
+        encoder = build_encoder(name, "none").eval()
+        encoder.fold_batch_norm()
         model = CaptionModel(encoder, DecoderSettings(kind="merge", embedding=8, hidden=8), 9)
         graph = encoder_graph(model).SerializeToString()
         runs[name] = {

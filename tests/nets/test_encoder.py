@@ -91,6 +91,16 @@ def test_training_can_include_nothing_the_last_stage_or_all_of_an_encoder(
     assert trained_names(encoder) == set()
 
 
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_check_for_unused_parameters_keeps_the_mode(mode: bool) -> None:
+    encoder = build_encoder("mobilenetv2_035", "none", 64)
+    encoder.set_trainable("all")
+    encoder.train(mode)
+    modes = {name: module.training for name, module in encoder.named_modules()}
+    assert not encoder.has_unused_parameters()
+    assert {name: module.training for name, module in encoder.named_modules()} == modes
+
+
 class NoStages(torch.nn.Module):
     """A network without timm's list of stages."""
 
@@ -115,7 +125,8 @@ def test_a_network_without_a_list_of_stages_trains_as_a_whole_or_not_at_all() ->
 
 def test_batch_norm_that_could_not_be_folded_stays_frozen_in_training() -> None:
     size = Preprocessing(height=64, width=64)
-    encoder = encoder_from_spec(EncoderSpec("resnetv2_18", preprocessing=size)).folded()
+    encoder = encoder_from_spec(EncoderSpec("resnetv2_18", preprocessing=size))
+    encoder.fold_batch_norm()
     encoder.set_trainable("all")
     encoder.train()
     norms = [m for m in encoder.modules() if isinstance(m, torch.nn.BatchNorm2d)]

@@ -22,6 +22,7 @@ from showtell.nets.encoder import (
     build_encoder,
     encoder_from_spec,
 )
+from showtell.nets.weights_file import read_weights
 
 PLAIN = {"mean": "0.5,0.5,0.5", "std": "0.5,0.5,0.5", "input_size": "3,64,64"}
 
@@ -116,13 +117,15 @@ def test_a_file_from_timm_gets_timms_settings_for_it(
 
 @pytest.mark.parametrize(("name", "of_keras"), [("xception", True), ("legacy_xception", False)])
 def test_the_preset_xception_gives_timms_weights_keras_settings(
-    tmp_path: Path, name: str, of_keras: bool
+    tmp_path: Path, name: str, of_keras: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     network = timm.create_model("legacy_xception", num_classes=0)
     path = written(tmp_path, dict(network.state_dict()), {"format": "pt"})
     spec = build_encoder(name, path, image_size=64).spec
     settings = ({"max_pool": "same"}, 1e-3, "squash") if of_keras else ({}, None, "crop")
     assert (spec.options, spec.batch_norm_epsilon, spec.preprocessing.resize) == settings
+    source = "Keras for" if of_keras else "timm's"
+    assert f"using those of {source} 'legacy_xception'" in caplog.text
 
 
 def test_spec_and_weights_survive_saving_and_loading(
@@ -163,8 +166,8 @@ def test_the_fingerprint_changes_with_weights_and_settings(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"conv_stem.weight": None}, r"lacks 'conv_stem.weight' and 0 more"),
-        ({"other": torch.zeros(1)}, r"has 'other' and 0 more unknown ones"),
+        ({"conv_stem.weight": None}, r"lacks 'conv_stem.weight'$"),
+        ({"other": torch.zeros(1)}, r"has the unknown 'other'$"),
         ({"bn1.bias": torch.zeros(3)}, r"'bn1.bias' is \(3,\), expected \(16,\)"),
     ],
 )
@@ -233,6 +236,21 @@ def test_padding_for_a_network_without_that_option_is_refused(tmp_path: Path) ->
     path = written(tmp_path, state, PLAIN | {"timm_kwargs": "pad_type=same"})
     with pytest.raises(RecipeError, match=r"'test_resnet'.*pad_type"):
         build_encoder("test_resnet", path)
+
+
+@pytest.mark.parametrize("start", [b"\x80", b"PK"])
+def test_a_safetensors_file_that_starts_like_a_pickle_or_zip_is_read(
+    tmp_path: Path, start: bytes
+) -> None:
+    """A file starts with the length of its header, whose bytes can be those of other formats."""
+    tensors = {"weight": torch.ones(2)}
+    length = int.from_bytes(start, "little")
+    header = int.from_bytes(
+        Path(written(tmp_path, tensors, {"note": ""})).read_bytes()[:8], "little"
+    )
+    path = Path(written(tmp_path, tensors, {"note": " " * ((length - header) % 2**16)}))
+    assert path.read_bytes().startswith(start)
+    assert torch.equal(read_weights(path, "mobilenetv2_035").state["weight"], torch.ones(2))
 
 
 def test_a_missing_file_or_another_format_is_named(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 from showtell.bundle import load_bundle
 from showtell.bundle.registry import find_bundle
 from showtell.data import open_dataset
-from showtell.data.overlap import count_seen
+from showtell.data.overlap import count_seen, pack_names
 from showtell.data.synthetic.shapes import draw_shapes
 from showtell.errors import BundleError, TrainingError
 from showtell.export.run_to_bundle import export, manifest_of
@@ -80,6 +80,21 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tune(model: Path | str, data: Path, output: Path, *more: str) -> Path:
     overrides = [text.format(model=model) for text in TUNE]
     return train(load_recipe("finetune", [*overrides, *more]), data, output)
+
+
+def test_a_second_warm_start_keeps_the_photo_names_of_the_first_model(
+    old_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(old_run, run)
+    description = json.loads((run / "run.json").read_text())
+    first = ["first-1.jpg", "first-2.jpg"]
+    description["began"] = {"model": "first", "name_hashes": pack_names(first)}
+    (run / "run.json").write_text(json.dumps(description))
+    names = open_initial_model(str(run)).names
+    assert count_seen(names, first) == 2
+    own = open_initial_model(str(old_run)).names
+    assert len(names) > len(own) > 0
 
 
 @pytest.mark.parametrize(

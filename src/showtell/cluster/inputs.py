@@ -39,9 +39,11 @@ class InputFile:
 
 @dataclass(frozen=True)
 class JobInput:
-    """An input with its files; `digest` changes with the photos in it.
+    """An input with its files.
 
-    Relative paths in a Parquet column begin at `root`.
+    `digest` is a hash of a folder's photo paths, or of the files' addresses, photo counts and
+    shard sizes. It does not depend on the content of photos. Relative paths in a Parquet column
+    begin at `root`.
     """
 
     address: str

@@ -31,10 +31,9 @@ from showtell.bundle import (
     TrainingInfo,
     save_bundle,
 )
-from showtell.bundle.model_card import model_card, terms_of
+from showtell.bundle.model_card import model_card
 from showtell.captioner import Captioner
 from showtell.data import Dataset, open_dataset
-from showtell.data.overlap import NAMES_KEY, merge_packed_names
 from showtell.errors import ExportError
 from showtell.export.calibration import fit_confidence
 from showtell.export.choose_precision import Candidate, choose_precision
@@ -43,7 +42,7 @@ from showtell.export.parity import Parity, check_parity
 from showtell.export.quantize import at_precision
 from showtell.files.folders import cache_dir
 from showtell.scoring.evaluate import evaluate
-from showtell.training.run_folder import TrainedRun, join_unique, open_run
+from showtell.training.run_folder import TrainedRun, open_run
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +187,7 @@ class _BundleMaker:
 def manifest_of(trained: TrainedRun, name: str) -> Manifest:
     """Return the manifest of a run, without files, scores and confidence."""
     encoder, decoder = trained.model.encoder, trained.model.decoder
-    data, began = trained.description["data"], trained.description.get("began", {})
+    data, origin = trained.description["data"], trained.origin
     stages = trained.recipe.stages[: trained.progress.stage + 1]
     return Manifest(
         name=name,
@@ -212,13 +211,13 @@ def manifest_of(trained: TrainedRun, name: str) -> Manifest:
         preprocessing=encoder.spec.preprocessing,
         decoding=trained.recipe.decoding,
         training=TrainingInfo(
-            dataset=join_unique([began.get("dataset"), data["layout"]], ", then "),
+            dataset=origin.dataset,
             photos={split: SplitInfo(**photos) for split, photos in data["photos"].items()},
-            name_hashes=merge_packed_names([began.get(NAMES_KEY, ""), data[NAMES_KEY]]),
-            init_from=began.get("model", ""),
+            name_hashes=origin.names,
+            init_from=trained.initial.get("model", ""),
             recipe=trained.recipe.to_dict() | {"encoder_weights": encoder.spec.source},
             seconds=round(trained.progress.seconds),
         ),
-        terms=join_unique([began.get("terms"), terms_of(data["layout"])], " "),
+        terms=origin.terms,
         written_by=f"showtell {__version__}",
     )

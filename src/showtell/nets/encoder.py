@@ -101,8 +101,9 @@ def keras_spec(network: str, source: str) -> EncoderSpec:
 class Encoder(nn.Module):
     """A CNN without its classifier: pixels [batch, 3, height, width] to regions and their mean.
 
-    Batch norm is frozen, also in training, and folded into the convolutions: the statistics of
-    small batches of one dataset are worse than those of ImageNet.
+    Batch norm of pretrained weights is frozen, also in training, and folded into the convolutions:
+    the statistics of small batches of one dataset are worse than those of ImageNet. Batch norm of
+    random weights is not folded, and is trained when the whole encoder is.
     """
 
     def __init__(self, spec: EncoderSpec, network: nn.Module) -> None:
@@ -143,7 +144,9 @@ class Encoder(nn.Module):
         return features
 
     def set_trainable(self, part: Trainable) -> None:
-        """Choose what training may change: nothing, the last stage, or every convolution.
+        """Choose what training may change: nothing, the last stage, or all parameters.
+
+        Batch norm changes only where the spec says that it is trained.
 
         Raises RecipeError for the last stage of a network whose stages timm does not list.
         """
@@ -169,16 +172,17 @@ class Encoder(nn.Module):
                 " to all or none"
             ) from None
 
-    def has_idle_weights(self) -> bool:
+    def has_unused_parameters(self) -> bool:
         """Whether some trained weights do not affect the features: layers after the feature map."""
         weights = [parameter for parameter in self.parameters() if parameter.requires_grad]
         if not weights:
             return False
         size = (self.spec.preprocessing.height, self.spec.preprocessing.width)
         pixels = torch.zeros(1, 3, *size, device=weights[0].device)
-        grads = torch.autograd.grad(
-            self.eval()._feature_map(pixels).sum(), weights, allow_unused=True
-        )
+        training = self.training
+        features = self.eval()._feature_map(pixels)  # batch norm must not count these pixels
+        self.train(training)
+        grads = torch.autograd.grad(features.sum(), weights, allow_unused=True)
         return any(grad is None for grad in grads)
 
     def train(self, mode: bool = True) -> Encoder:
@@ -191,14 +195,13 @@ class Encoder(nn.Module):
                 module.eval()
         return self
 
-    def folded(self) -> Encoder:
-        """Fold batch norm into the convolutions, which computes the same, faster; return self."""
+    def fold_batch_norm(self) -> None:
+        """Fold batch norm into the convolutions, in place: the same result, computed faster."""
         if not self.spec.folded:
             size = (self.spec.preprocessing.height, self.spec.preprocessing.width)
             fold_batch_norm(self.network, torch.zeros(1, 3, *size))
             self.spec = replace(self.spec, folded=True)
             self.set_trainable(self.trainable)
-        return self
 
     def fingerprint(self) -> str:
         """Return a sha256 of spec and weights, which identifies the computed features."""
@@ -228,7 +231,9 @@ def build_encoder(name: str, weights: str = "hub", image_size: int = 0) -> Encod
     if image_size:
         size = replace(encoder.spec.preprocessing, height=image_size, width=image_size)
         encoder = Encoder(replace(encoder.spec, preprocessing=size), encoder.network)
-    return encoder if encoder.spec.learns_norm else encoder.folded()
+    if not encoder.spec.learns_norm:
+        encoder.fold_batch_norm()
+    return encoder
 
 
 def encoder_from_spec(spec: EncoderSpec, state: dict[str, Tensor] | None = None) -> Encoder:
@@ -240,7 +245,7 @@ def encoder_from_spec(spec: EncoderSpec, state: dict[str, Tensor] | None = None)
     _set_epsilon(model, spec.batch_norm_epsilon)
     encoder = Encoder(replace(spec, folded=False), model)
     if spec.folded:
-        encoder.folded()
+        encoder.fold_batch_norm()
     if state is not None:
         _load(model, state, spec)
     return encoder
@@ -350,10 +355,14 @@ def _spec_of_file(name: str, network: str, path: Path, metadata: dict[str, str])
         except (ValueError, KeyError, TypeError) as error:
             raise RecipeError(f"{source}: cannot be read ({error})") from None
         return EncoderSpec.from_dict(data, source)
-    logger.warning("%s has no encoder settings: using those of timm's '%s'", path, network)
-    if name in PRESETS and PRESETS[name].keras_on_hub:
-        return keras_spec(network, path.name)
-    return _timm_spec(network, path.name)
+    of_keras = name in PRESETS and PRESETS[name].keras_on_hub
+    logger.warning(
+        "%s has no encoder settings: using those of %s '%s'",
+        path,
+        "Keras for" if of_keras else "timm's",
+        network,
+    )
+    return (keras_spec if of_keras else _timm_spec)(network, path.name)
 
 
 def _plain_spec(network: str, path: Path, metadata: dict[str, str]) -> dict[str, Any]:
@@ -387,6 +396,11 @@ def _set_epsilon(model: nn.Module, epsilon: float | None) -> None:
             module.eps = epsilon
 
 
+def _first_and_count(names: list[str]) -> str:
+    more = len(names) - 1
+    return f"'{names[0]}'" + (f" and {more} more" if more else "")
+
+
 def _load(model: nn.Module, state: dict[str, Tensor], spec: EncoderSpec) -> None:
     """Load weights into the network, without the classifier that a file may have."""
     expected = model.state_dict()
@@ -398,9 +412,9 @@ def _load(model: nn.Module, state: dict[str, Tensor], spec: EncoderSpec) -> None
     unknown = [k for k in state if k not in expected]
     wrong = [k for k in expected if k in state and state[k].shape != expected[k].shape]
     if missing or unknown or wrong:
-        problems = [f"lacks '{missing[0]}' and {len(missing) - 1} more"] if missing else []
+        problems = [f"lacks {_first_and_count(missing)}"] if missing else []
         if unknown:
-            problems.append(f"has '{unknown[0]}' and {len(unknown) - 1} more unknown ones")
+            problems.append(f"has the unknown {_first_and_count(unknown)}")
         problems += [
             f"'{k}' is {tuple(state[k].shape)}, expected {tuple(expected[k].shape)}"
             for k in wrong[:1]

@@ -34,16 +34,18 @@ def read_weights(path: Path, network: str) -> WeightsFile:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(len(MAGIC))
+            head = file.read(9)
     except FileNotFoundError:
         raise TrainingError(
             f"{path}: no such file (encoder_weights takes hub, none or a file)"
         ) from None
     except OSError as error:
         raise TrainingError(f"{path}: cannot be read ({error_reason(error)})") from None
-    if head == MAGIC:
+    if head.startswith(MAGIC):
         return WeightsFile(read_keras_weights(path, network), of_keras=True)
-    if head.startswith((b"PK", b"\x80")):
+    # safetensors starts with the header's length in 8 bytes, any bytes, and a JSON object
+    is_safetensors = head[8:9] == b"{"
+    if not is_safetensors and head.startswith((b"PK", b"\x80")):
         raise TrainingError(f"{path}: {_refusal(path)}")
     try:
         with safe_open(path, framework="pt") as tensors:

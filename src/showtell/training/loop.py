@@ -98,7 +98,7 @@ class StageTrainer:
         self.model.encoder.set_trainable(self.stage.train_encoder)
         # the concept head has weights that only a stage of concepts trains
         unused = self.model.concept_head is not None or (
-            session.ranks.count > 1 and self.model.encoder.has_idle_weights()
+            session.ranks.count > 1 and self.model.encoder.has_unused_parameters()
         )
         self.loss = session.ranks.parallel(_Loss(self.model, plan.objective), unused=unused)
         self.optimizer = StageOptimizer(self.model, self.stage)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from showtell.bundle.model_card import terms_of
+from showtell.data.overlap import NAMES_KEY, merge_packed_names
 from showtell.errors import TrainingError
 from showtell.nets.encoder import EncoderSpec, encoder_from_spec
 from showtell.nets.model import CaptionModel
@@ -19,6 +21,15 @@ RUN, VOCABULARY, ENCODER = "run.json", "vocabulary.json", "encoder.safetensors"
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where the training data of a model comes from."""
+
+    dataset: str
+    terms: str
+    names: str  # of the photos, packed by `pack_names`
+
+
+@dataclass(frozen=True)
 class TrainedRun:
     """The content of a run folder; `description` is its `run.json`."""
 
@@ -28,6 +39,22 @@ class TrainedRun:
     recipe: Recipe
     description: dict[str, Any]
     progress: TrainingProgress
+
+    @property
+    def origin(self) -> Origin:
+        """The origin and terms of all training data, including that of the initial model."""
+        data, initial = self.description["data"], self.initial
+        return Origin(
+            join_unique([initial.get("dataset"), data["layout"]], ", then "),
+            join_unique([initial.get("terms"), terms_of(data["layout"])], " "),
+            merge_packed_names([initial.get(NAMES_KEY, ""), data[NAMES_KEY]]),
+        )
+
+    @property
+    def initial(self) -> dict[str, Any]:
+        """What the description holds of the model that the run started from; empty without one."""
+        initial: dict[str, Any] = self.description.get("began", {})
+        return initial
 
 
 def spec_of(description: dict[str, Any], source: Path) -> EncoderSpec:

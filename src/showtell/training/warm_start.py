@@ -20,7 +20,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from showtell.bundle import DECODER_BEGIN, DECODER_STEP, ENCODER, Bundle, load_bundle
-from showtell.bundle.model_card import terms_of
 from showtell.bundle.onnx_runtime import OnnxModel
 from showtell.bundle.onnx_weights import weights_of
 from showtell.bundle.registry import RUN_FILE, find_bundle, installed_models
@@ -34,7 +33,7 @@ from showtell.nets.renamed_parameters import with_current_names
 from showtell.training.checkpoint import read_tensors, trained_tensors
 from showtell.training.loop import load_weights
 from showtell.training.recipe import Recipe, recipe_from_dict
-from showtell.training.run_folder import join_unique, open_run
+from showtell.training.run_folder import open_run
 from showtell.vocabulary import SPECIAL_WORDS, START, Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -130,14 +129,14 @@ def open_initial_model(model: str) -> InitialModel:
 
 def _from_run(path: Path) -> InitialModel:
     run = open_run(path)
-    data, began = run.description["data"], run.description.get("began", {})
+    origin = run.origin
     return InitialModel(
         path.resolve().name,
         run.model,
         run.vocabulary,
-        join_unique([began.get("dataset"), data["layout"]], ", then "),
-        join_unique([began.get("terms"), terms_of(data["layout"])], " "),
-        data[NAMES_KEY],
+        origin.dataset,
+        origin.terms,
+        origin.names,
     )
 
 
@@ -180,7 +179,7 @@ def _build_networks(bundle: Bundle) -> CaptionModel:
     encoder, training = bundle.manifest.encoder, bundle.manifest.training
     network = encoder.network
     if not timm.is_model(network):
-        raise BundleError(f"{bundle.path}: '{network}' is no network of timm")
+        raise BundleError(f"{bundle.path}: timm has no network '{network}'")
     spec = EncoderSpec.from_dict(
         {
             "network": network,
@@ -255,9 +254,7 @@ def grown_tensors(model: CaptionModel, words: int, seed: int) -> dict[str, Tenso
     generator = torch.Generator().manual_seed(seed)
     grown = {}
     for name, tensor in trained_tensors(model.decoder).items():
-        if any(
-            f".{part}." in f".{name}" for part in ("log_prior", "global_logits", "region_logits")
-        ):
+        if any(f".{part}." in f".{name}" for part in _PER_CONCEPT):
             grown[name] = _grown_head(name, tensor, words)
             continue
         per_word = name.endswith(("embed.weight", "word.weight", "word.bias"))
@@ -274,7 +271,6 @@ def grown_tensors(model: CaptionModel, words: int, seed: int) -> dict[str, Tenso
 def _grown_head(name: str, tensor: Tensor, words: int) -> Tensor:
     """Return a concept head's parameter with rows for new concepts, as a new head has them."""
     rows = min(MAX_CONCEPTS, words - len(SPECIAL_WORDS)) - len(tensor)
-    value = (
-        math.log(0.5) if ".log_prior." in f".{name}" else 0.0
-    )  # as a head that knows nothing has
+    # the values of a new head
+    value = math.log(0.5) if ".log_prior." in f".{name}" else 0.0
     return torch.cat([tensor, tensor.new_full((rows, *tensor.shape[1:]), value)])
