@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from showtell.errors import BundleError
 from showtell.vocabulary import (
     END,
+    NORMALISATION_RULE,
     PAD,
-    RULE,
     SPECIAL_WORDS,
     START,
     UNKNOWN,
@@ -101,6 +101,10 @@ def test_a_damaged_vocabulary_is_one_clear_error(text):
 
 
 def test_a_newer_rule_says_to_upgrade():
-    text = Vocabulary.build(["a dog"]).to_json().replace(f'"rule": {RULE}', f'"rule": {RULE + 1}')
+    text = (
+        Vocabulary.build(["a dog"])
+        .to_json()
+        .replace(f'"rule": {NORMALISATION_RULE}', f'"rule": {NORMALISATION_RULE + 1}')
+    )
     with pytest.raises(BundleError, match="pip install -U showtell"):
         Vocabulary.from_json(text)

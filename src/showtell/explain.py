@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from showtell.caption import Caption
-from showtell.image import Preprocessing, seen_box
+from showtell.image import Preprocessing, visible_box
 
 _PAPER, _INK, _FAINT = (250, 250, 248), (24, 24, 28), (120, 120, 128)
 _GLOW = np.array([255.0, 176.0, 40.0], np.float32)
@@ -56,7 +56,7 @@ def _upsampled(
 ) -> NDArray[np.float32]:
     """Return attention [grid height, width] resized to a panel; 0 outside of the model's input."""
     rows, columns = attention.shape
-    left, top, right, bottom = seen_box(whole, preprocessing)
+    left, top, right, bottom = visible_box(whole, preprocessing)
     # copies of the outermost cells around the grid, so that they do not fade towards the edge
     grid = Image.fromarray(np.pad(attention, 1, mode="edge").astype(np.float32))
     # the affine transform from panel pixels to cells of the padded grid

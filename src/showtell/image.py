@@ -1,4 +1,4 @@
-"""From a photo (file, bytes, image or array) to the model's input."""
+"""Turns a photo (file, bytes, image or array) into the model's input; all callers use `prepare`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Interpolation = Literal["bilinear", "bicubic", "nearest", "lanczos"]
 class StoredPhoto(Protocol):
     """A photo that is not a file on disk, as in a shard; its bytes are read when needed.
 
-    Its attribute `filename`, if it has one, is its name in messages.
+    The attribute `filename`, if present, is used in messages.
     """
 
     def read_bytes(self) -> bytes:
@@ -127,7 +127,7 @@ def load_pixels(
     return prepare(transform(image) if transform else image, preprocessing)
 
 
-def seen_box(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, ...]:
+def visible_box(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, ...]:
     """Return the part of a photo of `size` that is model input: left, top, right, bottom in pixels.
 
     It is the whole photo for `squash` and less for `crop`; for `pad` it exceeds the photo.
@@ -149,7 +149,7 @@ def _resize(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     method = _RESAMPLING[preprocessing.interpolation]
     if preprocessing.resize == "crop":
         # cropping while resizing works in fractions of a pixel, so nothing is rounded
-        left, top, right, bottom = seen_box(image.size, preprocessing)
+        left, top, right, bottom = visible_box(image.size, preprocessing)
         box = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
         return image.resize((width, height), method, box=box, reducing_gap=2.0)
     if preprocessing.resize == "pad":
@@ -205,7 +205,7 @@ def open_photo(
 
 
 def name_of(source: object) -> str:
-    """Return a photo's name for messages: its path, made safe to print, or its kind."""
+    """Return a photo's name for messages: its path, made safe to print, or its type."""
     if isinstance(source, str | os.PathLike):
         return printable(os.fspath(source))
     if isinstance(source, bytes | bytearray | memoryview):
@@ -243,7 +243,10 @@ def _decode(file: BinaryIO, preprocessing: Preprocessing | None, max_pixels: int
 
 
 def _format_of(head: bytes) -> str:
-    """Return the format of a file with these first 64 bytes; raise PhotoError if it has none."""
+    """Return the format of a file from its first 64 bytes.
+
+    Raises PhotoError if it is unknown.
+    """
     if not head:
         raise PhotoError("empty: the file holds no bytes")
     for magic, kind in _MAGIC:
@@ -297,7 +300,9 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 def _rgb(image: Image.Image) -> Image.Image:
     mode = image.mode
     if mode in ("I", "F") or mode.startswith("I;16"):
-        return _from_deep(np.asarray(image), sixteen=mode != "F" and image.format == "PNG")
+        return _from_high_bit_depth(
+            np.asarray(image), is_16_bit=mode != "F" and image.format == "PNG"
+        )
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         with_alpha = image.convert("RGBA")
         flat = Image.new("RGB", image.size, "white")
@@ -306,14 +311,14 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image if mode == "RGB" else image.convert("RGB")
 
 
-def _from_deep(values: NDArray[Any], *, sixteen: bool) -> Image.Image:
+def _from_high_bit_depth(values: NDArray[Any], *, is_16_bit: bool) -> Image.Image:
     """Scale grey values of more than 8 bits to 0 to 255; Pillow's own conversion clips them.
 
     16-bit values and floats from 0 to 1 have a known range. Others are scaled from their smallest
     to their largest value, unless they fit into 8 bits.
     """
-    if sixteen or values.dtype.itemsize == 2:
-        return Image.fromarray(_eight_bits(values, 1 / 257)).convert("RGB")
+    if is_16_bit or values.dtype.itemsize == 2:
+        return Image.fromarray(_to_uint8(values, 1 / 257)).convert("RGB")
     values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
     low, high = float(values.min()), float(values.max())
     if low >= 0 and high <= 1 and (values % 1).any():
@@ -322,10 +327,10 @@ def _from_deep(values: NDArray[Any], *, sixteen: bool) -> Image.Image:
         low, high = 0.0, 255.0
     elif low >= 0 and high <= 65535 and not (values % 1).any():
         low, high = 0.0, 65535.0
-    return Image.fromarray(_eight_bits(values - low, 255 / ((high - low) or 255))).convert("RGB")
+    return Image.fromarray(_to_uint8(values - low, 255 / ((high - low) or 255))).convert("RGB")
 
 
-def _eight_bits(values: NDArray[Any], factor: float) -> NDArray[np.uint8]:
+def _to_uint8(values: NDArray[Any], factor: float) -> NDArray[np.uint8]:
     return (values.astype(np.float32) * np.float32(factor) + np.float32(0.5)).astype(np.uint8)
 
 
@@ -338,15 +343,15 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
             f"shape {list(shape)} is not a photo: give [height, width] or [height, width, 3 or 4]"
         )
     if array.dtype == np.uint16:
-        array = _eight_bits(array, 1 / 257)
+        array = _to_uint8(array, 1 / 257)
     elif array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)
     elif array.dtype.kind == "f":
         if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
             raise PhotoError("floats outside of 0 to 1: divide by the largest value, or give uint8")
-        array = _eight_bits(array, 255)
+        array = _to_uint8(array, 255)
     elif array.dtype != np.uint8:
-        raise PhotoError(f"{array.dtype} is not a pixel type: give uint8, uint16, bool or float")
+        raise PhotoError(f"unsupported dtype {array.dtype}: give uint8, uint16, bool or float")
     return _rgb(Image.fromarray(np.ascontiguousarray(array)))
 
 
@@ -367,10 +372,10 @@ def _reason(source: object, error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
     if isinstance(error, UnidentifiedImageError):  # its own text shows an address in memory
-        return "damaged, cannot be decoded (its content does not match its first bytes)"
+        return "damaged, cannot be decoded (no image data follows its header)"
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot be read ({error_reason(error)})"
     text = " ".join(str(error).split())[:_LONGEST_REASON]
     if "truncated" in text.lower() or isinstance(error, EOFError):
-        return "truncated: the file ends before the picture does"
+        return "truncated: image data is missing at the end"
     return f"damaged, cannot be decoded ({printable(text) or type(error).__name__})"

@@ -17,21 +17,21 @@ from pathlib import Path
 from showtell.errors import BundleError
 from showtell.files.typed_settings import load_settings, parse_json
 
-RULE = 1  # increase when `tokenize` changes: a trained model keeps its rule
+NORMALISATION_RULE = 1  # increment when `tokenize` changes: a trained model keeps its rule
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL_WORDS = ("<pad>", "<start>", "<end>", "<unknown>")
 FIRST_WORD = len(SPECIAL_WORDS)  # id of the first, and most frequent, real word
 
 # A word may contain hyphens and apostrophes; a trailing 's is split off.
 _TOKEN = re.compile(r"[^\W_]+(?:-[^\W_]+|'(?!s(?![^\W_]))[^\W_]+)*|'s(?![^\W_])")
-_APOSTROPHES = str.maketrans(
+_ASCII_PUNCTUATION = str.maketrans(
     {"\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u2010": "-", "\u2011": "-"}
 )
 
 
 def tokenize(text: str) -> list[str]:
     """Split a caption into normalised tokens (rule 1); punctuation is dropped."""
-    text = unicodedata.normalize("NFC", text.translate(_APOSTROPHES).lower())
+    text = unicodedata.normalize("NFC", text.translate(_ASCII_PUNCTUATION).lower())
     return _TOKEN.findall(text)
 
 
@@ -50,7 +50,7 @@ class Vocabulary:
 
     words: tuple[str, ...]
     min_count: int = field(default=1, metadata={"ge": 1})
-    rule: int = field(default=RULE, metadata={"ge": 1})
+    rule: int = field(default=NORMALISATION_RULE, metadata={"ge": 1})
     _ids: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -109,9 +109,9 @@ class Vocabulary:
         """
         data = parse_json(text, error=BundleError, source=source)
         rule = data.get("rule") if isinstance(data, dict) else None
-        if type(rule) is int and rule > RULE:
+        if type(rule) is int and rule > NORMALISATION_RULE:
             raise BundleError(
-                f"{source}: normalisation rule {rule} is newer than this showtell knows ({RULE}):"
-                " upgrade with pip install -U showtell"
+                f"{source}: normalisation rule {rule} is newer than this showtell knows"
+                f" ({NORMALISATION_RULE}): upgrade with pip install -U showtell"
             )
         return load_settings(cls, data, error=BundleError, source=source)

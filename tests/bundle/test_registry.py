@@ -10,7 +10,7 @@ import pytest
 
 from showtell.bundle import registry
 from showtell.bundle.registry import find_bundle, installed_models, remove_model
-from showtell.cli.model_option import without_run
+from showtell.cli.model_option import resolve_model
 from showtell.errors import BundleError
 from showtell.files.folders import pulled_models_dir
 from support.dummy_bundles import write_dummy_bundle
@@ -66,7 +66,7 @@ def test_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
 
 
 def test_name_near_nothing_gets_no_guess() -> None:
-    with pytest.raises(BundleError, match="no model named 'zzz': installed are flickr8k, birds"):
+    with pytest.raises(BundleError, match="no model named 'zzz': installed: flickr8k, birds"):
         find_bundle("zzz")
 
 
@@ -111,11 +111,11 @@ def test_run_folder_is_refused_and_exported_by_commands(
     exported = type(sys)("showtell.export")
     exported.cached_bundle = lambda path: path / "exported"
     monkeypatch.setitem(sys.modules, "showtell.export", exported)
-    assert without_run(str(run)) == str(run / "exported")
-    assert without_run("birds") == "birds"
-    assert without_run(None) is None
+    assert resolve_model(str(run)) == str(run / "exported")
+    assert resolve_model("birds") == "birds"
+    assert resolve_model(None) is None
     monkeypatch.setenv("SHOWTELL_MODEL", str(run))
-    assert without_run(None) == str(run / "exported")
+    assert resolve_model(None) == str(run / "exported")
 
 
 def test_missing_shipped_model_says_how_to_get_it_back(

@@ -79,7 +79,9 @@ def test_list_of_nothing_says_how_to_get_something(
 ) -> None:
     monkeypatch.setattr(registry, "shipped_models_dir", lambda: tmp_path / "no")
     monkeypatch.setenv("SHOWTELL_CACHE", str(tmp_path / "none"))
-    assert run() == Said(0, "", "no models installed: showtell models pull URL|hf:owner/repo\n")
+    assert run() == Said(
+        0, "", "no models installed: get one with showtell models pull URL|hf:owner/repo\n"
+    )
 
 
 def test_show_prints_the_card_and_nothing_else_on_standard_output(run: Run) -> None:

@@ -262,7 +262,7 @@ def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     [
         ("a.jpg: no such file", "no such file"),
         ("a.jpg: damaged, cannot be decoded (at byte 7)", "damaged, cannot be decoded"),
-        ("a.jpg: truncated: the file ends before the picture does", "truncated"),
+        ("a.jpg: truncated: image data is missing at the end", "truncated"),
         (
             "a.jpg: 20000 x 30000 pixels are more than 178,956,970: too large to open safely",
             "N x N pixels are more than N",

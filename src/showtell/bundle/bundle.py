@@ -52,11 +52,17 @@ def load_bundle(path: Path, *, verify: bool = True) -> Bundle:
     """
     manifest_path = path / MANIFEST
     if not manifest_path.is_file():
-        raise BundleError(f"{path}: no {MANIFEST}: not a model bundle")
+        raise BundleError(
+            f"{path}: not a model bundle (it has no {MANIFEST}):"
+            " give a folder that showtell export wrote"
+        )
     manifest = Manifest.from_json(_read(manifest_path), manifest_path)
     for name in REQUIRED:
         if name not in manifest.files:
-            raise BundleError(f"{manifest_path}: files: lists no {name}: not a complete bundle")
+            raise BundleError(
+                f"{manifest_path}: incomplete bundle: 'files' lacks {name}:"
+                " export or pull the model again"
+            )
     for name, expected in manifest.files.items():
         file = path / name
         if not file.is_file():

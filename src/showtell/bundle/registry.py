@@ -157,7 +157,7 @@ def _unknown_name(name: str) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" did you mean {near[0]}?" if near else ""
     return (
-        f"no model named {name!r}:{hint} installed are {_known_names()};"
+        f"no model named {name!r}:{hint} installed: {_known_names()};"
         " get more with `showtell models pull`"
     )
 

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 import click
 
 from showtell.cli.decoding_options import decoding_options
-from showtell.cli.model_option import model_option, without_run
+from showtell.cli.model_option import model_option, resolve_model
 from showtell.errors import ShowtellError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ STDIN = "-"
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("-r", "--recursive", is_flag=True, help="Also caption photos in subfolders.")
-@model_option
+@model_option()
 @click.option(
     "--words",
     is_flag=True,
@@ -92,7 +92,7 @@ def caption(
         raise click.UsageError("- (standard input) can be given only once")
     if STDIN in paths and sys.stdin.isatty():
         raise click.UsageError("- reads a photo from standard input, which is a terminal here")
-    # ignore decoder warnings about metadata: the photo opens, or an error says why
+    # Hide Pillow's warnings about metadata: the photo opens anyway, or fails with its own error.
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
     screen = _Screen()
@@ -185,12 +185,12 @@ def _captions(
     from showtell.captioner import Captioner
 
     try:
-        return Captioner.load(without_run(model), threads=threads).caption(photos, **options)
+        return Captioner.load(resolve_model(model), threads=threads).caption(photos, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
 
 def _standard_output() -> IO[str]:
-    if hasattr(sys.stdout, "reconfigure"):  # a terminal's encoding must not end a long run
+    if hasattr(sys.stdout, "reconfigure"):  # what a terminal cannot show must not end a long run
         sys.stdout.reconfigure(errors="backslashreplace")
     return sys.stdout

@@ -15,7 +15,7 @@ import click
 
 from showtell.cli.address import ADDRESS
 from showtell.cli.decoding_options import decoding_options
-from showtell.cli.model_option import model_option, without_run
+from showtell.cli.model_option import model_option, resolve_model
 from showtell.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def cluster() -> None:
     help="Rehearse on this fraction of INPUT, spread evenly.",
 )
 @click.option("--price-per-core-hour", type=click.FloatRange(0), metavar="X", help="Show the cost.")
-@model_option
+@model_option()
 @decoding_options("beam", "diverse", "mbr")
 def caption(input: Path | str, output: Path | str, **options: Any) -> None:
     """Caption the photos of INPUT into Parquet files in the folder OUTPUT.
@@ -154,7 +154,7 @@ def _job_options(options: dict[str, Any]) -> JobOptions:
     from showtell.cluster.job import JobOptions
     from showtell.decoding.options import Decoding
 
-    options |= {"model": without_run(options["model"])}
+    options |= {"model": resolve_model(options["model"])}
     decoding_names = {field.name for field in fields(Decoding)}
     return JobOptions(
         **{name: value for name, value in options.items() if name not in decoding_names},

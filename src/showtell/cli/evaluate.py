@@ -10,7 +10,7 @@ import click
 
 from showtell.cli.address import ADDRESS, ON_BROKEN
 from showtell.cli.decoding_options import decoding_option
-from showtell.cli.model_option import without_run
+from showtell.cli.model_option import resolve_model
 
 if TYPE_CHECKING:
     from showtell.data.shards.index import OnBroken
@@ -65,7 +65,7 @@ def evaluate(
     from showtell.scoring.report import write_report
 
     evaluation = evaluate_model(
-        without_run(model) or model,
+        resolve_model(model) or model,
         data,
         split,
         beam,

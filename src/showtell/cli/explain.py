@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from showtell.cli.decoding_options import decoding_option
-from showtell.cli.model_option import model_option, without_run
+from showtell.cli.model_option import model_option, resolve_model
 from showtell.errors import ShowtellError
 
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".pdf": "PDF"}
@@ -23,7 +23,7 @@ SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".p
     required=True,
     help="Picture to write: .png, .jpg, .webp or .pdf.",
 )
-@model_option
+@model_option()
 @decoding_option("beam")
 def explain(photo: Path, output: Path, model: str | None, beam: int | None) -> None:
     """Draw the attention for each word of PHOTO's caption, and print the caption.
@@ -42,7 +42,7 @@ def explain(photo: Path, output: Path, model: str | None, beam: int | None) -> N
     from showtell.files.atomic_write import output_file
     from showtell.image import open_photo
 
-    captioner = Captioner.load(without_run(model))
+    captioner = Captioner.load(resolve_model(model))
     manifest = captioner.bundle.manifest
     if not manifest.decoder.attention:
         raise ShowtellError(

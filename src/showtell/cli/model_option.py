@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from showtell.errors import MissingExtraError
 
-model_option = click.option(
-    "-m",
-    "--model",
-    help="A model's name, a bundle folder or a training run.  [default: the shipped model]",
-)
+F = TypeVar("F", bound=Callable[..., Any])
+_HELP = "A model's name, a bundle folder or a training run.  [default: the shipped model]"
 
 
-def without_run(model: str | None) -> str | None:
+def model_option(text: str = _HELP) -> Callable[[F], F]:
+    """Give a command the option `--model`, with `text` as its help."""
+    return click.option("-m", "--model", help=text)
+
+
+def resolve_model(model: str | None) -> str | None:
     """Return `model`, or the exported bundle's folder if `model` is a training run.
 
     None stands for $SHOWTELL_MODEL, which may be a run too. A run is exported once; the bundle

@@ -14,13 +14,13 @@ from showtell.bundle.registry import (
     installed_models,
     origin,
 )
-from showtell.cli.model_option import without_run
+from showtell.cli.model_option import resolve_model
 from showtell.errors import BundleError
 
 if TYPE_CHECKING:
     from showtell.bundle import ScoreInfo
 
-NO_MODELS = "no models installed: showtell models pull URL|hf:owner/repo"
+NO_MODELS = "no models installed: get one with showtell models pull URL|hf:owner/repo"
 
 
 @click.group(invoke_without_command=True)
@@ -55,7 +55,7 @@ def show(model: str | None) -> None:
     """
     from showtell.bundle import CARD, load_bundle
 
-    bundle = load_bundle(find_bundle(without_run(model)), verify=False)
+    bundle = load_bundle(find_bundle(resolve_model(model)), verify=False)
     click.echo(bundle.file(CARD).read_text("utf-8", errors="replace").rstrip())
     click.echo(f"\n{bundle.path}", err=True)
 

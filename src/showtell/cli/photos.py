@@ -77,7 +77,7 @@ def photos() -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
 )
 @_catalogue_option
-@model_option
+@model_option()
 @click.option("--recaption", is_flag=True, help="Also caption photos that another model captioned.")
 @click.option("--again", is_flag=True, hidden=True)  # the old name of --recaption
 @click.option(
@@ -172,7 +172,7 @@ def scan_command(
     help="Write to FILE.  [default: standard output]",
 )
 @_catalogue_option
-@click.option("--model", help="The model for --like when PHOTO is not in the catalogue.")
+@model_option("The model for --like when PHOTO is not in the catalogue.")
 def search_command(
     query: tuple[str, ...],
     like: Path | None,

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from showtell.cli.model_option import without_run
+from showtell.cli.model_option import resolve_model
 from showtell.files.counts import count_of
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def captioner_loader(model: str | None, threads: int | None) -> Callable[[], Cap
     def load_captioner() -> Captioner:
         from showtell.captioner import Captioner
 
-        return Captioner.load(without_run(model), threads=threads)
+        return Captioner.load(resolve_model(model), threads=threads)
 
     return load_captioner
 

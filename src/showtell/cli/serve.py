@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from showtell.cli.model_option import model_option, without_run
+from showtell.cli.model_option import model_option, resolve_model
 from showtell.errors import MissingExtraError, ShowtellError
 from showtell.files.os_errors import error_reason
 
@@ -21,7 +21,7 @@ from showtell.files.os_errors import error_reason
     show_default=True,
     help="Port to listen on; 0 picks a free one.",
 )
-@model_option
+@model_option()
 @click.option(
     "--workers", type=click.IntRange(1), help="Worker processes.  [default: one per core]"
 )
@@ -172,7 +172,7 @@ def serve(api_key_file: Path | None, **options: Any) -> None:
             raise click.UsageError("set either --api-key or --api-key-file, not both")
         options["api_key"] = _first_line(api_key_file)
     try:
-        settings = ServerSettings(**options | {"model": without_run(options["model"])})
+        settings = ServerSettings(**options | {"model": resolve_model(options["model"])})
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     group = click.get_current_context().obj

@@ -52,7 +52,7 @@ def test_progressive_and_cmyk_jpegs_are_parsed() -> None:
 
 @pytest.mark.parametrize("data", [b"\xff\xd8\xff", b"\xff\xd8\xff\xc0", b"\xff\xd8\xff\xc0\0\x02"])
 def test_truncated_jpeg_is_rejected(data: bytes) -> None:
-    with pytest.raises(PhotoError, match="truncated: the file ends before the picture does"):
+    with pytest.raises(PhotoError, match="truncated: image data is missing at the end"):
         parse_jpeg(data)
 
 

@@ -13,7 +13,7 @@ import pytest
 from markdown_it import MarkdownIt
 from playwright.sync_api import Locator, Page, expect
 
-from showtell.image import Preprocessing, seen_box
+from showtell.image import Preprocessing, visible_box
 from support.page_driver import MockResponses, caption, choose, copied, done, photo, text_of
 from support.running_service import RunningService, example_photos
 
@@ -129,7 +129,7 @@ def test_attention_is_drawn_at_the_right_part_of_the_photo(page: Page) -> None:
         row, column = 3, 3 if resize == "pad" else 5
         grid[row, column] = 1.0
         brightest = page.evaluate(BRIGHTEST_POINT, [grid.tolist(), size, preprocessing.to_dict()])
-        left, top, right, bottom = seen_box(size, preprocessing)
+        left, top, right, bottom = visible_box(size, preprocessing)
         across = (left + (column + 0.5) / 7 * (right - left)) / size[0]
         down = (top + (row + 0.5) / 7 * (bottom - top)) / size[1]
         assert brightest == pytest.approx([across, down], abs=0.01), (resize, size)

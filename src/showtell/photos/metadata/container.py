@@ -36,7 +36,7 @@ _MARKERS_WITHOUT_CONTENT = {_TEM, *range(_RST0, _RST7 + 1)}
 _FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _MARKER_AFTER_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _MAX_TEXT_BYTES = 64 << 20  # of a compressed text, inflated
-_TRUNCATED_MESSAGE = "truncated: the file ends before the picture does"
+_TRUNCATED_MESSAGE = "truncated: image data is missing at the end"
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ function interpolationWeights(pixels, length, from, to, cells) {
   });
 }
 
-/** The box of the photo that the model sees, in pixels; `seen_box` in image.py computes the same. */
+/** The box of the photo that the model sees, in pixels; `visible_box` in image.py computes the same. */
 function seenBox(size, { resize, width, height, crop_fraction: fraction }) {
   if (resize === "squash") return [0, 0, size.width, size.height];
   const across = width / size.width;
