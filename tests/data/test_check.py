@@ -25,7 +25,7 @@ def test_a_complete_dataset_is_counted_and_ok(tmp_path):
     assert report.findings == ()
     assert (report.photos, report.captions) == (4, 7)
     assert report.splits == {"train": 2, "dev": 1, "test": 0}
-    assert (report.unsplit, report.split_drawn) == (1, False)
+    assert (report.unsplit, report.splits_assigned) == (1, False)
 
 
 def test_words_are_counted_as_the_vocabulary_tokenizes(tmp_path):
@@ -38,7 +38,7 @@ def test_words_are_counted_as_the_vocabulary_tokenizes(tmp_path):
 
 def test_the_report_says_that_splits_are_drawn(tmp_path):
     report = check_dataset(write_own(tmp_path))
-    assert report.split_drawn
+    assert report.splits_assigned
     assert report.splits["train"] == sum(split_by_hash(name) == "train" for name in DOGS)
 
 

@@ -67,8 +67,8 @@ def test_nested_data_becomes_nested_dataclasses() -> None:
         ({"hidden": 1}, "hidden: unknown key"),
         ({"part": {}}, "part.size: missing"),
         ({"part": {"size": 3, "nams": []}}, "part.nams: unknown key: did you mean 'names'?"),
-        ({"part": 3}, "part: must be keys with values, not 3"),
-        ({"part": [1]}, "part: must be keys with values, not a list"),
+        ({"part": 3}, "part: must be a mapping, not 3"),
+        ({"part": [1]}, "part: must be a mapping, not a list"),
         ({"part": {"size": 0}}, "part.size: must be at least 1 and below 10, not 0"),
         ({"part": {"size": 10}}, "part.size: must be at least 1 and below 10, not 10"),
         ({"part": {"size": True}}, "part.size: must be an integer, not True"),
@@ -79,7 +79,7 @@ def test_nested_data_becomes_nested_dataclasses() -> None:
         ({"part": {"size": 1, "names": [2]}}, "part.names.0: must be text, not 2"),
         ({"part": {"size": 1, "names": "ab"}}, "part.names: must be a list, not 'ab'"),
         ({"parts": [{"size": 1}, {"size": -1}]}, "parts.1.size: must be at least 1"),
-        ({"pair": [1]}, "pair: must hold 2 values, not 1"),
+        ({"pair": [1]}, "pair: must have 2 values, not 1"),
         ({"pair": [1, "2"]}, "pair.1: must be an integer, not '2'"),
         ({"rate": 0}, "rate: must be above 0, not 0.0"),
         ({"rate": float("nan")}, "rate: must be a finite number, not nan"),
@@ -109,7 +109,7 @@ def test_wrong_value_is_one_line_that_names_file_and_key(
 
 @pytest.mark.parametrize("data", [None, [], "text", 3])
 def test_data_that_is_no_mapping_names_the_file(data: object) -> None:
-    with pytest.raises(BundleError, match=r"^file\.json: must be keys with values, not "):
+    with pytest.raises(BundleError, match=r"^file\.json: must be a mapping, not "):
         load(data)
 
 

@@ -44,7 +44,7 @@ def test_a_clearly_better_model_is_better_in_every_metric() -> None:
     assert list(second.differences) == list(BETTER.scores.metrics())
     for key, difference in second.differences.items():
         assert difference.low > 0, key
-        assert difference.clear
+        assert difference.excludes_zero
         expected = BETTER.scores.metrics()[key] - WORSE.scores.metrics()[key]
         assert difference.value == pytest.approx(expected)
 
@@ -63,7 +63,7 @@ def test_a_model_does_not_differ_from_itself() -> None:
     differences = compare_evaluations([WORSE, WORSE]).models[1].differences
     assert differences is not None
     assert set(differences.values()) == {Interval(0.0, 0.0, 0.0)}
-    assert not any(difference.clear for difference in differences.values())
+    assert not any(difference.excludes_zero for difference in differences.values())
 
 
 def test_the_reverse_order_has_the_opposite_differences() -> None:

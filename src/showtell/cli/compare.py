@@ -84,7 +84,7 @@ def _score(interval: Interval) -> str:
 
 
 def _difference(interval: Interval) -> str:
-    return f"{interval.value:+.1f}{'*' if interval.clear else ''}"
+    return f"{interval.value:+.1f}{'*' if interval.excludes_zero else ''}"
 
 
 def _range(interval: Interval, signed: bool = False) -> str:

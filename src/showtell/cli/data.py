@@ -218,7 +218,7 @@ def _summary(report: DatasetReport) -> str:
     from showtell.data.check import FREQUENT
 
     sizes = ", ".join(f"{split} {size:,}" for split, size in report.splits.items())
-    drawn = " (drawn by hash of the photo's name)" if report.split_drawn else ""
+    drawn = " (assigned by a hash of the photo's name)" if report.splits_assigned else ""
     lines = [
         f"{report.layout} layout in {printable(str(report.root))}",
         f"{report.photos:,} photos, {report.captions:,} captions",

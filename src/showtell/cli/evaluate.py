@@ -54,8 +54,8 @@ def evaluate(
     """Caption a split with MODEL (a name, bundle or run) and score the captions.
 
     Captions are decoded as MODEL does by default, unless --beam or --length-penalty is given.
-    BLEU, METEOR, ROUGE-L and CIDEr come from the coco-caption scorers, in hundredths. METEOR and
-    the PTB tokenizer need Java; without Java the other scores use showtell's tokens, and the
+    BLEU, METEOR, ROUGE-L and CIDEr come from the coco-caption scorers, multiplied by 100. METEOR
+    and the PTB tokenizer need Java; without Java the other scores use showtell's tokens, and the
     scorer's name says so. Exit code 1: some photos could not be read; they are named and not
     scored.
     """

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from showtell.errors import DatasetError
 from showtell.files.printable_names import printable
-from showtell.files.remote import open_file, reading
+from showtell.files.remote import open_file, translate_read_errors
 
 ROWS_OF_BYTES, ROWS_OF_PATHS = 16, 1024  # read at a time
 # names of columns of paths or photo names, the most likely first
@@ -176,5 +176,5 @@ def _open_parquet(address: str) -> Iterator[Any]:
     """Open a Parquet file so that columns are read in small pieces, not by whole row groups."""
     import pyarrow.parquet as pq
 
-    with reading(address), open_file(address, random_access=True) as file:
+    with translate_read_errors(address), open_file(address, random_access=True) as file:
         yield pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)

@@ -14,8 +14,8 @@ from showtell.files.remote import (
     list_files,
     open_file,
     read_file,
-    reading,
     remove_file,
+    translate_read_errors,
     write_file,
 )
 
@@ -64,5 +64,5 @@ class Storage:
     def opened(self, name: str) -> Iterator[BinaryIO]:
         """Open a file for reading and seeking. Raises DatasetError."""
         address = f"{self.address}/{name}"
-        with reading(address), open_file(address, random_access=True) as file:
+        with translate_read_errors(address), open_file(address, random_access=True) as file:
             yield file

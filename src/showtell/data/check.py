@@ -51,7 +51,7 @@ class DatasetReport:
     photos: int
     captions: int
     splits: dict[str, int]
-    split_drawn: bool
+    splits_assigned: bool
     unsplit: int
     lengths: CaptionLengths | None
     words: int
@@ -88,7 +88,9 @@ def check_dataset(
         *_find_unlisted(listing),
         *_check_photos(photos, workers, progress),
     )
-    return _report(listing.root, listing.layout, photos, findings, split_drawn=listing.split_drawn)
+    return _report(
+        listing.root, listing.layout, photos, findings, splits_assigned=listing.splits_assigned
+    )
 
 
 def _check_shards(index: ShardIndex, workers: int, progress: bool) -> DatasetReport:
@@ -109,7 +111,7 @@ def _report(
     photos: Sequence[CaptionedPhoto],
     findings: tuple[DatasetFinding, ...],
     *,
-    split_drawn: bool = False,
+    splits_assigned: bool = False,
 ) -> DatasetReport:
     counts = Counter(photo.split for photo in photos)
     lengths: list[int] = []
@@ -125,7 +127,7 @@ def _report(
         photos=len(photos),
         captions=len(lengths),
         splits={split: counts[split] for split in SPLITS},
-        split_drawn=split_drawn,
+        splits_assigned=splits_assigned,
         unsplit=counts[None],
         lengths=_lengths(lengths),
         words=len(words),

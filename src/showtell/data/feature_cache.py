@@ -1,23 +1,24 @@
 """A cache of a frozen encoder's features on disk, as float16 memory maps.
 
 The name of a cache folder is a hash of everything that the features depend on: encoder, weights,
-preprocessing, view, and each photo's name, size and modification time. So a changed input never
-uses a stale cache, and an interrupted extraction resumes.
+preprocessing, view, and each photo's name, size and modification time or, in a shard, its sha256.
+So a changed input has another folder, and an interrupted extraction resumes.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,7 @@ VIEWS = ("plain", "flip")
 PROGRESS_FILE = "progress.json"
 STUCK_AFTER = 900.0  # seconds without progress after which another process counts as stuck
 SAVE_EVERY = 512  # photos between two saves; an interrupted extraction resumes at the last save
+_NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 _REPORT_EVERY = 60.0  # seconds between two log messages while waiting
 
 Encode = Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]
@@ -121,14 +123,15 @@ def extract_features(
         with only_process(folder / "lock", waiting.start, waiting.poll):
             if not complete.is_file():
                 extraction.run(progress)
-            elif json.loads(complete.read_text("utf-8"))["bad"]:
+            elif _read_state(complete)["bad"]:
                 extraction.retry_bad(complete)
-        bad = json.loads(complete.read_text("utf-8"))["bad"]
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes}
+        bad = _read_state(complete)["bad"]
+        arrays = _open_arrays(folder, shapes, "r")
     except OSError as error:
+        way_out = "free some space or " if error.errno in _NO_SPACE else ""
         raise DatasetError(
             f"{folder}: the feature cache cannot be written or read ({error_reason(error)}):"
-            " free some space or choose another folder with feature_cache=DIR"
+            f" {way_out}choose another folder with feature_cache=DIR"
         ) from error
     except (ValueError, EOFError, KeyError) as error:
         raise DatasetError(f"{folder}: the feature cache is damaged: remove the folder") from error
@@ -170,7 +173,7 @@ class _Waiting:
         """Report the other process's progress; raise DatasetError if it is stuck."""
         now = time.monotonic()
         try:
-            done = int(json.loads((self.folder / PROGRESS_FILE).read_text("utf-8"))["done"])
+            done = int(_read_state(self.folder / PROGRESS_FILE)["done"])
         except (OSError, ValueError, KeyError):  # the file does not exist yet
             done = self.done
         if done != self.done:
@@ -225,8 +228,7 @@ class _Extraction:
         """Return the state and arrays of an interrupted extraction, or new ones."""
         files = {name: self.folder / f"{name}.npy" for name in self.shapes}
         if progress_file.is_file() and all(file.is_file() for file in files.values()):
-            state = json.loads(progress_file.read_text("utf-8"))
-            return state, {name: np.load(file, mmap_mode="r+") for name, file in files.items()}
+            return _read_state(progress_file), _open_arrays(self.folder, self.shapes, "r+")
         return {"done": 0, "bad": {}}, {
             name: _make_array(file, (len(self.photos), *self.shapes[name]))
             for name, file in files.items()
@@ -234,11 +236,9 @@ class _Extraction:
 
     def retry_bad(self, complete: Path) -> None:
         """Try again to read photos that could not be read: a missing decoder may be installed."""
-        state = json.loads(complete.read_text("utf-8"))
+        state = _read_state(complete)
         rows = sorted(int(row) for row in state["bad"])
-        arrays = {
-            name: np.load(self.folder / f"{name}.npy", mmap_mode="r+") for name in self.shapes
-        }
+        arrays = _open_arrays(self.folder, self.shapes, "r+")
         batches = self._compute(rows, arrays)
         still_bad = {row: reason for _, bad in batches for row, reason in bad.items()}
         if len(still_bad) < len(rows):
@@ -269,7 +269,7 @@ class _Extraction:
 def _make_array(file: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:
     """Create a memory map of zeros with its disk space allocated.
 
-    Without the allocation, a full disk would kill the process without a message.
+    Without the allocation, a full disk would kill the process by SIGBUS.
     """
     try:
         array = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
@@ -280,6 +280,18 @@ def _make_array(file: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:
         file.unlink(missing_ok=True)
         raise
     return array
+
+
+def _open_arrays(
+    folder: Path, names: Iterable[str], mode: Literal["r", "r+"]
+) -> dict[str, NDArray[np.float16]]:
+    return {name: np.load(folder / f"{name}.npy", mmap_mode=mode) for name in names}
+
+
+def _read_state(file: Path) -> dict[str, Any]:
+    """Return the number of `done` photos and the reasons of `bad` ones."""
+    state: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    return state
 
 
 def _save(file: Path, state: dict[str, Any], arrays: dict[str, Any]) -> None:

@@ -58,7 +58,7 @@ def join(folder: Address, name: str) -> Address:
 
 def read_file(address: Address) -> bytes:
     """Return the bytes of a file. Raises UnreadableFileError."""
-    with reading(address):
+    with translate_read_errors(address):
         return _fetch(str(address)) if is_remote(address) else Path(address).read_bytes()
 
 
@@ -70,7 +70,7 @@ def read_range(address: Address, start: int, size: int) -> bytes:
 
     Raises UnreadableFileError, also if the file ends before the range does.
     """
-    with reading(address):
+    with translate_read_errors(address):
         if is_remote(address):
             first, last = start // BLOCK, (start + size - 1) // BLOCK
             blocks = [_block(str(address), number) for number in range(first, last + 1)]
@@ -89,7 +89,7 @@ def file_size(address: Address) -> int | None:
 
     Raises UnreadableFileError.
     """
-    with reading(address):
+    with translate_read_errors(address):
         if not is_remote(address):
             return Path(address).stat().st_size
         system, path = _open_file_system(str(address))
@@ -100,7 +100,7 @@ def file_size(address: Address) -> int | None:
 def file_sha256(address: Address) -> str:
     """Return the sha256 of a file. Raises UnreadableFileError."""
     digest = hashlib.sha256()
-    with open_file(address) as file, reading(address):
+    with open_file(address) as file, translate_read_errors(address):
         while block := file.read(_HASHED_AT_ONCE):
             digest.update(block)
     return digest.hexdigest()
@@ -108,7 +108,7 @@ def file_sha256(address: Address) -> str:
 
 def list_files(folder: Address) -> list[str]:
     """Return the sorted names of the files in a folder. Raises UnreadableFileError."""
-    with reading(folder):
+    with translate_read_errors(folder):
         if not is_remote(folder):
             return sorted(entry.name for entry in Path(folder).iterdir() if entry.is_file())
         system, path = _open_file_system(str(folder))
@@ -127,7 +127,7 @@ def walk_files(folder: Address, skip: Callable[[str], bool]) -> Iterator[str]:
     Files and folders with names that `skip` accepts are left out.
     Raises UnreadableFileError if a folder cannot be listed.
     """
-    with reading(folder):
+    with translate_read_errors(folder):
         if is_remote(folder):
             yield from _walk_remote(str(folder), skip)
         else:
@@ -156,9 +156,9 @@ def _walk_local(root: str, skip: Callable[[str], bool]) -> Iterator[str]:
 def open_file(address: Address, *, random_access: bool = False) -> Iterator[BinaryIO]:
     """Open a file for reading from its beginning, or with `random_access` for seeking.
 
-    Raises UnreadableFileError if it cannot be opened; wrap reads in `reading`.
+    Raises UnreadableFileError if it cannot be opened; put reads into `translate_read_errors`.
     """
-    with reading(address):
+    with translate_read_errors(address):
         if is_remote(address):
             system, path = _open_file_system(str(address))
             options: dict[str, Any] = {}
@@ -182,7 +182,7 @@ def write_file(folder: Address, name: str) -> Iterator[IO[bytes]]:
     local folder; remote file systems raise errors of any type, so there all are translated.
     """
     temporary = f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
-    with writing(join(folder, name), Exception if is_remote(folder) else OSError):
+    with translate_write_errors(join(folder, name), Exception if is_remote(folder) else OSError):
         if not is_remote(folder):
             local = Path(folder)
             local.mkdir(parents=True, exist_ok=True)
@@ -203,7 +203,7 @@ def write_file(folder: Address, name: str) -> Iterator[IO[bytes]]:
 
 def remove_file(address: Address) -> None:
     """Delete a file if it exists. Raises UnwritableFileError."""
-    with writing(address), contextlib.suppress(FileNotFoundError):
+    with translate_write_errors(address), contextlib.suppress(FileNotFoundError):
         if is_remote(address):
             system, path = _open_file_system(str(address))
             system.rm_file(path)
@@ -212,8 +212,8 @@ def remove_file(address: Address) -> None:
 
 
 @contextlib.contextmanager
-def reading(address: Address) -> Iterator[None]:
-    """Turn errors of a file system, which can be of any type, into UnreadableFileError."""
+def translate_read_errors(address: Address) -> Iterator[None]:
+    """Turn errors of the block into UnreadableFileError: file systems raise errors of any type."""
     shown = printable(str(address))
     try:
         yield
@@ -226,8 +226,8 @@ def reading(address: Address) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def writing(address: Address, errors: type[Exception] = Exception) -> Iterator[None]:
-    """Turn errors of a file system, which can be of any type, into UnwritableFileError."""
+def translate_write_errors(address: Address, errors: type[Exception] = Exception) -> Iterator[None]:
+    """Turn errors of the block into UnwritableFileError: file systems raise errors of any type."""
     try:
         yield
     except ShowtellError:

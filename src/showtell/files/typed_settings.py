@@ -1,4 +1,4 @@
-"""Plain data from JSON or YAML becomes a checked dataclass; the one loader of settings.
+"""Load plain data from JSON or YAML into a dataclass, and check every key and value.
 
 `load_settings` reads recipes, manifests, preprocessing, decoding defaults and encoder settings.
 Types come from the dataclass. The metadata of a field adds what a type cannot say:
@@ -35,7 +35,7 @@ __all__ = ["check_limits", "load_settings", "parse_json", "parse_yaml"]
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Error = type[ShowtellError]
+ErrorType = type[ShowtellError]
 _LIMITS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
     "ge": (operator.ge, "at least"),
     "gt": (operator.gt, "above"),
@@ -50,7 +50,7 @@ _TYPE_NAMES = {
     str: "text",
     list: "a list",
     tuple: "a list",
-    dict: "keys with values",
+    dict: "a mapping",
 }
 _LONGEST_VALUE = 60  # characters of a wrong value that a message shows
 _NOTHING: Mapping[str, Any] = {}
@@ -60,7 +60,7 @@ def load_settings(
     kind: type[T],
     data: object,
     *,
-    error: Error,
+    error: ErrorType,
     source: str | Path = "",
     from_yaml: bool = False,
     ignore_unknown: bool = False,
@@ -71,8 +71,8 @@ def load_settings(
     dict[str, ...], another dataclass, one of these or None, or Any. Numbers must be finite.
 
     `source` is the file that messages name. `from_yaml` also reads numbers from text, because
-    YAML takes 8e-4 for text, and text from numbers. `ignore_unknown` skips unknown keys, for files
-    of a newer version.
+    YAML parses 8e-4 as text, and reads text from numbers. `ignore_unknown` skips unknown keys, for
+    files of a newer version.
 
     Raises `error`, naming the file and the dotted key, for a missing or unknown key and for a
     value of the wrong type or out of range.
@@ -89,15 +89,15 @@ def check_limits(settings: object, error: type[Exception] = ValueError) -> None:
     for field in _fields(type(settings)):
         value = getattr(settings, field.name)
         for key, number in _numbers(value, field.name):
-            complaint = _out_of_range(number, field.metadata)
-            if complaint:
-                raise error(f"{key}: {complaint}")
+            message = _out_of_range(number, field.metadata)
+            if message:
+                raise error(f"{key}: {message}")
 
 
-def parse_json(text: str | bytes, *, error: Error, source: str | Path) -> Any:
-    """Parse JSON text; raises `error`, naming the source, where it is not valid JSON.
+def parse_json(text: str | bytes, *, error: ErrorType, source: str | Path) -> Any:
+    """Parse JSON text; raises `error`, naming the source, if it is not valid JSON.
 
-    NaN and Infinity, which JSON does not have, are refused, and so is a key that occurs twice.
+    NaN and Infinity are not valid JSON. A key that occurs twice is an error too.
     """
     try:
         if isinstance(text, bytes):
@@ -111,8 +111,8 @@ def parse_json(text: str | bytes, *, error: Error, source: str | Path) -> Any:
         raise error(f"{source}: not valid JSON ({problem})") from None
 
 
-def parse_yaml(text: str, *, error: Error, source: str | Path) -> Any:
-    """Parse YAML text; raises `error`, naming the source, where it is not valid YAML."""
+def parse_yaml(text: str, *, error: ErrorType, source: str | Path) -> Any:
+    """Parse YAML text; raises `error`, naming the source, if it is not valid YAML."""
     import yaml  # only the extra `train` installs it
 
     try:
@@ -125,43 +125,46 @@ def parse_yaml(text: str, *, error: Error, source: str | Path) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class _Loader:
-    """Checks one file; `where` is the dotted key of the value at hand, empty for the file."""
+    """Checks one file.
 
-    error: Error
+    `key_path` is the dotted key of the value that a method checks, empty for the whole file.
+    """
+
+    error: ErrorType
     source: str
     from_yaml: bool
     ignore_unknown: bool
 
-    def fail(self, where: str, text: str) -> ShowtellError:
-        return self.error(": ".join(part for part in (self.source, where, text) if part))
+    def fail(self, key_path: str, text: str) -> ShowtellError:
+        return self.error(": ".join(part for part in (self.source, key_path, text) if part))
 
-    def dataclass(self, kind: type[T], data: object, where: str, *, complete: bool = False) -> T:
+    def dataclass(self, kind: type[T], data: object, key_path: str, *, complete: bool = False) -> T:
         if not isinstance(data, dict):
-            raise self.fail(where, f"must be keys with values, not {_shown(data)}")
+            raise self.fail(key_path, f"must be a mapping, not {_shown(data)}")
         fields = {field.name: field for field in _fields(kind)}
         types_of = get_type_hints(kind)
         values = {}
-        for name, value in self.renamed(fields, data, where).items():
+        for name, value in self.renamed(fields, data, key_path).items():
             if name in fields:
-                key = _join(where, name)
+                key = _join(key_path, name)
                 values[name] = self.value(types_of[name], value, key, fields[name].metadata)
             elif not self.ignore_unknown:
-                raise self.fail(_join(where, str(name)), f"unknown key{_hint(name, fields)}")
+                raise self.fail(_join(key_path, str(name)), f"unknown key{_hint(name, fields)}")
         for name, field in fields.items():
             if name not in values and (complete or _is_required(field)):
-                raise self.fail(_join(where, name), "missing")
+                raise self.fail(_join(key_path, name), "missing")
         try:
             return kind(**values)
         except (ShowtellError, ValueError) as problem:
             text = str(problem)
             starts_with_field = text.partition(":")[0].partition(".")[0] in fields
-            prefix = f"{where}." if where and starts_with_field else ""
-            raise self.fail("" if prefix else where, prefix + text) from None
+            prefix = f"{key_path}." if key_path and starts_with_field else ""
+            raise self.fail("" if prefix else key_path, prefix + text) from None
 
     def renamed(
-        self, fields: Mapping[str, dataclasses.Field[Any]], data: dict[Any, Any], where: str
+        self, fields: Mapping[str, dataclasses.Field[Any]], data: dict[Any, Any], key_path: str
     ) -> dict[Any, Any]:
-        """Return `data` with the current names of keys; warns of each old name."""
+        """Return `data` with the current names of its keys; log a warning for each old name."""
         current = {
             old: name for name, f in fields.items() for old in f.metadata.get("old_names", ())
         }
@@ -170,48 +173,48 @@ class _Loader:
             name = current.get(key, key) if isinstance(key, str) else key
             if name != key:
                 if name in data:
-                    raise self.fail(_join(where, key), f"the old name of '{name}': remove one")
-                self.warn(f"'{_join(where, key)}' is now called '{name}'")
+                    raise self.fail(_join(key_path, key), f"the old name of '{name}': remove one")
+                self.warn(f"'{_join(key_path, key)}' is now called '{name}'")
             result[name] = value
         return result
 
     def warn(self, text: str) -> None:
         logger.warning("%s", f"{self.source}: {text}" if self.source else text)
 
-    def value(self, kind: Any, value: Any, where: str, metadata: Mapping[str, Any]) -> Any:
+    def value(self, kind: Any, value: Any, key_path: str, metadata: Mapping[str, Any]) -> Any:
         origin, arguments = get_origin(kind), get_args(kind)
         if kind is Any:
             return value
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            return self.dataclass(kind, value, where, complete="complete" in metadata)
+            return self.dataclass(kind, value, key_path, complete="complete" in metadata)
         if origin in (Union, types.UnionType):
-            return self.optional(arguments, value, where, metadata)
+            return self.optional(arguments, value, key_path, metadata)
         if origin is Literal:
-            return self.choice(arguments, value, where, metadata)
+            return self.choice(arguments, value, key_path, metadata)
         if origin in (tuple, list):
-            return self.sequence(origin, arguments, value, where, metadata)
+            return self.sequence(origin, arguments, value, key_path, metadata)
         if origin is dict:
-            return self.mapping(arguments[1], value, where, metadata)
-        return self.scalar(kind, value, where, metadata)
+            return self.mapping(arguments[1], value, key_path, metadata)
+        return self.scalar(kind, value, key_path, metadata)
 
     def optional(
-        self, kinds: tuple[Any, ...], value: Any, where: str, metadata: Mapping[str, Any]
+        self, kinds: tuple[Any, ...], value: Any, key_path: str, metadata: Mapping[str, Any]
     ) -> Any:
         if value is None and type(None) in kinds:
             return None
         [kind] = [kind for kind in kinds if kind is not type(None)]
-        return self.value(kind, value, where, metadata)
+        return self.value(kind, value, key_path, metadata)
 
     def choice(
-        self, choices: tuple[Any, ...], value: Any, where: str, metadata: Mapping[str, Any]
+        self, choices: tuple[Any, ...], value: Any, key_path: str, metadata: Mapping[str, Any]
     ) -> Any:
         renamed = metadata.get("old_values", _NOTHING)
         if isinstance(value, str) and value in renamed:
-            self.warn(f"{where}: '{value}' is now called '{renamed[value]}'")
+            self.warn(f"{key_path}: '{value}' is now called '{renamed[value]}'")
             value = renamed[value]
         if not any(value == choice and type(value) is type(choice) for choice in choices):
             listed = ", ".join(map(str, choices))
-            raise self.fail(where, f"must be one of {listed}, not {_shown(value)}")
+            raise self.fail(key_path, f"must be one of {listed}, not {_shown(value)}")
         return value
 
     def sequence(
@@ -219,43 +222,44 @@ class _Loader:
         container: type,
         kinds: tuple[Any, ...],
         value: Any,
-        where: str,
+        key_path: str,
         metadata: Mapping[str, Any],
     ) -> Any:
         if not isinstance(value, list | tuple):
-            raise self.fail(where, f"must be a list, not {_shown(value)}")
+            raise self.fail(key_path, f"must be a list, not {_shown(value)}")
         if container is list or kinds[1:] == (...,):
             kinds = kinds[:1] * len(value)
         elif len(value) != len(kinds):
-            raise self.fail(where, f"must hold {len(kinds)} values, not {len(value)}")
+            raise self.fail(key_path, f"must have {len(kinds)} values, not {len(value)}")
         if all(type(item) is kind is str for kind, item in zip(kinds, value, strict=True)):
             return container(value)  # a vocabulary has thousands of words
         return container(
-            self.value(kind, item, _join(where, str(index)), metadata)
+            self.value(kind, item, _join(key_path, str(index)), metadata)
             for index, (kind, item) in enumerate(zip(kinds, value, strict=True))
         )
 
-    def mapping(self, kind: Any, value: Any, where: str, metadata: Mapping[str, Any]) -> Any:
+    def mapping(self, kind: Any, value: Any, key_path: str, metadata: Mapping[str, Any]) -> Any:
         if not isinstance(value, dict):
-            raise self.fail(where, f"must be keys with values, not {_shown(value)}")
+            raise self.fail(key_path, f"must be a mapping, not {_shown(value)}")
         for key in value:
             if not isinstance(key, str):
-                raise self.fail(where, f"the key {_shown(key)} must be text")
+                raise self.fail(key_path, f"the key {_shown(key)} must be text")
         return {
-            key: self.value(kind, item, _join(where, key), metadata) for key, item in value.items()
+            key: self.value(kind, item, _join(key_path, key), metadata)
+            for key, item in value.items()
         }
 
-    def scalar(self, kind: type, value: Any, where: str, metadata: Mapping[str, Any]) -> Any:
+    def scalar(self, kind: type, value: Any, key_path: str, metadata: Mapping[str, Any]) -> Any:
         if self.from_yaml:
             value = _from_yaml(kind, value)
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = _as_float(value)
         if type(value) is not kind:
-            raise self.fail(where, f"must be {_TYPE_NAMES[kind]}, not {_shown(value)}")
-        for _, number in _numbers(value, where):
-            complaint = _out_of_range(number, metadata)
-            if complaint:
-                raise self.fail(where, complaint)
+            raise self.fail(key_path, f"must be {_TYPE_NAMES[kind]}, not {_shown(value)}")
+        for _, number in _numbers(value, key_path):
+            message = _out_of_range(number, metadata)
+            if message:
+                raise self.fail(key_path, message)
         return value
 
 
@@ -269,7 +273,7 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 
 
 def _from_yaml(kind: type, value: Any) -> Any:
-    """Return a YAML scalar as `kind` where it is merely written another way, or unchanged."""
+    """Return a YAML scalar converted to `kind` if it is written as another type, else unchanged."""
     if isinstance(value, bool):
         return value
     if kind is str and isinstance(value, int | float):
@@ -305,7 +309,7 @@ def _numbers(value: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def _out_of_range(number: Any, metadata: Mapping[str, Any]) -> str:
-    """Return what is wrong with a number, or nothing."""
+    """Return an error message for a number that is out of range, else an empty string."""
     if not isinstance(number, int) and not math.isfinite(number):
         return f"must be a finite number, not {number}"
     limits = [name for name in _LIMITS if name in metadata]
@@ -315,12 +319,12 @@ def _out_of_range(number: Any, metadata: Mapping[str, Any]) -> str:
     return f"must be {bounds}, not {_shown(number)}"
 
 
-def _join(where: str, name: str) -> str:
-    return f"{where}.{name}" if where else name
+def _join(key_path: str, name: str) -> str:
+    return f"{key_path}.{name}" if key_path else name
 
 
 def _shown(value: Any) -> str:
-    """Return a wrong value as a message shows it: short, on one line."""
+    """Return a wrong value for a message: short, on one line."""
     if isinstance(value, dict | list | tuple | None):
         return _TYPE_NAMES[type(value)]
     try:
@@ -331,7 +335,7 @@ def _shown(value: Any) -> str:
 
 
 def _hint(word: object, known: Mapping[str, object]) -> str:
-    """Return the nearest known key, or all of them, to go after "unknown key"."""
+    """Return the end of the message "unknown key": the most similar known key, or all keys."""
     import difflib
 
     near = difflib.get_close_matches(str(word), known, 1, 0.4)

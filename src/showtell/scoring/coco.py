@@ -38,7 +38,7 @@ def bleu_counts(
 def rouge_l_per_photo(
     candidates: Sequence[str], references: Sequence[Sequence[str]]
 ) -> list[float]:
-    """Return each caption's ROUGE-L in hundredths (Lin, 2004)."""
+    """Return each caption's ROUGE-L multiplied by 100 (Lin, 2004)."""
     scorer = _scorer_module("rouge.rouge").Rouge()
     pairs = zip(candidates, references, strict=True)
     return [
@@ -48,7 +48,7 @@ def rouge_l_per_photo(
 
 
 def cider_per_photo(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-    """Return each caption's CIDEr in hundredths (Vedantam et al., 2015).
+    """Return each caption's CIDEr multiplied by 100 (Vedantam et al., 2015).
 
     The word frequencies come from these references, so a photo's score depends on the photos that
     it is scored with.

@@ -36,7 +36,7 @@ class Interval:
     high: float
 
     @property
-    def clear(self) -> bool:
+    def excludes_zero(self) -> bool:
         """Whether the interval excludes zero: the difference is unlikely to be chance."""
         return self.low > 0 or self.high < 0
 
@@ -62,14 +62,16 @@ class ComparedModel:
             "label": self.label,
             "beam": self.beam,
             "length_penalty": self.length_penalty,
-            "scores": _plain(self.scores),
-            "differences": None if self.differences is None else _plain(self.differences),
+            "scores": _intervals_to_dict(self.scores),
+            "differences": None
+            if self.differences is None
+            else _intervals_to_dict(self.differences),
         }
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Models on the same photos, scored by the same scorer, in hundredths."""
+    """Models on the same photos, scored by the same scorer, multiplied by 100."""
 
     models: tuple[ComparedModel, ...]
     scorer: str
@@ -212,7 +214,7 @@ def _interval(value: float, resampled: Values) -> Interval:
     return Interval(float(value), float(low), float(high))
 
 
-def _plain(intervals: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
+def _intervals_to_dict(intervals: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
     return {key: dict(vars(interval)) for key, interval in intervals.items()}
 
 
@@ -259,7 +261,7 @@ def _common_photos(
         f"{label} {len(table):,}" for label, table in zip(labels, tables, strict=True)
     )
     note = f"compared on the {len(names):,} photos that all have ({sizes})"
-    return [_with_cider_of(column) for column in columns], [note]
+    return [_recompute_cider(column) for column in columns], [note]
 
 
 def _check_references(
@@ -274,7 +276,7 @@ def _check_references(
             )
 
 
-def _with_cider_of(photos: Sequence[EvaluatedPhoto]) -> list[EvaluatedPhoto]:
+def _recompute_cider(photos: Sequence[EvaluatedPhoto]) -> list[EvaluatedPhoto]:
     """Return the photos with CIDEr computed from the word frequencies of these photos only."""
     candidates = [photo.tokens for photo in photos]
     values = cider_per_photo(candidates, [photo.reference_tokens for photo in photos])

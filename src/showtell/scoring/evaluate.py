@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class CaptionsPhotos(Protocol):
+class PhotoCaptioner(Protocol):
     """The part of a `Captioner` that an evaluation uses."""
 
     @property
@@ -45,7 +45,7 @@ class CaptionsPhotos(Protocol):
 
 
 def evaluate(
-    model: str | Path | CaptionsPhotos | None,
+    model: str | Path | PhotoCaptioner | None,
     data: Path | str | Dataset,
     split: str = "dev",
     beam: int | None = None,
@@ -58,7 +58,8 @@ def evaluate(
     """Caption every photo of a split with `Captioner` and score the captions.
 
     `model` is a captioner or an argument of `Captioner.load`; `data` is a dataset or an argument of
-    `open_dataset`, as is `on_broken`. `beam` and `length_penalty` are the model's own by default.
+    `open_dataset`; `on_broken` is passed to `open_dataset`. `beam` and `length_penalty` are the
+    model's own by default. `spice` is that of `score_captions`. `progress` shows a progress bar.
     Photos that cannot be read are listed in `failed` and are not scored. The halves of dev are
     scored too, because models are chosen on the first one.
 
@@ -133,12 +134,12 @@ def _photos_of_split(dataset: Dataset, split: str) -> list[CaptionedPhoto]:
     return photos
 
 
-def _load(model: str | Path | CaptionsPhotos | None) -> tuple[CaptionsPhotos, str]:
+def _load(model: str | Path | PhotoCaptioner | None) -> tuple[PhotoCaptioner, str]:
     """Return a captioner and the name of its model."""
     if model is None or isinstance(model, str | Path):
         from showtell.captioner import Captioner
 
-        captioner: CaptionsPhotos = Captioner.load(model)
+        captioner: PhotoCaptioner = Captioner.load(model)
         return captioner, str(model) if model is not None else captioner.bundle.manifest.name
     return model, model.bundle.manifest.name
 
@@ -155,12 +156,12 @@ def _decoding(
 
 
 def _caption_photos(
-    captioner: CaptionsPhotos,
+    captioner: PhotoCaptioner,
     photos: Sequence[CaptionedPhoto],
     decoding: DecodingDefaults,
-    progress: str | None,
+    bar_label: str | None,
 ) -> _CaptionedSplit:
-    """Caption photos; `progress` is the split's name in a progress bar, None for no bar."""
+    """Caption photos, with a progress bar if it has a label."""
     start = time.perf_counter()
     captioned = _CaptionedSplit([], [], [], [], 0.0)
     captions = captioner.caption(
@@ -170,8 +171,8 @@ def _caption_photos(
     )
     bar = progress_bar(
         len(photos),
-        description=f"caption {progress}",
-        shown=None if progress else False,
+        description=f"caption {bar_label}",
+        shown=None if bar_label else False,
         leave=True,
     )
     with bar:
@@ -201,7 +202,7 @@ def _warn_of_training_photos(
     elif may_contain_flickr8k(manifest.training.dataset, photos):
         logger.warning(
             "%s was trained on Flickr8k, and these look like photos of Flickr30k, which"
-            " holds Flickr8k's under other names: the scores may not hold for new photos",
+            " contains Flickr8k's under other names: the scores may not hold for new photos",
             name,
         )
 

@@ -1,6 +1,6 @@
 """Caption scores as papers report them, from the coco-caption scorers of pycocoevalcap.
 
-All scores are in hundredths, as in papers: BLEU-4 24.4, CIDEr 58.9. `Scores` names its scorer,
+All scores are multiplied by 100, as in papers: BLEU-4 24.4, CIDEr 58.9. `Scores` names its scorer,
 because scores with another tokenizer or another METEOR are not comparable.
 """
 
@@ -37,7 +37,10 @@ METRICS = {
 
 @dataclass(frozen=True, slots=True)
 class PhotoScores:
-    """One photo's scores in hundredths, and its counts for the corpus scores BLEU and METEOR."""
+    """One photo's scores, and its counts for the corpus scores BLEU and METEOR.
+
+    `bleu_counts` has 9 numbers and `meteor_counts` 23: see `showtell.scoring.statistics`.
+    """
 
     bleu_4: float
     meteor: float | None
@@ -50,7 +53,7 @@ class PhotoScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of many captions in hundredths; None if a scorer could not run (see `missing`).
+    """Scores of many captions; None if a scorer could not run (see `missing`).
 
     `mean_length` is in words. `distinct_captions` and `vocabulary_used` are shares from 0 to 1;
     `vocabulary_used` is the share of the model's vocabulary that its captions use, None without a
@@ -80,7 +83,7 @@ class Scores:
         return {key: value for key, value in values.items() if value is not None}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the corpus scores as plain JSON data, without the scores of each photo."""
+        """Return the corpus scores as plain JSON data, without `missing` and `per_photo`."""
         names = [item.name for item in dataclasses.fields(self)]
         return {name: getattr(self, name) for name in names if name not in ("missing", "per_photo")}
 
@@ -109,7 +112,7 @@ def score_captions(
 
 
 def cider(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Return corpus CIDEr in hundredths on showtell's tokens, without Java.
+    """Return corpus CIDEr, multiplied by 100, on showtell's tokens, without Java.
 
     Training uses it to choose an epoch. Raises the errors of `score_captions`.
     """

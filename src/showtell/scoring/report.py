@@ -100,7 +100,7 @@ def _score_table(evaluation: Evaluation) -> Iterator[str]:
     keys = list(evaluation.scores.metrics())
     yield "<h2>Scores</h2>"
     yield '<div class="scroll" tabindex="0" role="region" aria-label="Scores"><table>'
-    yield "<caption>In hundredths, as in papers; BLEU and METEOR are corpus scores.</caption>"
+    yield "<caption>Multiplied by 100, as in papers; BLEU and METEOR are corpus scores.</caption>"
     cells = "".join(f'<th scope="col" class="number">{METRICS[key]}</th>' for key in keys)
     yield f'<thead><tr><th scope="col">Photos</th>{cells}</tr></thead><tbody>'
     for part, values in evaluation.parts.items():

@@ -40,7 +40,7 @@ def spice_scores(
     package: Path,
     models: Path,
 ) -> list[float | None]:
-    """Return each tokenised caption's SPICE in hundredths, None if there is nothing to compare.
+    """Return each tokenised caption's SPICE multiplied by 100, None if there is nothing to compare.
 
     Raises ScoringError if the jar fails, for example on a Java without a JavaScript engine.
     """

@@ -23,8 +23,8 @@ NO_JAVA_SCORER = "coco-caption, showtell tokens (no Java)"
 class TokenizedCaptions:
     """Captions and references as input of the scorers: tokens joined by spaces.
 
-    `alignments` are METEOR's counts and `spice` is in hundredths, both per photo. `missing` has a
-    line for each score that could not be computed.
+    `alignments` are METEOR's counts and `spice` is multiplied by 100, both per photo. `missing` has
+    a line for each score that could not be computed.
     """
 
     texts: tuple[str, ...]

@@ -228,7 +228,10 @@ def test_tokens_replace_a_missing_raw_caption(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"filename": "../../secret.jpg"}, r"images\[1\]: '../../secret.jpg' is not the name"),
+        (
+            {"filename": "../../secret.jpg"},
+            r"images\[1\]: a photo must be a file name without folder, not '../../secret.jpg'",
+        ),
         ({"filename": None}, r"images\[1\]: filename must be text"),
         ({"split": "validate"}, r"images\[1\] \(cat.jpg\): unknown split 'validate'"),
         ({"split": None}, r"images\[1\] \(cat.jpg\): split must be text"),
@@ -342,7 +345,11 @@ def test_karpathys_splits_take_precedence_over_cocos(tmp_path):
     ("key", "change", "message"),
     [
         ("images", {"id": "9"}, r"images\[0\]: id must be a whole number"),
-        ("images", {"file_name": "/etc/passwd"}, r"images\[0\]: '/etc/passwd' is not the name"),
+        (
+            "images",
+            {"file_name": "/etc/passwd"},
+            r"images\[0\]: a photo must be a file name without folder, not '/etc/passwd'",
+        ),
         ("annotations", {"image_id": 5}, r"annotations\[0\]: image_id 5 is not among the images"),
         ("annotations", {"image_id": None}, r"annotations\[0\]: image_id must be a whole"),
         ("annotations", {"caption": None}, r"annotations\[0\]: caption must be text"),

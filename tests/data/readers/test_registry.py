@@ -107,7 +107,7 @@ def test_a_broken_token_line_is_named(line, tmp_path):
 
 def test_official_layouts_never_leave_their_photo_folder(tmp_path):
     write_flickr8k(tmp_path / "a", captions={"../../secret.jpg": ("A secret",)})
-    with pytest.raises(DatasetError, match="is not the name of a photo"):
+    with pytest.raises(DatasetError, match="a photo must be a file name without folder"):
         open_dataset(tmp_path / "a")
 
 

@@ -79,7 +79,7 @@ def check_photo_name(text: str, location: str) -> str:
     """
     name = text.strip()
     if not name or "/" in name or os.sep in name or "\0" in name or name in (".", ".."):
-        raise BrokenLineError(location, f"{text!r} is not the name of a photo")
+        raise BrokenLineError(location, f"a photo must be a file name without folder, not {text!r}")
     return name
 
 

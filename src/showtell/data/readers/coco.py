@@ -51,7 +51,7 @@ def _read(path: Path) -> DatasetListing:
     for source in sources:
         _read_file(source, listing)
     if all(photo.split is None for photo in listing.photos.values()):
-        listing.draw_splits()
+        listing.assign_splits_by_hash()
     return listing
 
 
@@ -117,7 +117,7 @@ def _add_images(source: Path, images: list[Any], listing: DatasetListing) -> dic
             listing.note_broken(error)
         else:
             names[image_id] = name
-            listing.name_photo(name, f"{folder}/{name}", location).split = split
+            listing.get_or_add_photo(name, f"{folder}/{name}", location).split = split
     return names
 
 

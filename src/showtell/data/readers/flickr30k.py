@@ -64,7 +64,7 @@ def _read(directory: Path) -> DatasetListing:
         read_token_file(source, listing)
     else:
         _read_table(source, listing)
-    listing.draw_splits()
+    listing.assign_splits_by_hash()
     return listing
 
 

@@ -85,7 +85,7 @@ def apply_split_lists(listing: DatasetListing) -> None:
         if (path := _find_text_file(listing.root, name))
     }
     if not paths:
-        listing.draw_splits()
+        listing.assign_splits_by_hash()
         return
     listed = _read_split_lists(paths, listing)
     for name, (split, location) in listed.items():

@@ -109,7 +109,7 @@ def _add_image(image: object, location: str, folders: list[Path], listing: Datas
     name, path = _find_photo(filename, image, folders, listing)
     if name in listing.photos:
         raise BrokenLineError(location, "the photo occurs twice")
-    listing.name_photo(name, path, location).split = split
+    listing.get_or_add_photo(name, path, location).split = split
     for caption in captions:
         listing.add_caption(name, path, caption, location)
 

@@ -1,4 +1,4 @@
-"""What the files of a dataset say, before it becomes a `Dataset`; shared by all readers.
+"""The content of a dataset's files before it becomes a `Dataset`; shared by all readers.
 
 A reader turns caption files and split lists into a `DatasetListing`. `registry.open_dataset` turns
 that into a `Dataset`, `check.check_dataset` into a report. A file that cannot be read at all is an
@@ -31,12 +31,16 @@ FindingKind = Literal[
 ]
 Severity = Literal["error", "warning", "note"]
 
-_ALPHANUMERIC = re.compile("[0-9A-Za-z]")  # saves most captions the slower `tokenize`
+_ALPHANUMERIC = re.compile("[0-9A-Za-z]")  # most captions match, which is faster than `tokenize`
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetFinding:
-    """Something that a check found about one photo or line; only an `error` needs repair."""
+    """Something that a check found about one photo or line; only an `error` needs repair.
+
+    For a broken or repaired line, `name` is its file and line and `detail` is the fault. Else
+    `name` is the photo's name, and `detail` the reason or the line that names the photo.
+    """
 
     kind: FindingKind
     name: str
@@ -56,7 +60,7 @@ class ListedPhoto:
 
 
 class FolderCache:
-    """The names of the files in each folder, listed once: thousands of photos without a stat."""
+    """The names of the files in each folder, listed once: much faster than a stat per photo."""
 
     def __init__(self) -> None:
         self._names: dict[str, frozenset[str]] = {}
@@ -91,11 +95,11 @@ class DatasetListing:
     photo_folder: Path | None = None
     photos: dict[str, ListedPhoto] = field(default_factory=dict)
     findings: list[DatasetFinding] = field(default_factory=list)
-    split_drawn: bool = False
+    splits_assigned: bool = False
     folders: FolderCache = field(default_factory=FolderCache)
 
-    def name_photo(self, name: str, path: str, location: str) -> ListedPhoto:
-        """Return the entry of a photo, a new one if no line has named it before."""
+    def get_or_add_photo(self, name: str, path: str, location: str) -> ListedPhoto:
+        """Return the entry of a photo; the first call for a name adds it."""
         photo = self.photos.get(name)
         if photo is None:
             photo = self.photos[name] = ListedPhoto(name, path, location)
@@ -103,7 +107,7 @@ class DatasetListing:
 
     def add_caption(self, name: str, path: str, caption: str, location: str) -> ListedPhoto:
         """Add a caption to a photo; a caption without a word becomes a finding instead."""
-        photo = self.name_photo(name, path, location)
+        photo = self.get_or_add_photo(name, path, location)
         caption = " ".join(caption.split())  # one line: scorers and token files are line-based
         if _ALPHANUMERIC.search(caption) or tokenize(caption):
             photo.captions.append(caption)
@@ -123,9 +127,9 @@ class DatasetListing:
         """Record that the files repeat something: harmless, but rarely intended."""
         self.findings.append(DatasetFinding("duplicated", name, detail, "note"))
 
-    def draw_splits(self) -> None:
+    def assign_splits_by_hash(self) -> None:
         """Give every photo a split by the hash of its name."""
-        self.split_drawn = True
+        self.splits_assigned = True
         for photo in self.photos.values():
             photo.split = split_by_hash(photo.name)
 

@@ -17,7 +17,7 @@ _SPLIT_NAMES = {
 
 
 def split_by_hash(name: str) -> str:
-    """Return a split drawn from the hash of a photo's name: 80 % train, 10 % dev, 10 % test."""
+    """Return the split that the hash of a photo's name assigns: 80 % train, 10 % dev, 10 % test."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     fraction = int.from_bytes(digest[:8], "big") / 2**64
     return "train" if fraction < 0.8 else "dev" if fraction < 0.9 else "test"

@@ -60,7 +60,7 @@ def _read(path: Path) -> DatasetListing:
         except BrokenLineError as error:
             listing.note_broken(error)
     if not any_split:
-        listing.draw_splits()
+        listing.assign_splits_by_hash()
     return listing
 
 
@@ -68,7 +68,7 @@ def _add_row(row: _Row, listing: DatasetListing) -> None:
     name = _normalise_image_path(row.image, listing, row.location)
     split = parse_split(row.split, row.location) if row.split.strip() else None
     path = os.path.join(listing.root, name)  # noqa: PTH118 (Path is slow for thousands of rows)
-    photo = listing.name_photo(name, path, row.location)
+    photo = listing.get_or_add_photo(name, path, row.location)
     if split is not None and photo.split not in (None, split):
         raise BrokenLineError(
             row.location, f"{row.image} is in {split} here and in {photo.split} before"

@@ -51,7 +51,7 @@ def _read(directory: Path) -> DatasetListing:
                 detail = "a text file without a photo of the same name"
                 listing.findings.append(DatasetFinding("missing", name, detail, "note"))
     if not _split_by_folder(listing):
-        listing.draw_splits()
+        listing.assign_splits_by_hash()
     return listing
 
 
@@ -81,7 +81,7 @@ def _stem(name: str) -> str:
 
 def _add_photo(root: Path, photo: Path, text: Path, listing: DatasetListing) -> None:
     name = photo.relative_to(root).as_posix()
-    listing.name_photo(name, str(photo), str(text))
+    listing.get_or_add_photo(name, str(photo), str(text))
     try:
         for location, line in read_lines(text):
             listing.add_caption(name, str(photo), line, location)

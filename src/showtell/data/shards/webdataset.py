@@ -16,7 +16,14 @@ from showtell.data.shards.index import UNKNOWN_SUFFIX, ShardError, open_index
 from showtell.errors import DatasetError
 from showtell.files.photo_files import SUFFIXES
 from showtell.files.printable_names import printable
-from showtell.files.remote import Address, UnreadableFileError, join, list_files, open_file, reading
+from showtell.files.remote import (
+    Address,
+    UnreadableFileError,
+    join,
+    list_files,
+    open_file,
+    translate_read_errors,
+)
 
 _MAX_MEMBER_BYTES = 1 << 29  # a member is read into memory as a whole
 _READ_BYTES = 1 << 20
@@ -137,7 +144,7 @@ class _TarReader:
         self.shard, self.file, self.last_block, self.ended = shard, file, b"", False
 
     def read(self, size: int) -> bytes:
-        with reading(self.shard):
+        with translate_read_errors(self.shard):
             data = self.file.read(size)
         self.ended = self.ended or not data
         self.last_block = (self.last_block + data)[-tarfile.BLOCKSIZE :]
