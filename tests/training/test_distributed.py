@@ -23,7 +23,7 @@ from showtell.data.shards.write import write_shards
 from showtell.errors import RecipeError
 from showtell.training.batches import Batch
 from showtell.training.checkpoint import Checkpoints
-from showtell.training.distributed import ALONE, Ranks, join_ranks
+from showtell.training.distributed import SINGLE, Ranks, join_ranks
 from showtell.training.recipe import Recipe, Stage, recipe_from_dict
 from showtell.training.trainer import train as train_here
 from support.batches import Numbers, batches_of, photos_of
@@ -179,7 +179,7 @@ def test_an_error_of_all_ranks_is_reported_once(
     wrong: dict[str, tuple[list[str], str]] = {
         "run": ([], "already holds a run"),
         "none": (["min_count=9999"], "no word occurs 9999 times"),
-        "diverged": (["stages.0.learning_rate=1e30"], "the last checkpoint is whole"),
+        "diverged": (["stages.0.learning_rate=1e30"], "the last checkpoint is intact"),
     }
     for name, (overrides, message) in wrong.items():
         ended = train(tmp_path / name, *overrides, ranks=2)
@@ -282,14 +282,14 @@ def test_worker_processes_give_the_batches_of_a_thread() -> None:
 
 
 def test_a_single_process_does_not_communicate() -> None:
-    assert ALONE.first
-    assert ALONE.gather("x") == ["x"]
-    assert ALONE.sums([1.5, 2]) == [1.5, 2]
-    assert list(ALONE.shard(range(5))) == [0, 1, 2, 3, 4]
-    assert ALONE.gather_shards(["a", "b"], 2) == ["a", "b"]
-    assert ALONE.on_rank_zero(lambda: 7) == 7
+    assert SINGLE.first
+    assert SINGLE.all_gather("x") == ["x"]
+    assert SINGLE.all_reduce_sum([1.5, 2]) == [1.5, 2]
+    assert list(SINGLE.shard(range(5))) == [0, 1, 2, 3, 4]
+    assert SINGLE.gather_shards(["a", "b"], 2) == ["a", "b"]
+    assert SINGLE.on_rank_zero(lambda: 7) == 7
     layer = torch.nn.Linear(1, 1)
-    assert ALONE.parallel(layer, unused=True) is layer
+    assert SINGLE.wrap_ddp(layer, find_unused=True) is layer
     assert not torch.distributed.is_initialized()
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from showtell.nets.decoder import DecoderSettings
 from showtell.nets.model import build_decoder
 from showtell.training.batches import collate
-from showtell.training.objectives import NEVER, CrossEntropy, SelfCritical, sample_captions
+from showtell.training.objectives import NEVER_EMITTED, CrossEntropy, SelfCritical, sample_captions
 from showtell.training.rewards import CiderReward
 from showtell.vocabulary import END
 
@@ -58,7 +58,7 @@ def test_samples_are_not_empty_have_no_special_word_and_end_once(decoder):
         assert 1 <= len(words) <= 5
         assert words[0] != END
         assert END not in words[:-1]
-        assert not set(words) & set(NEVER)
+        assert not set(words) & set(NEVER_EMITTED)
         assert words[-1] == END or len(words) == 5
 
 
@@ -69,7 +69,7 @@ def test_samples_follow_the_decoders_own_probabilities(decoder):
     drawn = sample_captions(decoder, features, 4000, 1)
     memory, state = decoder.init_state({name: features[name] for name in decoder.needs})
     scores, _, _ = decoder.step(torch.full((3,), 1), memory, state)
-    scores[:, [*NEVER, END]] = -torch.inf
+    scores[:, [*NEVER_EMITTED, END]] = -torch.inf
     expected = scores.softmax(-1)
     for photo in range(3):
         words = torch.tensor([w[0] for w in drawn[photo * 4000 : (photo + 1) * 4000]])

@@ -252,8 +252,8 @@ def test_any_override_gives_a_recipe_or_a_recipe_error(overrides: list[str]) -> 
     ("text", "message"),
     [
         ("encoder: [", "odd.yaml: not valid YAML"),
-        ("just words", "a recipe is a list of `key: value` lines"),
-        ("- encoder", "a recipe is a list of `key: value` lines"),
+        ("just words", "a recipe must be a mapping of keys to values"),
+        ("- encoder", "a recipe must be a mapping of keys to values"),
         ("3: x", "odd.yaml: 3: unknown key"),
         ("learning_rate: 1", "odd.yaml: learning_rate: unknown key"),
     ],

@@ -216,7 +216,7 @@ def test_diverging_training_stops_and_keeps_the_last_checkpoint(
     assert ended.code == 1
     message = error_line(ended.stderr)
     assert f"at stage {stage}, epoch 0" in message
-    assert "the last checkpoint is whole" in message
+    assert "the last checkpoint is intact" in message
     checkpoints = Checkpoints(tmp_path / "run")
     assert checkpoints.has("last") == bool(stage)
     if stage:

@@ -108,12 +108,12 @@ def open_input(
 
 def limit_parts(opened: JobInput, parts: Sequence[JobPart], limit: int) -> list[JobPart]:
     """Return the parts of the first `limit` photos; shards without an index are read to count."""
-    photos = {file.address: file.photos for file in opened.files}
+    counts = {file.address: file.photos for file in opened.files}
     limited: list[JobPart] = []
     for part in parts:
         if limit <= 0:
             break
-        count = photos[part.source] if part.count is None else part.count
+        count = counts[part.source] if part.count is None else part.count
         if count is None:
             count = _count_photos(part.source, limit)
         limited.append(replace(part, number=len(limited), count=min(count, limit)))

@@ -67,6 +67,10 @@ class JobOptions:
     Ray cluster, `auto` for the one that Ray finds, or `local` for this machine alone.
     `concurrency` is the number of workers, one core each, by default all cores. `part_size` is
     the number of photos per part, by default what keeps all workers busy.
+    `kind` is the kind of input, detected by default. `column`, `name_column` and `root` are for
+    Parquet: the columns of photos and names, and where relative paths begin. `limit` captions
+    only the first photos, `sample` a fraction of all photos. `price_per_core_hour` adds the cost
+    to the summary.
     Raises ValueError if an option is out of range or two options exclude each other.
     """
 
@@ -88,20 +92,23 @@ class JobOptions:
         for name in ("concurrency", "batch_size", "part_size", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name}={value} is less than 1")
+                raise ValueError(f"{name}: must be at least 1, not {value}")
         if self.sample is not None and not 0 < self.sample <= 1:
-            raise ValueError(f"sample={self.sample} is not above 0 and at most 1")
+            raise ValueError(f"sample: must be above 0 and at most 1, not {self.sample}")
         if self.limit is not None and self.sample is not None:
-            raise ValueError("limit and sample exclude each other")
+            raise ValueError("limit and sample exclude each other: give only one")
         if self.price_per_core_hour is not None and not self.price_per_core_hour >= 0:
-            raise ValueError(f"price_per_core_hour={self.price_per_core_hour} is negative")
+            raise ValueError(
+                f"price_per_core_hour: must be at least 0, not {self.price_per_core_hour}"
+            )
         if self.decoding.get("strategy") == "sample":
             raise ValueError(
-                "strategy=sample depends on a photo's position, which parts do not keep"
+                "strategy: sample depends on a photo's position, which parts do not keep: choose"
+                " beam, diverse or mbr"
             )
 
     @property
-    def is_rehearsal(self) -> bool:
+    def is_trial(self) -> bool:
         """Whether only a part of the input is captioned."""
         return self.limit is not None or self.sample is not None
 
@@ -132,7 +139,7 @@ def caption_all(
         with connect_ray(cluster_address(options.address), options.concurrency) as cores:
             workers = options.concurrency or cores
             if job.spec is None:
-                job.start(part_size(job.wanted_photos(), workers, options.batch_size))
+                job.divide_and_save(part_size(job.wanted_photos(), workers, options.batch_size))
             clean_partial(job.storage)
             run = _caption_parts(job, workers, report or (lambda *_: None), started)
     if not job.is_complete:
@@ -165,7 +172,7 @@ class _Job:
         """Return the parts without a result."""
         return [part for part in self.parts if part.number not in self.results]
 
-    def start(self, size: int) -> None:
+    def divide_and_save(self, size: int) -> None:
         """Divide the input of a new job and save the job."""
         self._divide(self.options.part_size or size).save(self.storage)
 
@@ -240,7 +247,7 @@ def _write_summary(job: _Job, run: RunStatistics) -> JobSummary:
         run,
         JobNames(job.job_input.address, job.storage.address, job.bundle.manifest.name),
         price=job.options.price_per_core_hour,
-        whole=total_photos(job.job_input) if job.options.is_rehearsal else None,
+        whole=total_photos(job.job_input) if job.options.is_trial else None,
     )
     job.storage.write(SUMMARY_FILE, summary.to_json().encode())
     return summary

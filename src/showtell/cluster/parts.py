@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 MAX_PHOTOS = 4_096  # in a part
 MIN_PHOTOS = 64
 PARTS_PER_WORKER = 12  # so that all workers end at about the same time
+MIN_SAMPLED_PARTS = 12  # in a sample of an input that has as many
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def sample_parts(parts: Sequence[JobPart], fraction: float) -> list[JobPart]:
     read whole.
     """
     exact = fraction * len(parts)
-    count = min(len(parts), max(int(exact) + (exact % 1 > 0), PARTS_PER_WORKER))
+    count = min(len(parts), max(math.ceil(exact), MIN_SAMPLED_PARTS))
     keep = exact / count
     sampled = (parts[index * len(parts) // count] for index in range(count))
     return [replace(part, number=number, keep=keep) for number, part in enumerate(sampled)]

@@ -54,7 +54,10 @@ class ConceptHead(nn.Module):
         self._zero_weights()
 
     def forward(self, features: Tensors, dropout: float = 0.0) -> Tensor:
-        """Return the logit of each concept's presence, [photos, count]."""
+        """Return the logit of each concept's presence, [photos, count].
+
+        `dropout` is applied to the features in evaluation mode too: a training objective sets it.
+        """
         pooled = pooled_features(features).float()  # [photos, channels]
         logits: Tensor = self.global_logits(_dropout(pooled, dropout))  # [photos, count]
         if self.region_logits is None:

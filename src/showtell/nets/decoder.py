@@ -22,6 +22,8 @@ from showtell.nets.packed_lstm import PackedLSTM, Packing
 
 Tensors = dict[str, Tensor]
 
+_REGION_DROPOUT = 0.1  # on projected regions and on attention weights
+
 
 @dataclass(frozen=True)
 class DecoderSettings:
@@ -31,7 +33,7 @@ class DecoderSettings:
     embedding: int = field(default=512, metadata={"ge": 1})
     hidden: int = field(default=512, metadata={"ge": 1})
     heads: int = field(default=8, metadata={"ge": 1})
-    # on the input of the softmax layer
+    # attention: on the input of the softmax layer; merge: on photo features and word embeddings
     dropout: float = field(default=0.5, metadata={"ge": 0, "lt": 1})
     # on words and between layers (attention decoder)
     input_dropout: float = field(default=0.2, metadata={"ge": 0, "lt": 1})
@@ -85,7 +87,10 @@ class DecoderNetwork(nn.Module):
         raise NotImplementedError
 
     def member_logits(self, features: Tensors, inputs: Tensor, packing: Packing) -> list[Tensor]:
-        """Return the logits of `forward` for each decoder that is trained separately."""
+        """Return logits to train on, [tokens, words], one array per separately trained member.
+
+        They have no concept guidance, unlike those of `forward`.
+        """
         return [self(features, inputs, packing)]
 
 
@@ -152,12 +157,14 @@ class AttentionDecoder(DecoderNetwork):
         super().__init__()
         size, embedding = settings.hidden, settings.embedding
         self.embed = nn.Embedding(words, embedding)
-        self.region = nn.Sequential(nn.Linear(channels, size), nn.ReLU(), nn.Dropout(0.1))
+        self.region = nn.Sequential(
+            nn.Linear(channels, size), nn.ReLU(), nn.Dropout(_REGION_DROPOUT)
+        )
         self.key = nn.Linear(size, size)
         self.value = nn.Linear(size, size)
         self.start = nn.Linear(size, 4 * size)
         self.lower = PackedLSTM(embedding, size)
-        self.attention = Attention(size, settings.heads, 0.1)
+        self.attention = Attention(size, settings.heads, _REGION_DROPOUT)
         self.upper = PackedLSTM(2 * size, size)
         self.output_proj = nn.Linear(2 * size, embedding)
         self.word = nn.Linear(embedding, words)
@@ -197,8 +204,8 @@ class AttentionDecoder(DecoderNetwork):
             state[name].float().repeat_interleave(width, 0)[packing.order]  # [rows, size]
             for name in self.state_names
         )
-        words = self.drop_input(self.embed(packing.pack(inputs)))  # [tokens, embedding]
-        lower = self.lower(words, packing.sizes, lower_h, lower_c)  # [tokens, size]
+        embedded = self.drop_input(self.embed(packing.pack(inputs)))  # [tokens, embedding]
+        lower = self.lower(embedded, packing.sizes, lower_h, lower_c)  # [tokens, size]
         lower = self.drop_input(lower)
         # attention needs rows grouped by photo: [photos, width * steps, size]
         query = packing.unpack(lower).view(photos, width * packing.steps, -1)
@@ -258,8 +265,8 @@ class MergeDecoder(DecoderNetwork):
         photo = self.photo(features["pooled"]).relu()  # [photos, size]
         width = packing.rows // photo.shape[0]
         zeros = photo.new_zeros(packing.rows, self.size, dtype=torch.float32)
-        words = self.drop(self.embed(packing.pack(inputs)))  # [tokens, embedding]
-        h = self.lstm(words, packing.sizes, zeros, zeros)  # [tokens, size]
+        embedded = self.drop(self.embed(packing.pack(inputs)))  # [tokens, embedding]
+        h = self.lstm(embedded, packing.sizes, zeros, zeros)  # [tokens, size]
         row = packing.index // packing.steps  # of each token
         logits: Tensor = self.word(self.join(h + photo[row // width]).relu())  # [tokens, words]
         return logits

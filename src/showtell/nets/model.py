@@ -17,7 +17,7 @@ from showtell.nets.ensemble import EnsembleDecoder
 
 
 class CaptionModel(nn.Module):
-    """Encoder and decoder together: pixels to the next word.
+    """Holds the encoder, the decoder and an optional concept head; it has no `forward`.
 
     With `concept_head`, the model has a concept head for training even where the decoder is not
     guided by concepts.

@@ -22,7 +22,7 @@ from showtell.data.feature_cache import FeatureArrays, apply_view
 from showtell.data.shards.order import local_order
 from showtell.image import Preprocessing, load_pixels
 from showtell.nets.packed_lstm import Packing
-from showtell.training.distributed import ALONE, Ranks
+from showtell.training.distributed import SINGLE, Ranks
 from showtell.training.recipe import Recipe, Stage
 from showtell.training.rehearsal import photos_per_epoch
 from showtell.vocabulary import END, PAD, START, Vocabulary
@@ -195,7 +195,7 @@ class CaptionBatches:
         recipe: Recipe,
         rehearsed: int = 0,
         *,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE,
         workers: int = 0,
         pin: bool = False,
     ) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor, contiguous_format, nn, optim
 from showtell.errors import TrainingError
 from showtell.files.atomic_write import atomic_folder, atomic_write
 from showtell.nets.renamed_parameters import with_current_names
-from showtell.training.distributed import ALONE, Ranks
+from showtell.training.distributed import SINGLE, Ranks
 
 
 @dataclass
@@ -78,7 +78,7 @@ def read_run_json(path: Path) -> Any:
 class Checkpoints:
     """The checkpoints of one run. Its first rank writes and reads them for all ranks."""
 
-    def __init__(self, run: Path, ranks: Ranks = ALONE) -> None:
+    def __init__(self, run: Path, ranks: Ranks = SINGLE) -> None:
         self.folder = run / "checkpoints"
         self.ranks = ranks
 

@@ -17,7 +17,7 @@ from showtell.decoding.options import DecodingDefaults
 from showtell.image import load_pixels
 from showtell.nets.model import CaptionModel, TorchDecoder
 from showtell.training.concept_training import concept_head_of, concept_precision, concept_targets
-from showtell.training.distributed import ALONE, Ranks
+from showtell.training.distributed import SINGLE, Ranks
 from showtell.vocabulary import Vocabulary
 
 BATCH_PHOTOS = 32
@@ -35,7 +35,7 @@ class DevScores:
     photos: Sequence[CaptionedPhoto]
     features: FeatureArrays | None
     encode: Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]
-    ranks: Ranks = ALONE
+    ranks: Ranks = SINGLE
 
     def captions(self, decoding: DecodingDefaults) -> list[str]:
         """Return a caption for each photo."""

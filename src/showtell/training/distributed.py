@@ -65,7 +65,7 @@ class Ranks:
         """Return this rank's share of the items: every `count`-th one."""
         return items[self.rank :: self.count]
 
-    def gather(self, value: _T) -> list[_T]:
+    def all_gather(self, value: _T) -> list[_T]:
         """Return the values of all ranks on every rank, in the order of ranks."""
         if self.count == 1:
             return [value]
@@ -76,11 +76,11 @@ class Ranks:
     def gather_shards(self, values: Sequence[_T], length: int) -> list[_T]:
         """Return the results of all ranks for their `shard`, in the order of all `length` items."""
         merged: list[_T | None] = [None] * length
-        for rank, results in enumerate(self.gather(values)):
+        for rank, results in enumerate(self.all_gather(values)):
             merged[rank :: self.count] = results
         return cast(list[_T], merged)
 
-    def sums(self, values: Sequence[float]) -> list[float]:
+    def all_reduce_sum(self, values: Sequence[float]) -> list[float]:
         """Return the sum over ranks of each number."""
         if self.count == 1:
             return list(values)
@@ -109,29 +109,29 @@ class Ranks:
             raise AllRanksError(str(error_text))
         return cast(_T, result)
 
-    def check_alike(self, names: Sequence[str], what: str) -> None:
+    def check_equal(self, names: Sequence[str], what: str) -> None:
         """Raise AllRanksError where a rank has other `names` than the first one."""
-        fingerprints = self.gather(fingerprint(names) if self.count > 1 else "")
+        fingerprints = self.all_gather(fingerprint(names) if self.count > 1 else "")
         for rank, digest in enumerate(fingerprints):
             if digest != fingerprints[0]:
                 raise AllRanksError(f"{what} of rank {rank} differ from those of rank 0")
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Wait until every rank has come to this call."""
-        self.sums([0.0])
+        self.all_reduce_sum([0.0])
 
-    def parallel(self, module: nn.Module, *, unused: bool) -> nn.Module:
+    def wrap_ddp(self, module: nn.Module, *, find_unused: bool) -> nn.Module:
         """Return the module with the first rank's weights and with gradients summed over ranks.
 
-        `unused` says that some trained weights may have no influence on its result.
+        `find_unused` says that some trained weights may have no influence on its result.
         """
         if self.count == 1:
             return module
         return DistributedDataParallel(
-            module, find_unused_parameters=unused, gradient_as_bucket_view=True
+            module, find_unused_parameters=find_unused, gradient_as_bucket_view=True
         )
 
-    def adding(self, module: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
+    def accumulate(self, module: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
         """Return a context in which only a step's `last` part sums gradients over ranks."""
         if isinstance(module, DistributedDataParallel) and not last:
             no_sync: contextlib.AbstractContextManager[None] = module.no_sync()
@@ -139,7 +139,7 @@ class Ranks:
         return contextlib.nullcontext()
 
 
-ALONE = Ranks()
+SINGLE = Ranks()
 
 
 @contextlib.contextmanager
@@ -229,7 +229,7 @@ def _from_environment() -> Ranks:
         return int(os.environ.get(name, default))
 
     if "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
-        return ALONE
+        return SINGLE
     rank, count = number("RANK", 0), number("WORLD_SIZE", 1)
     return Ranks(
         rank,

@@ -93,7 +93,7 @@ class FeatureExtractor:
             max(2, self.workers),
         )
         own = {rows[index]: problem for index, problem in problems.items()}
-        return dict(sorted(item for found in self.ranks.gather(own) for item in found.items()))
+        return dict(sorted(item for found in self.ranks.all_gather(own) for item in found.items()))
 
 
 def warn_unreadable(photos: Sequence[CaptionedPhoto], problems: Mapping[int, str]) -> None:

@@ -77,8 +77,8 @@ class TrainingLog:
     ) -> None:
         """Count one step; the first and every STEP_EVERY-th step are written.
 
-        `captions` and `photos` are the numbers of the step; `waited` is the time in seconds that
-        it waited for them.
+        `captions` and `photos` are the numbers of the step; `waited` is the time in seconds
+        since the last step, saving included.
         """
         self.captions += captions
         self.photos += photos

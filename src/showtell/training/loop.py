@@ -20,7 +20,7 @@ from showtell.errors import TrainingError
 from showtell.nets.model import CaptionModel
 from showtell.training.batches import Batch, CaptionBatches, PhotoSource, step_seed
 from showtell.training.checkpoint import Checkpoints, TrainingProgress, trained_tensors
-from showtell.training.distributed import ALONE, AllRanksError, Ranks
+from showtell.training.distributed import SINGLE, AllRanksError, Ranks
 from showtell.training.log import TrainingLog
 from showtell.training.objectives import Objective
 from showtell.training.optimizer import StageOptimizer
@@ -43,13 +43,13 @@ class Session:
     checkpoints: Checkpoints
     log: TrainingLog
     device: torch.device
-    stop: Callable[[], bool]  # whether the user asked the run to stop
-    ranks: Ranks = ALONE
+    stop_requested: Callable[[], bool]  # whether the user asked the run to stop
+    ranks: Ranks = SINGLE
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What one stage trains on, what it minimises and how its epochs are judged."""
+    """What one stage trains on, what it minimises and how its epochs are scored."""
 
     number: int
     stage: Stage
@@ -100,7 +100,7 @@ class StageTrainer:
         unused = self.model.concept_head is not None or (
             session.ranks.count > 1 and self.model.encoder.has_unused_parameters()
         )
-        self.loss = session.ranks.parallel(_Loss(self.model, plan.objective), unused=unused)
+        self.loss = session.ranks.wrap_ddp(_Loss(self.model, plan.objective), find_unused=unused)
         self.optimizer = StageOptimizer(self.model, self.stage)
         self.average = WeightAverage.of_stage(self.model, self.stage)
         self.save_timer = SaveTimer(session.recipe)
@@ -120,7 +120,7 @@ class StageTrainer:
         return progress
 
     def train_one_epoch(self, progress: TrainingProgress) -> None:
-        """Train the rest of the epoch that `progress` is in, judge it on dev and save it."""
+        """Train the rest of the epoch that `progress` is in, evaluate it on dev and save it."""
         plan, session = self.plan, self.session
         started = time.perf_counter()
         batches = plan.batches.epoch(
@@ -140,7 +140,7 @@ class StageTrainer:
                 if stop:
                     self._interrupt(progress)
         self._check_weights(progress)
-        score = self._judge(progress)
+        score = self._evaluate_epoch(progress)
         progress.seconds += time.perf_counter() - started
         metric = "concept_precision" if self.stage.objective == "concepts" else "cider"
         values = {"loss": progress.loss_sum / max(1, progress.tokens), metric: score}
@@ -152,16 +152,19 @@ class StageTrainer:
         """Update the weights once; return whether a rank was asked to stop.
 
         `parts` are this rank's batches of the step. Losses and gradients are summed over parts and
-        ranks to those of the whole step. `waited` is the time in seconds that the batches took.
+        ranks to those of the whole step. `waited` is the time in seconds since the last
+        step, saving included.
         """
         plan, ranks = self.plan, self.session.ranks
         self._seed(progress)
         self.model.train()
         steps = len(plan.batches)
-        total_steps = progress.epoch * steps + progress.step
-        learning_rate = self.optimizer.set_learning_rate(total_steps, self.stage.epochs * steps)
+        steps_done = progress.epoch * steps + progress.step
+        learning_rate = self.optimizer.set_learning_rate(steps_done, self.stage.epochs * steps)
         loss, measured = self._backward(parts)
-        loss, stop, *values = ranks.sums([loss, float(self.session.stop()), *measured.values()])
+        loss, stop, *values = ranks.all_reduce_sum(
+            [loss, float(self.session.stop_requested()), *measured.values()]
+        )
         self._check_finite("the loss", loss, progress)
         norm = self.optimizer.clip_gradients()
         self._check_finite("the gradient's norm", norm, progress)
@@ -174,7 +177,7 @@ class StageTrainer:
             plan.number,
             progress.epoch,
             progress.step,
-            total_steps + 1,
+            steps_done + 1,
             loss=loss,
             learning_rate=learning_rate,
             gradient_norm=norm,
@@ -199,7 +202,7 @@ class StageTrainer:
         measured: dict[str, float] = {}
         for number, part in enumerate(parts, 1):
             batch = part.to(device)
-            with ranks.adding(self.loss, last=number == len(parts)):
+            with ranks.accumulate(self.loss, last=number == len(parts)):
                 with torch.autocast(device.type, torch.bfloat16, enabled=half):
                     loss = self.loss(batch)
                 total += loss.item()
@@ -209,7 +212,7 @@ class StageTrainer:
                 measured[name] = measured.get(name, 0.0) + value * share
         return total, measured
 
-    def _judge(self, progress: TrainingProgress) -> float:
+    def _evaluate_epoch(self, progress: TrainingProgress) -> float:
         """Return the epoch's dev score, and save the weights that reached it if it is the best."""
         with self.average.applied(self.model) if self.average else contextlib.nullcontext():
             score = self.plan.score(progress.epoch)
@@ -247,12 +250,12 @@ class StageTrainer:
         if not math.isfinite(value):
             raise AllRanksError(
                 f"{what} is {value} at stage {self.plan.number}, epoch {progress.epoch}, step"
-                f" {progress.step}: the last checkpoint is whole; train again with a lower"
+                f" {progress.step}: the last checkpoint is intact; train again with a lower"
                 " learning_rate or a longer warmup"
             )
 
     def _interrupt(self, progress: TrainingProgress) -> None:
-        self.session.ranks.wait()  # torchrun ends the other ranks as soon as one has ended
+        self.session.ranks.barrier()  # torchrun ends the other ranks as soon as one has ended
         raise InterruptedTrainingError(
             f"stopped at stage {self.plan.number}, epoch {progress.epoch}, step {progress.step},"
             " all saved: resume with --resume auto"

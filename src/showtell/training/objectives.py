@@ -15,11 +15,11 @@ from torch.nn import functional
 from showtell.nets.decoder import DecoderNetwork
 from showtell.nets.model import CaptionModel
 from showtell.training.batches import Batch, BatchShare, collate
-from showtell.training.distributed import ALONE, Ranks
+from showtell.training.distributed import SINGLE, Ranks
 from showtell.training.rewards import Reward
 from showtell.vocabulary import END, PAD, START, UNKNOWN
 
-NEVER = (PAD, START, UNKNOWN)  # ids that decoding never emits
+NEVER_EMITTED = (PAD, START, UNKNOWN)  # ids that decoding never emits
 
 
 class Objective(Protocol):
@@ -105,7 +105,7 @@ class SelfCritical:
         max_length: int,
         temperature: float = 1.0,
         cross_entropy: float = 0.0,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE,
     ) -> None:
         self.reward = reward
         self.ranks = ranks
@@ -141,7 +141,7 @@ class SelfCritical:
         captions = captions.to(next(iter(features.values())).device)
         packing = captions.packing
         logits = model.decoder(features, captions.inputs, packing).float()  # [tokens, words]
-        logits[:, list(NEVER)] = -torch.inf
+        logits[:, list(NEVER_EMITTED)] = -torch.inf
         targets = packing.pack(captions.targets)  # [tokens]
         log_probabilities = -functional.cross_entropy(
             logits / self.temperature, targets, reduction="none"
@@ -165,7 +165,7 @@ class SelfCritical:
         """Return the number of sampled tokens, of all ranks where the step is divided."""
         if share is None:
             return is_sampled.sum()
-        [tokens] = self.ranks.sums([float(is_sampled.sum()) if share.of_photos else 0.0])
+        [tokens] = self.ranks.all_reduce_sum([float(is_sampled.sum()) if share.of_photos else 0.0])
         return tokens
 
 
@@ -220,7 +220,7 @@ def sample_captions(
     steps: list[Tensor] = []
     for step in range(max_length):
         scores, _, state = decoder.step(tokens, memory, state)
-        scores[:, list(NEVER) if step else [*NEVER, END]] = -torch.inf
+        scores[:, list(NEVER_EMITTED) if step else [*NEVER_EMITTED, END]] = -torch.inf
         sampled = sampler((scores / temperature).softmax(-1))  # [rows]
         tokens = torch.where(ended, torch.full_like(sampled, END), sampled)
         steps.append(tokens)

@@ -109,7 +109,7 @@ class Recipe:
     # the best checkpoint is chosen on this many dev photos, the first ones; 0: all
     dev_photos: int = _setting(500, ge=0)
     patience: int = _setting(0, ge=0)  # a stage ends after this many epochs without gain; 0: never
-    save_minutes: float = _setting(5.0, ge=0)  # between two checkpoints within an epoch
+    save_minutes: float = _setting(5.0, ge=0)  # within an epoch; 0: after every step
     save_steps: int = _setting(0, ge=0)  # the same in steps; 0: by time only
     seed: int = _setting(0, ge=0)
     device: str = "auto"
@@ -159,7 +159,9 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     data = parse_yaml(_recipe_text(name), error=RecipeError, source=name) or {}
     if not isinstance(data, dict):
-        raise RecipeError(f"{name}: a recipe is a list of `key: value` lines")
+        raise RecipeError(
+            f"{name}: a recipe must be a mapping of keys to values (`encoder: mobilenetv2`)"
+        )
     data.setdefault("stages", Recipe().to_dict()["stages"])  # for overrides such as stages.0.epochs
     for override in overrides:
         _override(data, override)

@@ -44,7 +44,7 @@ from showtell.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
-WITHOUT_DEV = 100  # training photos that choose the best epoch where there is no dev split
+FALLBACK_DEV_PHOTOS = 100  # training photos that choose the best epoch where there is no dev split
 
 
 def train(
@@ -55,7 +55,7 @@ def train(
     resume: str | None = None,
     on_broken: OnBroken = "fail",
 ) -> Path:
-    """Train a captioner by `recipe` on the dataset at `data` into the run folder `output`.
+    """Train a captioner from a recipe on the dataset at `data` into the run folder `output`.
 
     `resume="auto"` resumes the run in `output`, if there is one. `data` is a folder or the address
     of shards; `on_broken` says what happens to a broken shard. Under torchrun, this process is one
@@ -72,8 +72,9 @@ def train(
         catch_stop_signals(patient=ranks.count > 1) as stop,
     ):
         dataset = open_dataset(data, on_broken=on_broken)
-        ranks.check_alike([photo.name for photo in dataset.photos], f"{dataset.root}: the photos")
-        if max(ranks.gather(ranks.restarts)):  # torchrun restarted a run that this command started
+        ranks.check_equal([photo.name for photo in dataset.photos], f"{dataset.root}: the photos")
+        # torchrun restarted a run that this command started
+        if max(ranks.all_gather(ranks.restarts)):
             resume = "auto"
         photos = _training_photos(dataset, recipe)
         setup = RunSetup(recipe, dataset, photos.rehearsal, photos.train, output)
@@ -189,11 +190,11 @@ def _caption_batches(
 def _dev_photos(
     photos: _Photos, recipe: Recipe, extractor: FeatureExtractor
 ) -> list[CaptionedPhoto]:
-    """Return the photos that epochs are judged on, without those that cannot be read."""
+    """Return the photos that epochs are evaluated on, without those that cannot be read."""
     dev = [photo for photo in photos.dataset.split("dev") if photo.captions]
     dev = dev[: recipe.dev_photos or None]
     if not dev:
-        dev = photos.train[:WITHOUT_DEV]
+        dev = photos.train[:FALLBACK_DEV_PHOTOS]
         logger.warning(
             "%s: no dev photos with captions: the best epoch is chosen on %d training photos, so"
             " its score says nothing about new photos; give some photos the split dev",
@@ -204,7 +205,7 @@ def _dev_photos(
     unreadable = extractor.unreadable(dev)
     warn_unreadable(dev, unreadable)
     if len(unreadable) == len(dev):
-        raise TrainingError(f"{photos.dataset.root}: no dev photo can be read: nothing to judge by")
+        raise TrainingError(f"{photos.dataset.root}: no dev photo can be read: cannot evaluate")
     return [photo for row, photo in enumerate(dev) if row not in unreadable]
 
 
