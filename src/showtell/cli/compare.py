@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from showtell.files.counts import count_of
+
 if TYPE_CHECKING:
     from showtell.scoring.compare import Comparison, Interval
 
@@ -62,9 +64,9 @@ def comparison_text(comparison: Comparison) -> str:
 
     first, *others = comparison.models
     lines = [
-        f"{comparison.photos:,} photos of {' and '.join(comparison.splits)},"
+        f"{count_of(comparison.photos, 'photo')} of {' and '.join(comparison.splits)},"
         f" scorer: {comparison.scorer}",
-        f"95 % intervals by paired bootstrap, {comparison.samples:,} samples,"
+        f"95 % intervals by paired bootstrap, {count_of(comparison.samples, 'sample')},"
         f" seed {comparison.seed}",
         *comparison.notes,
     ]

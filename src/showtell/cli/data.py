@@ -11,6 +11,7 @@ import click
 
 from showtell.cli.address import ADDRESS
 from showtell.data.dataset import SPLITS
+from showtell.files.counts import count_of
 from showtell.files.printable_names import printable
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def shapes(directory: Path, count: int, seed: int, size: int) -> None:
 
     dataset = draw_shapes(directory, count, seed, size)
     sizes = ", ".join(f"{split} {len(dataset.split(split)):,}" for split in SPLITS)
-    click.echo(f"{len(dataset.photos):,} photos in {printable(str(directory))}: {sizes}")
+    click.echo(f"{count_of(len(dataset.photos), 'photo')} in {printable(str(directory))}: {sizes}")
 
 
 @data.command(short_help="Pack a dataset into shards: a few large files.")
@@ -125,8 +126,8 @@ def shards(
     photos = sum(shard.photos for shard in index.shards)
     size = sum(shard.bytes for shard in index.shards)
     click.echo(
-        f"{photos:,} photos in {len(index.shards):,} shards, {_gigabytes(size)},"
-        f" in {printable(str(output))}"
+        f"{count_of(photos, 'photo')} in {count_of(len(index.shards), 'shard')},"
+        f" {_gigabytes(size)}, in {printable(str(output))}"
     )
 
 
@@ -221,7 +222,7 @@ def _summary(report: DatasetReport) -> str:
     drawn = " (assigned by a hash of the photo's name)" if report.splits_assigned else ""
     lines = [
         f"{report.layout} layout in {printable(str(report.root))}",
-        f"{report.photos:,} photos, {report.captions:,} captions",
+        f"{count_of(report.photos, 'photo')}, {count_of(report.captions, 'caption')}",
         f"splits: {sizes}{drawn}",
         f"photos without a split: {report.unsplit:,}",
     ]
@@ -232,7 +233,7 @@ def _summary(report: DatasetReport) -> str:
             f" median {lengths.median:g}, mean {lengths.mean:.1f}"
         )
     lines.append(
-        f"vocabulary: {report.words:,} words, {report.frequent_words:,} of them"
+        f"vocabulary: {count_of(report.words, 'word')}, {report.frequent_words:,} of them"
         f" at least {FREQUENT} times"
     )
     return "\n".join(lines)
@@ -252,5 +253,5 @@ def _lines(findings: Sequence[DatasetFinding]) -> Iterator[str]:
 
 
 def _line(finding: DatasetFinding) -> str:
-    mark = "" if finding.severity == "error" else f"{finding.severity}: "
-    return f"{mark}{finding.kind}: {printable(finding.name)}: {printable(finding.detail)}"
+    prefix = "" if finding.severity == "error" else f"{finding.severity}: "
+    return f"{prefix}{finding.kind}: {printable(finding.name)}: {printable(finding.detail)}"

@@ -11,6 +11,7 @@ import click
 from showtell.cli.address import ADDRESS, ON_BROKEN
 from showtell.cli.decoding_options import decoding_option
 from showtell.cli.model_option import resolve_model
+from showtell.files.counts import count_of
 
 if TYPE_CHECKING:
     from showtell.data.shards.index import OnBroken
@@ -115,7 +116,8 @@ def score_table(evaluation: Evaluation) -> str:
         f" {(scores.photos + len(evaluation.failed)) / max(evaluation.seconds, 1e-9):.0f} photos/s",
     ]
     if evaluation.failed:
-        lines.append(f"left out: {len(evaluation.failed):,} photos that could not be captioned")
+        failed = count_of(len(evaluation.failed), "photo")
+        lines.append(f"left out: {failed} that could not be captioned")
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from showtell.cluster.output import PartResult
+from showtell.files.counts import count_of
 
 SUMMARY_FILE = "_summary.json"
 _MILLION = 1_000_000
@@ -73,7 +74,8 @@ class JobSummary:
 
     def lines(self) -> list[str]:
         """Return the summary as lines of text."""
-        lines = [f"{self.captioned:,} photos captioned, {self.failed:,} failed, in {self.output}"]
+        captioned = count_of(self.captioned, "photo")
+        lines = [f"{captioned} captioned, {self.failed:,} failed, in {self.output}"]
         lines += [f"  {count:,}: {reason}" for reason, count in self.failed_by_reason.items()]
         if self.photos_per_second:
             lines.append(
@@ -172,7 +174,7 @@ def _estimate_line(estimate: Estimate, cores: int) -> str:
     about = "" if estimate.counted else "about "
     cost = "" if estimate.cost is None else f", {_money(estimate.cost)}"
     return (
-        f"the whole input, {about}{estimate.photos:,} photos, would take"
+        f"the whole input, {about}{count_of(estimate.photos, 'photo')}, would take"
         f" {format_duration(estimate.seconds)} on {_cores_text(cores)}:"
         f" {estimate.core_hours:,.2f} core hours{cost}"
     )

@@ -1,4 +1,4 @@
-"""Locks between processes, which end with the process that holds them."""
+"""Locks between processes; a lock is released when its process ends."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell.files.counts import count_of
 from showtell.scoring import ScoringError
 from showtell.scoring.coco import cider_per_photo
 from showtell.scoring.evaluation import EvaluatedPhoto, Evaluation, decoding_text
@@ -250,7 +251,8 @@ def _common_photos(
     names = [name for name in tables[0] if all(name in table for table in tables)]
     if len(names) < 2:
         raise ScoringError(
-            f"{labels[0]} and the others have {len(names)} photos in common: nothing to compare"
+            f"{labels[0]} and the others have {count_of(len(names), 'photo')} in common:"
+            " nothing to compare"
         )
     columns = [[table[name] for name in names] for table in tables]
     for label, column in zip(labels, columns, strict=True):

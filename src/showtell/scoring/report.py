@@ -17,6 +17,7 @@ from pathlib import Path
 from showtell.data.shards.index import find_shard_photo
 from showtell.errors import PhotoError
 from showtell.files.atomic_write import atomic_write_text
+from showtell.files.counts import count_of
 from showtell.files.printable_names import printable
 from showtell.image import Preprocessing, open_photo
 from showtell.scoring.evaluation import DATA_ID, EvaluatedPhoto, Evaluation
@@ -77,8 +78,8 @@ def _head(evaluation: Evaluation, title: str) -> Iterator[str]:
     scores = evaluation.scores
     yield f"<header><h1>{title}</h1>"
     yield (
-        f"<p>{scores.photos:,} photos of {_text(evaluation.dataset)}, {evaluation.decoding}."
-        f" Scorer: {_text(scores.scorer)}.</p>"
+        f"<p>{count_of(scores.photos, 'photo')} of {_text(evaluation.dataset)},"
+        f" {evaluation.decoding}. Scorer: {_text(scores.scorer)}.</p>"
     )
     yield f'<p class="soft">{_text(variety_line(scores))}</p>'
     yield from (f'<p class="soft">{_text(line)}</p>' for line in scores.missing)
@@ -90,7 +91,8 @@ def _head(evaluation: Evaluation, title: str) -> Iterator[str]:
     yield "</header><main>"
     yield from _score_table(evaluation)
     if evaluation.failed:
-        yield f"<h2>Left out</h2><details><summary>{len(evaluation.failed):,} photos</summary><ul>"
+        failed_photos = count_of(len(evaluation.failed), "photo")
+        yield f"<h2>Left out</h2><details><summary>{failed_photos}</summary><ul>"
         for failed in evaluation.failed:
             yield f"<li>{_name(failed.name)}: {_name(failed.error)}</li>"
         yield "</ul></details>"
@@ -113,7 +115,8 @@ def variety_line(scores: Scores) -> str:
     """Return one line about the length and variety of the captions."""
     line = (
         f"captions: {scores.mean_length:.1f} words on average,"
-        f" {100 * scores.distinct_captions:.1f} % distinct, {scores.distinct_words:,} words used"
+        f" {100 * scores.distinct_captions:.1f} % distinct,"
+        f" {count_of(scores.distinct_words, 'word')} used"
     )
     if scores.vocabulary_used is None:
         return line

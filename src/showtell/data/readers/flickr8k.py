@@ -100,7 +100,7 @@ def apply_split_lists(listing: DatasetListing) -> None:
 def _read_split_lists(
     paths: dict[str, Path], listing: DatasetListing
 ) -> dict[str, tuple[str, str]]:
-    """Return the split of each listed photo, and the location that says so."""
+    """Return the split of each listed photo, and the line that lists it."""
     listed: dict[str, tuple[str, str]] = {}
     for split, path in paths.items():
         for location, line in read_lines(path):

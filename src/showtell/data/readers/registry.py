@@ -21,6 +21,7 @@ from showtell.data.readers.text_files import TEXT_FILES_LAYOUT
 from showtell.data.shards.address import parse_address
 from showtell.data.shards.index import OnBroken, is_shards, read_shards
 from showtell.errors import DatasetError
+from showtell.files.counts import count_of
 from showtell.files.printable_names import printable
 
 logger = logging.getLogger(__name__)
@@ -128,6 +129,6 @@ def _nothing_left(listing: DatasetListing) -> str:
     if not first.captions:
         return f"{listing.source}: no photo in it has a caption"
     return (
-        f"{listing.source}: none of its {len(listing.photos)} photos exists;"
-        f" the first would be {first.path}"
+        f"{listing.source}: none of the listed photos exists"
+        f" ({count_of(len(listing.photos), 'photo')}); the first would be {first.path}"
     )
