@@ -1,9 +1,11 @@
-"""How fast a model captions: one photo by stages, a folder, a cold start; with memory and size.
+"""Measures how fast a model captions: one photo by stages, a folder, a cold start.
+
+It also measures memory and size.
 
     python benchmarks/caption.py --model flickr8k --venv /tmp/light
 
-Every figure is a median and stands beside a floor: what the same work costs with nothing of
-showtell around it, measured in the same run. `--venv` is an environment with a light install.
+Times are medians. Each figure is printed with a floor: the cost of the same work without
+showtell, measured in the same run. `--venv` is an environment with a light install.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ Row = tuple[str, str, str, str]
 
 
 class Stopwatch:
-    """Adds up the time of named stages; as a decoder it times the networks inside a search."""
+    """Adds up the time of named stages; used as a decoder, it times the networks in a search."""
 
     def __init__(self, model: OnnxModel) -> None:
         self.model = model
@@ -58,7 +60,7 @@ class Stopwatch:
 
 
 def one_photo(model: str, photos: Sequence[bytes], threads: int | None) -> dict[str, float]:
-    """Median milliseconds of each stage from JPEG bytes to caption, and of the whole call."""
+    """Return the median milliseconds of each stage from bytes to caption, and of a whole call."""
     bundle = load_bundle(find_bundle(model))
     networks, captioner = OnnxModel(bundle, threads=threads), Captioner.load(model, threads=threads)
     settings, preprocessing = bundle.manifest.decoding, bundle.manifest.preprocessing
@@ -71,7 +73,7 @@ def one_photo(model: str, photos: Sequence[bytes], threads: int | None) -> dict[
         image = watch.time("decode JPEG", open_photo, photo, preprocessing=preprocessing)
         pixels = watch.time("prepare", prepare, image, preprocessing)
         features = watch.time("encoder (network)", networks.encode, pixels[None])
-        found = watch.time(
+        hypotheses = watch.time(
             "search",
             beam_search,
             watch,
@@ -81,7 +83,7 @@ def one_photo(model: str, photos: Sequence[bytes], threads: int | None) -> dict[
             length_penalty=settings.length_penalty,
             max_length=settings.max_length,
         )
-        assert found[0][0].tokens
+        assert hypotheses[0][0].tokens
         inside = watch.seconds["begin (network)"] + watch.seconds["steps (network)"]
         watch.seconds["search (numpy)"] = watch.seconds.pop("search") - inside
         watch.time("whole call", captioner.caption, photo, beam=3)
@@ -91,7 +93,7 @@ def one_photo(model: str, photos: Sequence[bytes], threads: int | None) -> dict[
 
 
 def folder(model: str, photos: Sequence[Path], threads: int | None) -> tuple[float, float]:
-    """Photos per second of the library and of the encoder alone, one photo after the other."""
+    """Return the photos per second of showtell, and of the encoder alone on one photo at a time."""
     captioner = Captioner.load(model, threads=threads)
     networks = OnnxModel(captioner.bundle, threads=threads)
     preprocessing = captioner.bundle.manifest.preprocessing
@@ -107,7 +109,7 @@ def folder(model: str, photos: Sequence[Path], threads: int | None) -> tuple[flo
 
 
 def cold(command: Sequence[str | Path], times: int) -> float:
-    """Median seconds of a whole process."""
+    """Return the median seconds that a process takes."""
     seconds = []
     for _ in range(times):
         start = time.perf_counter()
@@ -117,8 +119,8 @@ def cold(command: Sequence[str | Path], times: int) -> float:
 
 
 def peak_memory(command: Sequence[str | Path]) -> float:
-    """Peak resident memory of a process in MB."""
-    # A child is charged with what its parent held when it started: a small parent in between.
+    """Return the peak resident memory of a process in MB."""
+    # A child's peak includes its parent's memory at the start, so a small process starts it.
     script = (
         "import resource, subprocess, sys\n"
         "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
@@ -131,34 +133,37 @@ def peak_memory(command: Sequence[str | Path]) -> float:
 
 
 def site_packages(venv: Path) -> tuple[float, float]:
-    """MB of an environment's packages without pip and setuptools; and of the three it rests on."""
+    """Return the size in MB of an environment's packages, and of the three that showtell needs.
+
+    The three are ONNX Runtime, NumPy and Pillow; pip and setuptools are not counted.
+    """
     names = {"base": str(venv), "platbase": str(venv)}
-    place = Path(sysconfig.get_path("purelib", "venv", names))
-    if not place.is_dir():
-        place = next(venv.glob("lib/python*/site-packages"))
+    packages = Path(sysconfig.get_path("purelib", "venv", names))
+    if not packages.is_dir():
+        packages = next(venv.glob("lib/python*/site-packages"))
     tools = ("pip", "setuptools", "_distutils_hack", "distutils-precedence")
-    floor = ("onnxruntime", "numpy", "pil", "pillow")
-    total = least = 0
-    for entry in place.iterdir():
+    required = ("onnxruntime", "numpy", "pil", "pillow")
+    total = needed = 0
+    for entry in packages.iterdir():
         size = sum(file.lstat().st_size for file in [entry, *entry.rglob("*")] if file.is_file())
         name = entry.name.lower()
         total += 0 if name.startswith(tools) else size
-        least += size if name.startswith(floor) else 0
-    return total / 1e6, least / 1e6
+        needed += size if name.startswith(required) else 0
+    return total / 1e6, needed / 1e6
 
 
 def large_jpegs(photos: Sequence[Path], count: int) -> list[bytes]:
-    """12-megapixel JPEGs of real content: photos enlarged, with the grain that a sensor adds."""
-    draw = np.random.default_rng(0)
-    made = []
+    """Return photos enlarged to 12 megapixels, with the noise of a sensor, as JPEG bytes."""
+    random = np.random.default_rng(0)
+    jpegs = []
     for path in photos[:count]:
         image = open_photo(path).resize(LARGE, Image.Resampling.BICUBIC)
-        grain = draw.normal(0, 3, (LARGE[1], LARGE[0], 1)).astype(np.float32)
-        pixels = np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8)
+        noise = random.normal(0, 3, (LARGE[1], LARGE[0], 1)).astype(np.float32)
+        pixels = np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8)
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "JPEG", quality=90, subsampling=2)
-        made.append(buffer.getvalue())
-    return made
+        jpegs.append(buffer.getvalue())
+    return jpegs
 
 
 def main() -> None:
@@ -213,10 +218,10 @@ def main() -> None:
             "<= 1.5, reach 0.7",
         )
     )
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as large_folder:
         for number, data in enumerate(large_jpegs(examples, 6) * 4):
-            (Path(place) / f"{number}.jpg").write_bytes(data)
-        for name, paths in (("224 px", photos), ("12 megapixels", [Path(place)])):
+            (Path(large_folder) / f"{number}.jpg").write_bytes(data)
+        for name, paths in (("224 px", photos), ("12 megapixels", [Path(large_folder)])):
             peak = peak_memory([*command, *paths])
             rows.append(
                 (
@@ -227,12 +232,12 @@ def main() -> None:
                 )
             )
     if arguments.venv:
-        total, least = site_packages(arguments.venv)
+        total, needed = site_packages(arguments.venv)
         rows.append(
             (
                 "site-packages of the light install, MB",
                 f"{total:.0f}",
-                f"{least:.0f} the three alone",
+                f"{needed:.0f} the three alone",
                 "<= 210",
             )
         )

@@ -1,7 +1,7 @@
-"""Draw a model's reliability diagram: how often its captions are good, by how sure it was.
+"""Draws a model's reliability diagram: the share of good captions by confidence.
 
-From the bundle's manifest, where `showtell export` put it: confidence is fitted on the first half
-of dev, and what is drawn was measured on the second.
+The numbers are in the bundle's manifest, written by `showtell export`: confidence was fitted on
+the first half of dev and measured on the second.
 
     python benchmarks/reliability.py --output docs/images/reliability.png [--model M]
 """
@@ -25,11 +25,11 @@ def main() -> None:
 
     confidence = load_bundle(find_bundle(options.model)).manifest.confidence
     if confidence is None or confidence.dev_second_half is None:
-        raise SystemExit("this model was exported without a dev split: it has no calibration")
-    held = confidence.dev_second_half
-    confidences = [item.confidence for item in held.reliability]
-    good = [item.good for item in held.reliability]
-    counts = [item.count for item in held.reliability]
+        raise SystemExit("the model has no calibration: export it with --data")
+    check = confidence.dev_second_half
+    confidences = [item.confidence for item in check.reliability]
+    good = [item.good for item in check.reliability]
+    counts = [item.count for item in check.reliability]
 
     figure = Figure(figsize=(5.2, 5.6), layout="constrained")
     curve, bars = figure.subplots(2, 1, height_ratios=[4, 1], sharex=True)
@@ -37,9 +37,9 @@ def main() -> None:
     curve.plot(confidences, good, marker="o", color="#1f5fbf", label="this model")
     curve.set(ylabel="share of captions that are good", xlim=(0, 1), ylim=(0, 1.02))
     curve.legend(frameon=False, loc="upper left")
-    error = held.expected_calibration_error
+    error = check.expected_calibration_error
     curve.set_title(
-        f"dev, second half: {held.photos} photos, expected calibration error {error:.3f}",
+        f"dev, second half: {check.photos} photos, expected calibration error {error:.3f}",
         fontsize=10,
     )
     bars.bar(confidences, counts, width=0.06, color="#1f5fbf")

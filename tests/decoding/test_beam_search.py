@@ -51,7 +51,8 @@ def test_wide_beam_finds_what_trying_every_caption_finds(
     [found] = beam_search(
         decoder, photos(0), beam=150, nbest=3, max_length=5, length_penalty=length_penalty
     )
-    for hypothesis, (tokens, total) in zip(found, everything, strict=False):
+    assert len(found) == 3
+    for hypothesis, (tokens, total) in zip(found, everything[:3], strict=True):
         assert hypothesis.finished
         assert hypothesis.tokens == tokens
         assert hypothesis.log_probability == pytest.approx(total, abs=1e-4)

@@ -35,7 +35,7 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 _BLOCK = 64  # words per block in `best_words`
-_NEVER = -np.inf  # the log-probability of a hypothesis that does not exist
+_IMPOSSIBLE = -np.inf  # the log-probability of a hypothesis that does not exist
 
 
 class Decoder(Protocol):
@@ -95,8 +95,7 @@ def beam_search(
     finished, or `nbest` have and no other can beat them, or after `max_length` tokens (END
     included); if too few have finished, the best unfinished ones follow. PAD, START and UNKNOWN
     are never emitted, and no caption is empty. Equal candidates are sorted by hypothesis, then by
-    token id. `no_repeat_ngram=n` forbids that an n-gram occurs twice and that a word follows
-    itself.
+    token id. `no_repeat_ngram=n` allows no n-gram twice and no word twice in a row.
 
     `features` have one row per photo. A photo's list is empty only if the decoder gives no word
     any probability (NaN or -inf). Raises ValueError where an option is out of range.
@@ -244,7 +243,7 @@ class _Search:
             done = self._done(step, live.photos, chosen.totals)
             if done.all():
                 break
-            chosen.totals[done] = _NEVER
+            chosen.totals[done] = _IMPOSSIBLE
             kept = np.arange(len(done))
             if done.sum() * 4 >= len(done):  # copying memory for fewer costs more than it saves
                 kept = np.flatnonzero(~done)
@@ -280,7 +279,7 @@ class _Search:
             offered = self._penalised(words[:, rows], best[:, : slots.start])
             scores, group_parents, best[:, slots] = best_words(live.totals[:, rows], offered, size)
             # a slot without a candidate has an arbitrary parent and word: it stays dead
-            empty = scores == _NEVER
+            empty = scores == _IMPOSSIBLE
             parents[:, slots] = np.where(empty, 0, group_parents) + rows.start
             if step:
                 self._note_ends(step, live, ends, scores, parents, group)
@@ -288,7 +287,7 @@ class _Search:
             dead[:, slots] = empty | full[:, None]
         photo = np.arange(len(live.photos))[:, None]
         gained = words[photo, parents, best]
-        totals = np.where(dead, _NEVER, live.totals[photo, parents] + gained)
+        totals = np.where(dead, _IMPOSSIBLE, live.totals[photo, parents] + gained)
         return _Chosen(parents, best + FIRST_WORD, gained, totals)
 
     def _penalised(self, words: Floats, chosen_before: Integers) -> Floats:
@@ -319,7 +318,7 @@ class _Search:
         totals = live.totals[:, own] + ends[:, own]  # (photos, group size)
         if not (totals >= scores[:, -1:]).any():  # most steps: no END among the best
             return
-        totals = np.where(np.isnan(ends[:, own]), _NEVER, totals)
+        totals = np.where(np.isnan(ends[:, own]), _IMPOSSIBLE, totals)
         slots = np.arange(size)
         rivals = totals[:, None, :]
         ends_ahead = (rivals > totals[:, :, None]) | (
@@ -330,7 +329,7 @@ class _Search:
             (scores[:, None, :] == totals[:, :, None])
             & (parents[:, None, own] - own.start < slots[:, None])
         )
-        accepted = (ends_ahead.sum(2) + words_ahead.sum(2) < size) & (totals > _NEVER)
+        accepted = (ends_ahead.sum(2) + words_ahead.sum(2) < size) & (totals > _IMPOSSIBLE)
         for row, slot in np.argwhere(accepted).tolist():
             photo, total = int(live.photos[row]), float(totals[row, slot])
             score = self.options.score(total, step + 1)
@@ -357,7 +356,7 @@ class _Search:
     def _done(self, step: int, photos: Integers, totals: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which photos need no further step, bool (photos,); keep the others' totals."""
         best = totals.max(axis=1)
-        done: NDArray[np.bool_] = best == _NEVER
+        done: NDArray[np.bool_] = best == _IMPOSSIBLE
         # log-probabilities only fall, so no later score exceeds that of the best at full length
         bound = best / self.options.max_length**self.options.length_penalty
         for row, photo in enumerate(photos.tolist()):
@@ -384,7 +383,7 @@ class _Search:
                     finished=False,
                 )
                 for slot, total in enumerate(totals.tolist())
-                if total > _NEVER
+                if total > _IMPOSSIBLE
             ]
             unfinished.sort(key=_order)
             known = {item.tokens for item in hypotheses}
@@ -412,40 +411,44 @@ def _order(hypothesis: Hypothesis) -> tuple[float, tuple[int, ...]]:
 
 
 def best_words(
-    live: NDArray[np.float64], words: Floats, count: int
+    totals: NDArray[np.float64], log_probabilities: Floats, count: int
 ) -> tuple[NDArray[np.float64], Integers, Integers]:
     """Return each photo's `count` best candidates among all hypotheses and words.
 
-    `live` is [photos, width] (log-probabilities so far), `words` [photos, width, words]. Returns
+    `totals` is [photos, width] (log-probabilities so far), `log_probabilities`
+    [photos, width, vocabulary] (of the next word). Returns
     scores (-inf where there are fewer candidates), hypotheses and words, each [photos, count],
     best first; equal ones are sorted by hypothesis, then by word. The maxima of blocks of words
     give a bound that few words reach, which is several times faster than partitioning them all.
     """
-    photos, width, size = words.shape
+    photos, width, size = log_probabilities.shape
     whole = size - size % _BLOCK
-    blocks = [words[:, :, :whole].reshape(photos, width, -1, _BLOCK).max(axis=3)]
+    blocks = [log_probabilities[:, :, :whole].reshape(photos, width, -1, _BLOCK).max(axis=3)]
     if whole < size:
-        blocks.append(words[:, :, whole:].max(axis=2, keepdims=True))
+        blocks.append(log_probabilities[:, :, whole:].max(axis=2, keepdims=True))
     maxima = np.concatenate(blocks, axis=2)
     if np.isnan(maxima).any():
-        return best_words(live, np.where(np.isnan(words), np.float32(_NEVER), words), count)
-    bounds = (live[:, :, None] + maxima).reshape(photos, -1)
-    bound = np.full(photos, _NEVER)
+        usable = np.where(np.isnan(log_probabilities), np.float32(_IMPOSSIBLE), log_probabilities)
+        return best_words(totals, usable, count)
+    bounds = (totals[:, :, None] + maxima).reshape(photos, -1)
+    bound = np.full(photos, _IMPOSSIBLE)
     if bounds.shape[1] > count:
         bound = np.partition(bounds, -count, axis=1)[:, -count]
     with np.errstate(invalid="ignore"):
-        needed = bound[:, None] - live
+        needed = bound[:, None] - totals
         needed -= 1e-5 * (1 + np.abs(needed))  # more than float32 rounds off
-    needed = np.where(live == _NEVER, np.inf, np.where(np.isnan(needed), _NEVER, needed))
-    hits = np.flatnonzero(words >= needed[:, :, None].astype(np.float32))
+    needed = np.where(
+        totals == _IMPOSSIBLE, np.inf, np.where(np.isnan(needed), _IMPOSSIBLE, needed)
+    )
+    hits = np.flatnonzero(log_probabilities >= needed[:, :, None].astype(np.float32))
     row, word = np.divmod(hits, size)
     photo, parent = np.divmod(row, width)
-    scores = live[photo, parent] + words[photo, parent, word]
+    scores = totals[photo, parent] + log_probabilities[photo, parent, word]
     order = np.lexsort((-scores, photo))  # stable: equal ones stay in order of row and word
     photo = photo[order]
     rank = np.arange(len(order)) - np.searchsorted(photo, np.arange(photos))[photo]
     order, photo, rank = order[rank < count], photo[rank < count], rank[rank < count]
-    best = np.full((photos, count), _NEVER)
+    best = np.full((photos, count), _IMPOSSIBLE)
     parents, chosen = np.zeros((photos, count), np.int64), np.zeros((photos, count), np.int64)
     best[photo, rank], parents[photo, rank] = scores[order], parent[order]
     chosen[photo, rank] = word[order]
@@ -462,10 +465,10 @@ def _without_repeats(words: Floats, past: Integers, n: int) -> Floats:
         return words
     words = words.copy()
     photos, rows = np.indices(past.shape[:2])
-    words[photos, rows, past[:, :, -1] - FIRST_WORD] = _NEVER
+    words[photos, rows, past[:, :, -1] - FIRST_WORD] = _IMPOSSIBLE
     if length >= n:
         grams = sliding_window_view(past, n, axis=2)  # (photos, width, positions, n)
         same = (grams[..., :-1] == past[:, :, None, length - n + 1 :]).all(axis=3)
         photo, row, position = np.nonzero(same)
-        words[photo, row, grams[photo, row, position, -1] - FIRST_WORD] = _NEVER
+        words[photo, row, grams[photo, row, position, -1] - FIRST_WORD] = _IMPOSSIBLE
     return words

@@ -100,7 +100,7 @@ def features_of(hypotheses: Hypotheses, names: Sequence[str] = tuple(FEATURES)) 
 
 def fit(
     features: ArrayLike,
-    good: ArrayLike,
+    is_good: ArrayLike,
     *,
     measure: str,
     ridge: float = 1.0,
@@ -108,14 +108,14 @@ def fit(
 ) -> Calibration:
     """Fit the probability that a caption is good, by Newton's method with halved steps.
 
-    `features` is [photos, features], `good` is bool [photos]; `measure` says what good means.
+    `features` is [photos, features], `is_good` is bool [photos]; `measure` says what good means.
     Features are standardised and weights penalised by `ridge`. Labels are smoothed as Platt does,
     so that a set in which every caption is good does not lead to certainty.
 
     Raises ValueError where there are no photos or the shapes do not fit.
     """
     values = np.asarray(features, np.float64)
-    labels = np.asarray(good, np.bool_)
+    labels = np.asarray(is_good, np.bool_)
     if values.ndim != 2 or values.shape != (len(labels), len(names)) or not len(labels):
         raise ValueError(f"features {list(values.shape)} do not fit {len(labels)} labels")
     mean, scale = values.mean(axis=0), values.std(axis=0)
@@ -156,12 +156,12 @@ def predict(hypotheses: Hypotheses, calibration: Calibration) -> float | None:
     return 1 / (1 + math.exp(-min(max(logit, -_LARGEST_LOGIT), _LARGEST_LOGIT)))
 
 
-def reliability(confidences: ArrayLike, good: ArrayLike, bins: int = 10) -> list[ReliabilityBin]:
+def reliability(confidences: ArrayLike, is_good: ArrayLike, bins: int = 10) -> list[ReliabilityBin]:
     """Sort captions into `bins` equal intervals of confidence, for a reliability diagram.
 
     Empty bins are left out; a confidence of exactly 1 belongs to the last bin.
     """
-    values, labels = np.asarray(confidences, np.float64), np.asarray(good, np.bool_)
+    values, labels = np.asarray(confidences, np.float64), np.asarray(is_good, np.bool_)
     indices = np.minimum((values * bins).astype(int), bins - 1)
     return [
         ReliabilityBin(
@@ -174,12 +174,12 @@ def reliability(confidences: ArrayLike, good: ArrayLike, bins: int = 10) -> list
     ]
 
 
-def expected_calibration_error(confidences: ArrayLike, good: ArrayLike, bins: int = 10) -> float:
+def expected_calibration_error(confidences: ArrayLike, is_good: ArrayLike, bins: int = 10) -> float:
     """Return the mean distance between confidence and share of good captions, over all captions.
 
     Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", 2015.
     """
-    filled = reliability(confidences, good, bins)
+    filled = reliability(confidences, is_good, bins)
     total = sum(item.count for item in filled)
     return sum(item.count * abs(item.confidence - item.good) for item in filled) / max(1, total)
 

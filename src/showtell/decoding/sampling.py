@@ -64,17 +64,17 @@ def sample(
     uniforms = np.stack(
         [np.random.default_rng([seed, index]).random((samples, max_length)) for index in indices]
     )  # (photos, samples, max_length)
-    drawing = _Drawing(temperature, top_k, top_p)
-    drawn = _draw_captions(decoder, features, drawing, uniforms)
+    sampler = _Sampler(temperature, top_k, top_p)
+    captions = _draw_captions(decoder, features, sampler, uniforms)
     hypotheses = [
-        [drawn.hypothesis(photo, number, length_penalty) for number in range(samples)]
+        [captions.hypothesis(photo, number, length_penalty) for number in range(samples)]
         for photo in range(photos)
     ]
-    return [[hypothesis for hypothesis in own if hypothesis.tokens] for own in hypotheses]
+    return [[hypothesis for hypothesis in row if hypothesis.tokens] for row in hypotheses]
 
 
 @dataclass
-class _Drawn:
+class _Samples:
     """The drawn captions; tokens after the first END mean nothing."""
 
     tokens: Integers  # (photos, samples, max_length)
@@ -82,63 +82,82 @@ class _Drawn:
     attention: Floats | None  # (photos, samples, max_length, regions)
 
     def hypothesis(self, photo: int, number: int, length_penalty: float) -> Hypothesis:
-        tokens, gains = self.tokens[photo, number], self.log_probabilities[photo, number]
+        tokens = self.tokens[photo, number]
+        log_probabilities = self.log_probabilities[photo, number]
         ends = np.flatnonzero(tokens == END)
         length = int(ends[0]) if len(ends) else len(tokens)
         # an END that was forced, because no word had any probability, does not count
-        finished = bool(len(ends)) and bool(gains[length] > -np.inf)
-        total = float(gains[: length + finished].sum())
+        finished = bool(len(ends)) and bool(log_probabilities[length] > -np.inf)
+        total = float(log_probabilities[: length + finished].sum())
         return Hypothesis(
             tokens=tuple(tokens[:length].tolist()),
             log_probability=total,
             score=total / max(1, length + finished) ** length_penalty,
-            word_log_probabilities=tuple(gains[:length].tolist()),
+            word_log_probabilities=tuple(log_probabilities[:length].tolist()),
             attention=None if self.attention is None else self.attention[photo, number, :length],
             finished=finished,
         )
 
+    def ended(self, photos: Integers) -> NDArray[np.bool_]:
+        """Return which captions of these photos have an END, bool (photos, samples)."""
+        ended: NDArray[np.bool_] = (self.tokens[photos] == END).any(axis=2)
+        return ended
+
+    def record(
+        self,
+        step: int,
+        photos: Integers,
+        tokens: Integers,
+        log_probabilities: Floats,
+        attention: Floats | None,
+    ) -> None:
+        """Store one step of these photos; arrays have one row per caption, grouped by photo."""
+        samples, max_length = self.tokens.shape[1:]
+        self.tokens[photos, :, step] = tokens.reshape(-1, samples)
+        self.log_probabilities[photos, :, step] = log_probabilities.reshape(-1, samples)
+        if attention is None:
+            return
+        regions = attention.shape[1]
+        if self.attention is None:
+            shape = (len(self.tokens), samples, max_length, regions)
+            self.attention = np.zeros(shape, np.float32)
+        self.attention[photos, :, step] = attention.reshape(-1, samples, regions)
+
 
 def _draw_captions(
-    decoder: Decoder, features: Arrays, drawing: _Drawing, uniforms: NDArray[np.float64]
-) -> _Drawn:
+    decoder: Decoder, features: Arrays, sampler: _Sampler, uniforms: NDArray[np.float64]
+) -> _Samples:
     """Draw captions word by word; `uniforms` (photos, samples, steps) decide all draws."""
     photos, samples, max_length = uniforms.shape
-    drawn = _Drawn(
+    captions = _Samples(
         np.zeros((photos, samples, max_length), np.int64),
         np.full((photos, samples, max_length), -np.inf),
         None,
     )
     memory, state = decoder.init_state(features)
-    alive = np.arange(photos)  # photos with an unfinished caption
-    tokens = np.full((photos, 1), START)  # (alive, width): width is 1, then `samples`
+    open_photos = np.arange(photos)  # photos with an unfinished caption
+    tokens = np.full(photos, START)  # one per row: a row per photo, then one per caption
     for step in range(max_length):
-        width = tokens.shape[1]
-        log_probabilities, attention, state = decoder.step(tokens.ravel(), memory, state)
-        rows = np.arange(len(alive)).repeat(samples) * width
-        rows += np.tile(np.arange(samples) if step else np.zeros(samples, np.int64), len(alive))
-        allowed = _allowed(log_probabilities[rows], first=step == 0)  # (alive * samples, words)
-        tokens = drawing.draw(allowed, uniforms[alive, :, step].ravel())
-        gains = allowed[np.arange(len(allowed)), tokens]
-        ended = (drawn.tokens[alive] == END).any(axis=2).ravel()
-        tokens[ended | (gains == -np.inf)] = END
-        drawn.tokens[alive, :, step] = tokens.reshape(-1, samples)
-        drawn.log_probabilities[alive, :, step] = gains.reshape(-1, samples)
-        if attention is not None:
-            regions = attention.shape[1]
-            if drawn.attention is None:
-                drawn.attention = np.zeros((photos, samples, max_length, regions), np.float32)
-            drawn.attention[alive, :, step] = attention[rows].reshape(-1, samples, regions)
+        predicted, attention, state = decoder.step(tokens, memory, state)
+        rows = np.arange(len(tokens))  # of the decoder, for each caption
+        if not step:  # all captions of a photo start from its only row
+            rows = rows.repeat(samples)
+        allowed = _allowed(predicted[rows], first=step == 0)  # (open photos * samples, words)
+        tokens = sampler.draw(allowed, uniforms[open_photos, :, step].ravel())
+        log_probabilities = allowed[np.arange(len(allowed)), tokens]
+        tokens[captions.ended(open_photos).ravel() | (log_probabilities == -np.inf)] = END
+        attention = None if attention is None else attention[rows]
+        captions.record(step, open_photos, tokens, log_probabilities, attention)
         state = take_rows(state, rows)
-        done = (drawn.tokens[alive] == END).any(axis=2).all(axis=1)
+        done = captions.ended(open_photos).all(axis=1)
         if done.all():
             break
         if done.any():
             kept = np.flatnonzero(~done)
-            live = np.flatnonzero(np.repeat(~done, samples))
-            alive, tokens, memory = alive[kept], tokens[live], take_rows(memory, kept)
-            state = take_rows(state, live)
-        tokens = tokens.reshape(len(alive), samples)
-    return drawn
+            open_rows = np.flatnonzero(np.repeat(~done, samples))
+            open_photos, memory = open_photos[kept], take_rows(memory, kept)
+            tokens, state = tokens[open_rows], take_rows(state, open_rows)
+    return captions
 
 
 def _allowed(log_probabilities: Floats, *, first: bool) -> Floats:
@@ -149,7 +168,7 @@ def _allowed(log_probabilities: Floats, *, first: bool) -> Floats:
 
 
 @dataclass(frozen=True)
-class _Drawing:
+class _Sampler:
     """How a word is drawn from a distribution."""
 
     temperature: float

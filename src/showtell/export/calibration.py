@@ -31,7 +31,7 @@ from showtell.pipeline import pixel_batches
 from showtell.scoring import coco
 from showtell.scoring.tokenized import showtell_tokens
 
-GOOD_CIDER = 40.0  # in hundredths
+GOOD_CIDER = 40.0  # times 100
 BATCH_SIZE = 16
 
 
