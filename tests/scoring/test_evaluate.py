@@ -217,7 +217,7 @@ def test_a_warning_follows_if_flickr8k_and_flickr30k_may_share_photos(
     captioner = ScriptedCaptioner(Bundle(bundle.path, manifest, bundle.vocabulary), {})
     with caplog.at_level(logging.WARNING):
         evaluate(captioner, Dataset(tmp_path, "Flickr30k", tuple(photos_named(thirty))))
-    assert "Flickr30k, which holds Flickr8k's" in caplog.text
+    assert "Flickr30k, which contains Flickr8k's" in caplog.text
 
 
 def test_command_prints_a_table_and_writes_its_files(
@@ -265,7 +265,7 @@ def test_command_names_broken_photos_and_exits_with_1(
     (data / "04.jpg").write_bytes(b"")
     assert run(["evaluate", str(bundle.path), "--data", str(data)]) == 1
     output = capsys.readouterr()
-    assert "left out: 1 photos" in output.out
+    assert "left out: 1 photo that" in output.out
     assert output.err.count("04.jpg") == 1
 
 
