@@ -41,9 +41,16 @@ if sys.platform == "win32":
         return int(counters.PeakWorkingSetSize)
 
 else:
+    import contextlib
     import resource
+    from pathlib import Path
 
     def peak_memory() -> int:
         """Return the most bytes of physical memory that this process has used so far."""
+        if sys.platform == "linux":
+            # A child's ru_maxrss begins at its parent's: fork and exec keep it. VmHWM does not.
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                status = Path("/proc/self/status").read_text("ascii", "replace")
+                return int(status.partition("VmHWM:")[2].split()[0]) * 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return int(peak) if sys.platform == "darwin" else peak * 1024  # macOS: bytes, else KiB
