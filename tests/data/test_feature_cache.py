@@ -105,7 +105,7 @@ def test_another_encoder_preprocessing_or_view_is_computed_again(
     assert encode.photos == len(photos)
 
 
-def test_a_changed_missing_added_or_moved_photo_is_computed_again(
+def test_the_cache_key_changes_with_each_photo_and_their_order(
     photos: list[CaptionedPhoto], extract: Callable[..., FeatureArrays]
 ) -> None:
     key = cache_key(photos, "abc", SIZE, "plain", sorted(SHAPES))

@@ -63,7 +63,8 @@ class CaptionOut(BaseModel):
     text: str | None
     log_probability: float | None
     confidence: float | None = Field(
-        description="Probability that the caption is good; null if the model has no calibration."
+        description="Probability that the caption is good; null if the model has no calibration, or"
+        " for another strategy than beam search."
     )
     alternatives: list[AlternativeOut]
     error: str | None
