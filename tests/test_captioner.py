@@ -65,7 +65,7 @@ def test_one_photo_of_any_kind_gives_the_same_caption(captioner: Captioner, tmp_
 def test_one_bad_photo_raises(captioner: Captioner, tmp_path: Path) -> None:
     with pytest.raises(PhotoError, match="no such file"):
         captioner.caption(tmp_path / "gone.jpg")
-    with pytest.raises(PhotoError, match="no photo"):
+    with pytest.raises(PhotoError, match="int is not a photo"):
         captioner.caption(42)  # type: ignore[call-overload]
 
 

@@ -296,7 +296,7 @@ def test_missing_photo_folder_and_other_things_are_refused(tmp_path: Path) -> No
         open_photo(tmp_path / "gone.jpg")
     with pytest.raises(PhotoError, match="a folder, not a photo"):
         open_photo(tmp_path)
-    with pytest.raises(PhotoError, match="a NoneType is not a photo"):
+    with pytest.raises(PhotoError, match="NoneType is not a photo"):
         open_photo(None)  # type: ignore[arg-type]
     with pytest.raises(PhotoError, match="damaged"):
         open_photo("nul\0byte.jpg")

@@ -199,7 +199,7 @@ def open_photo(
     except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
         raise PhotoError(f"{name}: {_reason(source, error)}") from error
     raise PhotoError(
-        f"{name}: a {type(source).__name__} is not a photo: give a path, bytes, a binary file,"
+        f"{name}: {type(source).__name__} is not a photo: give a path, bytes, a binary file,"
         " a PIL image or an array"
     )
 

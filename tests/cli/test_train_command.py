@@ -36,6 +36,7 @@ def test_a_missing_package_of_the_extra_names_the_extra(monkeypatch: pytest.Monk
     assert error.extra == "train"
 
 
+@pytest.mark.extras
 def test_another_missing_module_is_not_blamed_on_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     hide_module(monkeypatch, "showtell.training.interrupts")
     error = CliRunner().invoke(train, ARGUMENTS).exception
