@@ -53,6 +53,6 @@ def test_evaluate_scores_shards_as_it_scores_the_photos(
     (shards / "dev-000001.tar").unlink()
     capsys.readouterr()
     assert run("evaluate", tmp_path / "tiny", "--data", shards) == 1
-    assert "dev-000001.tar: no such file: repair it" in capsys.readouterr().err
+    assert "dev-000001.tar: no such file: download it again" in capsys.readouterr().err
     assert run("evaluate", tmp_path / "tiny", "--data", shards, "--on-broken", "skip") == 0
     assert "all (2)" in capsys.readouterr().out
