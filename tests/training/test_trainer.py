@@ -384,7 +384,7 @@ def test_a_run_that_cannot_be_opened_names_the_file(finished: Path, tmp_path: Pa
     with pytest.raises(TrainingError, match=r"encoder\.safetensors: damaged"):
         open_run(finished)
     (finished / "vocabulary.json").write_text("[]")
-    with pytest.raises(BundleError, match=r"vocabulary\.json: not a vocabulary"):
+    with pytest.raises(BundleError, match=r"vocabulary\.json: must be a mapping"):
         open_run(finished)
     shutil.rmtree(finished / "checkpoints")
     with pytest.raises(
