@@ -14,10 +14,9 @@ from showtell.errors import RecipeError
 from showtell.nets.concepts import ConceptGuidedDecoder, ConceptHead
 from showtell.nets.decoder import DecoderSettings
 from showtell.nets.model import TorchDecoder, build_decoder
-from showtell.training.batches import Batch, collate
 from showtell.vocabulary import FIRST_WORD
+from support.decoder_inputs import CHANNELS, REGIONS, WORDS, random_batch
 
-CHANNELS, REGIONS, WORDS = 12, 6, 15
 DOG = FIRST_WORD + 3
 
 
@@ -46,20 +45,10 @@ def decoder_of(
     return decoder.eval()
 
 
-def batch_of(photos: int = 3, width: int = 2) -> Batch:
-    random = np.random.default_rng(1)
-    regions = torch.randn(photos, REGIONS, CHANNELS, generator=torch.Generator().manual_seed(2))
-    captions = [
-        random.integers(FIRST_WORD, WORDS, random.integers(1, 8)).tolist()
-        for _ in range(photos * width)
-    ]
-    return collate({"regions": regions, "pooled": regions.mean(1)}, captions)
-
-
 @pytest.mark.parametrize("where", ["pooled", "regions"])
 @pytest.mark.parametrize("kind", ["attention", "merge"])
 def test_step_and_forward_give_the_same_scores(kind: str, where: Where) -> None:
-    decoder, batch = decoder_of(kind, where=where), batch_of()
+    decoder, batch = decoder_of(kind, where=where), random_batch()
     forced = batch.packing.unpack(decoder(batch.features, batch.inputs, batch.packing))
     memory, state = decoder.init_state(batch.features)
     assert tuple(memory) == decoder.memory_names
@@ -75,7 +64,7 @@ def test_step_and_forward_give_the_same_scores(kind: str, where: Where) -> None:
 
 
 def test_a_detected_concept_is_likelier_until_it_is_emitted() -> None:
-    decoder, features = decoder_of(trained=False), batch_of().features
+    decoder, features = decoder_of(trained=False), random_batch().features
     with torch.no_grad():
         decoder.head.set_prior(torch.full((WORDS,), 0.25))
         decoder.head.global_logits.bias[DOG - FIRST_WORD] = (
@@ -92,7 +81,7 @@ def test_a_detected_concept_is_likelier_until_it_is_emitted() -> None:
 
 
 def test_a_head_that_predicts_only_the_prior_leaves_the_scores_unchanged() -> None:
-    decoder, batch = decoder_of(trained=False), batch_of()
+    decoder, batch = decoder_of(trained=False), random_batch()
     plain = decoder.base(batch.features, batch.inputs, batch.packing)
     for _ in range(2):
         scores = decoder(batch.features, batch.inputs, batch.packing)
@@ -135,7 +124,7 @@ def test_concepts_from_regions_make_a_merge_decoder_need_regions() -> None:
 
 
 def test_training_logits_are_those_of_the_base_decoder() -> None:
-    decoder, batch = decoder_of(), batch_of()
+    decoder, batch = decoder_of(), random_batch()
     arguments = (batch.features, batch.inputs, batch.packing)
     for logits, base_logits in zip(
         decoder.member_logits(*arguments), decoder.base.member_logits(*arguments), strict=True
@@ -145,7 +134,7 @@ def test_training_logits_are_those_of_the_base_decoder() -> None:
 
 def test_each_hypothesis_of_a_beam_has_its_own_remaining_bias() -> None:
     decoder = TorchDecoder(decoder_of())
-    features = {name: array.numpy() for name, array in batch_of(4).features.items()}
+    features = {name: array.numpy() for name, array in random_batch(4).features.items()}
     for photo, [best, *_] in enumerate(beam_search(decoder, features, beam=3, max_length=9)):
         alone = {name: array[photo : photo + 1] for name, array in features.items()}
         assert beam_search(decoder, alone, beam=3, max_length=9)[0][0].tokens == best.tokens

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,10 +11,8 @@ from showtell.errors import RecipeError
 from showtell.nets.decoder import DecoderSettings
 from showtell.nets.ensemble import EnsembleDecoder
 from showtell.nets.model import TorchDecoder, build_decoder
-from showtell.training.batches import Batch, collate
 from showtell.training.objectives import CrossEntropy
-
-CHANNELS, REGIONS, WORDS = 12, 6, 15
+from support.decoder_inputs import CHANNELS, WORDS, random_batch
 
 
 class Model:
@@ -35,18 +32,9 @@ def ensemble(kind: str, members: int = 3) -> EnsembleDecoder:
     return decoder.eval()
 
 
-def batch_of(photos: int = 3, width: int = 2) -> Batch:
-    random = np.random.default_rng(1)
-    regions = torch.randn(photos, REGIONS, CHANNELS, generator=torch.Generator().manual_seed(2))
-    captions = [
-        random.integers(4, WORDS, random.integers(1, 8)).tolist() for _ in range(photos * width)
-    ]
-    return collate({"regions": regions, "pooled": regions.mean(1)}, captions)
-
-
 @pytest.mark.parametrize("kind", ["attention", "merge"])
 def test_step_and_forward_of_an_ensemble_give_the_same_scores(kind: str) -> None:
-    decoder, batch = ensemble(kind), batch_of()
+    decoder, batch = ensemble(kind), random_batch()
     forced = batch.packing.unpack(decoder(batch.features, batch.inputs, batch.packing))
     memory, state = decoder.init_state(batch.features)
     assert tuple(memory) == decoder.memory_names
@@ -65,7 +53,7 @@ def test_step_and_forward_of_an_ensemble_give_the_same_scores(kind: str) -> None
 
 
 def test_a_word_s_probability_is_the_mean_over_members() -> None:
-    decoder, batch = ensemble("attention"), batch_of()
+    decoder, batch = ensemble("attention"), random_batch()
     together = decoder(batch.features, batch.inputs, batch.packing).exp()
     alone = [m(batch.features, batch.inputs, batch.packing).softmax(-1) for m in decoder.members]
     assert torch.allclose(together, torch.stack(alone).mean(0), atol=1e-6)
@@ -73,7 +61,7 @@ def test_a_word_s_probability_is_the_mean_over_members() -> None:
 
 
 def test_each_member_gets_the_gradient_of_separate_training() -> None:
-    decoder, batch = ensemble("attention", 2), batch_of()
+    decoder, batch = ensemble("attention", 2), random_batch()
     CrossEntropy(0.1).loss(Model(decoder), batch).backward()  # type: ignore[arg-type,no-untyped-call]
     together = {n: p.grad.clone() * 2 for n, p in decoder.members[1].named_parameters()}
     decoder.zero_grad()
@@ -86,7 +74,7 @@ def test_each_member_gets_the_gradient_of_separate_training() -> None:
 
 def test_beam_search_works_with_an_ensemble() -> None:
     decoder = TorchDecoder(ensemble("attention"))
-    features = {name: array.numpy() for name, array in batch_of(4).features.items()}
+    features = {name: array.numpy() for name, array in random_batch(4).features.items()}
     for photo, [best, *_] in enumerate(beam_search(decoder, features, beam=3, max_length=9)):
         alone = {name: array[photo : photo + 1] for name, array in features.items()}
         assert beam_search(decoder, alone, beam=3, max_length=9)[0][0].tokens == best.tokens
