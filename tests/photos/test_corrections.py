@@ -164,3 +164,55 @@ def test_import_reports_names_that_cannot_be_paths(
     counts = corrections.import_captions(catalogue, tmp_path / "a.jsonl", report=errors.append)
     assert (counts.failed, counts.changed) == (4, 0)
     assert all("\n" not in str(error) for error in errors)
+
+
+ODD_CAPTIONS = [
+    *(f"{quotes}{start}1" for quotes in ("", "'", "''") for start in "=+-@"),
+    "- a dog\n- a cat",
+    "'tis a dog",
+    "''quoted''",
+    "'",
+    'she said "no", twice; a,b\tc',
+    '"',
+    "\ufeffa byte order mark",
+    "one\n\ntwo",
+    "one\u2028two",
+    "sep=;",
+    "NULL",
+]
+
+
+@pytest.mark.parametrize("output_format", ["csv", "jsonl"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_import_of_an_export_changes_no_caption(
+    catalogue: Catalogue,
+    tmp_path: Path,
+    captioner: Captioner,
+    output_format: str,
+    line_end: str,
+    separator: str,
+) -> None:
+    photos = library(tmp_path / "lib", len(ODD_CAPTIONS))
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    for path, text in zip(photos, ODD_CAPTIONS, strict=True):
+        corrections.edit_caption(catalogue, path, text)
+    before = list(photo_records(catalogue))
+    source = export_all(catalogue, tmp_path / f"captions.{output_format}")
+    if output_format == "csv":  # as a spreadsheet saves it
+        rows = list(csv.reader(source.open(encoding="utf-8", newline="")))
+        with source.open("w", encoding="utf-8-sig", newline="") as file:
+            csv.writer(file, delimiter=separator, lineterminator=line_end).writerows(rows)
+    counts = corrections.import_captions(catalogue, source, report=pytest.fail)
+    assert (counts.unchanged, counts.changed) == (len(photos), 0)
+    assert list(photo_records(catalogue)) == before
+
+
+def test_caption_with_outer_blanks_in_the_catalogue_is_unchanged_by_an_import(
+    catalogue: Catalogue, lib: list[Path], tmp_path: Path
+) -> None:
+    with catalogue.transaction():
+        catalogue.execute("UPDATE pictures SET caption = '=' || caption || ' '")
+    path = export_all(catalogue, tmp_path / "captions.csv")
+    counts = corrections.import_captions(catalogue, path, report=pytest.fail)
+    assert (counts.unchanged, counts.changed) == (len(lib), 0)

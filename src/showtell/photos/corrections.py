@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from showtell.errors import CatalogueError, PhotoError, PhotoErrorHandler
 from showtell.files.counts import count_of
-from showtell.files.csv_text import csv_row
+from showtell.files.csv_text import csv_row, unescape_csv_formula
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 from showtell.photos.catalogue.caption_text import clean_text
@@ -133,7 +133,7 @@ def import_captions(
             caption = clean_text(_cell(row, _CAPTION_COLUMNS, location))
             if not caption:
                 counts.blank += 1
-            elif caption == _picture_caption(catalogue, picture_id):
+            elif caption == clean_text(_picture_caption(catalogue, picture_id) or ""):
                 counts.unchanged += 1
             else:
                 store_edit(catalogue, picture_id, caption)
@@ -152,12 +152,9 @@ def _row_picture_id(
     catalogue: Catalogue, folder: Path, row: dict[str, Any], location: str
 ) -> int | None:
     name = _cell(row, _IMAGE_COLUMNS, location)
-    # the export puts ' before a name that a spreadsheet would run as a formula
-    for candidate in dict.fromkeys((name, name.removeprefix("'"))):
-        if not candidate or "\0" in candidate:
-            continue
+    if name and "\0" not in name:
         with contextlib.suppress(UnicodeEncodeError):  # no file can have this name
-            file = find_file(catalogue, folder / candidate)
+            file = find_file(catalogue, folder / name)
             if file is not None and file.picture_id is not None:
                 return file.picture_id
     digest = row.get("hash")
@@ -228,7 +225,7 @@ def _csv_rows(text: str, display_path: str) -> Iterator[tuple[int, dict[str, Any
                     f" {count_of(len(columns), 'column')}: put captions that contain commas in"
                     " quotes"
                 )
-            yield line_number, dict(zip(columns, fields, strict=False))
+            yield line_number, dict(zip(columns, map(unescape_csv_formula, fields), strict=False))
     except csv.Error as error:
         raise CatalogueError(f"{display_path}:{next_line}: broken CSV ({error})") from None
 
