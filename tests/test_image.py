@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
 from showtell import image as image_module
 from showtell.errors import PhotoError
@@ -24,6 +24,7 @@ from support.odd_photos import (
     encoded,
     png_of_size,
     with_orientation,
+    with_xmp,
     write_broken,
     write_odd,
 )
@@ -145,6 +146,19 @@ def test_orientation_is_applied_to_a_large_photo_decoded_small() -> None:
     photo = open_photo(data, preprocessing=Preprocessing())
     assert photo.size == (800, 600)
     assert_corners(photo, 12)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_orientation_only_in_xmp_does_not_turn_the_photo(kind: str) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow cannot write AVIF")
+    data = with_xmp(
+        corners(), kind, '<rdf:Description xmlns:tiff="t:" tiff:Orientation="6"></rdf:Description>'
+    )
+    assert_corners(open_photo(data), 30)
+    image = Image.open(io.BytesIO(data))
+    assert_corners(open_photo(image), 30)
+    assert any("xmp" in key for key in image.info)  # the caller's image keeps its XMP
 
 
 def test_nonsense_orientation_is_ignored() -> None:

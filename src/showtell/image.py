@@ -6,7 +6,7 @@ import contextlib
 import functools
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, TypeAlias, runtime_checkable
@@ -41,6 +41,7 @@ Photo: TypeAlias = (
 MAX_PIXELS = 178_956_970  # the limit of Pillow: half a gigabyte at 3 bytes per pixel
 _LONGEST_REASON = 160
 _ORIENTATION = 0x0112  # EXIF tag
+_XMP_KEYS = ("xmp", "XML:com.adobe.xmp")  # of Pillow's `info`
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -287,14 +288,28 @@ def _load_plugin(kind: str) -> None:
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
-    image.load()
     orientation = None
-    with contextlib.suppress(Exception):  # damaged EXIF: the photo is still fine
+    with _hidden_xmp(image):
+        image.load()
+    with _hidden_xmp(image), contextlib.suppress(Exception):  # damaged EXIF: the photo is fine
         # read after load(): some formats store it after the pixels, or apply it themselves
         orientation = image.getexif().get(_ORIENTATION)
     image = _rgb(image)
     method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return image if method is None else image.transpose(method)
+
+
+@contextlib.contextmanager
+def _hidden_xmp(image: Image.Image) -> Iterator[None]:
+    """Hide an image's XMP from Pillow, which would apply an orientation that is only there.
+
+    Browsers and cameras read the orientation in EXIF only, and the one in XMP is often stale.
+    """
+    hidden = {key: image.info.pop(key) for key in _XMP_KEYS if key in image.info}
+    try:
+        yield
+    finally:
+        image.info.update(hidden)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

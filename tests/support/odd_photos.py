@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 RED, GREEN, BLUE, WHITE = (220, 20, 30), (10, 200, 40), (20, 30, 210), (255, 255, 255)
 
@@ -46,6 +47,22 @@ def with_orientation(image: Image.Image, orientation: int, kind: str = "JPEG") -
     exif[0x0112] = orientation
     options = {"quality": 95} if kind == "JPEG" else {}
     return encoded(image, kind, exif=exif, **options)
+
+
+def with_xmp(image: Image.Image, kind: str, content: str, **options: object) -> bytes:
+    """Return an encoded image whose XMP packet has `content` in its rdf:RDF."""
+    packet = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        f"{content}</rdf:RDF></x:xmpmeta>"
+    )
+    if kind == "PNG":
+        info = PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", packet)
+        return encoded(image, kind, pnginfo=info, **options)
+    if kind == "TIFF":
+        return encoded(image, kind, tiffinfo={700: packet.encode()}, **options)
+    return encoded(image, kind, xmp=packet.encode(), **options)
 
 
 def png_of_size(width: int, height: int) -> bytes:
