@@ -266,6 +266,58 @@ def test_malformed_forms_are_refused(strict_service: RunningService) -> None:
     assert post(many, form).status_code in (400, 422)
 
 
+@pytest.mark.parametrize(
+    "cut", [b"--b--\r\n", b"photo\r\n--b--\r\n", b"\r\n\r\nphoto\r\n--b--\r\n"]
+)
+def test_form_that_is_cut_off_is_refused(strict_service: RunningService, cut: bytes) -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="photos"; filename="a"\r\n\r\nphoto\r\n'
+    response = send(
+        strict_service,
+        "POST",
+        "/v1/captions",
+        content=(part + part + b"--b--\r\n").removesuffix(cut),
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+    )
+    assert check_problem(response, 400)["type"] == "urn:showtell:damaged-form"
+
+
+@pytest.mark.parametrize("kind", ["image/jpeg", "multipart/form-data; boundary=b"])
+def test_body_that_is_shorter_than_its_length_is_refused(
+    strict_service: RunningService, kind: str
+) -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="photos"; filename="a"\r\n\r\nphoto\r\n'
+    with socket.create_connection(("127.0.0.1", strict_service.port), timeout=30) as client:
+        client.sendall(
+            b"POST /v1/captions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
+            b"Authorization: Bearer open-sesame\r\n"
+            b"Content-Type: " + kind.encode() + b"\r\n\r\n" + part + b"--b--\r\n"
+        )
+        client.shutdown(socket.SHUT_WR)
+        response = b"".join(iter(lambda: client.recv(4096), b""))
+    assert response.startswith(b"HTTP/1.1 400 ")
+
+
+def test_form_names_its_photos_and_leaves_out_empty_file_inputs(
+    strict_service: RunningService,
+) -> None:
+    small = encoded(8, 8)
+    parts = [
+        b"filename*=UTF-8''gr%C3%B6%C3%9Fe.png\r\n\r\n" + small,
+        b'filename=""\r\nContent-Type: application/octet-stream\r\n\r\n',
+    ]
+    head = b'--b\r\nContent-Disposition: form-data; name="photos"; '
+    response = send(
+        strict_service,
+        "POST",
+        "/v1/captions",
+        content=b"".join(head + part + b"\r\n" for part in parts) + b"--b--\r\n",
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+    )
+    assert response.status_code == 200, response.text
+    [caption] = response.json()["captions"]
+    assert (caption["path"], caption["error"]) == ("größe.png", None)
+
+
 def test_invalid_options_are_named(strict_service: RunningService) -> None:
     response = send(
         strict_service, "POST", "/v1/captions?beam=0&beem=3&strategy=best", content=PHOTO

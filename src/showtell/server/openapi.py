@@ -7,9 +7,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from showtell.server.photo_form import PHOTOS_FIELD
 from showtell.server.problem_details import PROBLEM_MEDIA_TYPE
 from showtell.server.schemas import ProblemOut
-from showtell.server.uploads import PHOTOS_FIELD
 
 _SCHEMAS = "#/components/schemas/"
 _BINARY = {"type": "string", "format": "binary"}

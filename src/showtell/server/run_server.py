@@ -13,6 +13,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -33,7 +34,10 @@ class ServeError(ShowtellError):
 
 
 class _Protocol(H11Protocol):
-    """Closes connections that send no request, because each one occupies a socket."""
+    """Closes connections that send no request, because each one occupies a socket.
+
+    A request whose body is cut off gets status 400.
+    """
 
     def __init__(self, *arguments: Any, head_timeout: float, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -51,6 +55,11 @@ class _Protocol(H11Protocol):
             self._start_timer()
         else:
             self._stop_timer()
+
+    def eof_received(self) -> None:
+        cycle: Any = self.cycle
+        if self.conn.their_state is h11.SEND_BODY and not cycle.response_started:
+            self.send_400_response("The body is shorter than the request says: send it again.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -8,19 +8,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from showtell.server.metrics import Metrics
+from showtell.server.photo_form import PHOTOS_FIELD, PhotoForm
 from showtell.server.problem_details import ProblemError, body_too_large
 from showtell.server.settings import MEGABYTE, ServerSettings
-
-PHOTOS_FIELD = "photos"
-_MAX_NAME_LENGTH = 255
-_MAX_TEXT_FIELDS = 16  # a form needs none: the error names the first
 
 
 @dataclass(frozen=True)
@@ -30,12 +24,6 @@ class UploadedPhotos:
     photos: list[bytes]
     names: list[str | None]
     is_form: bool
-
-
-class _InMemoryParser(MultiPartParser):
-    """Keeps files of any size in memory, because uploads must never reach a disk."""
-
-    spool_max_size = 0
 
 
 class UploadBudget:
@@ -82,52 +70,11 @@ class UploadBudget:
                 "send one photo as the body itself, or a form (multipart/form-data with a"
                 f" boundary) with photos in the field '{PHOTOS_FIELD}'",
             )
-        form = await self._parse_form(request, share)
-        try:
-            return await self._photos_of_form(form)
-        finally:
-            await form.close()
-
-    async def _parse_form(self, request: Request, share: _RequestShare) -> FormData:
-        max_photos = self.settings.max_photos
-        parser = _InMemoryParser(
-            request.headers,
-            share.stream(request),
-            max_files=max_photos + 1,  # one more than allowed, to give the error below
-            max_fields=_MAX_TEXT_FIELDS,
-        )
-        try:
-            return await parser.parse()
-        except (MultiPartException, FormParserError) as error:
-            reason = error.message if isinstance(error, MultiPartException) else str(error)
-            if reason.startswith("Too many files"):
-                raise _too_many_photos(max_photos) from None
-            raise ProblemError(
-                HTTPStatus.BAD_REQUEST, "damaged-form", f"the form cannot be read: {reason}"
-            ) from None
-
-    async def _photos_of_form(self, form: FormData) -> UploadedPhotos:
-        photos: list[bytes] = []
-        names: list[str | None] = []
-        for field, value in form.multi_items():
-            if field != PHOTOS_FIELD or not isinstance(value, UploadFile):
-                raise ProblemError(
-                    HTTPStatus.UNPROCESSABLE_ENTITY,
-                    "wrong-field",
-                    f"a form may only have files in the field '{PHOTOS_FIELD}'; put options into"
-                    " the URL: ?beam=5",
-                )
-            photos.append(await value.read())
-            names.append(_base_name(value.filename))
-        if not photos:
-            raise ProblemError(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                "no-photos",
-                f"the form has no photo in the field '{PHOTOS_FIELD}'",
-            )
-        if len(photos) > self.settings.max_photos:
-            raise _too_many_photos(self.settings.max_photos)
-        return UploadedPhotos(photos, names, is_form=True)
+        form = PhotoForm(parameters[b"boundary"], self.settings.max_photos)
+        async for chunk in share.stream(request):
+            form.write(chunk)
+        form.finish()
+        return UploadedPhotos(form.photos, form.names, is_form=True)
 
 
 class _RequestShare:
@@ -161,18 +108,3 @@ class _RequestShare:
         self.used += size
         self.budget.used += size
         self.budget.metrics.upload_bytes.set(self.budget.used)
-
-
-def _too_many_photos(max_photos: int) -> ProblemError:
-    return ProblemError(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        "too-many-photos",
-        f"more than {max_photos} photos: send them in several requests",
-        max_photos=max_photos,
-    )
-
-
-def _base_name(name: str | None) -> str | None:
-    """Return a file name without the folders that some clients send with it."""
-    base = (name or "").replace("\\", "/").rpartition("/")[2]
-    return base[:_MAX_NAME_LENGTH] or None
