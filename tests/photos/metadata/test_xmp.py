@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from showtell.errors import MetadataError
 from showtell.photos.catalogue.caption_text import clean_text
-from showtell.photos.metadata.xmp import DEFAULT_LANGUAGE, find_packet, read_fields, set_fields
+from showtell.photos.metadata.xmp import (
+    DEFAULT_LANGUAGE,
+    find_packet,
+    other_content,
+    read_fields,
+    set_fields,
+)
 from support.photo_library import exiftool
 
 LIGHTROOM = """\ufeff<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
@@ -61,9 +67,8 @@ def test_setting_fields_keeps_all_other_bytes_of_a_sidecar() -> None:
         "description": {DEFAULT_LANGUAGE: "Two <otters>", "de": "Otter auf Eis"},
         "alt": {DEFAULT_LANGUAGE: "two otters"},
     }
-    text = LIGHTROOM.removeprefix("\ufeff")
-    before, rest = text.split("   <d:description>")
-    middle, end = rest.split("</d:description>")[1].split("</rdf:RDF>")
+    before, rest = LIGHTROOM.split('     <rdf:li xml:lang="x-default">')
+    middle, end = rest.split("Otters &amp; ice</rdf:li>")[1].split("</rdf:RDF>")
     written = changed.decode()
     assert written.startswith(before)
     assert middle in written
@@ -125,7 +130,7 @@ def test_exiftool_reads_and_validates_written_sidecars(tmp_path: Path) -> None:
     new, changed = tmp_path / "new.xmp", tmp_path / "changed.xmp"
     texts = {"description": "Grüße aus 東京 <&>", "alt": "Ďáblice"}
     new.write_bytes(set_fields(None, texts))
-    changed.write_bytes(set_fields(LIGHTROOM.encode(), texts))
+    changed.write_bytes(set_fields(LIGHTROOM.removeprefix("\ufeff").encode(), texts))
     for path in (new, changed):
         output = exiftool(
             "-s3",
@@ -138,3 +143,128 @@ def test_exiftool_reads_and_validates_written_sidecars(tmp_path: Path) -> None:
         )
         assert output.splitlines() == [*texts.values(), "OK"]
     assert exiftool("-s3", "-XMP-crs:all", changed).splitlines() == ["+0.35", "two.lines > one"]
+
+
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+DC = "http://purl.org/dc/elements/1.1/"
+
+
+def packet_with(properties: str, attributes: str = "", declaration: str = "") -> bytes:
+    """Return a packet whose only rdf:Description has some properties and attributes."""
+    return (
+        f"{declaration}<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='{RDF}'>"
+        f"<rdf:Description rdf:about='' xmlns:dc='{DC}' xmlns:q='urn:q' {attributes}>"
+        f"{properties}<dc:format>image/jpeg</dc:format></rdf:Description></rdf:RDF></x:xmpmeta>"
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("properties", "attributes", "text"),
+    [
+        ("<dc:description/>", "", None),
+        ("<dc:description ></dc:description >", "", None),
+        ("<dc:description><rdf:Alt/></dc:description>", "", None),
+        ("<dc:description><rdf:Alt></rdf:Alt></dc:description>", "", None),
+        ("<dc:description><rdf:Alt><rdf:li/></rdf:Alt></dc:description>", "", None),
+        ("", "dc:description='a &gt; b'", "a > b"),
+        ("", 'dc:title="dc:description=&apos;x&apos;" dc:description = "by hand"', "by hand"),
+        ("<dc:description>plain/></dc:description>", "", "plain/>"),
+        ("<dc:description><![CDATA[<b> & ]]></dc:description>", "", "<b> &"),
+        (
+            "<dc:description><rdf:Alt><rdf:li>bare</rdf:li></rdf:Alt></dc:description>",
+            "",
+            "bare",
+        ),
+        (
+            "<dc:description><rdf:Seq><rdf:li>one</rdf:li><rdf:li>two</rdf:li></rdf:Seq>"
+            "</dc:description>",
+            "",
+            "one\ntwo",
+        ),
+        ("<dc:description><rdf:Bag><rdf:li>bag</rdf:li></rdf:Bag></dc:description>", "", "bag"),
+        (
+            "<dc:description rdf:parseType='Resource'><rdf:value>v</rdf:value><q:a>b</q:a>"
+            "</dc:description>",
+            "",
+            "v",
+        ),
+        (
+            "<dc:description><rdf:Description rdf:value='v' q:a='b'/></dc:description>",
+            "",
+            "v",
+        ),
+        (
+            "<dc:description><rdf:Alt><rdf:li xml:lang='X-Default' rdf:parseType='Resource'>"
+            "<rdf:value>v</rdf:value><q:a>b</q:a></rdf:li></rdf:Alt></dc:description>",
+            "",
+            "v",
+        ),
+        ("<dc:description>two</dc:description>", "dc:description='one'", "one\ntwo"),
+        (
+            "<dc:description>one</dc:description><dc:description>one</dc:description>",
+            "",
+            "one",
+        ),
+    ],
+)
+def test_every_form_of_a_description_is_read_and_replaced_once(
+    properties: str, attributes: str, text: str | None
+) -> None:
+    packet = packet_with(properties, attributes)
+    fields = {} if text is None else {"description": {DEFAULT_LANGUAGE: text}}
+    assert read_fields(packet) == fields
+    changed = set_fields(packet, {"description": "ours"})
+    assert read_fields(changed) == {"description": {DEFAULT_LANGUAGE: "ours"}}
+    assert changed.count(b"ours") == 1
+    assert changed.count(b"<dc:description") == 1
+    assert b"<dc:format>image/jpeg</dc:format>" in changed
+    assert other_content(packet, ["description"]) == other_content(changed, ["description"])
+    assert set_fields(changed, {"description": "ours"}) == changed
+
+
+def test_other_languages_stay_with_their_qualifiers_whether_or_not_there_is_a_default() -> None:
+    german = "<rdf:li xml:lang='de' q:by='Ada'>deutsch</rdf:li>"
+    for default in ("", "<rdf:li xml:lang='x-default'>one</rdf:li>"):
+        packet = packet_with(
+            f"<dc:description><rdf:Alt>{german}{default}</rdf:Alt></dc:description>"
+        )
+        changed = set_fields(packet, {"description": "ours"})
+        assert german.encode() in changed
+        assert read_fields(changed)["description"] == {DEFAULT_LANGUAGE: "ours", "de": "deutsch"}
+    plain = packet_with("<dc:description xml:lang='de'>deutsch</dc:description>")
+    changed = set_fields(plain, {"description": "ours"})
+    assert read_fields(changed)["description"] == {DEFAULT_LANGUAGE: "ours", "de": "deutsch"}
+
+
+def test_descriptions_in_several_blocks_and_an_empty_rdf_are_understood() -> None:
+    block = f"<r:Description xmlns='{DC}'><description>{{}}</description></r:Description>"
+    two_blocks = f"<r:RDF xmlns:r='{RDF}'>{block.format('one')}{block.format('two')}</r:RDF>"
+    assert read_fields(two_blocks.encode()) == {"description": {DEFAULT_LANGUAGE: "one\ntwo"}}
+    changed = set_fields(two_blocks.encode(), {"description": "ours"})
+    assert read_fields(changed) == {"description": {DEFAULT_LANGUAGE: "ours"}}
+    empty = set_fields(f"<rdf:RDF xmlns:rdf='{RDF}' />".encode(), {"description": "ours"})
+    assert read_fields(empty) == {"description": {DEFAULT_LANGUAGE: "ours"}}
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-7", "UTF-7", "big5", "idna", "base64", "punycode", "rot13", "x-no-such", ""]
+)
+def test_encodings_that_xmp_does_not_use_are_refused_by_name(encoding: str) -> None:
+    packet = packet_with("", declaration=f"<?xml version='1.0' encoding='{encoding}'?>")
+    with pytest.raises(MetadataError, match=f"in the encoding '{encoding}': save it as UTF-8"):
+        read_fields(packet)
+
+
+def test_wide_encodings_are_read_with_and_without_a_byte_order_mark() -> None:
+    text = packet_with("<dc:description>é東</dc:description>").decode()
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        packet = text.encode(encoding)
+        assert read_fields(packet) == {"description": {DEFAULT_LANGUAGE: "é東"}}
+        changed = set_fields(packet, {"description": "ours"})
+        assert read_fields(changed) == {"description": {DEFAULT_LANGUAGE: "ours"}}
+
+
+def test_undefined_entities_and_deep_nesting_are_refused() -> None:
+    for properties in ("<q:a>&unknown;</q:a>", "<q:a>" * 500 + "</q:a>" * 500):
+        with pytest.raises(MetadataError, match=r"damaged|deep"):
+            read_fields(packet_with(properties))
