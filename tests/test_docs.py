@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -17,6 +16,7 @@ import pytest
 from showtell.cli import showtell
 from support.documentation import Block, blocks_of
 from support.paths import DOCS, EXAMPLES, ROOT, TESTS
+from support.wheel_install import WheelInstall, install_wheel
 
 pytestmark = pytest.mark.extras
 
@@ -47,25 +47,34 @@ def commands_of(text: str) -> list[list[str]]:
     return commands
 
 
-def run_block(block: Block, folder: Path, weights: Path | None = None) -> None:
+@pytest.fixture(scope="session")
+def wheel_install(tmp_path_factory: pytest.TempPathFactory) -> WheelInstall:
+    return install_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+def run_block(
+    block: Block, folder: Path, installed: WheelInstall, weights: Path | None = None
+) -> None:
     if block.language == "python":
-        command = [sys.executable, "-c", block.text]
+        command: list[str | Path] = [installed.bin / "python", "-c", block.text]
     else:
-        text = re.sub(r"^pip install .*$", "true", block.text, flags=re.MULTILINE)
+        # a page installs from a clone; the test installs the wheel that the clone builds
+        text = re.sub(r"^(pip install )\.", rf"\1{installed.wheel}", block.text, flags=re.MULTILINE)
+        text = re.sub(r'^(pip install ")\.', rf"\1{installed.wheel}", text, flags=re.MULTILINE)
         if block.train_options:
             more = block.train_options.replace("WEIGHTS", str(weights))
             text = re.sub(r"^(showtell train [^#\n]*)", rf"\1 {more} ", text, flags=re.MULTILINE)
         command = ["bash", "-euo", "pipefail", "-c", text]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     result = subprocess.run(
         command,
         cwd=folder,
         capture_output=True,
         text=True,
         timeout=1500,
-        env=os.environ | {"PATH": path},
+        env=installed.variables,
     )
     assert result.returncode == 0, f"{block.text}\n{result.stdout}\n{result.stderr}"
+    assert "does not provide the extra" not in result.stderr
 
 
 @pytest.fixture
@@ -81,10 +90,10 @@ def test_a_page_that_is_not_run_here_is_run_by_another_test(page: str) -> None:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", RUN_HERE)
-def test_each_block_of_the_page_runs(page: str, folder: Path) -> None:
+def test_each_block_of_the_page_runs(page: str, folder: Path, wheel_install: WheelInstall) -> None:
     blocks = [block for block in blocks_of(DOCS / page) if block.condition == "always"]
     for block in blocks:
-        run_block(block, folder)
+        run_block(block, folder, wheel_install)
 
 
 @pytest.mark.shared
@@ -95,14 +104,14 @@ def test_each_block_of_the_page_runs(page: str, folder: Path) -> None:
     [page for page in RUN_HERE if any(b.condition == "shared" for b in blocks_of(DOCS / page))],
 )
 def test_blocks_that_need_flickr8k_run_on_a_small_part_of_it(
-    page: str, folder: Path, shared_dir: Path
+    page: str, folder: Path, shared_dir: Path, wheel_install: WheelInstall
 ) -> None:
     part_of_flickr8k(shared_dir / "flickr8k", folder / "flickr8k")
     blocks = blocks_of(DOCS / page)
     weights = shared_dir / "weights" / "mobilenetv2_100.safetensors"
     makes_data = [b for b in blocks if b.condition == "always" and "captions.csv" in b.text]
     for block in [*makes_data[:1], *(block for block in blocks if block.condition == "shared")]:
-        run_block(block, folder, weights)
+        run_block(block, folder, wheel_install, weights)
 
 
 def part_of_flickr8k(whole: Path, part: Path) -> None:
@@ -148,6 +157,20 @@ def test_tables_have_no_blank_lines(page: str) -> None:
     for table in tables:
         _, rule, *_ = [*table.splitlines(), ""]
         assert re.fullmatch(r"\|[\s:|-]+\|", rule), table
+
+
+def test_nothing_is_installed_by_a_name_that_is_not_published() -> None:
+    texts = [*DOCS.glob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("notebooks/*.ipynb")]
+    texts += [*ROOT.glob("deploy/*"), *ROOT.glob("src/**/*.py")]
+    by_name = re.compile(r"pip install (?:-\S+ )*[\"']*showtell\b(?!-)")
+    lines = [
+        f"{path.name}: {line}"
+        for path in texts
+        if path.name not in ("CHANGELOG.md", "UPGRADING.md") and path.is_file()
+        for line in path.read_text("utf-8").splitlines()
+        if by_name.search(line)
+    ]
+    assert lines == []
 
 
 def test_extras_in_install_commands_exist() -> None:

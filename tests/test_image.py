@@ -112,7 +112,7 @@ def test_heic_without_its_extra_says_how_to_get_it(
     with pytest.raises(PhotoError) as caught:
         open_photo(path)
     assert str(caught.value) == (
-        f"{path}: HEIC needs the extra 'heif': pip install \"showtell[heif]\""
+        f"{path}: HEIC needs the extra 'heif': pip install \".[heif]\" in a clone of showtell"
     )
 
 

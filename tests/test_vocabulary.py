@@ -106,5 +106,5 @@ def test_a_newer_rule_says_to_upgrade():
         .to_json()
         .replace(f'"rule": {NORMALISATION_RULE}', f'"rule": {NORMALISATION_RULE + 1}')
     )
-    with pytest.raises(BundleError, match="pip install -U showtell"):
+    with pytest.raises(BundleError, match="upgrade showtell"):
         Vocabulary.from_json(text)

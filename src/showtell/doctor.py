@@ -18,7 +18,7 @@ from typing import Literal
 from showtell import __version__
 from showtell.bundle.cpu_cores import usable_cores
 from showtell.bundle.registry import DEFAULT_MODEL, shipped_models_dir
-from showtell.errors import ShowtellError
+from showtell.errors import ShowtellError, install_command
 from showtell.files.folders import cache_dir
 
 State = Literal["ok", "missing", "broken"]
@@ -88,7 +88,7 @@ def _shipped_model() -> Finding:
     try:
         bundle = load_bundle(path)
     except (ShowtellError, OSError) as error:
-        remedy = "pip install --force-reinstall showtell"
+        remedy = "install showtell again"
         return Finding("captioning", "shipped model", "broken", str(error), remedy)
     size = sum(bundle.file(name).stat().st_size for name in bundle.manifest.files)
     text = f"{DEFAULT_MODEL}, {_size(size)}, {len(bundle.manifest.files)} files unchanged"
@@ -120,7 +120,7 @@ def _extras() -> Iterator[Finding]:
         requirements = metadata.requires("showtell") or []
     except metadata.PackageNotFoundError:
         text = "showtell is not installed as a package"
-        yield Finding("extras", "all", "missing", text, "pip install .")
+        yield Finding("extras", "all", "missing", text, "pip install . in a clone of showtell")
         return
     for extra, purpose in EXTRAS.items():
         packages = _packages_of(requirements, extra)
@@ -128,7 +128,7 @@ def _extras() -> Iterator[Finding]:
             continue  # the installed version has no such extra
         missing = [name for name in packages if _version(name) is None]
         if missing:
-            remedy = f'pip install "showtell[{extra}]"'
+            remedy = install_command(extra)
             text = f"for {purpose}: {', '.join(missing)} missing"
             yield Finding("extras", extra, "missing", text, remedy)
         else:
@@ -183,7 +183,7 @@ def _photo_formats() -> Iterator[Finding]:
             yield Finding("photos", name, "missing", "this Pillow cannot read it", remedy)
     heif = _version("pillow-heif")
     if heif is None:
-        yield Finding("photos", "HEIC", "missing", "not readable", 'pip install "showtell[heif]"')
+        yield Finding("photos", "HEIC", "missing", "not readable", install_command("heif"))
     else:
         yield Finding("photos", "HEIC", "ok", f"pillow-heif {heif}")
 

@@ -18,6 +18,11 @@ __all__ = [
 ]
 
 
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra, which works in a clone of showtell."""
+    return f'pip install ".[{extra}]" in a clone of showtell'
+
+
 class ShowtellError(Exception):
     """Base class of all errors that showtell raises on purpose; the text is one line."""
 
@@ -62,5 +67,5 @@ class MissingExtraError(ShowtellError):
     """A package of an optional extra is needed and not installed."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs the extra '{extra}': pip install \"showtell[{extra}]\"")
+        super().__init__(f"{feature} needs the extra '{extra}': {install_command(extra)}")
         self.extra = extra

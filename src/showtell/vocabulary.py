@@ -112,6 +112,6 @@ class Vocabulary:
         if type(rule) is int and rule > NORMALISATION_RULE:
             raise BundleError(
                 f"{source}: normalisation rule {rule} is newer than this showtell knows"
-                f" ({NORMALISATION_RULE}): upgrade with pip install -U showtell"
+                f" ({NORMALISATION_RULE}): upgrade showtell"
             )
         return load_settings(cls, data, error=BundleError, source=source)

@@ -49,7 +49,7 @@ def test_a_missing_file_is_refused_by_name(bundle, name):
 
 def test_a_newer_format_says_to_upgrade(bundle):
     rewrite(bundle, format_version=2)
-    with pytest.raises(BundleError, match=r"format 2 is newer.*pip install -U showtell"):
+    with pytest.raises(BundleError, match=r"format 2 is newer.*upgrade showtell"):
         load_bundle(bundle)
 
 

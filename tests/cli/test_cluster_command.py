@@ -130,7 +130,7 @@ def test_without_the_extra_it_says_which_one(
     monkeypatch.setitem(sys.modules, "ray", None)
     code, error = run(capsys, tmp_path, tmp_path / "out")
     assert code == 1
-    assert "needs the extra 'cluster': pip install \"showtell[cluster]\"" in error
+    assert "needs the extra 'cluster': pip install \".[cluster]\"" in error
 
 
 def test_a_changed_model_is_another_job(

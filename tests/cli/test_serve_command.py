@@ -108,4 +108,4 @@ def test_model_that_workers_cannot_load_gives_a_one_line_error(tmp_path: Path) -
 def test_missing_extra_is_named(tmp_path: Path) -> None:
     (tmp_path / "fastapi.py").write_text("raise ModuleNotFoundError('no', name='fastapi')")
     process = run(PYTHONPATH=str(tmp_path))
-    assert 'pip install "showtell[serve]"' in last_error(process, 1)
+    assert 'pip install ".[serve]"' in last_error(process, 1)

@@ -316,7 +316,7 @@ def test_public_names_are_complete_and_documented() -> None:
 def test_missing_httpx_names_the_extra_to_install() -> None:
     script = "import sys; sys.modules['httpx'] = None; import showtell.client"
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert 'pip install "showtell[serve]"' in process.stderr.splitlines()[-1]
+    assert 'pip install ".[serve]"' in process.stderr.splitlines()[-1]
 
 
 def test_client_does_not_import_onnxruntime() -> None:

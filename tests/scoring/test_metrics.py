@@ -157,7 +157,7 @@ def test_without_pycocoevalcap_the_error_names_the_extra(monkeypatch: pytest.Mon
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pycocoevalcap", None)
     for scorer in (score_captions, cider):
-        with pytest.raises(MissingExtraError, match=r"pip install \"showtell\[train\]\""):
+        with pytest.raises(MissingExtraError, match=r"pip install \"\.\[train\]\""):
             scorer(["a dog"], [["a dog"]])
 
 

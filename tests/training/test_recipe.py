@@ -26,6 +26,7 @@ from showtell.training.recipe import (
     shipped_recipes,
 )
 from support.paths import ROOT
+from support.wheel_install import build_wheel
 
 
 def test_shipped_recipes_are_found_by_name() -> None:
@@ -52,13 +53,7 @@ def test_a_shipped_recipe_loads_the_same_by_name_and_by_path(name: str) -> None:
 
 
 def test_the_wheel_holds_the_recipes(tmp_path: Path) -> None:
-    pytest.importorskip("hatchling")
-    build = "import hatchling.build, sys; hatchling.build.build_wheel(sys.argv[1])"
-    subprocess.run(
-        [sys.executable, "-c", build, tmp_path], cwd=ROOT, check=True, capture_output=True
-    )
-    [wheel] = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
+    names = zipfile.ZipFile(build_wheel(tmp_path)).namelist()
     for recipe in shipped_recipes():
         assert f"showtell/recipes/{recipe}.yaml" in names
 

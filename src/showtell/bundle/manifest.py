@@ -173,7 +173,7 @@ class Manifest:
         if version > FORMAT_VERSION:
             raise BundleError(
                 f"{source}: bundle format {version} is newer than this showtell reads"
-                f" ({FORMAT_VERSION}): upgrade with pip install -U showtell"
+                f" ({FORMAT_VERSION}): upgrade showtell"
             )
         minor = data.get("format_minor", 0)
         newer = type(minor) is int and minor > FORMAT_MINOR

@@ -132,7 +132,7 @@ def _default_bundle() -> Path:
     if not (path / MANIFEST).is_file():
         raise BundleError(
             f"{path}: the shipped model is not in this installation:"
-            " pip install --force-reinstall showtell, or name another model"
+            " install showtell again, or name another model"
         )
     return path
 

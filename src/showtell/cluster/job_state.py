@@ -89,7 +89,7 @@ def load_job(storage: Storage) -> JobSpec | None:
     try:
         fields = json.loads(storage.read(JOB_FILE))
         if fields["format"] > _FORMAT:
-            raise DatasetError(f"{shown}: the job of a newer showtell: pip install -U showtell")
+            raise DatasetError(f"{shown}: the job of a newer showtell: upgrade showtell")
         return JobSpec(**fields)
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{shown}/{JOB_FILE}: damaged ({error}): choose a new folder") from None

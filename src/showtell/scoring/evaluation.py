@@ -127,7 +127,7 @@ class Evaluation:
             if version > FORMAT_VERSION:
                 raise ScoringError(
                     f"{source}: evaluation format {version} is newer than this showtell reads"
-                    f" ({FORMAT_VERSION}): upgrade with pip install -U showtell"
+                    f" ({FORMAT_VERSION}): upgrade showtell"
                 )
             photos = tuple(_photo(item) for item in data["photos"])
             parts = {item["part"]: _part(item, data["missing"]) for item in data["scores"]}

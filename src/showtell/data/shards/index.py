@@ -154,7 +154,7 @@ def open_index(address: Address | str) -> ShardIndex:
         if content["format"] != _FORMAT:
             raise ValueError(f"its format is {content['format']!r}")
         if content["version"] > INDEX_VERSION:
-            raise DatasetError(f"{path}: written by a newer showtell: pip install -U showtell")
+            raise DatasetError(f"{path}: written by a newer showtell: upgrade showtell")
         shards = tuple(Shard(**entry) for entry in content["shards"])
         for shard in shards:
             if not _SHARD_NAME.fullmatch(shard.name) or shard.split not in (*SPLITS, None):

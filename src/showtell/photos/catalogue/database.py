@@ -143,7 +143,7 @@ class Catalogue:
         if version > len(MIGRATIONS):
             raise CatalogueError(
                 f"{self.display_path}: from a newer showtell (format {version}, this one reads"
-                f" {len(MIGRATIONS)}): upgrade with pip install -U showtell"
+                f" {len(MIGRATIONS)}): upgrade showtell"
             )
         _use_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
