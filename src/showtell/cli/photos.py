@@ -328,6 +328,8 @@ def undo_command(yes: bool, dry_run: bool, catalogue: Path | None) -> None:
 
     Sidecars that the run created are removed, and files that it changed are restored. Files that
     have changed since are left alone and listed. Run undo again to revert the run before that.
+    Files that cannot be restored now, for example on a full disk, are listed too, and undo tries
+    them again when it is next run.
 
     \b
     showtell photos undo --dry-run
@@ -345,12 +347,13 @@ def undo_command(yes: bool, dry_run: bool, catalogue: Path | None) -> None:
         counts = UndoCounts()
         with PhotoProgress() as progress:
             for counts in undo_last_run(opened, report=progress.report):
-                progress.show(counts.restored + counts.skipped, last.files if last else 0)
+                done = counts.restored + counts.skipped + counts.failed
+                progress.show(done, last.files if last else 0)
     click.echo(
         f"{count_of(counts.restored, 'file')} restored, {counts.skipped:,} left alone,"
-        f" in {counts.seconds:.1f} s"
+        f" {counts.failed:,} failed, in {counts.seconds:.1f} s"
     )
-    exit_if_failed(counts.skipped)
+    exit_if_failed(counts.skipped + counts.failed)
 
 
 @photos.command("edit")

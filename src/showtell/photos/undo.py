@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -13,7 +14,13 @@ from showtell.files.atomic_write import sync_folder
 from showtell.photos.binary_patch import apply_patch
 from showtell.photos.catalogue.database import Catalogue, now
 from showtell.photos.catalogue.file_paths import file_path
-from showtell.photos.catalogue.journal import hash_file, recover, temporary_path, update_file_stamp
+from showtell.photos.catalogue.journal import (
+    hash_file,
+    may_be_disconnected,
+    recover,
+    temporary_path,
+    update_file_stamp,
+)
 from showtell.photos.catalogue.writer_lock import only_writer
 from showtell.photos.metadata.image_hash import hash_bytes
 from showtell.photos.metadata.sidecar import SIDECAR_SUFFIX, sidecar_path
@@ -33,10 +40,15 @@ class LastRun:
 
 @dataclass
 class UndoCounts:
-    """Counts of an undo so far: files restored, and skipped because they have changed since."""
+    """Counts of an undo so far.
+
+    Files are restored, or skipped because they have changed since, or cannot be restored now:
+    the next undo tries the latter again.
+    """
 
     restored: int = 0
     skipped: int = 0
+    failed: int = 0
     seconds: float = 0.0
 
 
@@ -51,6 +63,7 @@ class _FinishedWrite:
     before_hash: bytes | None
     after_hash: bytes
     undo_data: bytes | None
+    is_gone: bool  # a scan has found the photo missing
 
 
 def last_run(catalogue: Catalogue) -> LastRun | None:
@@ -65,8 +78,10 @@ def last_run(catalogue: Catalogue) -> LastRun | None:
 def undo_last_run(catalogue: Catalogue, *, report: PhotoErrorHandler) -> Iterator[UndoCounts]:
     """Undo the last run; yield the counts after each batch.
 
-    A file that has changed since is left alone and goes to `report`. The next undo completes one
-    that was killed. Raises MetadataError if there is nothing to undo.
+    A file that has changed since is left alone and goes to `report`. So does one that cannot be
+    read or written now, but the run then counts as not undone, and the next undo tries that file
+    again. The next undo also completes one that was killed. Raises MetadataError if there is
+    nothing to undo.
     """
     started = time.perf_counter()
     counts = UndoCounts()
@@ -76,37 +91,45 @@ def undo_last_run(catalogue: Catalogue, *, report: PhotoErrorHandler) -> Iterato
         if run is None:
             raise MetadataError("nothing to undo: no run has written captions, or all are undone")
         try:
-            while batch := _next_batch(catalogue, run.id):
+            next_batch = _next_batch(catalogue, run.id)
+            while batch := next_batch:
                 _undo_batch(catalogue, batch, counts, report)
+                next_batch = _next_batch(catalogue, run.id, before=batch[-1].id)
                 counts.seconds = time.perf_counter() - started
                 yield counts
         except BaseException:
             recover(catalogue)
             raise
         with catalogue.transaction(durable=True):
-            catalogue.execute("UPDATE runs SET undone = ? WHERE id = ?", (now(), run.id))
+            catalogue.execute(
+                """
+                UPDATE runs SET undone = ? WHERE id = ? AND NOT EXISTS (
+                    SELECT 1 FROM writes WHERE run_id = runs.id AND state IN ('done', 'undoing'))
+                """,
+                (now(), run.id),
+            )
 
 
-def _next_batch(catalogue: Catalogue, run_id: int) -> list[_FinishedWrite]:
+def _next_batch(
+    catalogue: Catalogue, run_id: int, before: int | None = None
+) -> list[_FinishedWrite]:
+    """Return the latest writes of a run that are to be undone, below the id `before`."""
     rows = catalogue.rows(
         f"""
-        SELECT writes.id, file_id, writes.path, before_hash, after_hash, before, token,
-            folders.path, files.name
+        SELECT writes.id, file_id, writes.path, token, folders.path, files.name,
+            before_hash, after_hash, before, missing_since NOT NULL
         FROM writes JOIN runs ON runs.id = run_id
         JOIN files ON files.id = file_id JOIN folders ON folders.id = folder_id
-        WHERE run_id = ? AND state = 'done' ORDER BY writes.id DESC LIMIT {_BATCH_SIZE}
+        WHERE run_id = :run AND state = 'done' AND (:before IS NULL OR writes.id < :before)
+        ORDER BY writes.id DESC LIMIT {_BATCH_SIZE}
         """,
-        (run_id,),
+        {"run": run_id, "before": before},
     )
     batch = []
-    for write_id, file_id, path, before_hash, after_hash, undo_data, token, folder, name in list(
-        rows
-    ):
+    for write_id, file_id, path, token, folder, name, *restore in list(rows):
         target = _current_target(Path(os.fsdecode(path)), file_path(folder, name))
         temporary = temporary_path(target, token, write_id)
-        batch.append(
-            _FinishedWrite(write_id, file_id, target, temporary, before_hash, after_hash, undo_data)
-        )
+        batch.append(_FinishedWrite(write_id, file_id, target, temporary, *restore))
     return batch
 
 
@@ -124,10 +147,15 @@ def _undo_batch(
             _restore(write)
             states.append("undone")
             counts.restored += 1
-        except (ShowtellError, OSError) as error:
+        except ShowtellError as error:
             states.append("kept")
             counts.skipped += 1
             report(PhotoError(failure_message(write.target, error)))
+        except OSError as error:
+            states.append("done")
+            counts.failed += 1
+            message = failure_message(write.target, error)
+            report(PhotoError(f"{message}: run undo again when that is solved"))
     with catalogue.transaction(durable=True):
         for write, state in zip(batch, states, strict=True):
             catalogue.execute("UPDATE writes SET state = ? WHERE id = ?", (state, write.id))
@@ -149,11 +177,17 @@ def _current_target(target: Path, photo: Path) -> Path:
 def _restore(write: _FinishedWrite) -> None:
     """Restore a file's old bytes, or remove it if it did not exist.
 
-    Raises MetadataError if the file is missing or has changed since.
+    Raises MetadataError if the file is missing or has changed since, and OSError if it cannot be
+    read or written now.
     """
     target = write.target
     stamp = file_stamp(target)
     current_hash = hash_file(target)
+    if current_hash is None and not write.is_gone and may_be_disconnected(target):
+        raise OSError(
+            errno.ENODEV,
+            "its folder is missing or empty: connect its drive, or scan if you deleted the photos",
+        )
     if current_hash == write.before_hash:
         return
     if current_hash is None:
@@ -168,4 +202,5 @@ def _restore(write: _FinishedWrite) -> None:
     old = write.undo_data if is_sidecar else apply_patch(write.undo_data, target.read_bytes())
     if hash_bytes(old) != write.before_hash:
         raise MetadataError("the data that restores it is damaged: left alone")
+    write.temporary.unlink(missing_ok=True)  # of an undo that could not remove it
     replace_target(write_copy(write.temporary, target, old, stamp))

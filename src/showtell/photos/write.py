@@ -120,6 +120,8 @@ def write_captions(
                 writer.write([plan_photo(catalogue, photo, options) for photo in batch])
                 writer.counts.seconds = time.perf_counter() - started
                 yield writer.counts
+            if writer.unsettled:
+                recover(catalogue)
         except BaseException:
             recover(catalogue)  # settle the open writes now rather than at the next run
             raise
@@ -137,6 +139,7 @@ class _Writer:
     report: PhotoErrorHandler
     counts: WriteCounts = field(default_factory=WriteCounts)
     work_folder: Path | None = None
+    unsettled: set[int] = field(default_factory=set)  # ids of entries, for `recover` to settle
 
     def make_work_folder(self) -> None:
         self.work_folder = Path(tempfile.mkdtemp(prefix=WORK_FOLDER_PREFIX))
@@ -172,7 +175,7 @@ class _Writer:
         done_ids = {copy.prepared.entry.id for copy in copies if self._replace(copy)}
         self.run.settle(
             done=[entry for entry in entries if entry.id in done_ids],
-            failed=[entry for entry in entries if entry.id not in done_ids],
+            failed=[entry for entry in entries if entry.id not in done_ids | self.unsettled],
         )
 
     def _read_targets(
@@ -184,7 +187,7 @@ class _Writer:
             try:
                 targets.append(_read_target(plan, entry))
             except (ShowtellError, OSError) as error:
-                self._record_failure(plan, error)
+                self._record_failure(plan, entry, error)
         return targets
 
     def _stage_copies(self, targets: list[_Target]) -> list[_StagedCopy]:
@@ -198,7 +201,7 @@ class _Writer:
                 else:
                     copies.append(_stage_photo(target, results[target.entry.id]))
             except (ShowtellError, OSError) as error:
-                self._record_failure(target.plan, error)
+                self._record_failure(target.plan, target.entry, error)
         return copies
 
     def _embed(self, targets: list[_Target]) -> dict[int, exiftool.EmbedResult]:
@@ -217,17 +220,22 @@ class _Writer:
         try:
             replace_target(copy.replacement)
         except (ShowtellError, OSError) as error:
-            self._record_failure(copy.plan, error)
+            self._record_failure(copy.plan, copy.prepared.entry, error)
             return False
         self.counts.sidecars += copy.plan.verdict == "sidecar"
         self.counts.embedded += copy.plan.verdict == "embed"
         return True
 
-    def _record_failure(self, plan: WritePlan, error: ShowtellError | OSError) -> None:
+    def _record_failure(
+        self, plan: WritePlan, entry: JournalEntry, error: ShowtellError | OSError
+    ) -> None:
         """Count and report a file that cannot be written.
 
-        Raises MetadataError, to end the run, if no space is left.
+        After an error of the system the outcome is unknown: a network drive may have replaced the
+        file and failed to say so. Raises MetadataError, to end the run, if no space is left.
         """
+        if isinstance(error, OSError):
+            self.unsettled.add(entry.id)
         if isinstance(error, OSError) and error.errno in _OUT_OF_SPACE:
             problem, remedy = _OUT_OF_SPACE[error.errno]
             raise MetadataError(

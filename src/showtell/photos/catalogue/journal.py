@@ -3,8 +3,8 @@
 Each state of a write is on the disk before the next step begins: `begun` (a temporary file may
 exist), `ready` (the copy is complete, and may have replaced the target) and `done`. Undo changes
 `done` to `undoing` and then to `undone`, or to `kept` if the file has changed since and is left
-alone. After a killed run, `recover` compares the files with the journal and settles the writes
-that are still open.
+alone; if it cannot be restored now, it stays `done`. After a killed run, `recover` compares the
+files with the journal and settles the writes that are still open.
 """
 
 from __future__ import annotations
@@ -59,12 +59,16 @@ class PreparedWrite:
 
 @dataclass(frozen=True, slots=True)
 class _OpenWrite:
-    """A write that a killed run left open."""
+    """A write that a killed run left open, or whose outcome is unknown after an I/O error.
+
+    `is_gone` says whether a scan has found the photo missing.
+    """
 
     entry: JournalEntry
     state: str
     before_hash: bytes | None
     after_hash: bytes | None
+    is_gone: bool
 
 
 class WriteRun:
@@ -147,6 +151,15 @@ def hash_file(path: Path) -> bytes | None:
         return None
 
 
+def may_be_disconnected(target: Path) -> bool:
+    """Return whether the drive of a missing file may be away: its folder is missing or empty."""
+    try:
+        with os.scandir(target.parent) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return True
+
+
 def update_file_stamp(catalogue: Catalogue, file_id: int, target: Path) -> None:
     """Store the new size and date of a photo that was written, so the next scan skips it.
 
@@ -181,8 +194,6 @@ def recover(catalogue: Catalogue) -> int:
         return 0
     with catalogue.transaction(durable=True):
         for write in open_writes:
-            with contextlib.suppress(OSError):
-                write.entry.temporary.unlink()
             _settle_open(catalogue, write)
         catalogue.execute("UPDATE runs SET ended = ? WHERE ended IS NULL", (now(),))
         catalogue.execute("UPDATE runs SET work = NULL")
@@ -193,36 +204,45 @@ def recover(catalogue: Catalogue) -> int:
 def _open_writes(catalogue: Catalogue) -> list[_OpenWrite]:
     rows = catalogue.rows(
         """
-        SELECT writes.id, file_id, path, state, before_hash, after_hash, token
-        FROM writes JOIN runs ON runs.id = run_id WHERE state IN ('begun', 'ready', 'undoing')
+        SELECT writes.id, file_id, path, token, state, before_hash, after_hash,
+            missing_since NOT NULL
+        FROM writes JOIN runs ON runs.id = run_id JOIN files ON files.id = file_id
+        WHERE state IN ('begun', 'ready', 'undoing')
         """
     )
     writes = []
-    for write_id, file_id, encoded_path, state, before_hash, after_hash, token in rows:
+    for write_id, file_id, encoded_path, token, *outcome in rows:
         target = Path(os.fsdecode(encoded_path))
         entry = JournalEntry(write_id, file_id, target, temporary_path(target, token, write_id))
-        writes.append(_OpenWrite(entry, state, before_hash, after_hash))
+        writes.append(_OpenWrite(entry, *outcome))
     return writes
 
 
 def _settle_open(catalogue: Catalogue, write: _OpenWrite) -> None:
-    """Set an open write to the state that its target is in."""
-    write_id = write.entry.id
-    if write.state == "begun":
-        catalogue.execute("DELETE FROM writes WHERE id = ?", (write_id,))
-        return
+    """Remove a write's temporary file, and set the write to the state that its target is in.
+
+    A write that was not finished stays open if its temporary file cannot be removed now.
+    """
+    write_id, target = write.entry.id, write.entry.target
+    exists = os.path.exists(target)  # noqa: PTH110 (Path raises without permission)
+    is_disconnected = not write.is_gone and not exists and may_be_disconnected(target)
+    is_removed = not is_disconnected
     try:
-        current_hash = hash_file(write.entry.target)
-    except OSError:  # unreadable now: treat it as written, so that undo tries again
+        write.entry.temporary.unlink(missing_ok=True)
+        current_hash = None if write.state == "begun" else hash_file(target)
+    except OSError:
+        is_removed = False
+        current_hash = write.after_hash
+    if is_disconnected:  # treat an unreadable file as written, so that undo tries again
         current_hash = write.after_hash
     if write.state == "undoing":
         state = "undone" if current_hash == write.before_hash else "done"
         catalogue.execute("UPDATE writes SET state = ? WHERE id = ?", (state, write_id))
-    elif current_hash == write.after_hash:
+    elif write.state == "ready" and current_hash == write.after_hash:
         catalogue.execute("UPDATE writes SET state = 'done' WHERE id = ?", (write_id,))
-    else:
+    elif is_removed:
         catalogue.execute("DELETE FROM writes WHERE id = ?", (write_id,))
-    update_file_stamp(catalogue, write.entry.file_id, write.entry.target)
+    update_file_stamp(catalogue, write.entry.file_id, target)
 
 
 def _delete_empty_runs(catalogue: Catalogue) -> None:
