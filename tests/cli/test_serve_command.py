@@ -54,13 +54,20 @@ def test_loopback_addresses_need_no_key(host: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--batch-delay", "-1"], "batch-delay"),
-        (["--queue-size", "8"], "raise queue_size"),
-        (["--max-body", "600"], "max_uploads"),
+        (["--batch-delay", "-1"], "--batch-delay"),
+        (["--queue-size", "8"], "--max-photos 32 is more than --queue-size 8: raise --queue-size"),
+        (["--max-body", "600"], "--max-uploads"),
+        (["--host", "0.0.0.0"], "--api-key-file), or --no-api-key"),
+        (["--allowed-host", "http://photos.example.org"], "--allowed-host"),
+        (["--allowed-host", "photos.example.org:8443"], "without http:// and port"),
+        (["--root-path", "captions"], "--root-path"),
+        (["--root-path", "/captions/"], "--root-path"),
+        (["--root-path", "/a/../b"], "--root-path"),
+        (["--root-path", "/v1/captions"], "--root-path"),
         (["--api-key", "short"], "at least 8"),
         (["--api-key", "spaces are wrong"], "at least 8"),
-        (["--queue-wait", "nan"], "queue"),
-        (["--port", "99999"], "port"),
+        (["--queue-wait", "nan"], "--queue-wait"),
+        (["--port", "99999"], "--port"),
     ],
 )
 def test_invalid_options_are_usage_errors(options: list[str], message: str) -> None:

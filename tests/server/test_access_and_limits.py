@@ -66,7 +66,9 @@ def check_problem(response: httpx.Response, status: int) -> dict[str, Any]:
 # Host and Origin
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "192.168.1.5", "[", "a@b"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "192.168.1.5", "localhost.x"]
+)
 def test_foreign_host_name_is_refused(service: RunningService, host: str) -> None:
     for path in ("/", "/health", "/v1/models", "/nothing"):
         assert (
@@ -75,7 +77,19 @@ def test_foreign_host_name_is_refused(service: RunningService, host: str) -> Non
         )
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:9", "127.1.2.3"])
+@pytest.mark.parametrize(
+    "host", ["[", "a@b", "", "[::1].evil.com", "localhost@evil.example", "localhost:99999", "127.1"]
+)
+def test_malformed_host_is_refused(service: RunningService, host: str) -> None:
+    for path in ("/", "/health", "/v1/models"):
+        problem = check_problem(send(service, "GET", path, headers={"Host": host}), 400)
+        assert problem["type"] == "urn:showtell:malformed-host"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:1", "localhost.", "127.0.0.1", "[::1]:9", "127.1.2.3", "localhost.:8"],
+)
 def test_loopback_host_names_are_accepted(service: RunningService, host: str) -> None:
     assert send(service, "GET", "/health", headers={"Host": host}).status_code == 200
 
@@ -109,6 +123,81 @@ def test_own_page_and_links_to_it_are_accepted(service: RunningService) -> None:
     assert send(service, "POST", "/v1/captions", content=PHOTO, headers=own_page).status_code == 200
     link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     assert send(service, "GET", "/", headers=link).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "status"),
+    [
+        ("https://photos.example.org", "photos.example.org", 200),
+        ("https://photos.example.org", "photos.example.org:443", 200),
+        ("http://photos.example.org:80", "photos.example.org", 200),
+        ("https://photos.example.org:8443", "photos.example.org:8443", 200),
+        ("https://PHOTOS.example.org.", "photos.example.org", 200),
+        ("https://photos.example.org:8443", "photos.example.org", 403),
+        ("https://photos.example.org", "photos.example.org:80", 403),
+        ("https://photos.example.org.evil.example", "photos.example.org", 403),
+        ("null", "photos.example.org", 403),
+    ],
+)
+def test_default_port_of_an_origin_equals_a_missing_port(
+    strict_service: RunningService, origin: str, host: str, status: int
+) -> None:
+    headers = {"Origin": origin, "Host": host}
+    assert send(strict_service, "GET", "/v1/models", headers=headers).status_code == status
+
+
+# Forms of a request
+
+
+def raw_response(service: RunningService, request: str) -> str:
+    """Send a request as it is; return the response."""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as client:
+        client.sendall(request.encode("latin-1"))
+        return b"".join(iter(lambda: client.recv(4096), b"")).decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("request_text", "status"),
+    [
+        ("GET /health HTTP/1.0\r\n\r\n", 200),
+        ("GET /v1/models HTTP/1.0\r\n\r\n", 200),
+        ("GET /health HTTP/1.0\r\nHost: evil.example\r\n\r\n", 403),
+        ("GET /health HTTP/1.0\r\nOrigin: http://localhost\r\n\r\n", 403),
+        ("GET /health HTTP/1.0\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 400),
+        ("GET /health HTTP/1.1\r\nConnection: close\r\n\r\n", 400),
+        ("GET http://localhost/health HTTP/1.0\r\n\r\n", 200),
+        ("GET http://localhost:80/health?a=b HTTP/1.0\r\nHost: evil.example\r\n\r\n", 200),
+        ("GET HTTP://localhost HTTP/1.0\r\n\r\n", 200),
+        ("GET http://evil.example/health HTTP/1.0\r\nHost: localhost\r\n\r\n", 403),
+        ("GET http://me@localhost/health HTTP/1.0\r\nHost: localhost\r\n\r\n", 400),
+        ("GET http:///health HTTP/1.0\r\nHost: localhost\r\n\r\n", 400),
+        ("GET ftp://localhost/health HTTP/1.0\r\nHost: localhost\r\n\r\n", 400),
+        ("GET health HTTP/1.0\r\nHost: localhost\r\n\r\n", 400),
+        ("CONNECT localhost:80 HTTP/1.0\r\nHost: localhost\r\n\r\n", 400),
+    ],
+)
+def test_forms_of_http_requests(service: RunningService, request_text: str, status: int) -> None:
+    response = raw_response(service, request_text)
+    assert response.split()[1] == str(status), response
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/health", "/ready", "/metrics", "/v1/models", "/openapi.json", "/static/app.js"]
+)
+def test_head_is_answered_like_get_without_a_body(service: RunningService, path: str) -> None:
+    get, head = send(service, "GET", path), send(service, "HEAD", path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+    raw = raw_response(service, f"HEAD {path} HTTP/1.0\r\n\r\n")
+    assert raw.endswith("\r\n\r\n")
+    assert raw.count("\r\n\r\n") == 1
+    assert send(service, "POST", path).headers["allow"] == "GET, HEAD"
+
+
+def test_head_is_counted_as_head(service: RunningService) -> None:
+    send(service, "HEAD", "/health")
+    counted = 'showtell_requests_total{method="HEAD",route="/health",status="200"}'
+    assert counted in send(service, "GET", "/metrics").text
 
 
 # The key
@@ -373,11 +462,6 @@ def test_unknown_paths_and_methods_are_problem_documents(service: RunningService
     assert response.headers["allow"] == "POST"
     check_problem(send(service, "GET", "/static/../settings.py"), 404)
     check_problem(send(service, "GET", "/static/%2e%2e/settings.py"), 404)
-
-
-def test_health_checks_support_head_requests(service: RunningService) -> None:
-    for path in ("/health", "/ready"):
-        assert send(service, "HEAD", path).status_code == 200
 
 
 def test_no_response_contains_a_path_of_this_machine(

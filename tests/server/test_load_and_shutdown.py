@@ -260,5 +260,10 @@ def test_uploads_reach_neither_disk_nor_log(tiny_model: Path, tmp_path: Path) ->
         watcher.join()
         assert [caption["error"] for caption in response.json()["captions"]] == [None] * 3
         assert not files
-    assert any("POST /v1/captions" in line for line in service.log)
+    [line] = [line for line in service.log if "POST" in line]
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d 127\.0\.0\.1"
+        r' "POST /v1/captions HTTP/1\.1" 200 \d+\.\d{3} s\n',
+        line,
+    )
     assert not [line for line in service.log if "secret" in line]

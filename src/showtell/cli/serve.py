@@ -147,7 +147,13 @@ from showtell.files.os_errors import error_reason
     metavar="ADDRESS",
     help="Proxy whose X-Forwarded-For header is trusted. Repeatable.",
 )
-@click.option("--access-log", is_flag=True, help="Log one line per request.")
+@click.option(
+    "--root-path",
+    default="",
+    metavar="PATH",
+    help="Path prefix under which a proxy serves the service, such as /captions.",
+)
+@click.option("--access-log", is_flag=True, help="Log one line with the time for each request.")
 def serve(api_key_file: Path | None, **options: Any) -> None:
     """Serve a web page and a REST API that caption photos.
 

@@ -9,12 +9,18 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
+from showtell.server.host_names import (
+    Authority,
+    is_loopback,
+    normalized_host,
+    parse_authority,
+    parse_origin,
+)
 from showtell.server.problem_details import ProblemError
-from showtell.server.settings import ServerSettings, is_loopback
+from showtell.server.settings import ServerSettings
 
 _MAX_CLIENTS = 10_000  # past this number the least recently seen client is forgotten
 
@@ -28,36 +34,46 @@ class HostPolicy:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._is_local = settings.is_local
-        self._names = {name.lower() for name in (settings.host, *settings.allowed_hosts)}
+        self._allows_any_name = "*" in settings.allowed_hosts
+        names = (settings.host, *settings.allowed_hosts)
+        self._names = {normalized_host(name) for name in names if name != "*"}
 
     def check(self, headers: Headers, method: str) -> None:
-        """Raise ProblemError if Host is not the service's own, or another site sent the request."""
-        host = headers.get("host", "")
-        if not self._accepts(host):
+        """Raise ProblemError if Host is not the service's own, or another site sent the request.
+
+        A request without Host is of HTTP/1.0, as health checks send it: browsers never do.
+        """
+        hosts = headers.getlist("host")
+        authority = parse_authority(hosts[0]) if len(hosts) == 1 else None
+        if hosts and authority is None:
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST,
+                "malformed-host",
+                "the Host header is malformed: send one host name or address, and its port",
+            )
+        if authority is not None and not self._accepts(authority.host):
             raise ProblemError(
                 HTTPStatus.FORBIDDEN,
                 "wrong-host",
                 "the service does not accept this host name: use its address, or start it with"
                 " --allowed-host NAME",
             )
-        if _is_cross_site(headers, host, method):
+        if _is_cross_site(headers, authority, method):
             raise ProblemError(
                 HTTPStatus.FORBIDDEN,
                 "wrong-origin",
-                "a page of another site cannot use this service: open the service's own page",
+                "a page of another site cannot use this service: open the service's own page;"
+                " a proxy must pass on the Host that the browser sends, with its port",
             )
 
     def _accepts(self, host: str) -> bool:
-        name = _hostname(host)
-        if name is None:
-            return False
-        if is_loopback(name) or name in self._names or "*" in self._names:
+        if self._allows_any_name or is_loopback(host) or host in self._names:
             return True
         if self._is_local:
             return False
         try:
             # Attackers can point a name of theirs at the service (DNS rebinding), not an address.
-            ipaddress.ip_address(name)
+            ipaddress.ip_address(host)
         except ValueError:
             return False
         return True
@@ -120,23 +136,24 @@ def check_key(key: str | None, required_key: str | None) -> None:
     )
 
 
-def _hostname(host: str) -> str | None:
-    """Return the name or address in a Host header, without the port; None if it is malformed."""
-    try:
-        return urlsplit(f"//{host}").hostname if "@" not in host and "/" not in host else None
-    except ValueError:
-        return None
-
-
-def _is_cross_site(headers: Headers, host: str, method: str) -> bool:
+def _is_cross_site(headers: Headers, authority: Authority | None, method: str) -> bool:
     """Return whether a browser sent the request for a page of another site."""
     origin = headers.get("origin")
-    if origin is not None and origin.partition("://")[2].lower() != host.lower():
+    if origin is not None and not _is_same_origin(origin, authority):
         return True
     if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         # A link on another site may lead to the page, but nothing else is allowed.
-        return not (method == "GET" and headers.get("sec-fetch-mode") == "navigate")
+        return not (method in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate")
     return False
+
+
+def _is_same_origin(origin: str, authority: Authority | None) -> bool:
+    parsed = parse_origin(origin)
+    if parsed is None or authority is None:
+        return False
+    # Behind a proxy, only the origin says whether the browser uses http or https.
+    scheme, sender = parsed
+    return sender.host == authority.host and sender.port_for(scheme) == authority.port_for(scheme)
 
 
 def _client_network(address: str) -> str:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from datetime import datetime
+from http import HTTPStatus
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from showtell.server.access_control import HostPolicy
+from showtell.server.host_names import parse_origin
 from showtell.server.metrics import Metrics
 from showtell.server.problem_details import (
     CLIENT_CLOSED_REQUEST,
@@ -21,6 +26,7 @@ from showtell.server.problem_details import (
 from showtell.server.settings import MEGABYTE, ServerSettings
 
 logger = logging.getLogger(__name__)
+access_logger = logging.getLogger("showtell.server.access")
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -42,8 +48,9 @@ class RequestMiddleware:
     """The outermost layer of the application.
 
     It rejects requests for a foreign Host, from pages of other sites, or with a Content-Length
-    that is too large, before any route sees them. It adds the security headers to every response,
-    counts requests, and aborts a response that the client does not read in time.
+    that is too large, before any route sees them. It answers HEAD wherever GET is answered, and
+    targets in absolute form. It adds the security headers to every response, counts and logs
+    requests, and aborts a response that the client does not read in time.
     """
 
     def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: Metrics) -> None:
@@ -60,22 +67,35 @@ class RequestMiddleware:
         start = time.perf_counter()
         response = _ResponseSender(send, timeout=self.settings.upload_timeout)
         self.metrics.open_requests.inc()
+        # Uvicorn leaves out the body where its own scope says HEAD.
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        inner: Scope = {**scope, "method": method}
         try:
-            problem = await self._run(scope, receive, response)
+            problem = await self._run(inner, receive, response)
             if problem is not None and response.status is None:
-                await problem.response()(scope, receive, response.send)
+                await problem.response()(inner, receive, response.send)
         finally:
             self.metrics.open_requests.dec()
             status = response.status or CLIENT_CLOSED_REQUEST
-            self._count(scope, status, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            self._count(
+                scope["method"], getattr(inner.get("route"), "path", "other"), status, seconds
+            )
+            if self.settings.access_log:
+                access_logger.info(_access_line(scope, status, seconds))
 
     async def _run(
         self, scope: Scope, receive: Receive, response: _ResponseSender
     ) -> ProblemError | None:
         """Run the application; return the problem if it refused the request or failed."""
         try:
+            _use_origin_form(scope)
             self._check(Headers(scope=scope), scope["method"])
-            await self.app(scope, receive, response.send)
+            if self.settings.root_path and scope["path"] == self.settings.root_path:
+                redirect = RedirectResponse(self.settings.root_path + "/", 308)
+                await redirect(scope, receive, response.send)
+            else:
+                await self.app(scope, receive, response.send)
         except ProblemError as problem:
             return problem
         except asyncio.CancelledError:  # the shutdown timeout has passed
@@ -91,10 +111,8 @@ class RequestMiddleware:
         if len(length) > _MAX_LENGTH_DIGITS or int(length or 0) > self.settings.max_body * MEGABYTE:
             raise body_too_large(self.settings)
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        method = scope["method"] if scope["method"] in _METHODS else "other"
-        route = getattr(scope.get("route"), "path", "other")
-        self.metrics.requests.labels(method, route, status).inc()
+    def _count(self, method: str, route: str, status: int, seconds: float) -> None:
+        self.metrics.requests.labels(method if method in _METHODS else "other", route, status).inc()
         self.metrics.request_seconds.labels(route).observe(seconds)
 
 
@@ -116,3 +134,33 @@ class _ResponseSender:
         # A client that does not read its response must not keep it in memory forever.
         async with asyncio.timeout(self._timeout):
             await self._send(message)
+
+
+def _use_origin_form(scope: Scope) -> None:
+    """Replace a target in absolute form, whose host overrides the Host header (RFC 9112, 3.2.2).
+
+    Raises ProblemError for a target that is neither a path nor an http or https address.
+    """
+    target = scope["raw_path"].decode("latin-1")
+    if target.startswith("/") or target == "*":
+        return
+    scheme, _, rest = target.partition("://")
+    host, _, path = rest.partition("/")
+    if parse_origin(f"{scheme}://{host}") is None:
+        raise ProblemError(
+            HTTPStatus.BAD_REQUEST, "malformed-target", "request a path of this service, such as /"
+        )
+    scope["raw_path"] = f"/{path}".encode("latin-1")
+    scope["path"] = unquote(f"/{path}")
+    others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    scope["headers"] = [(b"host", host.encode("latin-1")), *others]
+
+
+def _access_line(scope: Scope, status: int, seconds: float) -> str:
+    now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+    client = scope["client"][0] if scope["client"] else "-"
+    target = scope["raw_path"].decode("latin-1")
+    if scope["query_string"]:
+        target += "?" + scope["query_string"].decode("latin-1")
+    request = f"{scope['method']} {target} HTTP/{scope['http_version']}"
+    return f'{now} {client} "{request}" {status} {seconds:.3f} s'

@@ -70,7 +70,11 @@ def add_problem_handlers(app: FastAPI) -> None:
         status = HTTPStatus(error.status_code)
         detail = _DETAILS.get(error.status_code, str(error.detail))
         kind = status.phrase.lower().replace(" ", "-")
-        return ProblemError(status, kind, detail, headers=error.headers).response()
+        headers = dict(error.headers or {})
+        allowed = set(headers.get("Allow", "").split(", "))
+        if "GET" in allowed:  # the middleware answers HEAD there
+            headers["Allow"] = ", ".join(sorted(allowed | {"HEAD"}))
+        return ProblemError(status, kind, detail, headers=headers).response()
 
     @app.exception_handler(RequestValidationError)
     async def on_validation_error(request: Request, error: RequestValidationError) -> Response:

@@ -41,8 +41,6 @@ def monitoring_routes(service: Service) -> APIRouter:
             raise not_ready("no worker is running", 1)
         return schemas.StatusOut(status="ready")
 
-    for path, endpoint in (("/health", health), ("/ready", ready)):
-        router.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
     return router
 
 

@@ -97,7 +97,6 @@ def run_server(settings: ServerSettings, *, debug: bool = False) -> None:
         )
     app = create_app(settings)
     logging.getLogger("uvicorn").setLevel(logging.DEBUG if debug else logging.WARNING)
-    logging.getLogger("uvicorn.access").setLevel(logging.INFO)
     with _bind(settings) as sockets, _exit_normally_on_signals():
         server = _Server(_uvicorn_config(settings, app))
         # Hide uvicorn's long report of a failed start (the error below has one line), and of the
@@ -120,7 +119,7 @@ def _uvicorn_config(settings: ServerSettings, app: Any) -> uvicorn.Config:
         http=protocol,
         ws="none",
         log_config=None,
-        access_log=settings.access_log,
+        access_log=False,  # the application's own has times
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
         server_header=False,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
+import re
 from dataclasses import dataclass, field
 
 from showtell.bundle.cpu_cores import usable_cores
+from showtell.server.host_names import is_loopback, normalized_host
 
 MEGABYTE = 1_000_000
 DEFAULT_RATE = 600  # requests per minute of one client, if other machines can reach the service
@@ -17,7 +18,8 @@ MIN_KEY_LENGTH = 8
 class ServerSettings:
     """The options of `showtell serve` under the same names, validated.
 
-    Raises ValueError with a one-line message if a value is out of range or two contradict.
+    Raises ValueError with a one-line message, which names the options, if a value is out of range
+    or two contradict.
     """
 
     host: str = "127.0.0.1"
@@ -63,6 +65,8 @@ class ServerSettings:
     """Additional host names that requests may use (`Host` header)."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted."""
+    root_path: str = ""
+    """Path prefix under which a proxy serves the service, such as /captions; empty for none."""
     access_log: bool = False
     """Log one line per request."""
 
@@ -70,28 +74,40 @@ class ServerSettings:
         for name, minimum in _MINIMUMS.items():
             value = getattr(self, name)
             if value is not None and not minimum <= value < math.inf:
-                raise ValueError(f"{name}={value}: must be a number of at least {minimum}")
+                raise ValueError(
+                    f"--{name.replace('_', '-')} {value}: must be a number of at least {minimum}"
+                )
         if self.port > 65535:
-            raise ValueError(f"port={self.port}: must be at most 65535")
+            raise ValueError(f"--port {self.port}: must be at most 65535")
         if self.max_photos > self.queue_size:
             raise ValueError(
-                f"max_photos={self.max_photos} is more than queue_size={self.queue_size}:"
-                " raise queue_size"
+                f"--max-photos {self.max_photos} is more than --queue-size {self.queue_size}:"
+                " raise --queue-size"
             )
         if self.max_body > self.max_uploads:
             raise ValueError(
-                f"max_body={self.max_body} is more than max_uploads={self.max_uploads}:"
-                " raise max_uploads"
+                f"--max-body {self.max_body} is more than --max-uploads {self.max_uploads}:"
+                " raise --max-uploads"
             )
+        if self.root_path and not _is_root_path(self.root_path):
+            raise ValueError(
+                f"--root-path {self.root_path}: must begin with / and not end with it, and not be"
+                " an address of the service itself, such as /v1"
+            )
+        for name in self.allowed_hosts:
+            if name != "*" and normalized_host(name) is None:
+                raise ValueError(
+                    f"--allowed-host {name}: not a host name: give it without http:// and port"
+                )
         if self.api_key is not None and not _is_valid_key(self.api_key):
             raise ValueError(
-                f"api_key: must have at least {MIN_KEY_LENGTH} printable ASCII characters and no"
+                f"the API key must have at least {MIN_KEY_LENGTH} printable ASCII characters and no"
                 " spaces"
             )
         if not (self.api_key or self.no_api_key or self.is_local):
             raise ValueError(
-                f"host={self.host}: other machines can reach this address: set an API key"
-                " ($SHOWTELL_API_KEY or api_key_file), or no_api_key if a proxy checks access"
+                f"--host {self.host}: other machines can reach this address: set an API key"
+                " ($SHOWTELL_API_KEY or --api-key-file), or --no-api-key if a proxy checks access"
             )
 
     @property
@@ -131,15 +147,18 @@ _MINIMUMS: dict[str, float] = {
 }
 
 
+# first parts of the service's own addresses
+_OWN_PATHS = {"/health", "/metrics", "/openapi.json", "/ready", "/static", "/v1"}
+
+
+def _is_root_path(path: str) -> bool:
+    parts = path.split("/")[1:]
+    return (
+        path.startswith("/")
+        and all(re.fullmatch(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", part) for part in parts)
+        and f"/{parts[0]}" not in _OWN_PATHS
+    )
+
+
 def _is_valid_key(key: str) -> bool:
     return len(key) >= MIN_KEY_LENGTH and key.isascii() and key.isprintable() and " " not in key
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address is a loopback address of this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

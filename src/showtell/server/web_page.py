@@ -44,6 +44,8 @@ async def page(request: Request) -> HTMLResponse:
     manifest = service.bundle.manifest
     text = _template().render(
         version=__version__,
+        # Without a prefix the page has relative links, which work behind a proxy that strips one.
+        root=f"{service.settings.root_path}/" if service.settings.root_path else "",
         model=manifest.name,
         preprocessing=manifest.preprocessing.to_dict(),
         max_bytes=service.settings.max_body * MEGABYTE,

@@ -19,7 +19,7 @@ def test_page_has_no_inline_code_and_no_other_host(service: RunningService) -> N
     assert "default-src 'none'" in policy
     assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|https?://|//cdn", response.text)
     assert re.findall(r"<script[^>]*>", response.text) == [
-        '<script type="module" src="/static/app.js">'
+        '<script type="module" src="static/app.js">'
     ]
     assert "Model flickr8k" in response.text
     assert f"showtell {__version__}" in response.text
@@ -27,18 +27,18 @@ def test_page_has_no_inline_code_and_no_other_host(service: RunningService) -> N
 
 def test_every_file_of_the_page_exists_with_the_right_media_type(service: RunningService) -> None:
     media_types = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
-    queue = re.findall(r'"(/static/[^"]+)"', httpx.get(service.url).text)
+    queue = re.findall(r'"(static/[^"]+)"', httpx.get(service.url).text)
     visited = set()
     while queue:
         url = queue.pop()
         if url in visited:
             continue
         visited.add(url)
-        response = httpx.get(service.url + url)
+        response = httpx.get(f"{service.url}/{url}")
         assert response.status_code == 200, url
         assert response.headers["content-type"].startswith(media_types[url.rpartition(".")[2]])
         assert "http" not in response.text.replace("http://www.w3.org/2000/svg", "")
-        queue += [f"/static/{name}" for name in re.findall(r'from "\./([^"]+)"', response.text)]
+        queue += [f"static/{name}" for name in re.findall(r'from "\./([^"]+)"', response.text)]
     assert len(visited) > 10
 
 

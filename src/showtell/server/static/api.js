@@ -1,6 +1,7 @@
 // Sends a photo to the service and returns its caption; waits while the service is busy.
 
-const CAPTIONS_URL = "/v1/captions?nbest=3&words=true";
+// Relative to this file, because a proxy may serve the page below a path prefix.
+const CAPTIONS_URL = new URL("../v1/captions?nbest=3&words=true", import.meta.url);
 const FORM_OVERHEAD = 2000; // bytes that a form adds to its photo, at most
 const BUSY_STATUSES = [429, 503];
 const MAX_WAIT = 30; // seconds
