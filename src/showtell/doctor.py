@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -60,7 +58,6 @@ def examine() -> Iterator[Finding]:
     yield _captions()
     yield from _extras()
     yield _java()
-    yield _exiftool()
     yield from _photo_formats()
     yield _cores()
     yield _cache()
@@ -150,22 +147,6 @@ def _java() -> Finding:
     if java is None:
         return Finding("programs", "java", "missing", f"for {purpose}", JAVA_HINT)
     return Finding("programs", "java", "ok", f"for {purpose}: {java}")
-
-
-def _exiftool() -> Finding:
-    purpose = "captions in photos' metadata"
-    program = shutil.which("exiftool")
-    if program is None:
-        remedy = "apt install libimage-exiftool-perl, brew install exiftool, or exiftool.org"
-        return Finding("programs", "exiftool", "missing", f"for {purpose}", remedy)
-    try:
-        done = subprocess.run(
-            [program, "-ver"], capture_output=True, text=True, check=True, timeout=30
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        return Finding("programs", "exiftool", "broken", f"{program} does not run ({error})")
-    text = f"for {purpose}: {done.stdout.strip()} at {program}"
-    return Finding("programs", "exiftool", "ok", text)
 
 
 def _photo_formats() -> Iterator[Finding]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.filters import PhotoFilter
 from showtell.photos.catalogue.writer_lock import only_writer
 from showtell.photos.corrections import edit_caption
-from showtell.photos.metadata import exiftool as exiftool_module
+from showtell.photos.metadata.embed import embed_texts
 from showtell.photos.metadata.sidecar import sidecar_path
 from showtell.photos.metadata.xmp import DEFAULT_LANGUAGE, read_fields, set_fields
 from showtell.photos.reading import read_stable_file
@@ -186,7 +187,7 @@ def test_fields_folders_and_confidence_select_what_is_written(
     assert write_fully(catalogue, confident).examined == 5
 
 
-def test_file_names_and_captions_cannot_become_exiftool_options(
+def test_odd_file_names_and_captions_are_embedded(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/lib/-execute\n-delete_original!\n\xff"))
@@ -207,68 +208,39 @@ def test_file_names_and_captions_cannot_become_exiftool_options(
     assert undo_fully(catalogue).restored == len(names)
 
 
-def test_missing_exiftool_is_an_error_before_anything_is_written(
-    tmp_path: Path, catalogue: Catalogue, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    library(tmp_path / "lib", 2)
-    scan_fully(catalogue, tmp_path / "lib", captioner)
-    before = contents(tmp_path / "lib")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MetadataError, match="not installed: apt install libimage-exiftool-perl"):
-        write_fully(catalogue, WriteOptions(to="embed"))
-    assert contents(tmp_path / "lib") == before
-    assert write_fully(catalogue).sidecars == 2
-
-
 @pytest.mark.parametrize(
-    ("script", "reason"),
+    ("damage", "reason"),
     [
-        ("kill -9 $$", "ended by signal 9"),
-        ("for f in *.jpeg; do head -c 200 $f > t; mv t $f; done", "exiftool damaged its copy"),
-        ("for f in *.jpeg; do cp OTHER $f; done", "changed its image data"),
-        ("for f in *.jpeg; do echo >> $f; done", "did not write its"),
-        ("echo 'Error: Not a valid JPG (looks odd) - 0.jpeg' >&2", "looks odd"),
-        ("rm *.jpeg", "exiftool removed its copy"),
-        ("exit 0", "changed nothing"),
+        (lambda data: data[:200], "would damage it"),
+        (lambda data: data + b"\n", "would change its other data"),
+        (lambda data: data.replace(b"Ansel", b"Edith"), "would change its EXIF"),
+        (lambda data: data[:-200] + b"0" * 198 + data[-2:], "would change its image data"),
+        (lambda data: data.replace(b"blue", b"grey"), "would change its XMP"),
+        (lambda data: data.replace(b"Harz", b"Alps"), "would change its IPTC"),
+        (lambda data: data.replace(b"scene", b"SCENE"), "does not read back"),
     ],
 )
-def test_failing_or_misbehaving_exiftool_leaves_photos_intact(
+def test_embedding_that_changes_anything_else_is_refused_by_name(
     tmp_path: Path,
     catalogue: Catalogue,
     captioner: Captioner,
     monkeypatch: pytest.MonkeyPatch,
-    script: str,
+    damage: Callable[[bytes], bytes],
     reason: str,
 ) -> None:
-    library(tmp_path / "lib", 1)
+    [path] = library(tmp_path / "lib", 1)
+    values = ("-Artist=Ansel", "-XMP-dc:Subject=blue", "-IPTC:City=Harz")
+    exiftool("-overwrite_original", *values, path)
     scan_fully(catalogue, tmp_path / "lib", captioner)
+    edit_caption(catalogue, path, "a scene")
     before = contents(tmp_path / "lib")
-    other = photo(tmp_path / "other.jpg", 77)
-    fake = tmp_path / "bin" / "exiftool"
-    fake.parent.mkdir()
-    fake.write_text(f"#!/bin/sh\n{script.replace('OTHER', str(other))}\n")
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(write, "embed_texts", lambda *args: damage(embed_texts(*args)))
     errors: list[PhotoError] = []
     counts = write_fully(catalogue, WriteOptions(to="embed"), errors)
     assert (counts.failed, counts.embedded) == (1, 0)
     assert reason in str(errors[0])
+    assert str(errors[0]).startswith(f"{path}: ")
     assert contents(tmp_path / "lib") == before
-
-
-def test_hanging_exiftool_times_out(
-    tmp_path: Path, catalogue: Catalogue, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    library(tmp_path / "lib", 1)
-    scan_fully(catalogue, tmp_path / "lib", captioner)
-    fake = tmp_path / "exiftool"
-    fake.write_text("#!/bin/sh\nexec sleep 600\n")
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(exiftool_module, "_TIMEOUT_PER_PHOTO", 0.2)
-    errors: list[PhotoError] = []
-    assert write_fully(catalogue, WriteOptions(to="embed"), errors).failed == 1
-    assert "did not finish" in str(errors[0])
 
 
 @pytest.mark.parametrize(
@@ -318,22 +290,6 @@ def test_photo_damaged_after_the_plan_fails_and_the_others_are_written(
     counts = write_fully(catalogue, WriteOptions(to="embed"), errors)
     assert (counts.failed, counts.embedded) == (1, 1)
     assert str(errors[0]).startswith(f"{damaged}: truncated")
-
-
-def test_full_work_folder_of_exiftool_ends_the_run_with_a_hint(
-    tmp_path: Path, catalogue: Catalogue, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    library(tmp_path / "lib", 2)
-    scan_fully(catalogue, tmp_path / "lib", captioner)
-    before = contents(tmp_path / "lib")
-
-    def fail_to_write(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(exiftool_module, "_arguments", fail_to_write)
-    with pytest.raises(MetadataError, match=r"\(no space left on device\): set TMPDIR to"):
-        write_fully(catalogue, WriteOptions(to="embed"))
-    assert contents(tmp_path / "lib") == before
 
 
 def test_damaged_sidecar_is_reported_and_left_unchanged(

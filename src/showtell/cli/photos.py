@@ -250,7 +250,7 @@ def _check_search_usage(
     type=click.Choice(["sidecar", "embed"]),
     default="sidecar",
     show_default=True,
-    help="embed writes into JPEG, PNG and WebP files, and needs exiftool.",
+    help="embed writes into JPEG, PNG and WebP files.",
 )
 @click.option(
     "--fields",

@@ -2,5 +2,5 @@
 
 `scan` fills the catalogue, `catalogue.search` and `similar` find photos, `write` puts captions
 into XMP sidecars or into the photos, and `undo` reverts that. All of it works with the light
-install; embedding also needs `exiftool`.
+install.
 """

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from showtell.errors import MetadataError
+from showtell.errors import MetadataError, ShowtellError
 from showtell.files.atomic_write import move_into_place, sync_file
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
@@ -81,6 +81,8 @@ def failure_message(target: Path, error: Exception) -> str:
     display_path = printable(os.fspath(target))
     if isinstance(error, OSError):
         return f"{display_path}: cannot be written ({error_reason(error)})"
+    if not isinstance(error, ShowtellError):  # a fault of ours or of a library, with this file only
+        return f"{display_path}: left alone ({error!r})"
     text = str(error)
     return text if text.startswith(display_path) else f"{display_path}: {text}"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from showtell.errors import MetadataError, PhotoError
+from showtell.errors import CatalogueError, MetadataError, PhotoError
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.filters import PhotoFilter
 from showtell.photos.catalogue.records import PhotoRecord, photo_records
@@ -22,6 +22,7 @@ from showtell.photos.metadata.current_metadata import (
 from showtell.photos.metadata.iptc import truncate_caption
 from showtell.photos.metadata.sidecar import sidecar_path
 from showtell.photos.photo_names import is_raw_name
+from showtell.photos.replace import failure_message
 
 Destination = Literal["sidecar", "embed"]
 Verdict = Literal["sidecar", "embed", "up_to_date", "user_edited", "failed"]
@@ -67,7 +68,19 @@ def count_verdicts(plans: Iterator[WritePlan]) -> Counter[Verdict]:
 
 
 def plan_photo(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions) -> WritePlan:
-    """Decide what happens to one photo, from what it and its sidecar contain now."""
+    """Decide what happens to one photo, from what it and its sidecar contain now.
+
+    Raises CatalogueError if the catalogue cannot be read; any other error is the photo's failure.
+    """
+    try:
+        return _plan_photo(catalogue, photo, options)
+    except CatalogueError:
+        raise
+    except Exception as error:  # one photo must not end a run of 50,000
+        return WritePlan("failed", photo, photo.path, error=failure_message(photo.path, error))
+
+
+def _plan_photo(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions) -> WritePlan:
     assert photo.caption is not None
     target = photo.path
     try:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ from showtell.photos.catalogue.database import Catalogue, now
 from showtell.photos.metadata.image_hash import hash_bytes
 
 _TEMPORARY_PREFIX, _TEMPORARY_SUFFIX = ".showtell-", ".tmp"
-WORK_FOLDER_PREFIX = "showtell-exiftool-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +83,6 @@ class WriteRun:
                 or 0
             )
 
-    def record_work_folder(self, folder: Path) -> None:
-        """Record exiftool's work folder, so that it is removed even if this process is killed."""
-        with self.catalogue.transaction():
-            self.catalogue.execute(
-                "UPDATE runs SET work = ? WHERE id = ?", (os.fsencode(folder), self.id)
-            )
-
     def begin(self, writes: Sequence[PlannedWrite]) -> list[JournalEntry]:
         """Record the writes of a batch before the first temporary file is created."""
         entries = []
@@ -132,9 +123,7 @@ class WriteRun:
     def end(self) -> None:
         """End the run, and delete it if it wrote nothing."""
         with self.catalogue.transaction(durable=True):
-            self.catalogue.execute(
-                "UPDATE runs SET ended = ?, work = NULL WHERE id = ?", (now(), self.id)
-            )
+            self.catalogue.execute("UPDATE runs SET ended = ? WHERE id = ?", (now(), self.id))
             _delete_empty_runs(self.catalogue)
 
 
@@ -185,18 +174,12 @@ def recover(catalogue: Catalogue) -> int:
     Call it while holding the writer's lock, so that no other run is active.
     """
     open_writes = _open_writes(catalogue)
-    work_folders = [row[0] for row in catalogue.rows("SELECT work FROM runs WHERE work NOT NULL")]
-    for encoded in work_folders:
-        folder = os.fsdecode(encoded)
-        if os.path.basename(folder).startswith(WORK_FOLDER_PREFIX):  # noqa: PTH119
-            shutil.rmtree(folder, ignore_errors=True)
-    if not open_writes and not work_folders:
+    if not open_writes:
         return 0
     with catalogue.transaction(durable=True):
         for write in open_writes:
             _settle_open(catalogue, write)
         catalogue.execute("UPDATE runs SET ended = ? WHERE ended IS NULL", (now(),))
-        catalogue.execute("UPDATE runs SET work = NULL")
         _delete_empty_runs(catalogue)
     return len(open_writes)
 

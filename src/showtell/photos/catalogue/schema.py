@@ -83,7 +83,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         CREATE TABLE runs (
             id INTEGER PRIMARY KEY,
             token TEXT NOT NULL,  -- part of the names of the run's temporary files
-            work BLOB,  -- folder in which exiftool works, during the run
+            work BLOB,  -- not used: exiftool's folder in older versions
             began TEXT NOT NULL,
             ended TEXT,
             undone TEXT

@@ -1,1 +1,1 @@
-"""Metadata in photos and sidecars: read XMP, IPTC and EXIF; set XMP; embed with exiftool."""
+"""Metadata in photos and sidecars: read XMP, IPTC and EXIF; set captions in XMP and IPTC."""

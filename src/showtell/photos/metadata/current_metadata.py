@@ -1,4 +1,4 @@
-"""Read the captions that a photo and its sidecar contain now, without exiftool."""
+"""Read the captions that a photo and its sidecar contain now."""
 
 from __future__ import annotations
 

@@ -98,11 +98,10 @@ def set_fields(packet: bytes | None, texts: dict[str, str]) -> bytes:
 def other_content(packet: bytes | None, fields: Collection[str]) -> list[object]:
     """Return all that a packet contains apart from the default language of `fields`.
 
-    Two packets with equal results differ in nothing else, apart from spaces and comments.
+    Two packets with equal results differ in nothing else, apart from spaces and comments. None
+    is an empty packet.
     """
-    if packet is None:
-        return []
-    parsed = parse_packet(packet)
+    parsed = parse_packet(_EMPTY_PACKET.encode() if packet is None else packet)
     occurrences = _occurrences(parsed)
     ours = {f"{_PROPERTIES[key][0]} {_PROPERTIES[key][2]}" for key in fields}
     skipped = {id(element) for key in fields for element in occurrences[key].elements}

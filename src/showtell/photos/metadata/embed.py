@@ -1,0 +1,180 @@
+"""Embed captions in a JPEG, PNG or WebP file: in its XMP, and in a JPEG's IPTC.
+
+Only the segments of XMP and IPTC change, and what depends on their size. All other bytes stay and
+keep their order.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterable
+
+from showtell.errors import MetadataError
+from showtell.photos.metadata.container import Container, Segment, parse_container
+from showtell.photos.metadata.file_edits import FileEdits
+from showtell.photos.metadata.further_pictures import keep_further_pictures
+from showtell.photos.metadata.iptc import set_caption
+from showtell.photos.metadata.xmp import read_fields, set_fields
+
+_XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
+_EXTENDED_XMP_HEADER = b"http://ns.adobe.com/xmp/extension/\0"
+_EXTENDED_XMP_FIELDS = 32 + 4 + 4  # GUID, full length, offset
+_PHOTOSHOP_HEADER = b"Photoshop 3.0\0"
+_APP0, _APP1, _APP13 = 0xE0, 0xE1, 0xED
+_MAX_SEGMENT = 0xFFFF - 2  # bytes of content
+_PADDING = re.compile(rb"\s+(?=<\?xpacket\s+end)")
+_PNG_XMP_PREFIX = b"XML:com.adobe.xmp\0\0\0\0\0"  # keyword; not compressed; no languages
+_VP8X_XMP, _VP8X_ALPHA = 0x04, 0x10
+_CANVAS_BITS = 14  # of width and height in VP8 and VP8L
+
+
+def embed_texts(data: bytes, texts: dict[str, str]) -> bytes:
+    """Return a photo with texts by field: those of XMP, and `iptc` for a JPEG.
+
+    Raises MetadataError if it has no format to embed in, or cannot be changed safely; PhotoError
+    if it is damaged.
+    """
+    container = parse_container(data)
+    if container is None:
+        raise MetadataError("not a JPEG, PNG or WebP file")
+    edits = FileEdits(data)
+    in_xmp = {key: text for key, text in texts.items() if key != "iptc"}
+    if container.format == "JPEG":
+        if in_xmp:
+            _embed_jpeg_xmp(container, edits, in_xmp)
+        if "iptc" in texts:
+            _embed_jpeg_iptc(container, edits, texts["iptc"])
+        keep_further_pictures(container, edits)
+    elif in_xmp and container.format == "PNG":
+        _embed_png_xmp(container, edits, in_xmp)
+    elif in_xmp:
+        _embed_webp_xmp(container, edits, in_xmp)
+    return edits.result()
+
+
+def extended_xmp(container: Container, data: bytes) -> bytes:
+    """Return the rest of a JPEG's XMP that is too long for one segment, or empty bytes."""
+    parts = []
+    for payload in container.payloads("other", data):
+        if payload.startswith(_EXTENDED_XMP_HEADER):
+            fields_start = len(_EXTENDED_XMP_HEADER)
+            start = fields_start + _EXTENDED_XMP_FIELDS
+            offset = struct.unpack_from(">I", payload.ljust(start, b"\0"), start - 4)[0]
+            parts.append((offset, payload[start:]))
+    return b"".join(part for _, part in sorted(parts))
+
+
+def _embed_jpeg_xmp(container: Container, edits: FileEdits, texts: dict[str, str]) -> None:
+    rest = extended_xmp(container, edits.data)
+    if rest and set(texts) & set(read_fields(rest)):
+        raise MetadataError("its caption is in extended XMP, which is not changed")
+    packet = set_fields(container.xmp(edits.data), texts)
+    content = _XMP_HEADER + _fit(packet, _MAX_SEGMENT - len(_XMP_HEADER))
+    existing = _segments(container, "xmp")
+    _replace_segments(edits, existing[:1], container, [_jpeg_segment(_APP1, content)])
+
+
+def _fit(packet: bytes, size: int) -> bytes:
+    """Remove a packet's padding if it is longer than `size` bytes."""
+    if len(packet) > size:
+        packet = _PADDING.sub(b"\n", packet)
+    if len(packet) > size:
+        raise MetadataError("its XMP is too long for a caption: write a sidecar")
+    return packet
+
+
+def _embed_jpeg_iptc(container: Container, edits: FileEdits, caption: str) -> None:
+    existing = _segments(container, "iptc")
+    old = list(container.payloads("iptc", edits.data))
+    contents = set_caption(old, caption)
+    encoded = [b"".join(_photoshop_segments(content)) for content in contents]
+    if not existing:
+        _replace_segments(edits, [], container, encoded)
+    for segment, old_content, content, new in zip(existing, old, contents, encoded, strict=False):
+        if content != old_content:
+            edits.replace(segment.start, segment.end, new)
+
+
+def _photoshop_segments(content: bytes) -> Iterable[bytes]:
+    size = _MAX_SEGMENT - len(_PHOTOSHOP_HEADER)
+    for start in range(0, len(content), size):
+        yield _jpeg_segment(_APP13, _PHOTOSHOP_HEADER + content[start : start + size])
+
+
+def _replace_segments(
+    edits: FileEdits, old: list[Segment], container: Container, new: list[bytes]
+) -> None:
+    """Replace a JPEG's segment, or insert a new one after JFIF and EXIF at its beginning."""
+    if old:
+        edits.replace(old[0].start, old[0].end, b"".join(new))
+        return
+    position = container.segments[0].end
+    for segment in container.segments[1:]:
+        is_jfif = edits.data[segment.payload - 3] == _APP0 and segment.kind == "other"
+        if not is_jfif and segment.kind != "exif":
+            break
+        position = segment.end
+    edits.replace(position, position, b"".join(new))
+
+
+def _jpeg_segment(marker: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
+def _embed_png_xmp(container: Container, edits: FileEdits, texts: dict[str, str]) -> None:
+    existing = _segments(container, "xmp")
+    packet = container.xmp(edits.data)
+    if existing and packet is None:
+        raise MetadataError("its XMP is damaged")
+    content = b"iTXt" + _PNG_XMP_PREFIX + set_fields(packet, texts)
+    chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+    if existing:
+        edits.replace(existing[0].start, existing[0].end, chunk)
+        return
+    header_end = container.segments[1].end  # after the signature and IHDR
+    edits.replace(header_end, header_end, chunk)
+
+
+def _embed_webp_xmp(container: Container, edits: FileEdits, texts: dict[str, str]) -> None:
+    data = edits.data
+    packet = set_fields(container.xmp(data), texts)
+    chunk = b"XMP " + struct.pack("<I", len(packet)) + packet + bytes(len(packet) % 2)
+    existing = _segments(container, "xmp")
+    if existing:
+        edits.replace(existing[0].start, existing[0].end, chunk)
+    else:
+        chunks_end = max(s.end for s in container.segments if s.payload == s.start + 8)
+        edits.replace(chunks_end, chunks_end, chunk)
+    first = container.segments[1]
+    if data.startswith(b"VP8X", first.start):
+        flags = data[first.payload] | _VP8X_XMP
+        edits.replace(first.payload, first.payload + 1, bytes([flags]))
+    else:
+        edits.replace(first.start, first.start, _extended_webp_header(data, first))
+    riff_size = struct.unpack_from("<I", data, 4)[0] + len(edits.result()) - len(data)
+    edits.replace(4, 8, struct.pack("<I", riff_size))
+
+
+def _extended_webp_header(data: bytes, image: Segment) -> bytes:
+    """Return the VP8X chunk that a simple WebP file needs before it can have metadata."""
+    flags = _VP8X_XMP
+    mask = (1 << _CANVAS_BITS) - 1
+    if data.startswith(b"VP8L", image.start):
+        bits = struct.unpack_from("<I", data, image.payload + 1)[0]
+        width, height = bits & mask, bits >> _CANVAS_BITS & mask
+        flags |= _VP8X_ALPHA if bits >> 2 * _CANVAS_BITS & 1 else 0
+    elif data.startswith(b"VP8 ", image.start):
+        width, height = (
+            (size & mask) - 1 for size in struct.unpack_from("<HH", data, image.payload + 6)
+        )
+    else:
+        raise MetadataError("damaged: no image where a WebP file begins")
+    # both sizes less one, in 24 bits each
+    sizes = struct.pack("<Q", width | height << 24)[:6]
+    return b"VP8X" + struct.pack("<I", 10) + bytes([flags, 0, 0, 0]) + sizes
+
+
+def _segments(container: Container, kind: str) -> list[Segment]:
+    return [segment for segment in container.segments if segment.kind == kind]
