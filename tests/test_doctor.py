@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from showtell import doctor
-from showtell.bundle import registry
+from showtell.bundle import ENCODER, registry
 from showtell.cli import main
 from showtell.doctor import CORE, Finding, can_caption, examine
 from support.dummy_bundles import write_dummy_bundle
-from support.tiny_bundles import write_bundle
+from support.tiny_bundles import rehash, write_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +63,8 @@ def test_model_that_loads_and_does_not_caption_is_found(
 ) -> None:
     shutil.rmtree(shipped)
     write_dummy_bundle(shipped)
+    (shipped / ENCODER).write_bytes(b"no network")
+    rehash(shipped)
     assert found("shipped model").state == "ok"
     with pytest.raises(SystemExit) as exit:
         main(["doctor"])

@@ -108,3 +108,17 @@ def test_a_newer_rule_says_to_upgrade():
     )
     with pytest.raises(BundleError, match="upgrade showtell"):
         Vocabulary.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "word", ["", "x" * 101, "two words", "a\x1b[0m", "\u202eb", "a\n", "\ud800"]
+)
+def test_what_is_no_word_is_refused(word):
+    with pytest.raises(BundleError, match=r"^words\.4: .* is not a word$") as caught:
+        Vocabulary((*SPECIAL_WORDS, word))
+    assert str(caught.value).isprintable()
+
+
+def test_every_token_of_a_text_is_a_word():
+    text = "A dog's re-entry: caf\u00e9 \u72ac \u0e2b\u0e21\u0e32 \u1100\u1161 42 \u0915\u0941"
+    assert len(Vocabulary.build([text])) > len(SPECIAL_WORDS)

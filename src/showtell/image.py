@@ -86,10 +86,12 @@ class Preprocessing:
     height: int = field(default=224, metadata={"ge": 1, "le": 4096})
     width: int = field(default=224, metadata={"ge": 1, "le": 4096})
     resize: Resize = "squash"
-    crop_fraction: float = field(default=1.0, metadata={"gt": 0, "le": 1})
+    crop_fraction: float = field(default=1.0, metadata={"ge": 0.1, "le": 1})
     interpolation: Interpolation = "bilinear"
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = field(default=(0.5, 0.5, 0.5), metadata={"gt": 0})
+    mean: tuple[float, float, float] = field(default=(0.5, 0.5, 0.5), metadata={"ge": 0, "le": 1})
+    std: tuple[float, float, float] = field(
+        default=(0.5, 0.5, 0.5), metadata={"ge": 1e-6, "le": 1000}
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON data."""

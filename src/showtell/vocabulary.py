@@ -20,6 +20,8 @@ from showtell.files.typed_settings import load_settings, parse_json
 NORMALISATION_RULE = 1  # increment when `tokenize` changes: a trained model keeps its rule
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL_WORDS = ("<pad>", "<start>", "<end>", "<unknown>")
+MAX_WORDS = 500_000
+LONGEST_WORD = 100  # characters
 FIRST_WORD = len(SPECIAL_WORDS)  # id of the first, and most frequent, real word
 
 # A word may contain hyphens and apostrophes; a trailing 's is split off.
@@ -44,12 +46,12 @@ def detokenize(tokens: Iterable[str]) -> str:
 class Vocabulary:
     """The words that a model can write; the id of a word is its index in `words`.
 
-    The first four are padding, start, end and unknown. Raises BundleError if they are not, or a
-    word occurs twice.
+    The first four are padding, start, end and unknown. Raises BundleError if they are not, a word
+    occurs twice, or one is not a word: empty, too long, or with blanks or control characters.
     """
 
-    words: tuple[str, ...]
-    min_count: int = field(default=1, metadata={"ge": 1})
+    words: tuple[str, ...] = field(metadata={"longest": MAX_WORDS})
+    min_count: int = field(default=1, metadata={"ge": 1, "le": 10**12})
     rule: int = field(default=NORMALISATION_RULE, metadata={"ge": 1})
     _ids: dict[str, int] = field(init=False, repr=False, compare=False)
 
@@ -59,7 +61,10 @@ class Vocabulary:
         ids = {word: index for index, word in enumerate(self.words)}
         if len(ids) != len(self.words):
             twice = next(word for word, count in Counter(self.words).items() if count > 1)
-            raise BundleError(f"words: '{twice}' occurs twice")
+            raise BundleError(f"words: {twice[:LONGEST_WORD]!r} occurs twice")
+        for index, word in enumerate(self.words):
+            if not 0 < len(word) <= LONGEST_WORD or not word.isprintable() or " " in word:
+                raise BundleError(f"words.{index}: {word[:LONGEST_WORD]!r} is not a word")
         object.__setattr__(self, "_ids", ids)
 
     @classmethod

@@ -11,6 +11,7 @@ from showtell.bundle import CARD, ENCODER, MANIFEST, REQUIRED, VOCABULARY, load_
 from showtell.errors import BundleError
 from showtell.image import Preprocessing
 from support.dummy_bundles import write_dummy_bundle
+from support.tiny_bundles import SIZE
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def rewrite(bundle: Path, **changes: object) -> None:
 def test_what_was_saved_is_loaded(bundle):
     loaded = load_bundle(bundle)
     assert loaded.manifest.name == "dummy"
-    assert loaded.manifest.preprocessing == Preprocessing()
+    assert loaded.manifest.preprocessing == Preprocessing(height=SIZE, width=SIZE)
     assert set(loaded.manifest.files) == set(REQUIRED)
     assert "dog" in loaded.vocabulary
 

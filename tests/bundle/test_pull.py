@@ -7,18 +7,21 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import pytest
 
-from showtell.bundle import CARD, DECODER_STEP, ENCODER, MANIFEST, load_bundle
+from showtell.bundle import CARD, DECODER_STEP, ENCODER, MANIFEST, VOCABULARY, load_bundle
 from showtell.bundle.pull import pull_model
 from showtell.bundle.registry import find_bundle, installed_models, origin
 from showtell.errors import BundleError
 from showtell.files.archives import ArchiveError
 from showtell.files.download import DownloadError
 from showtell.files.folders import cache_dir, pulled_models_dir
+from showtell.vocabulary import Vocabulary
 from support.archive_files import make_tar, make_zip
 from support.dummy_bundles import bundle_files, write_dummy_bundle
 from support.file_server import FileServer, serve
+from support.tiny_bundles import tiny_networks
 
 QUICK = {"timeout": 0.3, "pause": 0.01, "progress": False}
 HUB = "/someone/birds/resolve/main/"
@@ -245,3 +248,58 @@ def test_malformed_repository_is_refused(source: str) -> None:
 def test_source_that_is_nothing_says_what_there_could_be(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"neither an archive nor an address"):
         pull_model(str(tmp_path / "gone.zip"))
+
+
+def with_hashes(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return a bundle's files with their own hashes in the manifest."""
+    manifest = json.loads(files[MANIFEST])
+    manifest["files"] = {
+        name: hashlib.sha256(files[name]).hexdigest() for name in manifest["files"]
+    }
+    return files | {MANIFEST: json.dumps(manifest).encode()}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (ENCODER, b"no network", rf"birds\.zip: {ENCODER}: not an ONNX file"),
+        (DECODER_STEP, b"", rf"birds\.zip: {DECODER_STEP}: ONNX Runtime cannot load it"),
+        (CARD, b"\xff", rf"birds\.zip: {CARD}: not UTF-8 text"),
+        (CARD, b"a" * 2_000_000, rf"birds\.zip: {CARD}: larger than"),
+        (VOCABULARY, b'{"words": ["\xff"]}', rf"birds\.zip: {VOCABULARY}: not UTF-8 text"),
+        (
+            VOCABULARY,
+            Vocabulary.build(["a dog"]).to_json().encode(),
+            rf"birds\.zip: {DECODER_STEP}: does not fit its manifest and vocabulary",
+        ),
+    ],
+)
+def test_model_that_cannot_caption_is_not_installed(
+    server: FileServer,
+    files: dict[str, bytes],
+    tmp_path: Path,
+    cache: Path,
+    name: str,
+    content: bytes,
+    message: str,
+) -> None:
+    url = add_archive(
+        server, make_zip(tmp_path / "birds.zip", with_hashes(files | {name: content}))
+    )
+    with pytest.raises(BundleError, match=message):
+        pull_model(url, **QUICK)
+    assert nothing_is_left(cache)
+
+
+def test_unlisted_file_beside_a_network_is_neither_installed_nor_read(
+    server: FileServer, files: dict[str, bytes], tmp_path: Path, cache: Path
+) -> None:
+    model = tiny_networks()[ENCODER]
+    tensor = model.graph.initializer[0]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="beside.bin")
+    files = with_hashes(files | {ENCODER: model.SerializeToString()}) | {"beside.bin": bytes(99)}
+    url = add_archive(server, make_zip(tmp_path / "birds.zip", files))
+    with pytest.raises(BundleError, match=rf"{ENCODER}: .*external data"):
+        pull_model(url, **QUICK)
+    assert nothing_is_left(cache)

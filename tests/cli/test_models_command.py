@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from showtell.bundle import registry
+from showtell.bundle import MANIFEST, registry
 from showtell.cli import main
 from support.archive_files import make_zip
 from support.dummy_bundles import bundle_files, write_dummy_bundle
@@ -141,3 +142,57 @@ def test_pull_in_a_pipe_draws_no_bar(tmp_path: Path) -> None:
         )
     assert done.stdout.startswith("tits: ")
     assert done.stderr == ""
+
+
+def rewritten(folder: Path, **changes: object) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(manifest | changes))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[" * 100_000,
+        b'{"format_version": 1}',
+        b'{"format_version": 1, "name": "\xff"}',
+        b'{"format_version": 1, "name": "\\ud800"}',
+        b'{"format_version": 1, "\\u001b[2J": 1}',
+        b'{"format_version": 1e999}',
+        b" " * (17 << 20),
+    ],
+)
+def test_damaged_model_does_not_stand_in_the_way_of_others(
+    run: Run, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "cache" / "models" / "birds" / MANIFEST).write_bytes(content)
+    said = run()
+    assert (said.code, said.err) == (0, "")
+    assert "CIDEr 52.0" in said.out.splitlines()[0]
+    assert "damaged: " in said.out.splitlines()[1]
+    assert said.out.replace("\n", "").isprintable()
+    assert run("show").out.startswith("# flickr8k")
+    said = run("show", "birds")
+    assert (said.code, said.err.count("\n")) == (1, 1)
+    assert said.err[:-1].isprintable()
+
+
+def test_control_characters_of_a_foreign_model_are_made_visible(run: Run, tmp_path: Path) -> None:
+    birds = tmp_path / "cache" / "models" / "birds"
+    rewritten(
+        birds, encoder={"network": "a\x1b[2Jb", "grid": [4, 4], "channels": 3}, terms="\u202eevil"
+    )
+    (birds / "MODEL_CARD.md").write_text("# birds\x1b]0;title\x07\n\n\tA \u202emodel.\r\n")
+    said = run("show", "birds")
+    assert said.out == "# birds\\x1b]0;title\\x07\n\n\tA \\u202emodel.\n"
+    assert r"a\x1b[2Jb" in run().out
+
+
+def test_refused_model_is_named_without_its_control_characters(run: Run, tmp_path: Path) -> None:
+    files = bundle_files(write_dummy_bundle(tmp_path / "made"))
+    manifest = json.loads(files[MANIFEST]) | {"\x1b[31mred": 1}
+    archive = make_zip(tmp_path / "r.zip", files | {MANIFEST: json.dumps(manifest).encode()})
+    said = run("pull", str(archive))
+    assert said.code == 1
+    assert r"\x1b[31mred: unknown key" in said.err
+    assert said.err[:-1].isprintable()

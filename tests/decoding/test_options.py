@@ -87,3 +87,31 @@ def test_client_has_the_options() -> None:
     client = pytest.importorskip("showtell.client.client")
     hints = get_type_hints(client.Options)
     assert hints == get_type_hints(CaptionOptions) | {"words": bool}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("beam", 100_000),
+        ("beam", True),
+        ("beam", "3"),
+        ("beam", 2.5),
+        ("nbest", 100_000),
+        ("groups", 10**30),
+        ("length_penalty", 1e9),
+        ("length_penalty", float("nan")),
+        ("max_length", 10**9),
+        ("no_repeat_ngram", -1),
+        ("diversity", float("inf")),
+        ("seed", -1),
+        ("seed", 2**64),
+        ("temperature", 1e-300),
+        ("temperature", 0),
+        ("top_k", 10**12),
+        ("top_p", 1.5),
+        ("strategy", ["beam"]),
+    ],
+)
+def test_option_out_of_range_is_a_value_error_that_names_it(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^{name}: |^beam: "):
+        Decoding.of(DecodingDefaults(), **{name: value})  # type: ignore[typeddict-item]

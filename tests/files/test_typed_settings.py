@@ -37,7 +37,7 @@ class Whole:
     on: bool = False
     kind: Literal["big", "small"] = field(default="big", metadata={"old_values": {"huge": "big"}})
     table: dict[str, int] = field(default_factory=dict, metadata={"ge": 0})
-    free: dict[str, Any] = field(default_factory=dict)
+    free: dict[str, Any] = field(default_factory=dict, metadata={"longest": 30})
     beta: float = field(default=0.9, metadata={"old_names": ("moment",)})
     hidden: int = field(default=0, init=False)
 
@@ -187,3 +187,60 @@ PLAIN = st.one_of(SCALARS, st.lists(SCALARS, max_size=3), st.dictionaries(TEXT, 
 def test_any_data_is_loaded_or_refused_with_the_given_error(data: dict[str, Any]) -> None:
     with contextlib.suppress(BundleError):
         assert isinstance(load(GOOD | data), Whole)
+
+
+@dataclass(frozen=True)
+class Short:
+    text: str = field(default="", metadata={"longest": 3})
+    items: tuple[int, ...] = field(default=(), metadata={"longest": 2})
+    number: int = 1
+    rate: float | None = None
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"text": "abcd"}, "text: has 4 characters, more than 3"),
+        ({"items": [1, 2, 3]}, "items: has 3 values, more than 2"),
+        ({"x" * 1000: 1}, "x" * 60 + r"\.\.\.: unknown key"),
+        ({"\x1b[0m": 1}, r"\\x1b\[0m: unknown key"),
+    ],
+)
+def test_sizes_are_bounded_and_messages_are_short(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(BundleError, match=message) as caught:
+        load_settings(Short, data, error=BundleError)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("value", [True, "3", 3.0, None, [3]])
+def test_number_of_another_type_is_refused_in_python_too(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^number: must be an integer, not"):
+        Short(number=value)
+    if value is not None and type(value) is not float:
+        with pytest.raises(ValueError, match=r"^rate: must be a number, not"):
+            Short(rate=value)
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    np = pytest.importorskip("numpy")
+    assert Short(number=np.int64(3), rate=np.float32(1)).rate == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 150 + "]" * 150, "nested too deeply"),
+        ('{"a": ' * 150 + "1" + "}" * 150, "nested too deeply"),
+        (r'{"a": "\ud800"}', "half a surrogate pair"),
+        (r'{"\uDC00": 1}', "half a surrogate pair"),
+        ('{"\u202e": 1, "\u202e": 2}', r"the key '\\u202e' occurs twice"),
+    ],
+)
+def test_json_that_breaks_others_is_refused(text: str, message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        parse_json(text, error=BundleError, source="a.json")
+    assert parse_json(r'["\ud83d\ude00"]', error=BundleError, source="a.json") == ["\U0001f600"]

@@ -1,7 +1,8 @@
-"""Bundles that load but cannot caption: their ONNX files are a few bytes of nothing."""
+"""Bundles of any size, which differ in every byte: tiny networks, padded at random."""
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -19,24 +20,45 @@ from showtell.bundle import (
 )
 from showtell.image import Preprocessing
 from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
+from support.tiny_bundles import CHANNELS, GRID, SIZE, WORDS, tiny_networks
 
 
 def write_dummy_bundle(target: Path, name: str = "dummy", size: int = 2000) -> Path:
-    """Write a bundle whose files hold random bytes; returns its folder."""
+    """Write a bundle whose networks have at least `size` bytes; returns its folder."""
     manifest = Manifest(
         name=name,
-        encoder=EncoderInfo(network="none", grid=(7, 7), channels=8),
-        decoder=DecoderInfo(kind="attention", memory=(), state=(), attention=True),
-        preprocessing=Preprocessing(),
+        encoder=EncoderInfo(network="none", grid=GRID, channels=CHANNELS),
+        decoder=DecoderInfo(
+            kind="attention",
+            memory=("looked_at", "unused"),
+            state=("hidden", "count"),
+            attention=True,
+        ),
+        preprocessing=Preprocessing(height=SIZE, width=SIZE),
         scores=(ScoreInfo(split="dev", beam=3, scorer="coco", bleu_4=20.0, cider=52.04),),
         precision=PrecisionInfo("float16", "int8"),
         terms="for tests",
     )
-    files = {file: os.urandom(size) for file in REQUIRED}
-    files[VOCABULARY] = Vocabulary((*SPECIAL_WORDS, "dog")).to_json().encode()
+    files = {file: network + _padding(size) for file, network in _networks().items()}
+    files[VOCABULARY] = Vocabulary((*SPECIAL_WORDS, *WORDS)).to_json().encode()
     files[CARD] = f"# {name}\n\nA model of nothing.\n".encode()
     save_bundle(target, manifest, dict(files))
     return target
+
+
+@functools.cache
+def _networks() -> dict[str, bytes]:
+    return {name: network.SerializeToString() for name, network in tiny_networks().items()}
+
+
+def _padding(size: int) -> bytes:
+    """Return random bytes as field 1000 of a protobuf message, which readers skip."""
+    return b"\xc2\x3e" + _varint(size) + os.urandom(size)
+
+
+def _varint(number: int) -> bytes:
+    low, high = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + _varint(high) if high else bytes([low])
 
 
 def bundle_files(folder: Path) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from showtell.bundle import (
     DECODER_BEGIN,
     DECODER_STEP,
     ENCODER,
+    MANIFEST,
     VOCABULARY,
     Bundle,
     DecoderInfo,
     EncoderInfo,
     Manifest,
     save_bundle,
+    sha256,
 )
 from showtell.decoding.confidence import FEATURES, Calibration
 from showtell.decoding.options import DecodingDefaults
@@ -71,18 +74,32 @@ def write_bundle(
         confidence=confidence,
         terms="For tests only.",
     )
-    begin, step = _decoder(len(vocabulary), attention, seed, ends)
+    networks = tiny_networks(attention=attention, seed=seed, ends=ends)
     return save_bundle(
         folder,
         manifest,
         {
-            ENCODER: _encoder().SerializeToString(),
-            DECODER_BEGIN: begin.SerializeToString(),
-            DECODER_STEP: step.SerializeToString(),
+            **{name: network.SerializeToString() for name, network in networks.items()},
             VOCABULARY: vocabulary.to_json().encode(),
             CARD: b"# tiny\nA model for tests.\n",
         },
     )
+
+
+def tiny_networks(
+    *, attention: bool = True, seed: int = 0, ends: bool = True
+) -> dict[str, onnx.ModelProto]:
+    """Return the three networks of a bundle with the vocabulary `WORDS`, by their file names."""
+    begin, step = _decoder(len(SPECIAL_WORDS) + len(WORDS), attention, seed, ends)
+    return {ENCODER: _encoder(), DECODER_BEGIN: begin, DECODER_STEP: step}
+
+
+def rehash(folder: Path) -> None:
+    """Write the hashes of a bundle's files, changed on purpose, into its manifest."""
+    path = folder / MANIFEST
+    manifest = json.loads(path.read_text("utf-8"))
+    manifest["files"] = {name: sha256(folder / name) for name in manifest["files"]}
+    path.write_text(json.dumps(manifest), "utf-8")
 
 
 def _encoder() -> onnx.ModelProto:

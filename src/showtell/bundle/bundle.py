@@ -6,6 +6,7 @@ Each file is checked by its hash. Nothing in a bundle is executed on load and no
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ VOCABULARY = "vocabulary.json"
 ENCODER = "encoder.onnx"  # pixels -> regions, pooled
 DECODER_BEGIN = "decoder_begin.onnx"  # features -> memory, state
 DECODER_STEP = "decoder_step.onnx"  # tokens, memory, state -> log-probabilities, attention, state
+MAX_JSON_BYTES = 16 << 20  # of the manifest and of the vocabulary
+MAX_CARD_BYTES = 1 << 20
 REQUIRED = (VOCABULARY, ENCODER, DECODER_BEGIN, DECODER_STEP, CARD)
 
 
@@ -40,9 +43,12 @@ class Bundle:
 
 
 def sha256(path: Path) -> str:
-    """Return a file's sha256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return a file's sha256 in hexadecimal. Raises BundleError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error_reason(error)})") from None
 
 
 def load_bundle(path: Path, *, verify: bool = True) -> Bundle:
@@ -74,7 +80,20 @@ def load_bundle(path: Path, *, verify: bool = True) -> Bundle:
             )
     vocabulary_path = path / VOCABULARY
     vocabulary = Vocabulary.from_json(_read(vocabulary_path), vocabulary_path)
+    read_card(path)
     return Bundle(path, manifest, vocabulary)
+
+
+def read_card(folder: Path) -> str:
+    """Return the model card of the bundle in `folder`.
+
+    Raises BundleError if it cannot be read, is not UTF-8 text, or is longer than a card can be.
+    """
+    path = folder / CARD
+    try:
+        return _read(path, MAX_CARD_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path}: not UTF-8 text (byte {error.start})") from None
 
 
 def save_bundle(target: Path, manifest: Manifest, files: Mapping[str, bytes | Path]) -> Bundle:
@@ -111,8 +130,13 @@ def _may_replace(target: Path) -> bool:
     return target.is_dir() and not any(target.iterdir())
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size  # a larger buffer would be allocated whole
+            data = file.read(min(size, limit) + 1)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error_reason(error)})") from None
+    if len(data) > limit:
+        raise BundleError(f"{path}: larger than {limit:,} bytes: not read")
+    return data

@@ -22,6 +22,10 @@ from showtell.image import Preprocessing
 FORMAT_VERSION = 1
 FORMAT_MINOR = 0
 Precision = Literal["float32", "float16", "int8"]
+_NAME = {"longest": 200}  # of a text that is shown on one line
+_SCORE = {"ge": -1000, "le": 10_000}
+_COUNT = {"ge": 0, "le": 10**12}
+_SHARE = {"ge": 0, "le": 1}
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -35,13 +39,13 @@ class EncoderInfo:
     network were trained ("last", "all").
     """
 
-    network: str
+    network: str = field(metadata=_NAME)
     grid: tuple[int, int] = field(metadata={"ge": 1, "le": 4096})
-    channels: int = field(metadata={"ge": 1})
-    weights: str = "unknown"
-    options: dict[str, str] = field(default_factory=dict)
-    batch_norm_epsilon: float | None = field(default=None, metadata={"gt": 0})
-    fine_tuned: tuple[str, ...] = ()
+    channels: int = field(metadata={"ge": 1, "le": 1_000_000})
+    weights: str = field(default="unknown", metadata={"longest": 1000})
+    options: dict[str, str] = field(default_factory=dict, metadata={"longest": 100})
+    batch_norm_epsilon: float | None = field(default=None, metadata={"gt": 0, "le": 1})
+    fine_tuned: tuple[str, ...] = field(default=(), metadata={"longest": 100})
 
 
 @dataclass(frozen=True)
@@ -52,19 +56,24 @@ class DecoderInfo:
     and returns the next `state`.
     """
 
-    kind: str
-    memory: tuple[str, ...]
-    state: tuple[str, ...]
+    kind: str = field(metadata=_NAME)
+    memory: tuple[str, ...] = field(metadata={"longest": 100})
+    state: tuple[str, ...] = field(metadata={"longest": 100})
     attention: bool
+
+    def __post_init__(self) -> None:
+        names = [*self.memory, *self.state]
+        if len(set(names)) != len(names) or "tokens" in names:
+            raise BundleError("state: the names of memory and state must differ, and not be tokens")
 
 
 @dataclass(frozen=True)
 class SplitInfo:
     """The photos of one split: how many, how many captions, and a hash of the photos' names."""
 
-    count: int = field(metadata={"ge": 0})
-    captions: int = field(metadata={"ge": 0})
-    fingerprint: str = ""
+    count: int = field(metadata=_COUNT)
+    captions: int = field(metadata=_COUNT)
+    fingerprint: str = field(default="", metadata=_NAME)
 
 
 @dataclass(frozen=True)
@@ -76,12 +85,12 @@ class TrainingInfo:
     that training started from, `recipe` is the recipe as plain data.
     """
 
-    dataset: str = "unknown"
-    photos: dict[str, SplitInfo] = field(default_factory=dict)
+    dataset: str = field(default="unknown", metadata={"longest": 1000})
+    photos: dict[str, SplitInfo] = field(default_factory=dict, metadata={"longest": 100})
     name_hashes: str | None = None
-    init_from: str = ""
-    recipe: dict[str, Any] = field(default_factory=dict)
-    seconds: float = field(default=0, metadata={"ge": 0})
+    init_from: str = field(default="", metadata={"longest": 1000})
+    recipe: dict[str, Any] = field(default_factory=dict, metadata={"longest": 1000})
+    seconds: float = field(default=0, metadata=_COUNT)
 
 
 @dataclass(frozen=True)
@@ -92,24 +101,24 @@ class ScoreInfo:
     from 0 to 1.
     """
 
-    split: str
-    beam: int
-    scorer: str
-    length_penalty: float | None = None
-    part: str = "all"
-    photos: int | None = None
-    bleu_1: float | None = None
-    bleu_2: float | None = None
-    bleu_3: float | None = None
-    bleu_4: float | None = None
-    meteor: float | None = None
-    rouge_l: float | None = None
-    cider: float | None = None
-    spice: float | None = None
-    mean_length: float | None = None
-    distinct_captions: float | None = None
-    distinct_words: int | None = None
-    vocabulary_used: float | None = None
+    split: str = field(metadata=_NAME)
+    beam: int = field(metadata={"ge": 1, "le": 1000})
+    scorer: str = field(metadata=_NAME)
+    length_penalty: float | None = field(default=None, metadata={"ge": 0, "le": 100})
+    part: str = field(default="all", metadata=_NAME)
+    photos: int | None = field(default=None, metadata=_COUNT)
+    bleu_1: float | None = field(default=None, metadata=_SCORE)
+    bleu_2: float | None = field(default=None, metadata=_SCORE)
+    bleu_3: float | None = field(default=None, metadata=_SCORE)
+    bleu_4: float | None = field(default=None, metadata=_SCORE)
+    meteor: float | None = field(default=None, metadata=_SCORE)
+    rouge_l: float | None = field(default=None, metadata=_SCORE)
+    cider: float | None = field(default=None, metadata=_SCORE)
+    spice: float | None = field(default=None, metadata=_SCORE)
+    mean_length: float | None = field(default=None, metadata=_COUNT)
+    distinct_captions: float | None = field(default=None, metadata=_SHARE)
+    distinct_words: int | None = field(default=None, metadata=_COUNT)
+    vocabulary_used: float | None = field(default=None, metadata=_SHARE)
 
 
 @dataclass(frozen=True)
@@ -128,25 +137,25 @@ class Manifest:
     file of the bundle to its sha256, `terms` says under which terms the training data may be used.
     """
 
-    name: str
+    name: str = field(metadata=_NAME)
     encoder: EncoderInfo
     decoder: DecoderInfo
     preprocessing: Preprocessing = field(metadata={"complete": True})
     decoding: DecodingDefaults = field(default_factory=DecodingDefaults)
     training: TrainingInfo = field(default_factory=TrainingInfo)
-    scores: tuple[ScoreInfo, ...] = ()
+    scores: tuple[ScoreInfo, ...] = field(default=(), metadata={"longest": 1000})
     confidence: Calibration | None = None
     precision: PrecisionInfo = field(default_factory=PrecisionInfo)
-    terms: str = ""
-    files: dict[str, str] = field(default_factory=dict)
+    terms: str = field(default="", metadata={"longest": 10_000})
+    files: dict[str, str] = field(default_factory=dict, metadata={"longest": 100})
     format_version: int = FORMAT_VERSION
-    format_minor: int = FORMAT_MINOR
-    written_by: str = ""
+    format_minor: int = field(default=FORMAT_MINOR, metadata={"ge": 0, "le": 1_000_000})
+    written_by: str = field(default="", metadata=_NAME)
 
     def __post_init__(self) -> None:
         for name, sha256 in self.files.items():
             if not _FILE_NAME.fullmatch(name):
-                raise BundleError(f"files: '{name}' is not a plain file name")
+                raise BundleError(f"files: {name[:60]!r} is not a plain file name")
             if not _SHA256.fullmatch(sha256):
                 raise BundleError(f"files.{name}: must be a sha256 of 64 hexadecimal digits")
 

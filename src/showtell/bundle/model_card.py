@@ -94,9 +94,9 @@ def _decoder(manifest: Manifest) -> str:
     text = manifest.decoder.kind
     if "hidden" in settings:
         text += f", LSTM of {settings['hidden']} units"
-    if members > 1:
+    if isinstance(members, int) and members > 1:
         text += f", ensemble of {members}"
-    if concept_weight:
+    if isinstance(concept_weight, int | float) and concept_weight:
         text += f", guided by concepts detected in the photo (weight {concept_weight:g})"
     return text
 

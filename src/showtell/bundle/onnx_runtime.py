@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from showtell.bundle import DECODER_BEGIN, DECODER_STEP, ENCODER, Bundle
 from showtell.bundle.cpu_cores import usable_cores
+from showtell.bundle.onnx_check import read_onnx
 from showtell.decoding.beam_search import Arrays, Floats, Integers
 from showtell.errors import BundleError
 
@@ -18,25 +20,23 @@ if TYPE_CHECKING:
     import onnxruntime
 
 MOST_THREADS = 8  # such small networks are not faster with more
+LARGEST_THREADS = 256  # that a caller may ask for
+
+
+Shape = tuple[int | EllipsisType, ...]  # `...` at the end: any further dimensions
 
 
 class OnnxModel:
     """The three networks of a bundle; several threads may use one at the same time.
 
-    Raises BundleError, naming the file, if ONNX Runtime cannot load one or it does not fit the
-    manifest.
+    Raises BundleError, naming the file, if it could read other files, ONNX Runtime cannot load it,
+    or it does not fit the manifest. Running a network raises BundleError too, if its results do
+    not have the shapes that the manifest and the vocabulary promise.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
-        import onnxruntime
-
         self.threads = threads if threads is not None else min(usable_cores(), MOST_THREADS)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # waiting threads that spin would take cores from the threads that open photos
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = _session_options(self.threads)
         self._encoder = _Session(bundle.file(ENCODER), options)
         self._init_state = _Session(bundle.file(DECODER_BEGIN), options)
         self._step = _Session(bundle.file(DECODER_STEP), options)
@@ -49,6 +49,9 @@ class OnnxModel:
         self._step_outputs += [f"next_{name}" for name in self._state]
         self._step.check({"tokens", *self._memory, *self._state}, self._step_outputs)
         self._encoder.check({"pixels"}, ["regions", "pooled"])
+        height, width = bundle.manifest.encoder.grid
+        self._regions, self._channels = height * width, bundle.manifest.encoder.channels
+        self._words = len(bundle.vocabulary)
 
     def encode(self, pixels: Floats) -> dict[str, Floats]:
         """Return the features of pixels, float32 [photos, 3, height, width].
@@ -58,8 +61,9 @@ class OnnxModel:
         than a large batch and needs less memory.
         """
         names = ["regions", "pooled"]
+        shapes: list[Shape] = [(1, self._regions, self._channels), (1, self._channels)]
         parts = [
-            self._encoder.run(names, {"pixels": pixels[photo : photo + 1]})
+            self._encoder.run(names, {"pixels": pixels[photo : photo + 1]}, shapes)
             for photo in range(len(pixels))
         ]
         if len(parts) == 1:
@@ -70,7 +74,9 @@ class OnnxModel:
     def init_state(self, features: Arrays) -> tuple[Arrays, Arrays]:
         """Return the decoder's memory and first state for features (see `beam_search.Decoder`)."""
         names = [*self._memory, *self._state]
-        arrays = dict(zip(names, self._init_state.run(names, features), strict=True))
+        rows = len(features["pooled"])
+        results = self._init_state.run(names, features, [(rows, ...)] * len(names))
+        arrays = dict(zip(names, results, strict=True))
         memory = {name: arrays[name] for name in self._memory}
         return memory, {name: arrays[name] for name in self._state}
 
@@ -78,7 +84,11 @@ class OnnxModel:
         self, tokens: Integers, memory: Arrays, state: Arrays
     ) -> tuple[Floats, Floats | None, Arrays]:
         """Read one token per row (see `beam_search.Decoder`)."""
-        outputs = self._step.run(self._step_outputs, {"tokens": tokens, **memory, **state})
+        rows = len(tokens)
+        shapes: list[Shape] = [(rows, self._words)]
+        shapes += [(rows, self._regions)] if self._attention else []
+        shapes += [(rows, ...)] * len(self._state)
+        outputs = self._step.run(self._step_outputs, {"tokens": tokens, **memory, **state}, shapes)
         attention = outputs[1] if self._attention else None
         return (
             outputs[0],
@@ -94,13 +104,21 @@ class _Session:
         import onnxruntime
 
         self.path = path
+        data = read_onnx(path)
         try:
+            # bytes, not a path: nothing beside the file can be found
             self._session = onnxruntime.InferenceSession(
-                os.fspath(path), options, providers=["CPUExecutionProvider"]
+                data,
+                options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,
+                read_config_from_model=0,
             )
         except Exception as error:  # ONNX Runtime's errors have no common base
-            reason = " ".join(str(error).split())[:200]
-            raise BundleError(f"{path}: ONNX Runtime cannot load it ({reason})") from error
+            raise BundleError(
+                f"{path}: ONNX Runtime cannot load it ({_short_reason(error)})"
+            ) from error
+        self._session._model_bytes = None  # else they stay in memory
         self._inputs = [item.name for item in self._session.get_inputs()]
 
     def check(self, inputs: set[str], outputs: list[str]) -> None:
@@ -108,12 +126,53 @@ class _Session:
         unknown = set(self._inputs) - inputs
         missing = set(outputs) - {item.name for item in self._session.get_outputs()}
         if unknown or missing:
-            wrong = [f"takes '{name}'" for name in sorted(unknown)]
-            wrong += [f"lacks the output '{name}'" for name in sorted(missing)]
+            wrong = [f"takes {name!r}" for name in sorted(unknown)]
+            wrong += [f"lacks the output {name!r}" for name in sorted(missing)]
             raise BundleError(f"{self.path}: does not fit its manifest: {', '.join(wrong)}")
 
-    def run(self, outputs: list[str], arrays: Arrays) -> list[NDArray[Any]]:
-        results: list[NDArray[Any]] = self._session.run(
-            outputs, {name: np.ascontiguousarray(arrays[name]) for name in self._inputs}
-        )
+    def run(
+        self, outputs: list[str], arrays: Arrays, shapes: Sequence[Shape]
+    ) -> list[NDArray[Any]]:
+        """Return the outputs, whose shapes must be these."""
+        try:
+            results: list[NDArray[Any]] = self._session.run(
+                outputs, {name: np.ascontiguousarray(arrays[name]) for name in self._inputs}
+            )
+        except Exception as error:  # such as an input of another shape than the graph's
+            raise BundleError(f"{self.path}: does not run ({_short_reason(error)})") from error
+        for name, result, shape in zip(outputs, results, shapes, strict=True):
+            if not _fits(result, shape):
+                found = list(result.shape) if isinstance(result, np.ndarray) else type(result)
+                raise BundleError(
+                    f"{self.path}: does not fit its manifest and vocabulary: the shape of {name!r}"
+                    f" is {found}, not {[*shape]}".replace("Ellipsis", "...")
+                )
         return results
+
+
+def _fits(result: object, shape: Shape) -> bool:
+    """Return whether an output has a shape; one with all its dimensions is float32 too."""
+    if not isinstance(result, np.ndarray):
+        return False
+    if shape[-1] is ...:
+        return bool(result.shape[:1] == shape[:1])
+    return bool(result.shape == shape and result.dtype == np.float32)
+
+
+def _session_options(threads: int) -> onnxruntime.SessionOptions:
+    import onnxruntime
+
+    if not 1 <= threads <= LARGEST_THREADS:
+        raise ValueError(f"threads: must be from 1 to {LARGEST_THREADS}, not {threads}")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # waiting threads that spin would take cores from the threads that open photos
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    return options
+
+
+def _short_reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

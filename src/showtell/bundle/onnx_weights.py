@@ -14,6 +14,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from showtell.bundle.onnx_check import read_onnx
+
 Floats = NDArray[np.float32]
 
 
@@ -23,8 +25,10 @@ def weights_of(path: Path) -> dict[str, Floats]:
     Weights in 8 bits and float16 are widened; weights of matrix products become [out, in]. A
     weight that the exporter left without a name gets its name from the bias of its product. A
     bias of zeros may be missing, because the exporter drops additions of zero.
+
+    Raises BundleError if the file could read others (see `check_onnx`).
     """
-    graph = onnx.load(path).graph
+    graph = onnx.load_model_from_string(read_onnx(path)).graph
     values = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     for node in graph.node:  # the nodes that widen weights come first, in order of use
         _fold(node, values)

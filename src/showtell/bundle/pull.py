@@ -1,7 +1,7 @@
 """Install a model from an archive's address, a Hugging Face repository or a local archive.
 
-A pulled model is a bundle. Its files are checked against its manifest before it gets its name. An
-interrupted download resumes with the next pull of the same source.
+A pulled model is a bundle. Its files are checked against its manifest, and its networks run once,
+before it gets its name. An interrupted download resumes with the next pull of the same source.
 """
 
 from __future__ import annotations
@@ -19,9 +19,14 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
 
-from showtell.bundle import MANIFEST, Manifest, load_bundle
+import numpy as np
+
+from showtell.bundle import MANIFEST, Bundle, Manifest, load_bundle
 from showtell.bundle import sha256 as file_sha256
+from showtell.bundle.bundle import MAX_JSON_BYTES
+from showtell.bundle.onnx_runtime import OnnxModel
 from showtell.bundle.registry import MODEL_NAME, ORIGIN, InstalledModel, installed_models
+from showtell.decoding.options import Decoding
 from showtell.errors import BundleError
 from showtell.files.archives import ArchiveError, unpack
 from showtell.files.atomic_write import atomic_folder
@@ -31,7 +36,6 @@ from showtell.files.folders import cache_dir, pulled_models_dir
 HUB = "https://huggingface.co"
 HUB_VARIABLE = "HF_ENDPOINT"  # the hub's own client reads it too
 MAX_BYTES = 2 << 30  # of an archive, unpacked or not, and of one file
-_MAX_MANIFEST = 16 << 20
 _HUB_SOURCE = re.compile(r"hf:([\w.-]+)/([\w.-]+)(?:@([\w./-]+))?")
 Fetch = Callable[..., Path]  # `download` with this pull's limits and timeouts
 _ARCHIVE_ENDING = re.compile(r"\.(tar\.gz|tgz|tar|zip)$", re.IGNORECASE)
@@ -163,7 +167,7 @@ def _fetch_repository(hub: HubSource, target: Path, expected: str | None, fetch:
     """Download a repository's bundle to `target`; files with the right hash are kept."""
     address = hub.address(MANIFEST)
     # the manifest is always downloaded, so that files of an older one are not accepted
-    path = fetch(address, target / MANIFEST, sha256=expected, limit=_MAX_MANIFEST, progress=False)
+    path = fetch(address, target / MANIFEST, sha256=expected, limit=MAX_JSON_BYTES, progress=False)
     with _named(target, address):
         manifest = Manifest.from_json(path.read_bytes(), path)
     for name, promised in manifest.files.items():
@@ -177,10 +181,23 @@ def _install(downloaded: Path, target: Path, source: str) -> None:
     """Check the bundle in `downloaded` and move its files, and no others, to `target`."""
     with _named(downloaded, source):
         bundle = load_bundle(downloaded)
+        _try_out(bundle)
     for name in {MANIFEST, *bundle.manifest.files}:
         shutil.move(downloaded / name, target / name)
     if ORIGIN not in bundle.manifest.files:
         (target / ORIGIN).write_text(json.dumps({"source": source}) + "\n", "utf-8")
+
+
+def _try_out(bundle: Bundle) -> None:
+    """Run the bundle's networks once on a black photo, so that they are known to fit together.
+
+    Raises BundleError, naming the file.
+    """
+    model = OnnxModel(bundle, threads=1)
+    preprocessing = bundle.manifest.preprocessing
+    pixels = np.zeros((1, 3, preprocessing.height, preprocessing.width), np.float32)
+    decoding = Decoding.of(bundle.manifest.decoding, beam=1, max_length=2)
+    decoding.run(model, model.encode(pixels), [0])
 
 
 @contextmanager
@@ -191,5 +208,3 @@ def _named(folder: Path, source: str) -> Iterator[None]:
     except BundleError as error:
         text = str(error).replace(f"{folder}{os.sep}{MANIFEST}", source)
         raise BundleError(text.replace(f"{folder}{os.sep}", f"{source}: ")) from None
-    except (AttributeError, TypeError) as error:  # JSON of another shape than a manifest's
-        raise BundleError(f"{source}: damaged manifest ({error})") from None

@@ -22,6 +22,7 @@ DEFAULT_MODEL = "flickr8k"
 MODEL_VARIABLE = "SHOWTELL_MODEL"
 RUN_FILE = "run.json"  # a folder with this file is a training run
 ORIGIN = "origin.json"  # in a pulled model's folder: its source
+_LONGEST_ORIGIN = 10_000  # bytes
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -60,7 +61,7 @@ def installed_models() -> list[InstalledModel]:
         if not folder.is_dir():
             continue
         for path in sorted(folder.iterdir()):
-            if MODEL_NAME.fullmatch(path.name) and (path / MANIFEST).is_file():
+            if MODEL_NAME.fullmatch(path.name) and _has_manifest(path):
                 models.setdefault(path.name, InstalledModel(path.name, path, shipped))
     return list(models.values())
 
@@ -92,7 +93,7 @@ def find_bundle(model: str | Path | None = None) -> Path:
             raise BundleError(f"{error} (named by ${MODEL_VARIABLE})") from None
     if isinstance(model, str):
         for known in (shipped_models_dir() / model, pulled_models_dir() / model):
-            if MODEL_NAME.fullmatch(model) and (known / MANIFEST).is_file():
+            if MODEL_NAME.fullmatch(model) and _has_manifest(known):
                 return known
     folder = Path(model)
     if (folder / MANIFEST).is_file():
@@ -105,8 +106,8 @@ def find_bundle(model: str | Path | None = None) -> Path:
 def origin(model: InstalledModel) -> str | None:
     """Return the source of a pulled model, or None where it is unknown."""
     try:
-        source = json.loads((model.path / ORIGIN).read_text("utf-8"))["source"]
-    except (OSError, ValueError, KeyError, TypeError):
+        source = json.loads((model.path / ORIGIN).read_bytes()[:_LONGEST_ORIGIN])["source"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return source if isinstance(source, str) else None
 
@@ -125,6 +126,14 @@ def remove_model(name: str) -> None:
     trash = Path(tempfile.mkdtemp(prefix=".removed.", dir=model.path.parent))
     model.path.rename(trash / name)
     shutil.rmtree(trash)
+
+
+def _has_manifest(folder: Path) -> bool:
+    """Return whether a folder holds a manifest; one that cannot be looked into does not."""
+    try:
+        return (folder / MANIFEST).is_file()
+    except OSError:
+        return False
 
 
 def _default_bundle() -> Path:

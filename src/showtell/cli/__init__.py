@@ -12,6 +12,7 @@ import click
 
 from showtell import __version__
 from showtell.errors import ShowtellError
+from showtell.files.printable_names import printable
 
 # command -> (module, attribute, one line of help): `showtell --help` imports no command
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -97,5 +98,5 @@ def main(arguments: list[str] | None = None) -> Any:
     except (ShowtellError, OSError) as error:
         if debug:
             raise
-        click.echo(f"showtell: {error}", err=True)
+        click.echo(f"showtell: {printable(str(error))}", err=True)
         sys.exit(FAILED)

@@ -16,6 +16,7 @@ from showtell.bundle.registry import (
 )
 from showtell.cli.model_option import resolve_model
 from showtell.errors import BundleError
+from showtell.files.printable_names import printable, printable_text
 
 if TYPE_CHECKING:
     from showtell.bundle import ScoreInfo
@@ -42,7 +43,8 @@ def list_models() -> None:
     installed = installed_models()
     if not installed:
         click.echo(NO_MODELS, err=True)
-    for row in _columns([_row(model) for model in installed]):
+    rows = [tuple(map(printable, _row(model))) for model in installed]
+    for row in _columns(rows):
         click.echo(row)
 
 
@@ -53,11 +55,12 @@ def show(model: str | None) -> None:
 
     MODEL is a name, or the folder of a bundle or training run.  [default: the default model]
     """
-    from showtell.bundle import CARD, load_bundle
+    from showtell.bundle import load_bundle
+    from showtell.bundle.bundle import read_card
 
     bundle = load_bundle(find_bundle(resolve_model(model)), verify=False)
-    click.echo(bundle.file(CARD).read_text("utf-8", errors="replace").rstrip())
-    click.echo(f"\n{bundle.path}", err=True)
+    click.echo(printable_text(read_card(bundle.path).rstrip()))
+    click.echo(f"\n{printable(str(bundle.path))}", err=True)
 
 
 @models.command()
@@ -69,12 +72,12 @@ def pull(source: str, name: str | None, sha256: str | None) -> None:
 
     The source is the address or path of a .tar.gz or .zip, or a Hugging Face repository with a
     model's files ($HF_ENDPOINT sets another hub). An interrupted pull resumes. A model whose
-    files do not have the hashes of its manifest is not installed.
+    files do not have the hashes of its manifest, or whose networks do not run, is not installed.
     """
     from showtell.bundle.pull import pull_model
 
     model = pull_model(source, name=name, sha256=sha256)
-    click.echo(f"{model.name}: {_megabytes(model)} in {model.path}")
+    click.echo(f"{model.name}: {_megabytes(model)} in {printable(str(model.path))}")
 
 
 @models.command()
@@ -95,10 +98,11 @@ def _row(model: InstalledModel) -> tuple[str, ...]:
     source = "shipped" if model.shipped else origin(model) or "pulled"
     try:
         manifest = load_bundle(model.path, verify=False).manifest
-    except BundleError as error:
+        size = _megabytes(model)
+    except (BundleError, OSError) as error:
         return (name, "", "", "", f"damaged: {error}")
     kind = f"{manifest.encoder.network} + {manifest.decoder.kind}"
-    return (name, _megabytes(model), kind, _first_cider(manifest.scores), source)
+    return (name, size, kind, _first_cider(manifest.scores), source)
 
 
 def _first_cider(scores: Sequence[ScoreInfo]) -> str:

@@ -18,6 +18,7 @@ from showtell.decoding.beam_search import Hypothesis
 
 _MAX_ROUNDS = 50  # of Newton's method
 _LARGEST_LOGIT = 500.0  # beyond it exp overflows
+_BOUNDS = {"ge": -1e9, "le": 1e9}  # of coefficients
 
 Hypotheses = Sequence[Hypothesis]  # of one photo, best first
 
@@ -53,17 +54,17 @@ class ReliabilityBin:
 
     confidence: float = field(metadata={"ge": 0, "le": 1})
     good: float = field(metadata={"ge": 0, "le": 1})
-    count: int = field(metadata={"ge": 1})
+    count: int = field(metadata={"ge": 1, "le": 10**12})
 
 
 @dataclass(frozen=True)
 class CalibrationCheck:
     """How well a calibration holds on photos that it was not fitted on."""
 
-    photos: int = field(metadata={"ge": 1})
+    photos: int = field(metadata={"ge": 1, "le": 10**12})
     good: float = field(metadata={"ge": 0, "le": 1})  # share
     expected_calibration_error: float = field(metadata={"ge": 0, "le": 1})
-    reliability: tuple[ReliabilityBin, ...]
+    reliability: tuple[ReliabilityBin, ...] = field(metadata={"longest": 1000})
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,14 @@ class Calibration:
     feature. `photos` and `good` count the captions it was fitted on.
     """
 
-    measure: str
-    features: tuple[str, ...]
-    mean: tuple[float, ...]
-    scale: tuple[float, ...] = field(metadata={"gt": 0})
-    weights: tuple[float, ...]
-    intercept: float
-    photos: int = field(default=0, metadata={"ge": 0})
-    good: int = field(default=0, metadata={"ge": 0})
+    measure: str = field(metadata={"longest": 1000})
+    features: tuple[str, ...] = field(metadata={"longest": 100})
+    mean: tuple[float, ...] = field(metadata=_BOUNDS)
+    scale: tuple[float, ...] = field(metadata={"ge": 1e-9, "le": 1e9})
+    weights: tuple[float, ...] = field(metadata=_BOUNDS)
+    intercept: float = field(metadata=_BOUNDS)
+    photos: int = field(default=0, metadata={"ge": 0, "le": 10**12})
+    good: int = field(default=0, metadata={"ge": 0, "le": 10**12})
     dev_second_half: CalibrationCheck | None = None
 
     def __post_init__(self) -> None:

@@ -77,30 +77,49 @@ class Decoding(DecodingDefaults):
         default=1,
         metadata={
             "ge": 1,
+            "le": 1000,
             "help": "Captions for each photo, best first; for sample, as drawn.",
         },
     )
     groups: int | None = field(
         default=None,
-        metadata={"ge": 1, "help": "Groups of the beam, for diverse; by default one per beam."},
+        metadata={
+            "ge": 1,
+            "le": 1000,
+            "help": "Groups of the beam, for diverse; by default one per beam.",
+        },
     )
     diversity: float = field(
         default=0.5,
-        metadata={"ge": 0, "help": "Penalty for a word that another group uses, for diverse."},
+        metadata={
+            "ge": 0,
+            "le": 100,
+            "help": "Penalty for a word that another group uses, for diverse.",
+        },
     )
     seed: int = field(
-        default=0, metadata={"ge": 0, "help": "The same seed draws the same captions, for sample."}
+        default=0,
+        metadata={
+            "ge": 0,
+            "le": 2**64 - 1,
+            "help": "The same seed draws the same captions, for sample.",
+        },
     )
     temperature: float = field(
         default=0.5,
         metadata={
-            "gt": 0,
+            "ge": 0.01,
+            "le": 100,
             "help": "Below 1 favours likely words, 1 is the model's distribution, for sample.",
         },
     )
     top_k: int = field(
         default=0,
-        metadata={"ge": 0, "help": "Draw only from the K likeliest words, for sample; 0: all."},
+        metadata={
+            "ge": 0,
+            "le": 1_000_000,
+            "help": "Draw only from the K likeliest words, for sample; 0: all.",
+        },
     )
     top_p: float = field(
         default=1.0,
@@ -113,7 +132,7 @@ class Decoding(DecodingDefaults):
     )
 
     def __post_init__(self) -> None:
-        if self.strategy not in STRATEGIES:
+        if not isinstance(self.strategy, str) or self.strategy not in STRATEGIES:
             raise ValueError(f"strategy: {self.strategy!r} is not one of {', '.join(STRATEGIES)}")
         check_limits(self)
         if self.strategy in ("beam", "diverse") and self.nbest > self.beam:

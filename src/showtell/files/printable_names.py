@@ -1,4 +1,4 @@
-"""File names as text that any terminal can show."""
+"""File names and foreign texts as text that any terminal can show."""
 
 from __future__ import annotations
 
@@ -21,3 +21,13 @@ def printable(name: str | bytes) -> str:
         else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+
+
+def printable_text(text: str) -> str:
+    r"""Return a text of several lines with its control characters made visible.
+
+    Escape sequences of terminals and characters that turn the direction of text around become
+    `\x1b` and `\u202e`; line breaks and tabs stay.
+    """
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join("\t".join(printable(part) for part in line.split("\t")) for line in lines)

@@ -4,11 +4,14 @@
 Types come from the dataclass. The metadata of a field adds what a type cannot say:
 
 - `ge`, `gt`, `le`, `lt`: bounds of a number, or of every number in a tuple, list or dict
+- `longest`: the largest number of characters of a text, or of items of a tuple, list or dict
 - `old_names`: names that the key had in earlier versions
 - `old_values`: earlier names of a text value, mapped to the current ones
 - `complete`: the nested dataclass must have every key, even those with defaults
 
     beam: int = field(default=3, metadata={"ge": 1, "le": 100})
+
+Text must be valid Unicode, and JSON at most 100 levels deep.
 
 Old names and values are read with a warning that gives the new one. Checks that involve several
 fields belong to the dataclass's `__post_init__`: it raises a ShowtellError or a ValueError whose
@@ -29,6 +32,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from showtell.errors import ShowtellError
+from showtell.files.printable_names import printable
 
 __all__ = ["check_limits", "load_settings", "parse_json", "parse_yaml"]
 
@@ -52,7 +56,8 @@ _TYPE_NAMES = {
     tuple: "a list",
     dict: "a mapping",
 }
-_LONGEST_VALUE = 60  # characters of a wrong value that a message shows
+_LONGEST_VALUE = 60  # characters of a wrong value or key that a message shows
+_DEEPEST = 100  # levels of JSON; Python's own limits come later and differ
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -82,12 +87,16 @@ def load_settings(
 
 
 def check_limits(settings: object, error: type[Exception] = ValueError) -> None:
-    """Check the bounds in the field metadata of a dataclass that was built in Python.
+    """Check the types and bounds of the numbers in a dataclass that was built in Python.
 
-    Meant for `__post_init__`. Raises `error`, naming the field.
+    Meant for `__post_init__`. NumPy's numbers count as Python's. Raises `error`, naming the field.
     """
+    types_of = get_type_hints(type(settings))
     for field in _fields(type(settings)):
         value = getattr(settings, field.name)
+        message = _wrong_number(types_of[field.name], value)
+        if message:
+            raise error(f"{field.name}: {message}")
         for key, number in _numbers(value, field.name):
             message = _out_of_range(number, field.metadata)
             if message:
@@ -97,12 +106,20 @@ def check_limits(settings: object, error: type[Exception] = ValueError) -> None:
 def parse_json(text: str | bytes, *, error: ErrorType, source: str | Path) -> Any:
     """Parse JSON text; raises `error`, naming the source, if it is not valid JSON.
 
-    NaN and Infinity are not valid JSON. A key that occurs twice is an error too.
+    NaN and Infinity are not valid JSON. A key that occurs twice is an error too, and so is half
+    a surrogate pair, which no file or terminal takes.
     """
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
+        data = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
+        if _is_deep(data):
+            raise error(f"{source}: nested too deeply")
+        if "\\ud" in text.lower():
+            json.dumps(data, ensure_ascii=False).encode()
+        return data
+    except UnicodeEncodeError:
+        raise error(f"{source}: holds half a surrogate pair, which is not text") from None
     except UnicodeDecodeError as problem:
         raise error(f"{source}: not UTF-8 text (byte {problem.start})") from None
     except RecursionError:
@@ -227,6 +244,7 @@ class _Loader:
     ) -> Any:
         if not isinstance(value, list | tuple):
             raise self.fail(key_path, f"must be a list, not {_shown(value)}")
+        self.check_length(value, key_path, metadata, "values")
         if container is list or kinds[1:] == (...,):
             kinds = kinds[:1] * len(value)
         elif len(value) != len(kinds):
@@ -241,6 +259,7 @@ class _Loader:
     def mapping(self, kind: Any, value: Any, key_path: str, metadata: Mapping[str, Any]) -> Any:
         if not isinstance(value, dict):
             raise self.fail(key_path, f"must be a mapping, not {_shown(value)}")
+        self.check_length(value, key_path, metadata, "keys")
         for key in value:
             if not isinstance(key, str):
                 raise self.fail(key_path, f"the key {_shown(key)} must be text")
@@ -256,11 +275,20 @@ class _Loader:
             value = _as_float(value)
         if type(value) is not kind:
             raise self.fail(key_path, f"must be {_TYPE_NAMES[kind]}, not {_shown(value)}")
+        if kind is str:
+            self.check_length(value, key_path, metadata, "characters")
         for _, number in _numbers(value, key_path):
             message = _out_of_range(number, metadata)
             if message:
                 raise self.fail(key_path, message)
         return value
+
+    def check_length(
+        self, value: Any, key_path: str, metadata: Mapping[str, Any], unit: str
+    ) -> None:
+        longest = metadata.get("longest")
+        if longest is not None and len(value) > longest:
+            raise self.fail(key_path, f"has {len(value):,} {unit}, more than {longest:,}")
 
 
 def _fields(kind: type) -> list[dataclasses.Field[Any]]:
@@ -294,6 +322,20 @@ def _as_float(value: int) -> float:
         return math.inf if value > 0 else -math.inf
 
 
+def _wrong_number(kind: Any, value: Any) -> str:
+    """Return an error message for a value that is not the number that a field takes, else ""."""
+    kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    if value is None and type(None) in kinds:
+        return ""
+    wanted = next((one for one in kinds if one in (int, float)), None)
+    if wanted is None:
+        return ""
+    base = numbers.Integral if wanted is int else numbers.Real
+    if type(value) is bool or not isinstance(value, base):
+        return f"must be {_TYPE_NAMES[wanted]}, not {_shown(value)}"
+    return ""
+
+
 def _numbers(value: Any, key: str) -> Iterator[tuple[str, Any]]:
     """Yield the numbers in a value, which may be a sequence or dict of them, each with its key."""
     if isinstance(value, bool):
@@ -310,7 +352,7 @@ def _numbers(value: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 def _out_of_range(number: Any, metadata: Mapping[str, Any]) -> str:
     """Return an error message for a number that is out of range, else an empty string."""
-    if not isinstance(number, int) and not math.isfinite(number):
+    if not isinstance(number, numbers.Integral) and not math.isfinite(number):
         return f"must be a finite number, not {number}"
     limits = [name for name in _LIMITS if name in metadata]
     if all(_LIMITS[name][0](number, metadata[name]) for name in limits):
@@ -320,6 +362,8 @@ def _out_of_range(number: Any, metadata: Mapping[str, Any]) -> str:
 
 
 def _join(key_path: str, name: str) -> str:
+    if len(name) > _LONGEST_VALUE or not name.isprintable():
+        name = printable(name[:_LONGEST_VALUE]) + ("..." if len(name) > _LONGEST_VALUE else "")
     return f"{key_path}.{name}" if key_path else name
 
 
@@ -351,5 +395,16 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(data) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key '{twice}' occurs twice")
+        raise ValueError(f"the key {_shown(twice)} occurs twice")
     return data
+
+
+def _is_deep(data: Any) -> bool:
+    """Return whether lists and dicts are nested more than `_DEEPEST` levels."""
+    level = [data] if isinstance(data, dict | list) else []
+    for _ in range(_DEEPEST):
+        children = (parent.values() if isinstance(parent, dict) else parent for parent in level)
+        level = [item for child in children for item in child if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
