@@ -22,6 +22,7 @@ from support.odd_photos import (
     WHITE,
     corners,
     encoded,
+    jpeg_of_size,
     png_of_size,
     with_orientation,
     with_xmp,
@@ -335,6 +336,24 @@ def test_huge_photo_is_refused_where_pillow_has_no_limit(monkeypatch: pytest.Mon
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     with pytest.raises(PhotoError, match="50000 x 50000 pixels are more than 178,956,970"):
         open_photo(png_of_size(50_000, 50_000))
+
+
+def test_huge_jpeg_is_decoded_reduced() -> None:
+    small_model = Preprocessing()
+    for size in ((16_000, 12_500), (65_000, 5_000)):  # 200 megapixels, a panorama
+        image = open_photo(jpeg_of_size(*size), preprocessing=small_model)
+        assert image.width * image.height <= 200_000_000 / 16
+        with pytest.raises(PhotoError, match="--max-pixels"):
+            open_photo(jpeg_of_size(*size))  # in full
+    progressive = jpeg_of_size(24_000, 24_000, progressive=True)
+    with pytest.raises(PhotoError, match=r"take 3,492 MB to decode, more than 2,863 MB"):
+        open_photo(progressive, preprocessing=small_model)
+
+
+def test_max_pixels_goes_beyond_the_limit_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    for kind in ("JPEG", "PNG", "GIF", "BMP"):
+        assert_corners(open_photo(encoded(corners(), kind)), tolerance=12)
 
 
 PIECES = [encoded(corners(), kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")]

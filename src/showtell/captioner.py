@@ -24,7 +24,8 @@ from showtell.decoding.beam_search import Floats, Hypothesis
 from showtell.decoding.confidence import predict
 from showtell.decoding.options import CaptionOptions, Decoding, Strategy
 from showtell.errors import PhotoError
-from showtell.image import MAX_PIXELS, Photo, name_of
+from showtell.image import Photo, name_of
+from showtell.image_formats.decoding_memory import MAX_PIXELS
 from showtell.pipeline import PixelBatch, PreparedPhoto, pipeline, prepare_photo
 
 __all__ = ["Alternative", "Caption", "Captioner", "Features", "Strategy", "Word"]
@@ -74,7 +75,8 @@ class Captioner:
 
         None stands for $SHOWTELL_MODEL, or the shipped model without it. The networks use
         `threads` threads, by default one per usable physical core, at most 8. An encoded photo
-        with more than `max_pixels` pixels is an error; PIL images and arrays have no limit.
+        with more than `max_pixels` pixels is an error; a JPEG counts as it is decoded, at a
+        fraction of its size. PIL images and arrays have no limit.
 
         Raises BundleError where there is no such model, it is damaged, or it is a training run:
         export that first with `showtell export` or `showtell.export.cached_bundle`.

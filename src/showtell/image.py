@@ -13,11 +13,13 @@ from typing import Any, BinaryIO, Literal, Protocol, TypeAlias, runtime_checkabl
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from showtell.errors import MissingExtraError, PhotoError
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
+from showtell.image_formats.decoding_memory import MAX_PIXELS, refuse_too_large
+from showtell.image_formats.jpeg_scans import read_jpeg_header, refuse_too_many_scans
 
 Resize = Literal["squash", "crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic", "nearest", "lanczos"]
@@ -38,7 +40,6 @@ Photo: TypeAlias = (
     "str | os.PathLike[str] | bytes | BinaryIO | StoredPhoto | Image.Image | NDArray[Any]"
 )
 
-MAX_PIXELS = 178_956_970  # the limit of Pillow: half a gigabyte at 3 bytes per pixel
 _LONGEST_REASON = 160
 _ORIENTATION = 0x0112  # EXIF tag
 _XMP_KEYS = ("xmp", "XML:com.adobe.xmp")  # of Pillow's `info`
@@ -176,7 +177,8 @@ def open_photo(
     `source` is a path, an encoded photo as bytes, binary file or `StoredPhoto`, a PIL image, or an
     array: [height, width] or [height, width, 1, 3 or 4], uint8, uint16, bool, or float in 0 to 1.
     With `preprocessing` a large JPEG is decoded at a fraction of its size, at least twice what
-    `prepare` needs. An encoded photo of more than `max_pixels` is not decoded.
+    `prepare` needs. An encoded photo of more than `max_pixels` is not decoded; a JPEG counts as it
+    is decoded, reduced. Decoding takes at most `BYTES_PER_PIXEL` times `max_pixels` bytes.
 
     Raises PhotoError, on one line that names the photo, if it cannot be read.
     """
@@ -231,17 +233,37 @@ def _decode(file: BinaryIO, preprocessing: Preprocessing | None, max_pixels: int
         file = io.BytesIO(file.read())
     kind = _format_of(head)
     _load_plugin(kind)
-    with Image.open(file, formats=[kind]) as image:
-        pixels = image.width * image.height
-        if pixels > max_pixels:
-            raise PhotoError(
-                f"{image.width} x {image.height} pixels are more than {max_pixels:,}:"
-                " too large to open safely"
-            )
-        if preprocessing is not None and kind == "JPEG":
+    if kind == "JPEG":
+        return _decode_jpeg(file, preprocessing, max_pixels)
+    with _opener(kind)(file, "") as image:
+        mode = "RGBA" if "transparency" in image.info else image.mode
+        refuse_too_large(kind, mode, image.size, max_pixels)
+        return _upright_rgb(image)
+
+
+def _decode_jpeg(
+    file: BinaryIO, preprocessing: Preprocessing | None, max_pixels: int
+) -> Image.Image:
+    header = read_jpeg_header(file)
+    if header.bits != 8:
+        raise PhotoError(f"a {header.bits}-bit JPEG, which is not read: convert it to 8 bits")
+    file.seek(0)
+    with _opener("JPEG")(file, "") as image:
+        size = image.size
+        if preprocessing is not None:
             # twice the longer side in both directions, because the photo may be rotated
             enough = 2 * max(preprocessing.width, preprocessing.height)
             image.draft("RGB" if image.mode == "RGB" else None, (enough, enough))
+        refuse_too_large(
+            "JPEG",
+            image.mode,
+            size,
+            max_pixels,
+            reduced_size=image.size,
+            multi_scan=header.multi_scan,
+        )
+        if header.multi_scan:
+            refuse_too_many_scans(file, size, max_pixels)
         return _upright_rgb(image)
 
 
@@ -267,9 +289,17 @@ def _format_of(head: bytes) -> str:
     raise PhotoError(f"not a photo in a format that showtell reads ({_READABLE})")
 
 
+def _opener(kind: str) -> Callable[[BinaryIO, str], ImageFile.ImageFile]:
+    """Return the class that opens a file; `Image.open` also refuses what `max_pixels` allows."""
+    if kind == "JPEG":  # not the factory, which reads the list of further pictures
+        return JpegImagePlugin.JpegImageFile
+    return Image.OPEN[kind][0]
+
+
 @functools.cache
 def _load_plugin(kind: str) -> None:
     """Register the decoder of `kind`; otherwise Pillow would import all its plugins."""
+    Image.preinit()
     if kind == "HEIF":
         try:
             import pillow_heif
@@ -385,7 +415,7 @@ def _reason(source: object, error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "no permission to read it"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return f"more pixels than {MAX_PIXELS:,}: too large to open safely"
+        return "more pixels than Pillow opens in a file of this kind (PIL.Image.MAX_IMAGE_PIXELS)"
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
     if isinstance(error, UnidentifiedImageError):  # its own text shows an address in memory

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from showtell.errors import PhotoError
-from showtell.image import MAX_PIXELS, Photo, Preprocessing, load_pixels, name_of
+from showtell.image import Photo, Preprocessing, load_pixels, name_of
+from showtell.image_formats.decoding_memory import MAX_PIXELS
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

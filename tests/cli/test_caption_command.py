@@ -75,6 +75,15 @@ def test_broken_photos_are_named_and_the_others_captioned(tmp_path: Path, model:
     assert b"Traceback" not in done.stderr
 
 
+def test_max_pixels_bounds_each_photo(photos: Path, model: str) -> None:
+    done = showtell(photos, "--model", model, "--max-pixels", "2000", "--format", "jsonl")
+    assert done.returncode == 1
+    errors = [record["error"] for record in records(done)]
+    assert errors[1] is None
+    assert "80 x 80 pixels are more than 2,000" in str(errors[0])
+    assert "--max-pixels" in str(errors[0])
+
+
 def test_strange_names_are_one_line_of_text(tmp_path: Path, model: str) -> None:
     write_odd(tmp_path)
     done = showtell(tmp_path, "--model", model)

@@ -40,6 +40,14 @@ def test_picture_is_written_and_the_caption_printed(
         assert picture.width > 600
 
 
+def test_max_pixels_bounds_the_photo(photo: Path, tmp_path: Path) -> None:
+    model = write_bundle(tmp_path / "tiny").path
+    output = tmp_path / "picture.png"
+    done = explain(photo, "--output", output, "--model", model, "--max-pixels", 2000)
+    assert done.returncode == 1
+    assert "--max-pixels" in done.stderr
+
+
 def test_model_without_attention_says_so(photo: Path, tmp_path: Path) -> None:
     model = write_bundle(tmp_path / "merge", attention=False).path
     output = tmp_path / "picture.png"

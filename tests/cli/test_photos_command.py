@@ -70,6 +70,15 @@ def run_process(*arguments: object, **options: object) -> subprocess.CompletedPr
     )
 
 
+def test_scan_of_photos_over_max_pixels_names_them(
+    run: CommandRunner, lib: Path, model: str
+) -> None:
+    result = run("scan", lib, "--model", model, "--max-pixels", "1300", code=1)
+    assert "44 x 30 pixels are more than 1,300" in result.output
+    assert "5 photos: 4 captioned" in result.output
+    assert "1 captioned" in run("scan", lib, "--model", model).output
+
+
 def test_scan_search_write_undo_edit_export_import(
     run: CommandRunner, lib: Path, model: str, tmp_path: Path
 ) -> None:

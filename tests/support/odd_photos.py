@@ -80,6 +80,14 @@ def png_of_size(width: int, height: int) -> bytes:
     )
 
 
+def jpeg_of_size(width: int, height: int, *, progressive: bool = False) -> bytes:
+    """Return a JPEG of a few bytes whose header has another size; all decoders make it grey."""
+    data = bytearray(encoded(Image.new("RGB", (64, 64)), "JPEG", progressive=progressive))
+    frame = data.find(b"\xff\xc2" if progressive else b"\xff\xc0")
+    struct.pack_into(">HH", data, frame + 5, height, width)
+    return bytes(data)
+
+
 def write_broken(folder: Path) -> dict[str, str]:
     """Write photos that cannot be captioned; return what each one's error says."""
     good = encoded(corners(300, 200), "JPEG")

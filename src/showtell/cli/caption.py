@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 import click
 
 from showtell.cli.decoding_options import decoding_options
+from showtell.cli.max_pixels_option import max_pixels_option
 from showtell.cli.model_option import model_option, resolve_model
 from showtell.errors import ShowtellError
 
@@ -61,6 +62,7 @@ STDIN = "-"
 @click.option(
     "--threads", type=click.IntRange(1), help="Threads.  [default: one per physical core]"
 )
+@max_pixels_option()
 def caption(
     paths: tuple[str, ...],
     recursive: bool,
@@ -70,6 +72,7 @@ def caption(
     form: Format,
     output: Path | None,
     threads: int | None,
+    max_pixels: int,
     **options: Any,
 ) -> None:
     """Caption photos and folders of photos. The PATH - reads one photo from standard input.
@@ -103,7 +106,7 @@ def caption(
             photos = counted = list(photos)
             if len(counted) > 1:
                 stack.enter_context(screen.progress(len(counted)))
-        captions = _captions(photos, model, threads, {"nbest": nbest, **options})
+        captions = _captions(photos, model, threads, max_pixels, {"nbest": nbest, **options})
         screen.show(header(form, nbest=nbest))
         for result in captions:
             screen.show(line(result, form, nbest=nbest, words=words))
@@ -180,12 +183,14 @@ def _captions(
     photos: Iterable[Path | BinaryIO],
     model: str | None,
     threads: int | None,
+    max_pixels: int,
     options: dict[str, Any],
 ) -> Iterator[Caption]:
     from showtell.captioner import Captioner
 
     try:
-        return Captioner.load(resolve_model(model), threads=threads).caption(photos, **options)
+        captioner = Captioner.load(resolve_model(model), threads=threads, max_pixels=max_pixels)
+        return captioner.caption(photos, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

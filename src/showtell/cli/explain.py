@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from showtell.cli.decoding_options import decoding_option
+from showtell.cli.max_pixels_option import max_pixels_option
 from showtell.cli.model_option import model_option, resolve_model
 from showtell.errors import ShowtellError
 
@@ -25,7 +26,10 @@ SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".p
 )
 @model_option()
 @decoding_option("beam")
-def explain(photo: Path, output: Path, model: str | None, beam: int | None) -> None:
+@max_pixels_option()
+def explain(
+    photo: Path, output: Path, model: str | None, beam: int | None, max_pixels: int
+) -> None:
     """Draw the attention for each word of PHOTO's caption, and print the caption.
 
     Exit code 1: the model's decoder has no attention.
@@ -42,7 +46,7 @@ def explain(photo: Path, output: Path, model: str | None, beam: int | None) -> N
     from showtell.files.atomic_write import output_file
     from showtell.image import open_photo
 
-    captioner = Captioner.load(resolve_model(model))
+    captioner = Captioner.load(resolve_model(model), max_pixels=max_pixels)
     manifest = captioner.bundle.manifest
     if not manifest.decoder.attention:
         raise ShowtellError(
@@ -50,7 +54,8 @@ def explain(photo: Path, output: Path, model: str | None, beam: int | None) -> N
             " attention to draw: name a model with attention with --model"
         )
     caption = captioner.caption(photo, beam=beam)
-    picture = draw_attention(open_photo(photo), caption, manifest.preprocessing)
+    image = open_photo(photo, max_pixels=max_pixels)
+    picture = draw_attention(image, caption, manifest.preprocessing)
     options = {"quality": 92} if form in ("JPEG", "WEBP") else {}
     with output_file(output, binary=True) as file:
         picture.save(file, form, **options)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from showtell.cli.max_pixels_option import max_pixels_option
 from showtell.cli.model_option import model_option
 from showtell.cli.photos_output import (
     PhotoProgress,
@@ -88,6 +89,7 @@ def photos() -> None:
     help="Photos that are captioned and saved together.",
 )
 @click.option("--threads", type=click.IntRange(1), help="[default: one for each core]")
+@max_pixels_option()
 def scan_command(
     folders: tuple[Path, ...],
     catalogue: Path | None,
@@ -96,6 +98,7 @@ def scan_command(
     again: bool,
     batch_size: int,
     threads: int | None,
+    max_pixels: int,
 ) -> None:
     """Caption the photos in DIR and its subfolders.
 
@@ -116,7 +119,7 @@ def scan_command(
     counts = ScanCounts()
     options = ScanOptions(recaption=recaption or again, batch_size=batch_size)
     with open_catalogue(catalogue, create=True) as opened, PhotoProgress() as progress:
-        load_captioner = captioner_loader(model, threads)
+        load_captioner = captioner_loader(model, threads, max_pixels)
         for counts in scan_library(
             opened, folders, options, load_captioner=load_captioner, report=progress.report
         ):

@@ -14,6 +14,7 @@ import click
 
 from showtell.cli.model_option import resolve_model
 from showtell.files.counts import count_of
+from showtell.image_formats.decoding_memory import MAX_PIXELS
 
 if TYPE_CHECKING:
     from showtell.captioner import Captioner
@@ -80,13 +81,15 @@ def ignore_decoder_warnings() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def captioner_loader(model: str | None, threads: int | None) -> Callable[[], Captioner]:
+def captioner_loader(
+    model: str | None, threads: int | None, max_pixels: int = MAX_PIXELS
+) -> Callable[[], Captioner]:
     """Return a function that loads the model, to be called when the model is first needed."""
 
     def load_captioner() -> Captioner:
         from showtell.captioner import Captioner
 
-        return Captioner.load(resolve_model(model), threads=threads)
+        return Captioner.load(resolve_model(model), threads=threads, max_pixels=max_pixels)
 
     return load_captioner
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from showtell.cli.max_pixels_option import max_pixels_option
 from showtell.cli.model_option import model_option, resolve_model
 from showtell.errors import MissingExtraError, ShowtellError
 from showtell.files.os_errors import error_reason
@@ -104,13 +105,7 @@ from showtell.files.os_errors import error_reason
     show_default=True,
     help="Maximum photos per request.",
 )
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(1),
-    default=50_000_000,
-    show_default=True,
-    help="Maximum pixels per photo.",
-)
+@max_pixels_option(50_000_000)
 @click.option(
     "--rate",
     type=click.IntRange(0),

@@ -15,6 +15,7 @@ from showtell.errors import PhotoError, ShowtellError
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 from showtell.image import Preprocessing, open_photo, prepare
+from showtell.image_formats.decoding_memory import MAX_PIXELS
 from showtell.photos.metadata.container import Container, parse_container
 from showtell.photos.metadata.exif import ExifInfo, exif_of_tiff, read_exif
 from showtell.photos.metadata.image_hash import hash_image
@@ -71,17 +72,22 @@ def read_stable_file(path: Path) -> tuple[bytes, os.stat_result]:
 
 
 def read_photo(
-    path: Path, preprocessing: Preprocessing, needs_caption: Callable[[bytes], bool]
+    path: Path,
+    preprocessing: Preprocessing,
+    needs_caption: Callable[[bytes], bool],
+    *,
+    max_pixels: int = MAX_PIXELS,
 ) -> PhotoContent:
     """Read a photo; `needs_caption` decides by its hash whether to prepare its pixels.
 
-    Raises PhotoError, with one line that names the photo, if it cannot be read.
+    Raises PhotoError, with one line that names the photo, if it cannot be read, or has more than
+    `max_pixels` pixels (see `open_photo`).
     """
     data, status = read_stable_file(path)
     try:
         if is_raw_name(path.name):
-            return _read_raw(path, data, status, preprocessing, needs_caption)
-        return _read_image(data, status, preprocessing, needs_caption)
+            return _read_raw(path, data, status, preprocessing, needs_caption, max_pixels)
+        return _read_image(data, status, preprocessing, needs_caption, max_pixels)
     except ShowtellError as error:
         text = str(error)
         display_path = printable(os.fspath(path))
@@ -100,16 +106,17 @@ def _read_image(
     status: os.stat_result,
     preprocessing: Preprocessing,
     needs_caption: Callable[[bytes], bool],
+    max_pixels: int,
 ) -> PhotoContent:
     image = pixels = None
     container = _container(data)
     if container is None:
-        image = open_photo(data)
+        image = open_photo(data, max_pixels=max_pixels)
     digest = hash_image(data, container, image)
     exif = read_exif(_exif_block(data, container))
     if needs_caption(digest):
         if image is None:
-            image = open_photo(data, preprocessing=preprocessing)
+            image = open_photo(data, preprocessing=preprocessing, max_pixels=max_pixels)
         pixels = prepare(image, preprocessing)
     size = _upright_size(container, image, exif)
     return PhotoContent(digest, status.st_size, status.st_mtime_ns, exif, size, pixels)
@@ -121,6 +128,7 @@ def _read_raw(
     status: os.stat_result,
     preprocessing: Preprocessing,
     needs_caption: Callable[[bytes], bool],
+    max_pixels: int,
 ) -> PhotoContent:
     """Read a raw photo: its hash covers all of its bytes, its pixels are those of its preview."""
     digest = hash_image(data, None)
@@ -128,24 +136,24 @@ def _read_raw(
     pixels = message = None
     if needs_caption(digest):
         try:
-            pixels = prepare(open_raw(data, exif.orientation), preprocessing)
+            pixels = prepare(open_raw(data, exif.orientation, max_pixels=max_pixels), preprocessing)
         except PhotoError as error:
             message = f"{printable(os.fspath(path))}: {error}"
     return PhotoContent(digest, status.st_size, status.st_mtime_ns, exif, None, pixels, message)
 
 
-def open_raw(data: bytes, orientation: int = 1) -> Image.Image:
+def open_raw(data: bytes, orientation: int = 1, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return a raw photo's preview, upright, or its picture if it is really a plain TIFF.
 
     Raises PhotoError if it has neither.
     """
     try:
-        image = open_photo(extract_preview(data))
+        image = open_photo(extract_preview(data), max_pixels=max_pixels)
     except PhotoError:
         if exif_of_tiff(data) is None:
             raise
         try:
-            return open_photo(data)
+            return open_photo(data, max_pixels=max_pixels)
         except PhotoError:
             raise PhotoError(NO_PREVIEW) from None
     image.getexif()[_ORIENTATION_TAG] = orientation

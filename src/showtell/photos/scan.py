@@ -17,7 +17,6 @@ from showtell.caption import Caption
 from showtell.decoding.beam_search import Floats
 from showtell.errors import PhotoError, PhotoErrorHandler
 from showtell.files.printable_names import printable
-from showtell.image import Preprocessing
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.file_paths import file_path, paths_condition
 from showtell.photos.catalogue.pictures import ModelIds, find_picture_id, has_caption
@@ -140,12 +139,11 @@ class _Scan:
     def _read_pending(self, captioner: Captioner) -> Iterator[None]:
         """Read and caption the pending photos; yield after each batch is saved."""
         ids = ModelIds.of(captioner.bundle)
-        preprocessing = captioner.bundle.manifest.preprocessing
         required_model_id = ids.model_id if self.options.recaption else None
         with _caption_lookup(self.catalogue, required_model_id) as needs_caption:
 
             def open_item(_: int, pending: PendingFile) -> ScanResult:
-                return _read_pending_file(pending, preprocessing, needs_caption)
+                return _read_pending_file(pending, captioner, needs_caption)
 
             results = pipeline(
                 self._claim_pending(),
@@ -209,11 +207,16 @@ class _Scan:
 
 
 def _read_pending_file(
-    pending: PendingFile, preprocessing: Preprocessing, needs_caption: Callable[[bytes], bool]
+    pending: PendingFile, captioner: Captioner, needs_caption: Callable[[bytes], bool]
 ) -> ScanResult:
     """Read a photo; any error becomes part of the result."""
     try:
-        content = read_photo(pending.path, preprocessing, needs_caption)
+        content = read_photo(
+            pending.path,
+            captioner.bundle.manifest.preprocessing,
+            needs_caption,
+            max_pixels=captioner.max_pixels,
+        )
         return ScanResult(pending, content, content.error)
     except PhotoError as error:
         return ScanResult(pending, error=str(error))
