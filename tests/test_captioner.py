@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import copy
 import io
 import itertools
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +63,23 @@ def test_one_photo_of_any_kind_gives_the_same_caption(captioner: Captioner, tmp_
         assert isinstance(caption, Caption)
         assert (caption.text, caption.words) == (expected.text, expected.words)
     assert captioner.caption(data).path is None
+
+
+def test_pickled_and_copied_captioners_are_loaded_again(bundle_dir: Path) -> None:
+    captioner = Captioner.load(bundle_dir, threads=1, max_pixels=10_000)
+    expected = captioner.caption(noise(1)).text
+    for other in (copy.deepcopy(captioner), pickle.loads(pickle.dumps(captioner))):
+        assert other is not captioner
+        assert (other.threads, other.max_pixels) == (1, 10_000)
+        assert other.caption(noise(1)).text == expected
+    with get_context("spawn").Pool(1) as pool:
+        assert pool.apply(captioner.caption, (noise(1),)).text == expected
+
+
+def test_a_photo_that_failed_has_no_text(captioner: Captioner, tmp_path: Path) -> None:
+    [failed] = captioner.caption([tmp_path / "gone.jpg"])
+    assert failed.text is None
+    assert failed.error == f"{tmp_path}/gone.jpg: no such file"
 
 
 def test_one_bad_photo_raises(captioner: Captioner, tmp_path: Path) -> None:
@@ -203,7 +223,7 @@ def test_many_photos_come_in_order_with_path_and_error(
         if name in broken:
             assert caption.error is not None
             assert broken[name] in caption.error
-            assert caption.text == ""
+            assert caption.text is None
             assert caption.to_dict()["text"] is None
         else:
             assert caption.error is None

@@ -49,11 +49,11 @@ class Caption:
     `path` is None for a photo given as bytes, image or array. `confidence` is the probability
     that the caption is good, calibrated on dev photos; it is None if the model has no calibration
     or the strategy is not `beam`. If `error` is not None, it is one line that names the photo,
-    and there is no text.
+    and `text` is None.
     """
 
     path: Path | None = None
-    text: str = ""
+    text: str | None = None
     log_probability: float | None = None
     confidence: float | None = None
     alternatives: tuple[Alternative, ...] = ()
@@ -64,7 +64,7 @@ class Caption:
         """Return the caption as plain JSON data: the fields of a line of JSONL."""
         record: dict[str, Any] = {
             "path": None if self.path is None else os.fspath(self.path),
-            "text": self.text if self.error is None else None,
+            "text": self.text,
             "log_probability": _rounded(self.log_probability),
             "confidence": _rounded(self.confidence),
             "alternatives": [

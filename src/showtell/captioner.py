@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, Unpack, cast, overload
+from typing import Any, TypeVar, Unpack, cast, overload
 
 import numpy as np
 from PIL import Image
@@ -50,7 +50,8 @@ class Features:
 class Captioner:
     """Captions photos with one model; `Captioner.load` makes one.
 
-    Calls do not change it, so several threads may share one captioner.
+    Calls do not change it, so several threads may share one captioner. A pickled or deeply copied
+    captioner is loaded again from the model's folder, which must be there.
     """
 
     def __init__(
@@ -58,10 +59,15 @@ class Captioner:
     ) -> None:
         self.bundle = bundle
         self.max_pixels = max_pixels
+        self._threads = threads
         self._model = OnnxModel(bundle, threads=threads)
         self._parallel: OnnxModel | None = None
         self._lock = threading.Lock()
         self._grid = bundle.manifest.encoder.grid
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy the captioner as its model's folder, which is then loaded again."""
+        return _load_again, (self.bundle.path, self._threads, self.max_pixels)
 
     @classmethod
     def load(
@@ -301,6 +307,10 @@ class Captioner:
                 best.tokens, best.word_log_probabilities, maps, strict=True
             )
         )
+
+
+def _load_again(path: Path, threads: int | None, max_pixels: int) -> Captioner:
+    return Captioner.load(path, threads=threads, max_pixels=max_pixels)
 
 
 def _is_one_photo(photos: object) -> bool:

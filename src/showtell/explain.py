@@ -91,7 +91,7 @@ def _page(panels: list[tuple[Image.Image, str, str]], caption: Caption) -> Image
     rows = math.ceil(len(panels) / columns)
     across = max(columns * cell[0] - _GAP, 12 * _TITLE)
     title_font = _font(_TITLE)
-    title = _wrapped(caption.text, title_font, across)
+    title = _wrapped(caption.text or "", title_font, across)
     head = len(title) * round(1.25 * _TITLE) + _GAP // 2
     foot = "" if caption.confidence is None else f"confidence {caption.confidence:.0%}"
     page = Image.new(

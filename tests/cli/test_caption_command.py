@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from support.odd_photos import corners, encoded, write_broken, write_odd
+from support.paths import EXAMPLES
 from support.tiny_bundles import write_bundle
 
 
@@ -178,6 +179,116 @@ def test_csv_to_a_file(photos: Path, tmp_path: Path, model: str) -> None:
         rows = list(csv.DictReader(file))
     assert [Path(row["path"]).name for row in rows] == ["a.jpg", "b.png"]
     assert all(row["text"] and not row["error"] for row in rows)
+
+
+@pytest.mark.parametrize("suffix", ["txt", "jsonl", "csv"])
+def test_a_later_run_captions_only_what_the_file_does_not_have(
+    photos: Path, tmp_path: Path, model: str, suffix: str
+) -> None:
+    output = tmp_path / f"captions.{suffix}"
+    awkward = photos / 'c: =1, "d".png'
+    corners(30, 60).save(awkward)
+    (photos / "broken.jpg").write_bytes(b"no photo")
+    first = showtell(photos, "-m", model, "-o", output)
+    assert first.returncode == 1
+    assert first.stderr.decode().splitlines()[-1] == f"{output}: 3 captioned, 1 failed"
+    before = output.read_text()
+    corners(50, 20).save(photos / "new.png")
+    (photos / "broken.jpg").unlink()
+    second = showtell(photos, "-m", model, "-o", output)
+    assert (second.returncode, second.stdout) == (0, b"")
+    summary = "1 captioned, 3 kept from an earlier run (see --recaption)"
+    assert second.stderr.decode() == f"{output}: {summary}\n"
+    lines = output.read_text().splitlines()
+    assert len(lines) == 4 + (suffix == "csv")
+    assert "new.png" in lines[-1]
+    kept = [line for line in before.splitlines() if "broken.jpg" not in line]
+    assert lines[:-1] == kept
+    recaptioned = showtell(photos, "-m", model, "-o", output, "--recaption")
+    assert recaptioned.stderr.decode() == f"{output}: 4 captioned\n"
+    assert sorted(output.read_text().splitlines()) == sorted(lines)
+
+
+@pytest.mark.parametrize("suffix", ["txt", "jsonl", "csv"])
+def test_a_stopped_run_continues(photos: Path, tmp_path: Path, model: str, suffix: str) -> None:
+    output = tmp_path / f"captions.{suffix}"
+    assert showtell(photos, "-m", model, "-o", output, "--nbest", "2").returncode == 0
+    complete = output.read_text()
+    output.unlink()
+    [end] = [complete.index(f"{photos}/b.png")]
+    (tmp_path / f".captions.{suffix}.partial").write_text(complete[: end + 5])  # half a line
+    done = showtell(photos, "-m", model, "-o", output, "--nbest", "2")
+    assert b"1 captioned, 1 kept" in done.stderr
+    assert output.read_text() == complete
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [output.name]
+
+
+def test_a_file_that_holds_no_captions_is_not_replaced(
+    photos: Path, tmp_path: Path, model: str
+) -> None:
+    for name, text in {
+        "a.jsonl": "notes\n",
+        "b.jsonl": '{"path": "a.jpg"}\n',
+        "c.csv": "name,price\nx,1\n",
+        "d.txt": "shopping list\n",
+        "e.txt": "a.jpg: cut o",
+    }.items():
+        output = tmp_path / name
+        output.write_text(text)
+        done = showtell(photos, "-m", model, "-o", output)
+        assert done.returncode == 1
+        reason = "not captions in this format: choose another file, or --recaption to replace it"
+        assert done.stderr.decode() == f"showtell: {output}: {reason}\n"
+        assert output.read_text() == text
+    assert showtell(photos, "-m", model, "-o", output, "--recaption").returncode == 0
+
+
+def test_the_suffix_of_the_file_gives_the_format(photos: Path, tmp_path: Path, model: str) -> None:
+    for name, start in {
+        "a.csv": "path,text",
+        "b.JSONL": '{"path"',
+        "c": f"{photos}/a.jpg: ",
+    }.items():
+        assert showtell(photos, "-m", model, "-o", tmp_path / name).returncode == 0
+        assert (tmp_path / name).read_text().startswith(start)
+    done = showtell(photos, "-m", model, "-o", tmp_path / "a.json")
+    assert done.returncode == 1
+    assert b"name it .jsonl" in done.stderr
+    done = showtell(photos, "-m", model, "-o", tmp_path / "d.json", "--format", "jsonl")
+    assert done.returncode == 0
+
+
+def test_the_summary_counts_what_a_folder_has_beside_photos(
+    photos: Path, tmp_path: Path, model: str
+) -> None:
+    (photos / "more").mkdir()
+    for name in ("a.arw", "b.arw", "notes.txt", ".hidden"):
+        (photos / name).touch()
+    done = showtell(photos, "-m", model, "-o", tmp_path / "captions.txt")
+    left_out = "left out: 1 subfolder (see --recursive), 3 other files (.arw .txt)"
+    assert done.stderr.decode() == f"{tmp_path}/captions.txt: 2 captioned, {left_out}\n"
+
+
+def test_captions_below_a_confidence_are_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "examples"
+    shutil.copytree(EXAMPLES, folder)
+    all_of_them = records(showtell(folder, "--format", "jsonl"))
+    confidences = sorted(record["confidence"] for record in all_of_them)  # type: ignore[type-var]
+    middle = confidences[len(confidences) // 2]
+    done = showtell(folder, "-o", tmp_path / "sure.jsonl", "--min-confidence", str(middle))
+    kept = [json.loads(line) for line in (tmp_path / "sure.jsonl").read_text().splitlines()]
+    assert kept == [record for record in all_of_them if record["confidence"] >= middle]  # type: ignore[operator]
+    assert 0 < len(kept) < len(all_of_them)
+    assert f"{len(all_of_them) - len(kept)} below --min-confidence" in done.stderr.decode()
+
+
+def test_a_name_that_begins_with_a_dash_gets_a_hint(photos: Path, model: str) -> None:
+    corners().save(photos / "-holiday.png")
+    done = showtell("-holiday.png", "-m", model, cwd=photos)
+    assert done.returncode == 2
+    assert b"-holiday.png is a file: write ./-holiday.png, or -- before names" in done.stderr
+    assert showtell("./-holiday.png", "-m", model, cwd=photos).returncode == 0
+    assert showtell("-m", model, "--", "-holiday.png", cwd=photos).returncode == 0
 
 
 def test_failed_run_leaves_the_older_output_alone(tmp_path: Path, model: str) -> None:

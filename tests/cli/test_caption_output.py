@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from showtell.caption import Alternative, Caption, Word
 from showtell.cli.caption_output import header, line
+from showtell.decoding.confidence import CONFIDENCE_LEVELS, ConfidenceLevel
+from support.paths import SOURCE
 
 GOOD = Caption(
     Path("a/dog.jpg"),
@@ -31,6 +34,28 @@ def test_text_is_path_and_caption_on_one_line() -> None:
     assert line(GOOD, "text", words=True) == (
         "a/dog.jpg: a dog runs\n      -4.500  a cat\n    a -0.50  dog -1.25\n"
     )
+
+
+def test_text_marks_doubt_in_words_and_in_colour() -> None:
+    sure, unsure, guess = (
+        Caption(Path("a.jpg"), "a dog", -1.0, share) for share in (0.6, 0.3, 0.29)
+    )
+    assert line(sure, "text") == line(sure, "text", colour=True) == "a.jpg: a dog\n"
+    assert line(unsure, "text") == "a.jpg: a dog  [unsure: check it]\n"
+    assert line(guess, "text") == "a.jpg: a dog  [a guess: probably wrong]\n"
+    assert line(guess, "text", colour=True) == (
+        "a.jpg: a dog\x1b[31m  [a guess: probably wrong]\x1b[0m\n"
+    )
+
+
+def test_the_web_page_has_the_same_levels_of_confidence() -> None:
+    script = (SOURCE / "server" / "static" / "confidence.js").read_text("utf-8")
+    pattern = r'{ minimum: ([\d.]+), level: "(\w+)", title: "([^"]+)" }'
+    levels = tuple(
+        ConfidenceLevel(float(minimum), name, title)
+        for minimum, name, title in re.findall(pattern, script)
+    )
+    assert levels == CONFIDENCE_LEVELS
 
 
 def test_jsonl_holds_the_documented_fields() -> None:

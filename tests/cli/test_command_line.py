@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+
+from support.paths import SOURCE
 
 LOG = """
 import logging
@@ -38,3 +42,14 @@ def test_help_imports_no_command() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_ctrl_c_while_the_command_line_is_imported_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    script = "from showtell.__main__ import main; main()"  # as the installed script does
+    variables = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{SOURCE.parent}"}
+    for command in (["-m", "showtell", "--help"], ["-c", script, "--help"]):
+        done = subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, env=variables
+        )
+        assert (done.returncode, done.stderr) == (130, "showtell: interrupted\n")

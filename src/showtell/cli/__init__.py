@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import logging
 import os
 import sys
@@ -78,8 +79,10 @@ def main(arguments: list[str] | None = None) -> Any:
 
     Exit codes: 0 all done, 1 something failed and is named, 2 wrong usage.
     """
-    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
     try:
+        _refuse_files_that_look_like_options(arguments)
         code = showtell.main(args=arguments, prog_name="showtell", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.UsageError as error:
@@ -100,3 +103,10 @@ def main(arguments: list[str] | None = None) -> Any:
             raise
         click.echo(f"showtell: {printable(str(error))}", err=True)
         sys.exit(FAILED)
+
+
+def _refuse_files_that_look_like_options(arguments: list[str]) -> None:
+    """Raise UsageError for a file that begins with a dash, as `showtell caption *` may give."""
+    for argument in itertools.takewhile(lambda argument: argument != "--", arguments):
+        if len(argument) > 2 and argument.startswith("-") and os.path.lexists(argument):
+            raise click.UsageError(f"{argument} is a file: write ./{argument}, or -- before names")

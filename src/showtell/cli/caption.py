@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -16,11 +17,14 @@ from showtell.cli.decoding_options import decoding_options
 from showtell.cli.max_pixels_option import max_pixels_option
 from showtell.cli.model_option import model_option, resolve_model
 from showtell.errors import ShowtellError
+from showtell.files.photo_files import LeftOut
+from showtell.files.printable_names import printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from showtell.caption import Caption
+    from showtell.cli.caption_file import CaptionFile
     from showtell.cli.caption_output import Format
 
 FAILED = 1
@@ -40,16 +44,21 @@ STDIN = "-"
     "--format",
     "form",
     type=click.Choice(["text", "jsonl", "csv"]),
-    default="text",
-    show_default=True,
-    help="Format of the captions.",
+    help="Format of the captions.  [default: by the suffix of FILE, else text]",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="File to write; it appears when it is complete.  [default: standard output]",
+    help="File to write; it appears when it is complete. Captions that it has from an earlier run"
+    " are kept, and their photos not captioned again.  [default: standard output]",
+)
+@click.option("--recaption", is_flag=True, help="Caption all photos, and replace FILE.")
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    help="Leave out captions with a lower confidence.",
 )
 @decoding_options("beam", "diverse", "sample", "mbr")
 @click.option(
@@ -69,8 +78,10 @@ def caption(
     model: str | None,
     nbest: int,
     words: bool,
-    form: Format,
+    form: Format | None,
     output: Path | None,
+    recaption: bool,
+    min_confidence: float | None,
     threads: int | None,
     max_pixels: int,
     **options: Any,
@@ -84,9 +95,42 @@ def caption(
     showtell caption dog.jpg
     showtell caption holiday/ --recursive --format jsonl --output holiday.jsonl
     """
-    from showtell.cli.caption_output import header, line
-    from showtell.files.atomic_write import output_file
+    from showtell.cli.caption_output import format_of, header, line
 
+    form = form or format_of(output)
+    _check_usage(paths, words=words, form=form)
+    # Hide Pillow's warnings about metadata: the photo opens anyway, or fails with its own error.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+    screen = _Screen()
+    found = _find_photos(paths, recursive, screen)
+    with contextlib.ExitStack() as stack:
+        captions_file = stack.enter_context(
+            _open_captions(output, form, header(form, nbest=nbest), recaption=recaption)
+        )
+        screen.target = captions_file.stream
+        photos: Iterable[Path | BinaryIO] = _without_captions(found, captions_file, screen)
+        if sys.stderr.isatty():
+            photos = counted = list(photos)
+            if len(counted) > 1:
+                stack.enter_context(screen.progress(len(counted)))
+        for result in _captions(photos, model, threads, max_pixels, {"nbest": nbest, **options}):
+            if result.error is not None:
+                screen.fail(result.error)
+            if not _is_below(result, min_confidence):
+                colour = form == "text" and screen.target.isatty()
+                screen.show(line(result, form, nbest=nbest, words=words, colour=colour))
+                screen.captioned += result.error is None
+            else:
+                screen.below += 1
+            screen.advance()
+    if output is not None or sys.stderr.isatty():
+        screen.summarise(output)
+    if screen.failures:
+        click.get_current_context().exit(FAILED)
+
+
+def _check_usage(paths: tuple[str, ...], *, words: bool, form: Format) -> None:
     if words and form == "csv":
         raise click.UsageError("--words needs --format text or jsonl: CSV has no columns for words")
     if "" in paths:
@@ -95,26 +139,38 @@ def caption(
         raise click.UsageError("- (standard input) can be given only once")
     if STDIN in paths and sys.stdin.isatty():
         raise click.UsageError("- reads a photo from standard input, which is a terminal here")
-    # Hide Pillow's warnings about metadata: the photo opens anyway, or fails with its own error.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
 
-    screen = _Screen()
-    photos = _find_photos(paths, recursive, screen)
-    with contextlib.ExitStack() as stack:
-        screen.target = stack.enter_context(output_file(output)) if output else _standard_output()
-        if sys.stderr.isatty():
-            photos = counted = list(photos)
-            if len(counted) > 1:
-                stack.enter_context(screen.progress(len(counted)))
-        captions = _captions(photos, model, threads, max_pixels, {"nbest": nbest, **options})
-        screen.show(header(form, nbest=nbest))
-        for result in captions:
-            screen.show(line(result, form, nbest=nbest, words=words))
-            if result.error is not None:
-                screen.fail(result.error)
-            screen.advance()
-    if screen.failures:
-        click.get_current_context().exit(FAILED)
+
+@contextlib.contextmanager
+def _open_captions(
+    output: Path | None, form: Format, header: str, *, recaption: bool
+) -> Iterator[CaptionFile]:
+    from showtell.cli.caption_file import CaptionFile, open_caption_file
+
+    if output is None:
+        stream = _standard_output()
+        stream.write(header)
+        yield CaptionFile(stream, form)
+        return
+    with open_caption_file(output, form, header=header, recaption=recaption) as captions_file:
+        yield captions_file
+
+
+def _without_captions(
+    photos: Iterable[Path | BinaryIO], captions_file: CaptionFile, screen: _Screen
+) -> Iterator[Path | BinaryIO]:
+    """Yield the photos whose captions the file does not have."""
+    for photo in photos:
+        if isinstance(photo, Path) and captions_file.holds(photo):
+            screen.kept += 1
+        else:
+            yield photo
+
+
+def _is_below(caption: Caption, min_confidence: float | None) -> bool:
+    if min_confidence is None or caption.confidence is None:
+        return False
+    return caption.confidence < min_confidence
 
 
 class _Screen:
@@ -123,6 +179,10 @@ class _Screen:
     def __init__(self) -> None:
         self.target: IO[str] = sys.stdout
         self.failures = 0
+        self.captioned = 0
+        self.kept = 0
+        self.below = 0
+        self.left_out = LeftOut()
         self._bar: tqdm[Any] | None = None
 
     def progress(self, total: int) -> tqdm[Any]:
@@ -142,6 +202,20 @@ class _Screen:
         self.failures += 1
         self._write(f"showtell: {message}\n", sys.stderr)
 
+    def summarise(self, output: Path | None) -> None:
+        """Say how many photos were captioned, and what was not."""
+        parts = [f"{self.captioned} captioned"]
+        if self.kept:
+            parts.append(f"{self.kept} kept from an earlier run (see --recaption)")
+        if self.below:
+            parts.append(f"{self.below} below --min-confidence")
+        if self.failures:
+            parts.append(f"{self.failures} failed")
+        if self.left_out:
+            parts.append(f"left out: {self.left_out}")
+        where = f"{printable(os.fspath(output))}: " if output else ""
+        click.echo(where + ", ".join(parts), err=True)
+
     def _write(self, text: str, target: IO[str]) -> None:
         bar = self._bar if target.isatty() else None
         if bar is not None:
@@ -157,7 +231,6 @@ def _find_photos(
 ) -> Iterable[Path | BinaryIO]:
     """Yield photos one by one; raise ShowtellError, before a model is loaded, if there are none."""
     from showtell.files.photo_files import SUFFIXES, find_photos
-    from showtell.files.printable_names import printable
 
     def each() -> Iterator[Path | BinaryIO]:
         for path in paths:
@@ -165,7 +238,10 @@ def _find_photos(
                 yield cast("BinaryIO", sys.stdin.buffer)
             else:
                 yield from find_photos(
-                    [path], recursive=recursive, report=lambda error: screen.fail(str(error))
+                    [path],
+                    recursive=recursive,
+                    report=lambda error: screen.fail(str(error)),
+                    left_out=screen.left_out,
                 )
 
     photos = each()

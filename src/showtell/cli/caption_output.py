@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Literal
 
+import click
+
 from showtell.caption import Caption
+from showtell.decoding.confidence import confidence_level
+from showtell.errors import ShowtellError
 from showtell.files.csv_text import csv_row, escape_csv_formula
 from showtell.files.printable_names import printable
 
 Format = Literal["text", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = ("text", "jsonl", "csv")
 STDIN = "-"
+_COLOURS = {"unsure": "yellow", "guess": "red"}
+
+
+def format_of(output: Path | None) -> Format:
+    """Return the format that the suffix of a file names, and text otherwise.
+
+    Raises ShowtellError for `.json`, which no format is.
+    """
+    suffix = "" if output is None else output.suffix.lower()
+    if suffix == ".json":
+        raise ShowtellError(
+            f"{printable(os.fspath(str(output)))}: name it .jsonl, for one JSON object per line,"
+            " or choose with --format"
+        )
+    return {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}.get(suffix, "text")  # type: ignore[return-value]
 
 
 def header(form: Format, *, nbest: int = 1) -> str:
@@ -23,10 +43,18 @@ def header(form: Format, *, nbest: int = 1) -> str:
     return csv_row(["path", "text", "log_probability", "confidence", *alternatives, "error"])
 
 
-def line(caption: Caption, form: Format, *, nbest: int = 1, words: bool = False) -> str:
+def line(
+    caption: Caption,
+    form: Format,
+    *,
+    nbest: int = 1,
+    words: bool = False,
+    colour: bool = False,
+) -> str:
     r"""Return a caption in one of the formats, with a newline; an error gives no text.
 
-    Text is `path: caption` on one line, with alternatives and words indented below. JSONL is
+    Text is `path: caption` on one line, with alternatives and words indented below; a caption that
+    is not sure is marked, with `colour` in colour. JSONL is
     ASCII: a path that is not UTF-8 has surrogate escapes (\udcff). A CSV cell that a spreadsheet
     would run as a formula starts with an apostrophe. A photo without a path (standard input) is
     called `-`.
@@ -42,7 +70,7 @@ def line(caption: Caption, form: Format, *, nbest: int = 1, words: bool = False)
         return csv_row(
             [
                 escape_csv_formula(path),
-                escape_csv_formula(caption.text),
+                escape_csv_formula(caption.text or ""),
                 _number(caption.log_probability),
                 _number(caption.confidence),
                 *map(escape_csv_formula, others),
@@ -51,13 +79,24 @@ def line(caption: Caption, form: Format, *, nbest: int = 1, words: bool = False)
         )
     if caption.error is not None:
         return ""
-    lines = [f"{printable(path)}: {caption.text}"]
+    lines = [f"{printable(path)}: {caption.text}{_doubt(caption, colour)}"]
     lines += [f"    {item.log_probability:8.3f}  {item.text}" for item in caption.alternatives]
     if words:
         lines.append(
             "    " + "  ".join(f"{word.word} {word.log_probability:.2f}" for word in caption.words)
         )
     return "\n".join(lines) + "\n"
+
+
+def _doubt(caption: Caption, colour: bool) -> str:
+    """Return a mark for a caption that is not sure."""
+    if caption.confidence is None:
+        return ""
+    level = confidence_level(caption.confidence)
+    if level.name == "sure":
+        return ""
+    mark = f"  [{level.title[0].lower()}{level.title[1:]}]"
+    return click.style(mark, fg=_COLOURS[level.name]) if colour else mark
 
 
 def _number(value: float | None) -> str:

@@ -49,6 +49,27 @@ FEATURES: dict[str, Callable[[Hypotheses], float]] = {
 
 
 @dataclass(frozen=True)
+class ConfidenceLevel:
+    """What a confidence of at least `minimum` means to a person; the web page has the same."""
+
+    minimum: float
+    name: str
+    title: str
+
+
+CONFIDENCE_LEVELS = (
+    ConfidenceLevel(0.6, "sure", "Fairly sure"),
+    ConfidenceLevel(0.3, "unsure", "Unsure: check it"),
+    ConfidenceLevel(0.0, "guess", "A guess: probably wrong"),
+)
+
+
+def confidence_level(confidence: float) -> ConfidenceLevel:
+    """Return the level of a confidence, from 0 to 1."""
+    return next(level for level in CONFIDENCE_LEVELS if confidence >= level.minimum)
+
+
+@dataclass(frozen=True)
 class ReliabilityBin:
     """Captions of similar confidence: their mean confidence, and the share that is good."""
 

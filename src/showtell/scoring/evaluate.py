@@ -123,7 +123,7 @@ class _CaptionedSplit:
 
     @property
     def texts(self) -> list[str]:
-        return [caption.text for caption in self.captions]
+        return [caption.text or "" for caption in self.captions]
 
 
 def _photos_of_split(dataset: Dataset, split: str) -> list[CaptionedPhoto]:
@@ -240,7 +240,7 @@ def _evaluated_photos(
         yield EvaluatedPhoto(
             name=photo.name,
             path=str(photo.path),
-            text=caption.text,
+            text=caption.text or "",
             log_probability=float(caption.log_probability or 0.0),
             confidence=None if caption.confidence is None else float(caption.confidence),
             references=photo.captions,
