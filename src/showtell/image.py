@@ -209,6 +209,16 @@ def open_photo(
     )
 
 
+def open_header(data: bytes) -> Image.Image:
+    """Open an encoded photo without decoding its pixels, to read its metadata.
+
+    Raises PhotoError, MissingExtraError or any of Pillow's exceptions if it cannot be read.
+    """
+    kind = _format_of(data[:64])
+    _load_plugin(kind)
+    return Image.open(io.BytesIO(data), formats=[kind])
+
+
 def name_of(source: object) -> str:
     """Return a photo's name for messages: its path, made safe to print, or its type."""
     if isinstance(source, str | os.PathLike):

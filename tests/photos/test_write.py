@@ -4,9 +4,12 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from showtell import Captioner
 from showtell.errors import CatalogueError, MetadataError, PhotoError
@@ -15,6 +18,7 @@ from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.filters import PhotoFilter
 from showtell.photos.catalogue.writer_lock import only_writer
 from showtell.photos.corrections import edit_caption
+from showtell.photos.metadata.current_metadata import read_file_metadata, read_sidecar_metadata
 from showtell.photos.metadata.embed import embed_texts
 from showtell.photos.metadata.sidecar import sidecar_path
 from showtell.photos.metadata.xmp import DEFAULT_LANGUAGE, read_fields, set_fields
@@ -349,3 +353,62 @@ def test_heic_gets_a_sidecar_that_exiftool_reads(
     counts = write_fully(catalogue, WriteOptions(to="embed"))
     assert (counts.sidecars, counts.embedded) == (1, 0)
     assert tags(sidecar_path(path), *TAGS[:2]) == [CAPTION, CAPTION]
+
+
+def test_words_by_a_person_anywhere_in_a_photo_are_not_written_again_without_overwrite(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    lib = tmp_path / "lib"
+    exif = Image.Exif()
+    exif[0x010E] = "by hand"
+    camera = Image.Exif()
+    camera[0x010E] = "OLYMPUS DIGITAL CAMERA         "
+    profile = PngInfo()
+    packet = set_fields(None, {"description": "by hand"}).hex()
+    profile.add_text("Raw profile type xmp", f"\nxmp\n{len(packet) // 2:8}\n{packet}\n")
+    described = [
+        photo(lib / "exif.jpg", 1, exif=exif),
+        photo(lib / "comment.jpg", 2, comment="by hand"),
+        photo(lib / "profile.png", 3, pnginfo=profile),
+        photo(lib / "exif.webp", 4, exif=exif),
+        photo(lib / "exif.tif", 5, exif=exif),
+    ]
+    photo(lib / "camera.jpg", 6, exif=camera)
+    scan_fully(catalogue, lib, captioner)
+    before = contents(lib)
+    description = WriteOptions(to="embed", fields=("description", "iptc"))
+    counts = write_fully(catalogue, description)
+    assert (counts.user_edited, counts.embedded, counts.sidecars) == (len(described), 1, 0)
+    undo_fully(catalogue)
+    assert contents(lib) == before
+    counts = write_fully(catalogue, replace(description, overwrite=True))
+    assert (counts.embedded, counts.sidecars) == (5, 1)
+    for path in described:
+        text = record_of(catalogue, path).caption
+        embedded = read_sidecar_metadata(sidecar_path(path)), read_file_metadata(path)[0]
+        assert text in [metadata.value("description") for metadata in embedded]
+        assert embedded[1].texts(("description", "iptc")) - {text} == {"by hand"}  # unchanged
+    undo_fully(catalogue)
+    assert contents(lib) == before
+
+
+def test_captions_are_written_into_the_sidecar_that_is_there_whatever_its_case(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    lib = tmp_path / "lib"
+    upper, mixed = photo(lib / "a.jpg", 1), photo(lib / "b.jpg", 2)
+    both = photo(lib / "c.jpg", 3)
+    for name in ("a.XMP", "c.XMP"):
+        (lib / name).write_bytes(set_fields(None, {"description": "by hand"}))
+    (lib / "b.jpg.Xmp").write_bytes(set_fields(None, {}))
+    (lib / "c.jpg.xmp").write_bytes(set_fields(None, {}))
+    scan_fully(catalogue, lib, captioner)
+    before = contents(lib)
+    assert write_fully(catalogue).sidecars == 3
+    assert contents(lib).keys() == before.keys()
+    texts = {path: read_fields(sidecar_path(path).read_bytes()) for path in (upper, mixed, both)}
+    assert texts[upper]["description"] == {DEFAULT_LANGUAGE: "by hand"}
+    assert list(texts[mixed]) == ["description", "alt"]
+    assert list(texts[both]) == ["alt"]  # the description is in its other sidecar
+    undo_fully(catalogue)
+    assert contents(lib) == before

@@ -20,7 +20,7 @@ from showtell.photos.metadata.current_metadata import (
     read_sidecar_metadata,
 )
 from showtell.photos.metadata.iptc import truncate_caption
-from showtell.photos.metadata.sidecar import sidecar_path
+from showtell.photos.metadata.sidecar import sidecar_path, sidecar_paths
 from showtell.photos.photo_names import is_raw_name
 from showtell.photos.replace import failure_message
 
@@ -87,6 +87,7 @@ def _plan_photo(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions)
         embedded, container = read_file_metadata(photo.path)
         sidecar = sidecar_path(photo.path)
         in_sidecar = read_sidecar_metadata(sidecar)
+        others = [read_sidecar_metadata(path) for path in sidecar_paths(photo.path)[1:]]
         embeds = options.to == "embed" and can_embed(photo.path, container)
         target = Path(os.path.realpath(photo.path if embeds else sidecar))
     except (MetadataError, PhotoError, OSError) as error:
@@ -99,7 +100,7 @@ def _plan_photo(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions)
         texts = {
             key: text
             for key, text in texts.items()
-            if not _has_other_text(key, (embedded, in_sidecar), by_showtell)
+            if not _has_other_text(key, (embedded, in_sidecar, *others), by_showtell)
         }
         if not texts:
             return WritePlan("user_edited", photo, target)

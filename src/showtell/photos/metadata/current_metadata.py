@@ -2,35 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from showtell.errors import MetadataError, PhotoError
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
+from showtell.photos.metadata.blocks import find_blocks
+from showtell.photos.metadata.boilerplate import is_boilerplate
 from showtell.photos.metadata.container import Container, parse_container
+from showtell.photos.metadata.exif_text import exif_texts
 from showtell.photos.metadata.iptc import Iptc, read_iptc
-from showtell.photos.metadata.xmp import DEFAULT_LANGUAGE, TextByLanguage, find_packet, read_fields
+from showtell.photos.metadata.xmp import DEFAULT_LANGUAGE, TextByLanguage, read_fields
+from showtell.photos.metadata.xmp_properties import read_properties
 from showtell.photos.photo_names import is_raw_name
 
+_UNWRITTEN_PROPERTIES = {
+    "description": ("tiff:ImageDescription", "exif:UserComment"),
+    "alt": ("Iptc4xmpCore:ExtDescrAccessibility",),
+}
 _HEAD_SIZE = 1 << 20  # bytes: a JPEG's metadata precedes its pixels and is smaller than this
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentMetadata:
-    """The texts in a photo or sidecar: XMP fields by name and language, and the IPTC caption."""
+    """The texts in a photo or sidecar: XMP fields by name and language, and the IPTC caption.
+
+    `other_texts` are texts by field that showtell never writes, such as EXIF's ImageDescription.
+    """
 
     xmp: dict[str, TextByLanguage]
     iptc: Iptc
+    other_texts: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def texts(self, fields: tuple[str, ...]) -> set[str]:
-        """Return the texts of some fields in all languages, without blank ones."""
+        """Return the texts of some fields in all languages, without those by cameras."""
         texts = {text for field in fields for text in self.xmp.get(field, {}).values()}
+        texts.update(text for field in fields for text in self.other_texts.get(field, ()))
         if "iptc" in fields:
             texts.add(self.iptc.caption)
-        return {" ".join(text.split()) for text in texts} - {""}
+        words = (text.replace("\0", " ").split() for text in texts if not is_boilerplate(text))
+        return {" ".join(parts) for parts in words}
 
     def value(self, field: str) -> str | None:
         """Return a field's text in the default language, or None."""
@@ -42,19 +57,36 @@ class CurrentMetadata:
 _NO_METADATA = CurrentMetadata({}, Iptc())
 
 
-def read_photo_metadata(data: bytes, container: Container | None) -> CurrentMetadata:
-    """Return the texts in a photo's bytes; damaged XMP counts as none."""
-    packet = container.xmp(data) if container is not None else find_packet(data)
+def read_photo_metadata(
+    data: bytes, container: Container | None, *, is_raw: bool = False
+) -> CurrentMetadata:
+    """Return the texts in a photo's bytes; damaged metadata counts as none."""
+    blocks = find_blocks(data, container, is_raw=is_raw)
     fields: dict[str, TextByLanguage] = {}
-    if packet is not None:
-        try:
-            fields = read_fields(packet)
-        except MetadataError:
-            fields = {}
-    resources = b""
-    if container is not None and container.format == "JPEG":
-        resources = b"".join(container.payloads("iptc", data))
-    return CurrentMetadata(fields, read_iptc(resources))
+    descriptions = [*exif_texts(blocks.exif), *blocks.comments]
+    other_texts = {"alt": list[str](), "description": descriptions}
+    for packet in blocks.xmp:
+        in_packet: dict[str, TextByLanguage] = {}
+        with contextlib.suppress(MetadataError):
+            in_packet = read_fields(packet)
+        for key, texts in in_packet.items():
+            other_texts[key] += texts.values()
+        fields = {**in_packet, **fields}  # the first packet is the main one
+        for key, extra in _unwritten_texts(packet).items():
+            other_texts[key] += extra
+    iptc = read_iptc(blocks.iptc)
+    return CurrentMetadata(
+        fields, iptc, {key: tuple(texts) for key, texts in other_texts.items() if texts}
+    )
+
+
+def _unwritten_texts(packet: bytes) -> dict[str, tuple[str, ...]]:
+    """Return the texts by field of the properties in a packet that showtell never writes."""
+    properties = read_properties(packet)
+    return {
+        field: tuple(text for name in names for text in properties.get(name, ()))
+        for field, names in _UNWRITTEN_PROPERTIES.items()
+    }
 
 
 def read_file_metadata(path: Path) -> tuple[CurrentMetadata, Container | None]:
@@ -72,7 +104,8 @@ def read_file_metadata(path: Path) -> tuple[CurrentMetadata, Container | None]:
                     file.seek(-_HEAD_SIZE, os.SEEK_END)
                 data += file.read()
             container = None if is_raw_name(path.name) else _parse_head(data, file)
-        return read_photo_metadata(data, container), container
+        is_raw = is_raw_name(path.name)
+        return read_photo_metadata(data, container, is_raw=is_raw), container
     except OSError as error:
         raise PhotoError(f"{display_path}: cannot be read ({error_reason(error)})") from None
     except PhotoError as error:
@@ -102,6 +135,6 @@ def read_sidecar_metadata(path: Path) -> CurrentMetadata:
         display_path = printable(os.fspath(path))
         raise MetadataError(f"{display_path}: cannot be read ({error_reason(error)})") from None
     try:
-        return CurrentMetadata(read_fields(packet), Iptc())
+        return CurrentMetadata(read_fields(packet), Iptc(), _unwritten_texts(packet))
     except MetadataError as error:
         raise MetadataError(f"{printable(os.fspath(path))}: {error}: left unchanged") from None

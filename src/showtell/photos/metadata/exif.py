@@ -32,10 +32,7 @@ class ExifInfo:
 
 def read_exif(exif: bytes | Image.Exif | None) -> ExifInfo:
     """Read an EXIF block, with or without its `Exif` mark; ignore the fields that are damaged."""
-    if exif is None:
-        return ExifInfo()
-    if not isinstance(exif, Image.Exif):
-        exif = _parse(exif)
+    exif = parse_exif(exif)
     taken = position = None
     orientation = 1
     # Pillow raises many exception types for damaged EXIF, and the rest of the photo is still good.
@@ -61,10 +58,14 @@ def exif_of_tiff(data: bytes) -> bytes | None:
     return data if data.startswith(_TIFF_SIGNATURES) else None
 
 
-def _parse(data: bytes) -> Image.Exif:
+def parse_exif(block: bytes | Image.Exif | None) -> Image.Exif:
+    """Parse an EXIF block, with or without its `Exif` mark; a damaged one is empty."""
+    if isinstance(block, Image.Exif):
+        return block
     exif = Image.Exif()
-    with contextlib.suppress(Exception):
-        exif.load(data if data.startswith(_EXIF_HEADER) else _EXIF_HEADER + data)
+    if block is not None:
+        with contextlib.suppress(Exception):
+            exif.load(block if block.startswith(_EXIF_HEADER) else _EXIF_HEADER + block)
     return exif
 
 

@@ -1,0 +1,121 @@
+"""Find the blocks of metadata in a photo of any format: EXIF, XMP, IPTC and comments."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from showtell.image import open_header
+from showtell.photos.metadata.container import Container
+from showtell.photos.metadata.embed import extended_xmp
+from showtell.photos.metadata.exif import exif_of_tiff, parse_exif
+from showtell.photos.metadata.png_text import decode_text, png_texts, raw_profiles
+from showtell.photos.metadata.tiff_tags import read_tag
+from showtell.photos.metadata.xmp import find_packet
+
+_COMMENT_MARKER = 0xFE
+_PNG_DESCRIPTIONS = ("description", "comment", "caption")
+_PNG_CREATION_TIME = "creation time"
+_EXIF_MARK, _XMP_MARK = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_ORIENTATION = 0x0112
+_IPTC_RESOURCE = 0x0404
+_TIFF_IPTC, _TIFF_IMAGE_RESOURCES = 33723, 34377  # tags
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataBlocks:
+    """A photo's metadata, undecoded: `iptc` is in Photoshop's image resources.
+
+    `comments` are those of the file format, `created` is the creation time of a PNG.
+    """
+
+    exif: Image.Exif = field(default_factory=Image.Exif)
+    xmp: tuple[bytes, ...] = ()
+    iptc: bytes = b""
+    comments: tuple[str, ...] = ()
+    created: str = ""
+
+
+def find_blocks(data: bytes, container: Container | None, *, is_raw: bool) -> MetadataBlocks:
+    """Return the metadata in a photo's bytes; what is damaged is left out."""
+    if is_raw:
+        packet = find_packet(data)
+        return MetadataBlocks(parse_exif(exif_of_tiff(data)), () if packet is None else (packet,))
+    if container is None:
+        return _blocks_by_pillow(data)
+    if container.format == "PNG":
+        return _png_blocks(data, container)
+    iptc, packets = b"", [container.xmp(data) or b""]
+    if container.format == "JPEG":
+        iptc = b"".join(container.payloads("iptc", data))
+        packets.append(extended_xmp(container, data))
+    return MetadataBlocks(
+        parse_exif(next(container.payloads("exif", data), None)),
+        tuple(filter(None, packets)),
+        iptc,
+        tuple(_jpeg_comments(data, container)),
+    )
+
+
+def _jpeg_comments(data: bytes, container: Container) -> Iterator[str]:
+    if container.format == "JPEG":
+        for segment in container.segments:
+            # the marker is before the length, after any number of fill bytes
+            if segment.kind == "other" and data[segment.payload - 3] == _COMMENT_MARKER:
+                yield decode_text(data[segment.payload : segment.end])
+
+
+def _png_blocks(data: bytes, container: Container) -> MetadataBlocks:
+    texts = list(png_texts(data, container))
+    exif = parse_exif(next(container.payloads("exif", data), None))
+    packet = container.xmp(data)
+    packets, iptc = [] if packet is None else [packet], b""
+    for kind, profile in raw_profiles(texts):
+        if kind == "xmp":
+            packets.append(profile)
+        elif kind == "app1" and profile.startswith(_XMP_MARK):
+            packets.append(profile.removeprefix(_XMP_MARK))
+        elif kind == "iptc":
+            iptc += profile if profile.startswith(b"8BIM") else _image_resource(profile)
+        elif kind in ("exif", "app1") and profile.startswith(_EXIF_MARK) and not len(exif):
+            exif = parse_exif(profile)
+            if kind == "app1" and _ORIENTATION in exif:  # no program turns the picture by it
+                del exif[_ORIENTATION]
+    return MetadataBlocks(
+        exif,
+        tuple(packets),
+        iptc,
+        tuple(text for keyword, text in texts if keyword in _PNG_DESCRIPTIONS),
+        next((text for keyword, text in texts if keyword == _PNG_CREATION_TIME), ""),
+    )
+
+
+def _blocks_by_pillow(data: bytes) -> MetadataBlocks:
+    """Return the metadata of a format that is not split into segments, such as TIFF or HEIC."""
+    packet = find_packet(data)
+    exif, iptc, comments = Image.Exif(), b"", list[str]()
+    # Pillow raises many exception types for damaged files, and HEIC may need an extra
+    with contextlib.suppress(Exception), open_header(data) as image:
+        xmp = image.info.pop("xmp", None)  # Pillow would read the orientation in it
+        packet = xmp if isinstance(xmp, bytes) else packet
+        comment = image.info.get("comment")
+        if comment:
+            comments.append(decode_text(comment) if isinstance(comment, bytes) else str(comment))
+        if image.format == "TIFF":
+            iptc = _image_resource(read_tag(data, _TIFF_IPTC)) + read_tag(
+                data, _TIFF_IMAGE_RESOURCES
+            )
+        exif = image.getexif()
+    return MetadataBlocks(exif, () if packet is None else (packet,), iptc, tuple(comments))
+
+
+def _image_resource(datasets: bytes) -> bytes:
+    """Return IPTC datasets as Photoshop's image resource, in which a JPEG stores them."""
+    if not datasets:
+        return b""
+    header = struct.pack(">4sHHI", b"8BIM", _IPTC_RESOURCE, 0, len(datasets))
+    return header + datasets + bytes(len(datasets) % 2)
