@@ -20,6 +20,7 @@ from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 from showtell.image_formats.decoding_memory import MAX_PIXELS, refuse_too_large
 from showtell.image_formats.jpeg_scans import read_jpeg_header, refuse_too_many_scans
+from showtell.image_formats.sample_depth import to_8_bits
 
 Resize = Literal["squash", "crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic", "nearest", "lanczos"]
@@ -245,6 +246,8 @@ def _decode(file: BinaryIO, preprocessing: Preprocessing | None, max_pixels: int
     _load_plugin(kind)
     if kind == "JPEG":
         return _decode_jpeg(file, preprocessing, max_pixels)
+    if kind == "TIFF":
+        return _decode_tiff(file, max_pixels)
     with _opener(kind)(file, "") as image:
         mode = "RGBA" if "transparency" in image.info else image.mode
         refuse_too_large(kind, mode, image.size, max_pixels)
@@ -274,6 +277,22 @@ def _decode_jpeg(
         )
         if header.multi_scan:
             refuse_too_many_scans(file, size, max_pixels)
+        return _upright_rgb(image)
+
+
+def _decode_tiff(file: BinaryIO, max_pixels: int) -> Image.Image:
+    from showtell.image_formats.tiff_layout import read_layout
+    from showtell.image_formats.tiff_samples import read_tiff
+
+    layout = read_layout(file)
+    if not layout.is_read_by_pillow():
+        return _upright_rgb(read_tiff(file, layout, max_pixels=max_pixels))
+    if len(layout.offsets) < layout.chunks:  # Pillow leaves the rest black
+        raise OSError("truncated: strips or tiles are missing")
+    file.seek(0)
+    with _opener("TIFF")(file, "") as image:
+        refuse_too_large("TIFF", image.mode, (layout.width, layout.height), max_pixels)
+        image.seek(layout.page)
         return _upright_rgb(image)
 
 
@@ -328,6 +347,10 @@ def _load_plugin(kind: str) -> None:
     elif kind == "TIFF":
         from PIL import TiffImagePlugin  # noqa: F401
 
+        from showtell.image_formats.quiet_libtiff import silence_libtiff
+
+        silence_libtiff()
+
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
     orientation = None
@@ -357,38 +380,15 @@ def _hidden_xmp(image: Image.Image) -> Iterator[None]:
 def _rgb(image: Image.Image) -> Image.Image:
     mode = image.mode
     if mode in ("I", "F") or mode.startswith("I;16"):
-        return _from_high_bit_depth(
-            np.asarray(image), is_16_bit=mode != "F" and image.format == "PNG"
-        )
+        values = np.asarray(image)
+        is_16_bit = values.dtype.itemsize == 2 or (mode == "I" and image.format == "PNG")
+        return Image.fromarray(to_8_bits(values, bits=16 if is_16_bit else None)).convert("RGB")
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         with_alpha = image.convert("RGBA")
         flat = Image.new("RGB", image.size, "white")
         flat.paste(with_alpha, mask=with_alpha)
         return flat
     return image if mode == "RGB" else image.convert("RGB")
-
-
-def _from_high_bit_depth(values: NDArray[Any], *, is_16_bit: bool) -> Image.Image:
-    """Scale grey values of more than 8 bits to 0 to 255; Pillow's own conversion clips them.
-
-    16-bit values and floats from 0 to 1 have a known range. Others are scaled from their smallest
-    to their largest value, unless they fit into 8 bits.
-    """
-    if is_16_bit or values.dtype.itemsize == 2:
-        return Image.fromarray(_to_uint8(values, 1 / 257)).convert("RGB")
-    values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
-    low, high = float(values.min()), float(values.max())
-    if low >= 0 and high <= 1 and (values % 1).any():
-        low, high = 0.0, 1.0
-    elif low >= 0 and high <= 255:
-        low, high = 0.0, 255.0
-    elif low >= 0 and high <= 65535 and not (values % 1).any():
-        low, high = 0.0, 65535.0
-    return Image.fromarray(_to_uint8(values - low, 255 / ((high - low) or 255))).convert("RGB")
-
-
-def _to_uint8(values: NDArray[Any], factor: float) -> NDArray[np.uint8]:
-    return (values.astype(np.float32) * np.float32(factor) + np.float32(0.5)).astype(np.uint8)
 
 
 def _from_array(array: NDArray[Any]) -> Image.Image:
@@ -400,13 +400,13 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
             f"shape {list(shape)} is not a photo: give [height, width] or [height, width, 3 or 4]"
         )
     if array.dtype == np.uint16:
-        array = _to_uint8(array, 1 / 257)
+        array = to_8_bits(array, bits=16)
     elif array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)
     elif array.dtype.kind == "f":
         if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
             raise PhotoError("floats outside of 0 to 1: divide by the largest value, or give uint8")
-        array = _to_uint8(array, 255)
+        array = to_8_bits(array * array.dtype.type(255), bits=8)
     elif array.dtype != np.uint8:
         raise PhotoError(f"unsupported dtype {array.dtype}: give uint8, uint16, bool or float")
     return _rgb(Image.fromarray(np.ascontiguousarray(array)))

@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import sys
+import warnings
 from typing import Any
 
 import click
@@ -66,12 +67,16 @@ def showtell(ctx: click.Context, debug: bool) -> None:
 def configure_logging(*, debug: bool) -> None:
     """Send showtell's messages to standard error, and only warnings of other libraries.
 
-    With `debug`, everything is sent.
+    With `debug`, everything is sent; without, nothing of Pillow's.
     """
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.WARNING, format="%(message)s", stream=sys.stderr
     )
     logging.getLogger("showtell").setLevel(logging.DEBUG if debug else logging.INFO)
+    if not debug:
+        # Pillow's warnings about damaged files: the photo opens anyway, or fails with its own error
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 import sys
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
@@ -99,8 +98,6 @@ def caption(
 
     form = form or format_of(output)
     _check_usage(paths, words=words, form=form)
-    # Hide Pillow's warnings about metadata: the photo opens anyway, or fails with its own error.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
 
     screen = _Screen()
     found = _find_photos(paths, recursive, screen)

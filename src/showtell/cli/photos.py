@@ -15,7 +15,6 @@ from showtell.cli.photos_output import (
     captioner_loader,
     confirm,
     exit_if_failed,
-    ignore_decoder_warnings,
     open_catalogue,
     open_output,
     photo_filter,
@@ -115,7 +114,6 @@ def scan_command(
 
     if again:
         click.echo("showtell: warning: --again is deprecated: use --recaption", err=True)
-    ignore_decoder_warnings()
     counts = ScanCounts()
     options = ScanOptions(recaption=recaption or again, batch_size=batch_size)
     with open_catalogue(catalogue, create=True) as opened, PhotoProgress() as progress:
@@ -211,7 +209,6 @@ def search_command(
     if limit is None:
         limit = {"text": TEXT_LIMIT, "html": HTML_LIMIT}.get(output_format)
     filters = photo_filter(folders, after, before, min_confidence)
-    ignore_decoder_warnings()
     with open_catalogue(catalogue) as opened, open_output(output) as target:
         if like is not None:
             load_captioner = captioner_loader(model, None)

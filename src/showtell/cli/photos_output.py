@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -74,11 +73,6 @@ def open_catalogue(path: Path | None, *, create: bool = False) -> Iterator[Catal
 
     with Catalogue(path or catalogue_file(), create=create) as catalogue:
         yield catalogue
-
-
-def ignore_decoder_warnings() -> None:
-    """Ignore Pillow's warnings about metadata: a photo either opens, or an error names it."""
-    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def captioner_loader(

@@ -72,8 +72,14 @@ def refuse_too_large(
     width, height = size
     if math.prod(reduced_size or size) > max_pixels:
         raise PhotoError(f"{width} x {height} pixels are more than {max_pixels:,}: {_WAY_OUT}")
-    limit = BYTES_PER_PIXEL * max_pixels
     memory = decoding_memory(format, mode, size, reduced_size=reduced_size, multi_scan=multi_scan)
+    refuse_too_much_memory(size, memory, max_pixels)
+
+
+def refuse_too_much_memory(size: tuple[int, int], memory: int, max_pixels: int) -> None:
+    """Raise PhotoError for a photo that takes more than `BYTES_PER_PIXEL` for each `max_pixels`."""
+    width, height = size
+    limit = BYTES_PER_PIXEL * max_pixels
     if memory > limit:
         raise PhotoError(
             f"{width} x {height} pixels take {memory / 1e6:,.0f} MB to decode, more than"

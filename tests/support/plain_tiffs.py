@@ -1,0 +1,42 @@
+"""TIFFs of one strip, written tag by tag."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+
+def plain_tiff(
+    tags: dict[int, int | tuple[int, ...]], strip: bytes, byte_order: str = "<"
+) -> bytes:
+    """Return a TIFF with the given tags, whose numbers have four bytes each, and one strip."""
+    tags = {**tags, 273: 0, 279: len(strip)}
+    after = 8 + 2 + 12 * len(tags) + 4
+    lists = b""
+    directory = struct.pack(f"{byte_order}H", len(tags))
+    lengths = [len(value) for value in tags.values() if isinstance(value, tuple)]
+    arrays = sum(4 * length for length in lengths if length > 1)
+    for tag, value in sorted(tags.items()):
+        numbers = value if isinstance(value, tuple) else (value,)
+        directory += struct.pack(f"{byte_order}HHL", tag, 4, len(numbers))
+        if tag == 273:
+            numbers = (after + arrays,)
+        packed = struct.pack(f"{byte_order}{len(numbers)}L", *numbers)
+        if len(numbers) == 1:
+            directory += packed
+        else:
+            directory += struct.pack(f"{byte_order}L", after + len(lists))
+            lists += packed
+    magic = b"II*\0" if byte_order == "<" else b"MM\0*"
+    return magic + struct.pack(f"{byte_order}L", 8) + directory + bytes(4) + lists + strip
+
+
+def packed_tiff(array: np.ndarray, bits: int, colour: int, byte_order: str = "<") -> bytes:
+    """Return a TIFF of [height, width, samples] with so many bits a sample, highest bit first."""
+    height, width, samples = array.shape
+    shifts = np.arange(bits - 1, -1, -1)
+    planes = (array[..., None].astype(np.int64) >> shifts & 1).astype(np.uint8)
+    strip = np.packbits(planes.reshape(height, -1), axis=1).tobytes()
+    tags = {256: width, 257: height, 258: (bits,) * samples, 259: 1, 262: colour, 277: samples}
+    return plain_tiff({**tags, 278: height}, strip, byte_order)
