@@ -122,7 +122,7 @@ def test_missing_shipped_model_says_how_to_get_it_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "shipped_models_dir", lambda: tmp_path / "nowhere")
-    with pytest.raises(BundleError, match="force-reinstall"):
+    with pytest.raises(BundleError, match="install showtell again"):
         find_bundle()
 
 

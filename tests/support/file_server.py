@@ -23,6 +23,7 @@ class FileServer:
     """
 
     url: str = ""
+    redirects: dict[str, str] = field(default_factory=dict)  # path -> address
     files: dict[str, bytes] = field(default_factory=dict)
     faults: dict[str, list[tuple[str, int | bytes]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -35,7 +36,9 @@ class FileServer:
 
 
 @contextmanager
-def serve(files: dict[str, bytes] | None = None) -> Iterator[FileServer]:
+def serve(
+    files: dict[str, bytes] | None = None, *, host: str = "127.0.0.1"
+) -> Iterator[FileServer]:
     """Serve `files` (path -> bytes) on a free port of this machine until the block ends."""
     state = FileServer(files=dict(files or {}))
 
@@ -45,7 +48,7 @@ def serve(files: dict[str, bytes] | None = None) -> Iterator[FileServer]:
 
         do_HEAD = do_GET  # noqa: N815
 
-    with listening(Handler) as state.url:
+    with listening(Handler, host) as state.url:
         try:
             yield state
         finally:
@@ -59,6 +62,11 @@ def answer(handler: BaseHTTPRequestHandler, state: FileServer) -> None:
     if fault == "status":
         assert isinstance(amount, int)
         return handler.send_error(amount)
+    if path in state.redirects:
+        handler.send_response(302)
+        handler.send_header("Location", state.redirects[path])
+        handler.send_header("Content-Length", "9")  # which never come: nobody needs to read them
+        return handler.end_headers()
     if path not in state.files:
         return handler.send_error(404)
     body = state.files[path]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from showtell.files.printable_names import printable
+
 FAILED = 1
 MARKS = {"ok": "ok", "missing": "--", "broken": "!!"}
 
@@ -24,9 +26,9 @@ def doctor(ctx: click.Context) -> None:
         if finding.topic != topic:
             topic = finding.topic
             click.echo(topic)
-        click.echo(f"  {MARKS[finding.state]} {finding.name:<14} {finding.text}")
+        click.echo(f"  {MARKS[finding.state]} {finding.name:<14} {printable(finding.text)}")
         if finding.remedy:
-            click.echo(f"     {'':<14} -> {finding.remedy}")
+            click.echo(f"     {'':<14} -> {printable(finding.remedy)}")
         findings.append(finding)
     if not can_caption(findings):
         click.echo("showtell cannot caption here: see the lines marked !!", err=True)

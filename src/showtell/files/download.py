@@ -24,7 +24,9 @@ from showtell import __version__
 from showtell.errors import ShowtellError
 from showtell.files.atomic_write import move_into_place
 from showtell.files.os_errors import error_reason
+from showtell.files.printable_names import printable
 from showtell.files.progress import progress_bar
+from showtell.files.redirects import RedirectError, checked_opener
 from showtell.files.retry import exponential_delay, retry
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ _CONNECTION_ERRORS = (
     ConnectionError,
     ssl.SSLError,
 )
+_LONGEST_REASON = 200  # characters of a server's words
 _RETRY_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -72,8 +75,9 @@ def download(
     deliberate forgery. A server that sends nothing for `timeout` seconds counts as a broken
     connection. The download is given up after `attempts` broken connections in a row that brought
     no new byte; the wait between them starts at `pause` seconds and doubles. The next call
-    continues an unfinished download. `progress` shows a bar, by default if standard error is a
-    terminal.
+    continues an unfinished download. Redirects stay on http and https, never leave https, and do
+    not lead from the internet into a private network. `progress` shows a bar, by default if
+    standard error is a terminal.
 
     Raises DownloadError if the file is unavailable or not the expected one; `target` is then
     unchanged.
@@ -185,8 +189,10 @@ class _Transfer:
             return
         request = urllib.request.Request(self.url, headers=self._request_headers(offset))  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout) as response:  # noqa: S310
+            with checked_opener().open(request, timeout=self.timeout) as response:
                 self._receive(response, offset)
+        except RedirectError as error:
+            raise DownloadError(f"{self.url}: {error}: not followed") from None
         except urllib.error.HTTPError as error:
             self._handle_status(error, offset)
         except http.client.InvalidURL as error:
@@ -270,7 +276,8 @@ class _Transfer:
         if error.code in _RETRY_STATUSES:
             raise _BrokenConnectionError(f"HTTP {error.code} {error.reason}")
         hint = ": check the address" if error.code in (404, 410) else ""
-        raise DownloadError(f"{self.url}: HTTP {error.code} {error.reason}{hint}") from None
+        reason = printable(" ".join(str(error.reason).split())[:_LONGEST_REASON])
+        raise DownloadError(f"{self.url}: HTTP {error.code} {reason}{hint}") from None
 
 
 def _fetch_all(transfer: _Transfer, attempts: int, pause: float) -> None:
