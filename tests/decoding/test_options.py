@@ -11,7 +11,7 @@ import pytest
 from showtell.captioner import Captioner
 from showtell.cli.caption import caption as caption_command
 from showtell.decoding import options
-from showtell.decoding.options import CaptionOptions, Decoding, DecodingDefaults
+from showtell.decoding.options import CaptionOptions, Decoding, DecodingDefaults, Strategy
 
 FIELDS = {field.name: field for field in dataclasses.fields(Decoding)}
 TYPES = get_type_hints(Decoding)
@@ -53,7 +53,7 @@ def test_command_line_has_the_options() -> None:
         assert flags[name].opts == ["--" + name.replace("_", "-")]
         assert flags[name].to_info_dict()["default"] == default_of(name), name
         assert field.metadata["help"] in flags[name].help  # type: ignore[attr-defined]
-        limits = {key: value for key, value in field.metadata.items() if key != "help"}
+        limits = {key: value for key, value in field.metadata.items() if key in ("ge", "gt", "le")}
         kind = flags[name].type
         shown = {
             "gt" if getattr(kind, "min_open", False) else "ge": getattr(kind, "min", None),
@@ -115,3 +115,21 @@ def test_client_has_the_options() -> None:
 def test_option_out_of_range_is_a_value_error_that_names_it(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^{name}: |^beam: "):
         Decoding.of(DecodingDefaults(), **{name: value})  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "strategy"),
+    [
+        ("temperature", 0.7, "sample"),
+        ("top_k", 5, "sample"),
+        ("top_p", 0.9, "sample"),
+        ("groups", 3, "diverse"),
+        ("diversity", 0.1, "diverse"),
+    ],
+)
+def test_an_option_of_another_strategy_is_refused(
+    option: str, value: float, strategy: Strategy
+) -> None:
+    assert getattr(Decoding(strategy=strategy, **{option: value}), option) == value  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"{option}: only for strategy={strategy}"):
+        Decoding(**{option: value})  # type: ignore[arg-type]

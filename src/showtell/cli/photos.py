@@ -188,7 +188,7 @@ def search_command(
     catalogue: Path | None,
     model: str | None,
 ) -> None:
-    """Find photos by the words of their captions, best match first.
+    """Find photos by the words of their captions, the surest captions first.
 
     All words must match, in any order and form: run also finds running. run* finds words that
     begin with run, "on a beach" finds the exact phrase, and -word excludes a word. A search
@@ -197,6 +197,7 @@ def search_command(
     \b
     showtell photos search dog running on a beach
     showtell photos search 'child* -snow "red jacket"' --after 2023 --before 2024
+    showtell photos search --after 2024-05 --in ~/Pictures/Rome
     showtell photos search --like IMG_1234.jpg --limit 5
     showtell photos search dog --format html --output dogs.html
     """
@@ -205,7 +206,8 @@ def search_command(
 
     _reject_unknown_options(query)
     text = " ".join(query)
-    _check_search_usage(text, like, output_format, output)
+    is_filtered = bool(folders or after or before or min_confidence is not None)
+    _check_search_usage(text, like, output_format, output, is_filtered=is_filtered)
     if limit is None:
         limit = {"text": TEXT_LIMIT, "html": HTML_LIMIT}.get(output_format)
     filters = photo_filter(folders, after, before, min_confidence)
@@ -232,11 +234,13 @@ def _reject_unknown_options(query: tuple[str, ...]) -> None:
 
 
 def _check_search_usage(
-    text: str, like: Path | None, output_format: str, output: Path | None
+    text: str, like: Path | None, output_format: str, output: Path | None, *, is_filtered: bool
 ) -> None:
     """Raise UsageError if options contradict each other or are missing."""
-    if not text and like is None:
-        raise click.UsageError("give words to search for, or --like PHOTO")
+    if not text and like is None and not is_filtered:
+        raise click.UsageError(
+            "give words to search for, --like PHOTO, or a condition such as --after 2024"
+        )
     if text and like is not None:
         raise click.UsageError("give either words or --like PHOTO, not both")
     if output_format == "html" and output is None and sys.stdout.isatty():

@@ -2,13 +2,14 @@
 
 The fields of `Decoding` are the options of `Captioner.caption`, of the command line, of the REST
 API and of its client. Their metadata holds the bounds (`ge`, `gt`, `le`; see
-`showtell.files.typed_settings`) and the help text. tests/decoding/test_options.py holds the other
+`showtell.files.typed_settings`), the help text, and the strategy that alone has the option (`only`;
+another strategy refuses it). tests/decoding/test_options.py holds the other
 places where the options are written out equal to this definition.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from showtell.decoding.beam_search import (
@@ -87,6 +88,7 @@ class Decoding(DecodingDefaults):
             "ge": 1,
             "le": 1000,
             "help": "Groups of the beam, for diverse; by default one per beam.",
+            "only": "diverse",
         },
     )
     diversity: float = field(
@@ -95,6 +97,7 @@ class Decoding(DecodingDefaults):
             "ge": 0,
             "le": 100,
             "help": "Penalty for a word that another group uses, for diverse.",
+            "only": "diverse",
         },
     )
     seed: int = field(
@@ -111,6 +114,7 @@ class Decoding(DecodingDefaults):
             "ge": 0.01,
             "le": 100,
             "help": "Below 1 favours likely words, 1 is the model's distribution, for sample.",
+            "only": "sample",
         },
     )
     top_k: int = field(
@@ -119,6 +123,7 @@ class Decoding(DecodingDefaults):
             "ge": 0,
             "le": 1_000_000,
             "help": "Draw only from the K likeliest words, for sample; 0: all.",
+            "only": "sample",
         },
     )
     top_p: float = field(
@@ -128,6 +133,7 @@ class Decoding(DecodingDefaults):
             "le": 1,
             "help": "Draw only from the likeliest words that together have probability P,"
             " for sample.",
+            "only": "sample",
         },
     )
 
@@ -135,6 +141,10 @@ class Decoding(DecodingDefaults):
         if not isinstance(self.strategy, str) or self.strategy not in STRATEGIES:
             raise ValueError(f"strategy: {self.strategy!r} is not one of {', '.join(STRATEGIES)}")
         check_limits(self)
+        for option in fields(self):
+            strategy = option.metadata.get("only", self.strategy)
+            if strategy != self.strategy and getattr(self, option.name) != option.default:
+                raise ValueError(f"{option.name}: only for strategy={strategy}")
         if self.strategy in ("beam", "diverse") and self.nbest > self.beam:
             raise ValueError(f"nbest: {self.nbest} is more than beam={self.beam} can find")
         if self.groups is not None and self.beam % self.groups:

@@ -107,10 +107,19 @@ def test_every_text_is_a_valid_query(
             list(search_photos(seven_photos, query, any_word=any_word))
 
 
-def test_best_matches_come_first_and_survive_a_limit(
+def test_sure_captions_come_first_and_survive_a_limit(
     seven_photos: Catalogue, tmp_path: Path
 ) -> None:
-    edit_caption(seven_photos, tmp_path / "lib" / "000" / "00005.jpg", "dog dog dog")
+    names = [path.path.stem for path in search_photos(seven_photos, "dog")]
+    assert len(names) > 2
+    for confidence, name in enumerate(names, 1):  # the other way round
+        seven_photos.execute(
+            "UPDATE pictures SET confidence = ?, source = 'model' WHERE id ="
+            " (SELECT picture_id FROM files WHERE name = ?)",
+            (confidence / 10, f"{name}.jpg".encode()),
+        )
+    assert [path.path.stem for path in search_photos(seven_photos, "dog")] == names[::-1]
+    edit_caption(seven_photos, tmp_path / "lib" / "000" / "00005.jpg", "a photo of a dog")
     ranked = list(search_photos(seven_photos, "dog"))
     assert int(ranked[0].path.stem) == 5
     assert list(search_photos(seven_photos, "dog", limit=2)) == ranked[:2]

@@ -18,8 +18,9 @@ def search_photos(
     any_word: bool = False,
     limit: int | None = None,
 ) -> Iterator[PhotoRecord]:
-    """Yield the photos whose captions match, best match first; each copy of a picture is one.
+    """Yield the photos whose captions match; each copy of a picture is one.
 
+    A person's captions come first, then the model's by confidence.
     `parse_query` describes the syntax. A query without words (empty, or exclusions only) yields
     all photos that have a caption, by folder and name.
     """
@@ -37,13 +38,15 @@ def search_photos(
 
 def _ranked(query: Query, condition: str, values: list[object]) -> tuple[str, list[object]]:
     match = f"({query.include})" + (f" NOT ({query.exclude})" if query.exclude else "")
-    # CROSS JOIN makes SQLite follow the ranking, so that it can stop at the limit
+    # CROSS JOIN makes SQLite begin with the words. A rank by words alone would prefer captions that
+    # repeat a word, which are the worse ones.
     sql = f"""
         SELECT {RECORD_COLUMNS} FROM search
         CROSS JOIN pictures ON pictures.id = search.rowid
         CROSS JOIN files ON files.picture_id = pictures.id
         CROSS JOIN folders ON folders.id = files.folder_id
-        WHERE search MATCH ? AND {condition} ORDER BY search.rank LIMIT ?
+        WHERE search MATCH ? AND {condition}
+        ORDER BY source = 'person' DESC, confidence DESC, search.rank LIMIT ?
     """
     return sql, [match, *values]
 
