@@ -157,6 +157,51 @@ def test_image_column_of_hugging_face_datasets_is_read(tmp_path: Path) -> None:
     assert photo_names(job_input, storage, job_input.parts(9)) == ["first.png", f"{table}#1"]
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_hugging_face_photo_without_bytes_is_opened_at_its_path(
+    tmp_path: Path, named: bool
+) -> None:
+    folder = write_folder(tmp_path / "photos", 3)
+    there = str(folder / "00002.png")
+    images = [
+        {"bytes": None, "path": "00001.png"},
+        {"bytes": None, "path": there},
+        {"bytes": None, "path": "gone.png"},
+        {"bytes": photo(5), "path": "gone.png"},
+        {"bytes": None, "path": None},
+        None,
+        {"bytes": b"", "path": "00001.png"},
+    ]
+    names = [f"n{number}" for number in range(len(images))]
+    table = write_parquet(folder / "hub.parquet", {"image": images, "n": names})
+    job_input, storage = opened(tmp_path, table, **({"name_column": "n"} if named else {}))
+    read = list(PartReader(job_input, job_input.parts(10)[0], storage))
+    paths = ["00001.png", there, "gone.png", "gone.png", f"{table}#4", f"{table}#5", "00001.png"]
+    assert [name for name, _ in read] == (names if named else paths)
+    for index in (0, 1, 3):
+        assert open_photo(read[index][1]).size == (40, 40)
+    with pytest.raises(PhotoError, match="no such file"):
+        open_photo(read[2][1])
+    for index in (4, 5, 6):
+        with pytest.raises(PhotoError, match="empty"):
+            open_photo(read[index][1])
+
+
+@pytest.mark.shared
+def test_shared_case_of_hugging_face_rows_without_bytes(tmp_path: Path, shared_dir: Path) -> None:
+    table = shared_dir / "cases" / "hf_null_bytes.parquet"
+    if not table.is_file():
+        pytest.skip("no such case")
+    job_input, storage = opened(tmp_path, table)
+    read = list(PartReader(job_input, job_input.parts(10)[0], storage))
+    assert open_photo(read[0][1]).width > 0
+    with pytest.raises(PhotoError, match=r"coffee\.jpg: no such file"):
+        open_photo(read[2][1])
+    for index in (1, 3):
+        with pytest.raises(PhotoError, match="empty"):
+            open_photo(read[index][1])
+
+
 @pytest.mark.parametrize(
     ("columns", "options", "message"),
     [

@@ -38,7 +38,10 @@ Content = Literal["paths", "bytes", "struct"]
 
 @dataclass(frozen=True)
 class PhotoColumns:
-    """Where Parquet has photos: the column `photo` holds paths, bytes or {bytes, path}."""
+    """Where Parquet has photos: the column `photo` holds paths, bytes or {bytes, path}.
+
+    Hugging Face's datasets write {bytes, path}. Where `bytes` is null, the photo is at `path`.
+    """
 
     photo: str
     holds: Content
@@ -90,8 +93,8 @@ def find_columns(address: str, column: str | None, name_column: str | None) -> P
 
 def read_rows(
     address: str, columns: PhotoColumns, start: int, count: int
-) -> Iterator[tuple[str, bytes | None]]:
-    """Yield name and bytes of the rows `start` to `start + count`; for paths, the path and None.
+) -> Iterator[tuple[str, bytes | str]]:
+    """Yield name and photo of the rows `start` to `start + count`: its bytes, or its path.
 
     A row without a name is named FILE#ROW; a row without a photo has no bytes.
     Raises DatasetError if the file cannot be read.
@@ -111,7 +114,7 @@ def read_rows(
             for photo, name in zip(photos, names, strict=True):
                 if row == start + count:
                     return
-                yield _name_and_bytes(address, row, columns, photo, name)
+                yield _name_and_photo(f"{address}#{row}", columns, photo, name)
                 row += 1
 
 
@@ -159,16 +162,16 @@ def _row_groups(file: Any, start: int, count: int) -> tuple[list[int], int]:
     return groups, rows_before
 
 
-def _name_and_bytes(
-    address: str, row: int, columns: PhotoColumns, photo: Any, name: Any
-) -> tuple[str, bytes | None]:
-    if columns.holds == "paths" and photo:
-        return os.fsdecode(photo), None
-    if columns.holds == "struct":
-        photo = photo or {}
-        name = name or photo.get("path")
-        photo = photo.get("bytes")
-    return (name or f"{address}#{row}"), photo or b""
+def _name_and_photo(
+    row_name: str, columns: PhotoColumns, photo: Any, name: Any
+) -> tuple[str, bytes | str]:
+    path = None
+    if columns.holds == "paths":
+        photo, path = None, os.fsdecode(photo) if photo else None
+    elif columns.holds == "struct":
+        path, photo = (photo or {}).get("path"), (photo or {}).get("bytes")
+    name = name or path or row_name
+    return (name, path) if photo is None and path else (name, photo or b"")
 
 
 @contextlib.contextmanager

@@ -85,7 +85,7 @@ class PartReader:
             from showtell.data.shards.webdataset import iterate_shard
 
             # a count of None reads to the very end, where a shard shows whether it is complete
-            rows: Iterable[tuple[str, bytes | None]] = itertools.islice(
+            rows: Iterable[tuple[str, bytes | str]] = itertools.islice(
                 iterate_shard(part.source), part.count
             )
         else:
@@ -97,8 +97,8 @@ class PartReader:
         return _open_rows(self._sampled(rows), self.job_input.root)
 
     def _sampled(
-        self, rows: Iterable[tuple[str, bytes | None]]
-    ) -> Iterator[tuple[str, bytes | None]]:
+        self, rows: Iterable[tuple[str, bytes | str]]
+    ) -> Iterator[tuple[str, bytes | str]]:
         for index, row in enumerate(rows):
             self.seen += 1
             if is_sampled(index, self.part.keep):
@@ -119,16 +119,19 @@ def fetch_photo(name: str, address: str) -> FetchedPhoto:
 
 
 def _open_rows(
-    rows: Iterator[tuple[str, bytes | None]], root: str
+    rows: Iterator[tuple[str, bytes | str]], root: str
 ) -> Iterator[tuple[str, PartPhoto]]:
-    """Yield the photos of rows in order; photos at addresses are fetched ahead in threads."""
+    """Yield the photos of rows in order; photos at addresses are fetched ahead in threads.
+
+    A row is a photo's name with its bytes, or with its path.
+    """
     ahead: deque[tuple[str, PartPhoto | Future[PartPhoto]]] = deque()
     pool: ThreadPoolExecutor | None = None
     try:
-        for name, data in rows:
-            if data is not None:
-                ahead.append((name, FetchedPhoto(name, data)))
-            elif is_remote(address := _absolute(name, root)):
+        for name, photo in rows:
+            if isinstance(photo, bytes):
+                ahead.append((name, FetchedPhoto(name, photo)))
+            elif is_remote(address := _absolute(photo, root)):
                 pool = pool or ThreadPoolExecutor(READ_AHEAD, "showtell-fetch")
                 ahead.append((name, pool.submit(fetch_photo, name, address)))
             elif address == name:
@@ -144,11 +147,11 @@ def _open_rows(
             pool.shutdown(cancel_futures=True)
 
 
-def _absolute(name: str, root: str) -> str:
+def _absolute(path: str, root: str) -> str:
     """Return the address of a photo; relative paths begin at the root."""
-    if is_remote(name) or not root or Path(name).is_absolute():
-        return name
-    return f"{root}/{name}"
+    if is_remote(path) or not root or Path(path).is_absolute():
+        return path
+    return f"{root}/{path}"
 
 
 def _result(name: str, photo: PartPhoto | Future[PartPhoto]) -> tuple[str, PartPhoto]:
