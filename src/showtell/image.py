@@ -19,7 +19,9 @@ from showtell.errors import MissingExtraError, PhotoError
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 from showtell.image_formats.decoding_memory import MAX_PIXELS, refuse_too_large
+from showtell.image_formats.essential_parts import EssentialParts, essential_parts
 from showtell.image_formats.jpeg_scans import read_jpeg_header, refuse_too_many_scans
+from showtell.image_formats.jpeg_without_end import with_end
 from showtell.image_formats.sample_depth import to_8_bits
 
 Resize = Literal["squash", "crop", "pad"]
@@ -244,11 +246,54 @@ def _decode(file: BinaryIO, preprocessing: Preprocessing | None, max_pixels: int
         file = io.BytesIO(file.read())
     kind = _format_of(head)
     _load_plugin(kind)
+    try:
+        return _decode_as(kind, file, preprocessing, max_pixels)
+    except (PhotoError, MemoryError, Image.DecompressionBombError):
+        raise
+    except Exception as error:
+        file.seek(0)
+        return _decode_repaired(kind, file.read(), preprocessing, max_pixels, error)
+
+
+def _decode_repaired(
+    kind: str,
+    data: bytes,
+    preprocessing: Preprocessing | None,
+    max_pixels: int,
+    error: Exception,
+) -> Image.Image:
+    """Decode a photo whose metadata or missing end caused `error`; otherwise raise it."""
+    parts = essential_parts(kind, data)
+    if parts != EssentialParts(data):
+        try:
+            file = io.BytesIO(parts.data)
+            return _decode_as(kind, file, preprocessing, max_pixels, parts.icc_profile)
+        except OSError as remaining:
+            error = remaining
+    if kind == "JPEG" and "truncated" in str(error):
+        with contextlib.suppress(PhotoError):  # too large to compare in full
+            ended = with_end(parts.data, lambda file: _decode_as("JPEG", file, None, max_pixels))
+            if ended is not None:
+                return _decode_as("JPEG", io.BytesIO(ended), preprocessing, max_pixels)
+    raise error
+
+
+def _decode_as(
+    kind: str,
+    file: BinaryIO,
+    preprocessing: Preprocessing | None,
+    max_pixels: int,
+    icc_profile: bytes | None = None,
+) -> Image.Image:
+    """Decode a file of a known format; `icc_profile` is one that the file does not contain."""
     if kind == "JPEG":
         return _decode_jpeg(file, preprocessing, max_pixels)
     if kind == "TIFF":
         return _decode_tiff(file, max_pixels)
+    file.seek(0)
     with _opener(kind)(file, "") as image:
+        if icc_profile is not None:
+            image.info["icc_profile"] = icc_profile
         mode = "RGBA" if "transparency" in image.info else image.mode
         refuse_too_large(kind, mode, image.size, max_pixels)
         return _upright_rgb(image)

@@ -172,8 +172,11 @@ def _exif_block(data: bytes, container: Container | None) -> bytes | Image.Exif 
     if container is not None:
         return next(container.payloads("exif", data), None)
     # open_photo has decoded the photo already, so Pillow supports its format
-    with Image.open(io.BytesIO(data)) as image:
-        return image.getexif()
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.getexif()
+    except Exception:  # damaged metadata, which open_photo leaves out
+        return None
 
 
 def _upright_size(
