@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from support.paths import SOURCE
 
 LOG = """
@@ -53,3 +55,28 @@ def test_ctrl_c_while_the_command_line_is_imported_is_one_line(tmp_path: Path) -
             [sys.executable, *command], capture_output=True, text=True, env=variables
         )
         assert (done.returncode, done.stderr) == (130, "showtell: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("showtell caption --model f", "plain,flickr8k"),
+        ("showtell models show f", "plain,flickr8k"),
+        ("showtell evaluate f", "plain,flickr8k"),
+        ("showtell train se", "plain,seed"),
+        ("showtell train my-recipe", "file,my-recipe"),
+    ],
+)
+def test_the_shell_completes_models_and_recipes(words: str, expected: str) -> None:
+    variables = os.environ | {
+        "_SHOWTELL_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "from showtell.cli import showtell; showtell(prog_name='showtell')"],
+        capture_output=True,
+        text=True,
+        env=variables,
+    )
+    assert done.stdout.splitlines() == [expected]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from showtell.cli.address import ADDRESS, ON_BROKEN
+from showtell.cli.completion import complete_models
 from showtell.cli.decoding_options import decoding_option
 from showtell.cli.model_option import resolve_model
 from showtell.files.counts import count_of
@@ -22,7 +23,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option(
     "--data", required=True, type=ADDRESS, help="Captioned dataset: folder, file or shard address."
 )

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from showtell.cli.completion import complete_models
 from showtell.errors import MissingExtraError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -17,7 +18,7 @@ _HELP = "A model's name, a bundle folder or a training run.  [default: the shipp
 
 def model_option(text: str = _HELP) -> Callable[[F], F]:
     """Give a command the option `--model`, with `text` as its help."""
-    return click.option("-m", "--model", help=text)
+    return click.option("-m", "--model", help=text, shell_complete=complete_models)
 
 
 def resolve_model(model: str | None) -> str | None:

@@ -14,6 +14,7 @@ from showtell.bundle.registry import (
     installed_models,
     origin,
 )
+from showtell.cli.completion import complete_models
 from showtell.cli.model_option import resolve_model
 from showtell.errors import BundleError
 from showtell.files.printable_names import printable, printable_text
@@ -49,7 +50,7 @@ def list_models() -> None:
 
 
 @models.command()
-@click.argument("model", metavar="MODEL", required=False)
+@click.argument("model", metavar="MODEL", required=False, shell_complete=complete_models)
 def show(model: str | None) -> None:
     """Show the card of MODEL: its training data, scores and terms.
 
@@ -81,7 +82,7 @@ def pull(source: str, name: str | None, sha256: str | None) -> None:
 
 
 @models.command()
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=complete_models)
 def remove(name: str) -> None:
     """Delete the pulled model NAME."""
     from showtell.bundle.registry import remove_model

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 import click
 
 from showtell.cli.address import ADDRESS, ON_BROKEN
+from showtell.cli.completion import complete_recipes, recipe_names
 from showtell.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from showtell.data.shards.index import OnBroken
 
-# not `shipped_recipes`, because --help must work without the extra
-_RECIPES = sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 # what the extra `train` installs, by the names of the modules
 _EXTRA = {"torch", "timm", "onnx", "safetensors", "h5py", "yaml", "tensorboard", "pycocoevalcap"}
 
 
-@click.command(epilog=f"Shipped recipes: {', '.join(_RECIPES)}. Ctrl-C saves the run and stops.")
-@click.argument("recipe")
+@click.command(
+    epilog=f"Shipped recipes: {', '.join(recipe_names())}. Ctrl-C saves the run and stops."
+)
+@click.argument("recipe", shell_complete=complete_recipes)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--data", required=True, type=ADDRESS, help="Captioned dataset: a folder or address of shards."
