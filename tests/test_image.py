@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +63,67 @@ def test_photo_opens_from_a_pipe() -> None:
     with os.fdopen(reading, "rb") as pipe:
         assert_corners(open_photo(pipe))
     writer.join()
+
+
+def test_pipe_that_is_no_photo_or_has_no_end_is_not_read_to_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Endless(io.RawIOBase):
+        """A pipe that repeats bytes for ever and counts them."""
+
+        def __init__(self, start: bytes) -> None:
+            self.waiting, self.count = start, 0
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            data = self.waiting[: len(buffer)] or b"\0" * len(buffer)
+            self.waiting = self.waiting[len(data) :]
+            buffer[: len(data)] = data
+            self.count += len(data)
+            return len(data)
+
+    monkeypatch.setattr("showtell.image.MAX_STREAM_BYTES", 5 << 20)
+    for start, reason, limit in (
+        (b"y\n" * 99, "not a photo", 1 << 20),
+        (encoded(corners(), "JPEG"), r"image: cannot be read \(larger than 5 MB\)", 7 << 20),
+    ):
+        stream = Endless(start)
+        with pytest.raises(PhotoError, match=reason):
+            open_photo(io.BufferedReader(stream))  # type: ignore[arg-type]
+        assert stream.count < limit
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+def test_named_pipe_is_read_if_something_writes_to_it(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    with pytest.raises(PhotoError, match=r"pipe\.jpg: empty"):
+        open_photo(pipe)
+    keep_open = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(pipe, os.O_WRONLY)
+    os.write(writer, encoded(corners(), "PNG"))
+    thread = threading.Thread(target=os.close, args=[writer])  # the reader waits for the end
+    thread.start()
+    assert_corners(open_photo(pipe))
+    thread.join()
+    os.close(keep_open)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no /dev/zero")  # noqa: PTH110
+def test_device_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    with pytest.raises(PhotoError, match=r"zero\.jpg: cannot be read \(a device, not a file\)"):
+        open_photo(tmp_path / "zero.jpg")
+
+
+def test_file_of_many_gigabytes_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "sparse.png").open("wb") as file:
+        file.write(encoded(corners(), "PNG"))
+        file.truncate(3 << 30)
+    with pytest.raises(PhotoError, match=r"sparse\.png: larger than 2 GB: not a photo"):
+        open_photo(tmp_path / "sparse.png")
 
 
 def test_file_is_read_from_where_it_stands() -> None:

@@ -18,6 +18,7 @@ from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 from showtell.errors import MissingExtraError, PhotoError
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
+from showtell.files.regular_files import open_regular, read_at_most
 from showtell.image_formats.decoding_memory import MAX_PIXELS, refuse_too_large
 from showtell.image_formats.essential_parts import EssentialParts, essential_parts
 from showtell.image_formats.jpeg_scans import read_jpeg_header, refuse_too_many_scans
@@ -43,6 +44,10 @@ Photo: TypeAlias = (
     "str | os.PathLike[str] | bytes | BinaryIO | StoredPhoto | Image.Image | NDArray[Any]"
 )
 
+MAX_FILE_BYTES = 2 << 30  # larger files are not photos
+MAX_STREAM_BYTES = 256 << 20  # of a photo from standard input or a pipe, which memory holds
+_HEAD_BYTES = 64  # enough to recognise a format
+_OPENED_AS_TEXT = "opened as text: open it in binary mode ('rb')"
 _LONGEST_REASON = 160
 _ORIENTATION = 0x0112  # EXIF tag
 _XMP_KEYS = ("xmp", "XML:com.adobe.xmp")  # of Pillow's `info`
@@ -194,7 +199,9 @@ def open_photo(
         if isinstance(source, bytes | bytearray | memoryview):
             return _decode(io.BytesIO(source), preprocessing, max_pixels)
         if isinstance(source, str | os.PathLike):
-            with Path(source).open("rb") as file:
+            with open_regular(Path(source), or_pipe=True) as file:
+                if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+                    raise PhotoError(f"larger than {MAX_FILE_BYTES >> 30} GB: not a photo")
                 return _decode(file, preprocessing, max_pixels)
         if isinstance(source, StoredPhoto):
             return _decode(io.BytesIO(source.read_bytes()), preprocessing, max_pixels)
@@ -236,11 +243,11 @@ def name_of(source: object) -> str:
 
 def _decode(file: BinaryIO, preprocessing: Preprocessing | None, max_pixels: int) -> Image.Image:
     if not file.seekable():  # a pipe: Pillow needs to seek
-        file = io.BytesIO(file.read())
+        file = _read_stream(file)
     start = file.tell()
-    head: object = file.read(64)
+    head: object = file.read(_HEAD_BYTES)
     if not isinstance(head, bytes):
-        raise PhotoError("opened as text: open it in binary mode ('rb')")
+        raise PhotoError(_OPENED_AS_TEXT)
     file.seek(start)
     if start:  # Pillow reads from position 0
         file = io.BytesIO(file.read())
@@ -339,6 +346,15 @@ def _decode_tiff(file: BinaryIO, max_pixels: int) -> Image.Image:
         refuse_too_large("TIFF", image.mode, (layout.width, layout.height), max_pixels)
         image.seek(layout.page)
         return _upright_rgb(image)
+
+
+def _read_stream(stream: BinaryIO) -> BinaryIO:
+    """Read a pipe to its end, but none that is no photo, and at most MAX_STREAM_BYTES."""
+    head: object = stream.read(_HEAD_BYTES)
+    if not isinstance(head, bytes):
+        raise PhotoError(_OPENED_AS_TEXT)
+    _format_of(head)
+    return io.BytesIO(read_at_most(stream, MAX_STREAM_BYTES, head))
 
 
 def _format_of(head: bytes) -> str:

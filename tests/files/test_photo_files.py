@@ -59,9 +59,12 @@ def test_broken_links_are_yielded_and_loops_are_not_followed(tmp_path: Path) -> 
 @posix
 def test_pipe_with_the_name_of_a_photo_is_reported(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    photos, [error] = find(tmp_path)
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    photos, errors = find(tmp_path)
     assert photos == []
-    assert error == f"{tmp_path}/pipe.jpg: a device or pipe, not a photo"
+    names = ("link.jpg", "pipe.jpg", "zero.jpg")
+    assert errors == [f"{tmp_path}/{name}: a device or pipe, not a photo" for name in names]
 
 
 def test_folder_that_cannot_be_listed_is_reported(

@@ -309,6 +309,69 @@ def test_damaged_sidecar_is_reported_and_left_unchanged(
     assert sidecar_path(good).exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+def test_sidecars_that_are_no_files_or_lead_out_of_the_library_are_left_alone(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    lib = tmp_path / "lib"
+    photos = [photo(lib / f"{seed}.jpg", seed) for seed in range(7)]
+    elsewhere = tmp_path / "elsewhere.xmp"
+    elsewhere.write_bytes(set_fields(None, {"alt": "not of this library"}))
+    before = elsewhere.read_bytes()
+    pipe, zero, dangling, outside, inside, huge, plain = map(sidecar_path, photos)
+    os.mkfifo(pipe)
+    zero.symlink_to("/dev/zero")
+    dangling.symlink_to(tmp_path / "new.xmp")
+    outside.symlink_to(elsewhere)
+    (lib / "of-6.xmp").write_bytes(set_fields(None, {}))
+    inside.symlink_to("of-6.xmp")
+    with huge.open("wb") as file:
+        file.truncate(65 << 20)
+    scan_fully(catalogue, lib, captioner)
+    errors: list[PhotoError] = []
+    counts = write_fully(catalogue, WriteOptions(fields=("description",)), errors)
+    assert (counts.sidecars, counts.failed) == (2, 5)
+    assert [str(error) for error in errors] == [
+        f"{pipe}: cannot be read (a named pipe, not a file)",
+        f"{zero}: cannot be read (a device, not a file)",
+        f"{dangling}: a link to {tmp_path}/new.xmp, which does not exist",
+        f"{outside}: a link to {elsewhere}, which is not in a scanned folder: left unchanged",
+        f"{huge}: cannot be read (larger than 64 MB)",
+    ]
+    assert not (tmp_path / "new.xmp").exists()
+    assert elsewhere.read_bytes() == before
+    assert b"description" in (lib / "of-6.xmp").read_bytes()
+    assert inside.is_symlink()
+    plain.unlink()
+    os.mkfifo(plain)
+    assert undo_fully(catalogue, errors).skipped == 1
+    assert str(errors[-1]) == f"{plain}: has changed since, so it is left alone"
+
+
+def test_photo_in_a_very_deep_folder_is_scanned_written_and_undone(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    folders = [tmp_path / "lib"]
+    for _ in range(1_500):  # Path.mkdir(parents=True) recurses
+        folders.append(folders[-1] / "d")
+    for folder in folders:
+        folder.mkdir()
+    deep = folders[-1] / "a.jpg"
+    try:
+        deep.write_bytes(photo(tmp_path / "a.jpg", 1).read_bytes())
+        photo_bytes = deep.read_bytes()
+        assert scan_fully(catalogue, folders[0], captioner).captioned == 1
+        for to in ("sidecar", "embed"):
+            assert write_fully(catalogue, WriteOptions(to=to)).failed == 0  # type: ignore[arg-type]
+            assert undo_fully(catalogue).restored == 1
+            assert (list(deep.parent.iterdir()), deep.read_bytes()) == ([deep], photo_bytes)
+    finally:  # pytest cannot remove folders this deep
+        for file in list(deep.parent.iterdir()):
+            file.unlink()
+        for folder in reversed(folders):
+            folder.rmdir()
+
+
 def test_link_to_a_photo_stays_a_link(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:

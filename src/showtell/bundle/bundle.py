@@ -16,6 +16,7 @@ from showtell.bundle.manifest import Manifest
 from showtell.errors import BundleError
 from showtell.files.atomic_write import atomic_folder
 from showtell.files.os_errors import error_reason
+from showtell.files.regular_files import open_regular
 from showtell.vocabulary import Vocabulary
 
 MANIFEST = "manifest.json"
@@ -132,7 +133,7 @@ def _may_replace(target: Path) -> bool:
 
 def _read(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size  # a larger buffer would be allocated whole
             data = file.read(min(size, limit) + 1)
     except OSError as error:

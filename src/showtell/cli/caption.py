@@ -87,6 +87,9 @@ def caption(
 ) -> None:
     """Caption photos and folders of photos. The PATH - reads one photo from standard input.
 
+    A photo from standard input or a named pipe can have 256 MB, one from a file 2 GB. Pipes and
+    devices in folders are left out.
+
     Captions go to standard output, errors to standard error, one line each. Exit code 0: all
     photos are captioned; 1: some photos failed and are named; 2: wrong usage.
 

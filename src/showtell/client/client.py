@@ -31,8 +31,9 @@ from showtell.client.responses import (
 from showtell.decoding.options import CaptionOptions
 from showtell.errors import MissingExtraError, PhotoError
 from showtell.files.os_errors import error_reason
+from showtell.files.regular_files import read_regular
 from showtell.files.retry import exponential_delay, retry
-from showtell.image import name_of
+from showtell.image import MAX_FILE_BYTES, name_of
 from showtell.pipeline import pipeline
 
 try:
@@ -311,7 +312,7 @@ def _read_photo(photo: PhotoFile) -> _Upload:
     try:
         if isinstance(photo, str | os.PathLike):
             path = Path(photo)
-            data: object = path.read_bytes()
+            data: object = read_regular(path, MAX_FILE_BYTES, or_pipe=True)
         else:
             data = photo if isinstance(photo, bytes) else photo.read()
     except OSError as error:

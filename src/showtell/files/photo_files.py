@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -52,8 +53,8 @@ def find_photos(
     A path that is not a folder is yielded whatever its name is. In a folder, the files with a
     photo's suffix are photos, broken links included; with `recursive` its subfolders are searched
     too. Hidden names, thumbnails and recycle bins of network drives, and links to folders are
-    left out. Folders that cannot be listed, devices and pipes go to `report`. `left_out` counts the
-    subfolders and other files of a folder, except hidden ones.
+    left out. Folders that cannot be listed, devices and pipes, and links to them, go to `report`.
+    `left_out` counts the subfolders and other files of a folder, except hidden ones.
     """
     left_out = LeftOut() if left_out is None else left_out
     for path in map(Path, paths):
@@ -95,8 +96,8 @@ def _is_folder_link(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_special(entry: os.DirEntry[str]) -> bool:
-    """Return whether opening the entry could block, as it does for a named pipe."""
+    """Return whether the entry is, or leads to, a device, pipe or socket."""
     try:
-        return not entry.is_file() and not entry.is_symlink()
-    except OSError:
+        return not stat.S_ISREG(entry.stat().st_mode)
+    except OSError:  # a broken link: opening it reports that
         return False

@@ -20,6 +20,7 @@ from showtell.files.counts import count_of
 from showtell.files.csv_text import csv_row, unescape_csv_formula
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
+from showtell.files.regular_files import read_regular
 from showtell.photos.catalogue.caption_text import clean_text
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.pictures import find_picture_id, store_edit
@@ -40,6 +41,7 @@ EXPORT_COLUMNS = (
     "height",
     "hash",
 )
+_MAX_IMPORT_BYTES = 1 << 30
 # accepted names of a column; the first is the export's
 _IMAGE_COLUMNS, _CAPTION_COLUMNS = ("image", "path"), ("caption", "text")
 
@@ -178,7 +180,7 @@ def _cell(row: dict[str, Any], names: tuple[str, ...], location: str) -> str:
 def _rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     display_path = printable(os.fspath(source))
     try:
-        text = source.read_bytes().decode("utf-8-sig")
+        text = read_regular(source, _MAX_IMPORT_BYTES, or_pipe=True).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise CatalogueError(f"{display_path}: not UTF-8: save it as CSV UTF-8") from None
     except OSError as error:

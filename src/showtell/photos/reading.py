@@ -14,7 +14,8 @@ from showtell.decoding.beam_search import Floats
 from showtell.errors import PhotoError, ShowtellError
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
-from showtell.image import Preprocessing, open_photo, prepare
+from showtell.files.regular_files import open_regular
+from showtell.image import MAX_FILE_BYTES, Preprocessing, open_photo, prepare
 from showtell.image_formats.decoding_memory import MAX_PIXELS
 from showtell.photos.metadata.container import Container, parse_container
 from showtell.photos.metadata.exif import ExifInfo, exif_of_tiff, read_exif
@@ -22,7 +23,6 @@ from showtell.photos.metadata.image_hash import hash_image
 from showtell.photos.metadata.raw_preview import NO_PREVIEW, extract_preview
 from showtell.photos.photo_names import is_raw_name
 
-_MAX_FILE_SIZE = 2 << 30  # bytes; files are read into memory
 _ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
 
@@ -52,11 +52,11 @@ def read_stable_file(path: Path) -> tuple[bytes, os.stat_result]:
     display_path = printable(os.fspath(path))
     try:
         for _ in range(3):
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 before = os.fstat(file.fileno())
-                if before.st_size > _MAX_FILE_SIZE:
+                if before.st_size > MAX_FILE_BYTES:
                     raise PhotoError(
-                        f"{display_path}: larger than {_MAX_FILE_SIZE >> 30} GB: not a photo"
+                        f"{display_path}: larger than {MAX_FILE_BYTES >> 30} GB: not a photo"
                     )
                 data = file.read(before.st_size + 1)  # a growing file might never end
                 after = os.fstat(file.fileno())

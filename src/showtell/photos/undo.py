@@ -11,6 +11,7 @@ from pathlib import Path
 
 from showtell.errors import MetadataError, PhotoError, PhotoErrorHandler, ShowtellError
 from showtell.files.atomic_write import sync_folder
+from showtell.files.regular_files import UnsuitableFileError
 from showtell.photos.binary_patch import apply_patch
 from showtell.photos.catalogue.database import Catalogue, now
 from showtell.photos.catalogue.file_paths import file_path
@@ -27,6 +28,7 @@ from showtell.photos.metadata.sidecar import SIDECAR_SUFFIX, sidecar_path
 from showtell.photos.replace import failure_message, file_stamp, replace_target, write_copy
 
 _BATCH_SIZE = 16
+_CHANGED = "has changed since, so it is left alone"
 
 
 @dataclass
@@ -182,7 +184,10 @@ def _restore(write: _FinishedWrite) -> None:
     """
     target = write.target
     stamp = file_stamp(target)
-    current_hash = hash_file(target)
+    try:
+        current_hash = hash_file(target)
+    except UnsuitableFileError:  # a pipe or device in its place
+        raise MetadataError(_CHANGED) from None
     if current_hash is None and not write.is_gone and may_be_disconnected(target):
         raise OSError(
             errno.ENODEV,
@@ -193,7 +198,7 @@ def _restore(write: _FinishedWrite) -> None:
     if current_hash is None:
         raise MetadataError("no longer exists")
     if current_hash != write.after_hash:
-        raise MetadataError("has changed since, so it is left alone")
+        raise MetadataError(_CHANGED)
     if write.before_hash is None or write.undo_data is None:
         target.unlink()
         sync_folder(target.parent)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from showtell.errors import CatalogueError, MetadataError, PhotoError
+from showtell.files.printable_names import printable
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.filters import PhotoFilter
 from showtell.photos.catalogue.records import PhotoRecord, photo_records
@@ -89,7 +90,9 @@ def _plan_photo(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions)
         in_sidecar = read_sidecar_metadata(sidecar)
         others = [read_sidecar_metadata(path) for path in sidecar_paths(photo.path)[1:]]
         embeds = options.to == "embed" and can_embed(photo.path, container)
-        target = Path(os.path.realpath(photo.path if embeds else sidecar))
+        target = (
+            Path(os.path.realpath(photo.path)) if embeds else _sidecar_target(catalogue, sidecar)
+        )
     except (MetadataError, PhotoError, OSError) as error:
         return WritePlan("failed", photo, target, error=str(error))
     texts = _field_texts(photo.caption, options.fields, container if embeds else None)
@@ -114,6 +117,25 @@ def _plan_photo(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions)
 def can_embed(photo: Path, container: Container | None) -> bool:
     """Return whether texts can be embedded: in a JPEG, PNG or WebP, but never in a raw photo."""
     return container is not None and not is_raw_name(photo.name)
+
+
+def _sidecar_target(catalogue: Catalogue, sidecar: Path) -> Path:
+    """Return the file to write for a sidecar, which may be a link to another one.
+
+    Raises MetadataError for a link to a missing file, or out of the scanned folders.
+    """
+    target = Path(os.path.realpath(sidecar))
+    if not sidecar.is_symlink():
+        return target
+    name, destination = printable(os.fspath(sidecar)), printable(os.fspath(target))
+    if not target.exists():
+        raise MetadataError(f"{name}: a link to {destination}, which does not exist")
+    folder = os.fsencode(target.parent)
+    if catalogue.row("SELECT 1 FROM folders WHERE path = ?", (folder,)) is None:
+        raise MetadataError(
+            f"{name}: a link to {destination}, which is not in a scanned folder: left unchanged"
+        )
+    return target
 
 
 def _field_texts(

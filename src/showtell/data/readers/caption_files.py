@@ -10,6 +10,9 @@ from typing import Any
 
 from showtell.errors import DatasetError
 from showtell.files.os_errors import error_reason
+from showtell.files.regular_files import open_regular, read_regular
+
+_MAX_BYTES = 2 << 30  # of one caption file
 
 
 class BrokenLineError(DatasetError):
@@ -27,7 +30,7 @@ def read_utf8(path: Path) -> str:
     the file cannot be read.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, _MAX_BYTES)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error_reason(error)})") from None
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -66,7 +69,7 @@ def read_json(path: Path, *, object_hook: Callable[[dict[str, Any]], Any] | None
 def read_first_line(path: Path) -> str:
     """Return the start of a file's first line, "" if there is none, to recognise a layout."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.readline(200).decode("utf-8-sig", "replace").strip()
     except OSError:
         return ""

@@ -16,10 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from showtell.files.regular_files import read_regular
 from showtell.photos.catalogue.database import Catalogue, now
 from showtell.photos.metadata.image_hash import hash_bytes
 
 _TEMPORARY_PREFIX, _TEMPORARY_SUFFIX = ".showtell-", ".tmp"
+_MAX_FILE_SIZE = 4 << 30  # bytes; larger files are never written
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def temporary_path(target: Path, token: str, write_id: int) -> Path:
 def hash_file(path: Path) -> bytes | None:
     """Hash a file as `hash_bytes` does; return None if there is no such file."""
     try:
-        return hash_bytes(path.read_bytes())
+        return hash_bytes(read_regular(path, _MAX_FILE_SIZE))
     except FileNotFoundError:
         return None
 

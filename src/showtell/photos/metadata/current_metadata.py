@@ -11,11 +11,14 @@ from typing import BinaryIO
 from showtell.errors import MetadataError, PhotoError
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
+from showtell.files.regular_files import open_regular, read_at_most, read_regular
+from showtell.image import MAX_FILE_BYTES
 from showtell.photos.metadata.blocks import find_blocks
 from showtell.photos.metadata.boilerplate import is_boilerplate
 from showtell.photos.metadata.container import Container, parse_container
 from showtell.photos.metadata.exif_text import exif_texts
 from showtell.photos.metadata.iptc import Iptc, read_iptc
+from showtell.photos.metadata.sidecar import MAX_SIDECAR_BYTES
 from showtell.photos.metadata.xmp import DEFAULT_LANGUAGE, TextByLanguage, read_fields
 from showtell.photos.metadata.xmp_properties import read_properties
 from showtell.photos.photo_names import is_raw_name
@@ -96,13 +99,13 @@ def read_file_metadata(path: Path) -> tuple[CurrentMetadata, Container | None]:
     """
     display_path = printable(os.fspath(path))
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(_HEAD_SIZE)
             if not data.startswith(b"\xff\xd8"):  # other formats may store metadata at the end
                 size = os.fstat(file.fileno()).st_size
                 if size > 4 * _HEAD_SIZE and is_raw_name(path.name):
                     file.seek(-_HEAD_SIZE, os.SEEK_END)
-                data += file.read()
+                data += read_at_most(file, MAX_FILE_BYTES)
             container = None if is_raw_name(path.name) else _parse_head(data, file)
         is_raw = is_raw_name(path.name)
         return read_photo_metadata(data, container, is_raw=is_raw), container
@@ -116,7 +119,7 @@ def _parse_head(data: bytes, file: BinaryIO) -> Container | None:
     try:
         return parse_container(data)
     except PhotoError:
-        rest = file.read()  # the metadata is larger than usual
+        rest = read_at_most(file, MAX_FILE_BYTES)  # the metadata is larger than usual
         if not rest:
             raise
         return parse_container(data + rest)
@@ -128,7 +131,7 @@ def read_sidecar_metadata(path: Path) -> CurrentMetadata:
     Raises MetadataError if the sidecar is damaged or cannot be read.
     """
     try:
-        packet = path.read_bytes()
+        packet = read_regular(path, MAX_SIDECAR_BYTES)
     except FileNotFoundError:
         return _NO_METADATA
     except OSError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from showtell.photos.photo_names import is_photo_name, is_raw_name
 
 SIDECAR_SUFFIX = ".xmp"
+MAX_SIDECAR_BYTES = 64 << 20
 _MAX_NAME_BYTES = 255  # bytes, on nearly every file system
 _CLOCK_TICK_NS = 100_000_000  # a folder may change again without a new date for that long
 
