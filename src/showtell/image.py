@@ -7,7 +7,7 @@ import functools
 import io
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -19,6 +19,7 @@ from showtell.errors import MissingExtraError, PhotoError
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 from showtell.files.regular_files import open_regular, read_at_most
+from showtell.image_formats.colour_profile import to_srgb
 from showtell.image_formats.decoding_memory import MAX_PIXELS, refuse_too_large
 from showtell.image_formats.essential_parts import EssentialParts, essential_parts
 from showtell.image_formats.jpeg_scans import read_jpeg_header, refuse_too_many_scans
@@ -40,6 +41,14 @@ class StoredPhoto(Protocol):
         """Return the encoded photo."""
 
 
+class NamedPhoto(io.BytesIO):
+    """An encoded photo in memory; messages use its `name`."""
+
+    def __init__(self, data: bytes, name: str | None) -> None:
+        super().__init__(data)
+        self.name = name or "photo"
+
+
 Photo: TypeAlias = (
     "str | os.PathLike[str] | bytes | BinaryIO | StoredPhoto | Image.Image | NDArray[Any]"
 )
@@ -48,9 +57,11 @@ MAX_FILE_BYTES = 2 << 30  # larger files are not photos
 MAX_STREAM_BYTES = 256 << 20  # of a photo from standard input or a pipe, which memory holds
 _HEAD_BYTES = 64  # enough to recognise a format
 _OPENED_AS_TEXT = "opened as text: open it in binary mode ('rb')"
+
 _LONGEST_REASON = 160
 _ORIENTATION = 0x0112  # EXIF tag
 _XMP_KEYS = ("xmp", "XML:com.adobe.xmp")  # of Pillow's `info`
+_ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -178,35 +189,43 @@ def _resize(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
 
 
 def open_photo(
-    source: Photo, *, preprocessing: Preprocessing | None = None, max_pixels: int = MAX_PIXELS
+    source: Photo,
+    *,
+    preprocessing: Preprocessing | None = None,
+    max_pixels: int = MAX_PIXELS,
+    colours_as_stored: bool = False,
 ) -> Image.Image:
-    """Read a photo as an upright RGB image: first frame, orientation applied, alpha on white.
+    """Read a photo as an upright sRGB image: first frame, orientation applied, alpha on white.
 
     `source` is a path, an encoded photo as bytes, binary file or `StoredPhoto`, a PIL image, or an
     array: [height, width] or [height, width, 1, 3 or 4], uint8, uint16, bool, or float in 0 to 1.
     With `preprocessing` a large JPEG is decoded at a fraction of its size, at least twice what
     `prepare` needs. An encoded photo of more than `max_pixels` is not decoded; a JPEG counts as it
     is decoded, reduced. Decoding takes at most `BYTES_PER_PIXEL` times `max_pixels` bytes.
+    Colours are converted to sRGB by the photo's colour profile. `colours_as_stored` leaves out the
+    conversion, as before this was done, and the image keeps the profile in its `info`.
 
     Raises PhotoError, on one line that names the photo, if it cannot be read.
     """
     name = name_of(source)
+    to_rgb = functools.partial(_upright_rgb, name=name, colours_as_stored=colours_as_stored)
+    how = _Decoding(preprocessing, max_pixels, to_rgb)
     try:
         if isinstance(source, Image.Image):
-            return _upright_rgb(source)
+            return to_rgb(source, is_borrowed=True)
         if isinstance(source, np.ndarray):
             return _from_array(source)
         if isinstance(source, bytes | bytearray | memoryview):
-            return _decode(io.BytesIO(source), preprocessing, max_pixels)
+            return _decode(io.BytesIO(source), how)
         if isinstance(source, str | os.PathLike):
             with open_regular(Path(source), or_pipe=True) as file:
                 if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
                     raise PhotoError(f"larger than {MAX_FILE_BYTES >> 30} GB: not a photo")
-                return _decode(file, preprocessing, max_pixels)
+                return _decode(file, how)
         if isinstance(source, StoredPhoto):
-            return _decode(io.BytesIO(source.read_bytes()), preprocessing, max_pixels)
+            return _decode(io.BytesIO(source.read_bytes()), how)
         if hasattr(source, "read"):
-            return _decode(source, preprocessing, max_pixels)
+            return _decode(source, how)
     except PhotoError as error:
         raise PhotoError(f"{name}: {error}") from error.__cause__
     except MissingExtraError as error:
@@ -241,7 +260,16 @@ def name_of(source: object) -> str:
     return "array" if isinstance(source, np.ndarray) else "image"
 
 
-def _decode(file: BinaryIO, preprocessing: Preprocessing | None, max_pixels: int) -> Image.Image:
+@dataclass(frozen=True)
+class _Decoding:
+    """How `open_photo` decodes; `to_rgb` makes the decoded image upright sRGB."""
+
+    preprocessing: Preprocessing | None
+    max_pixels: int
+    to_rgb: Callable[[Image.Image], Image.Image]
+
+
+def _decode(file: BinaryIO, how: _Decoding) -> Image.Image:
     if not file.seekable():  # a pipe: Pillow needs to seek
         file = _read_stream(file)
     start = file.tell()
@@ -254,19 +282,18 @@ def _decode(file: BinaryIO, preprocessing: Preprocessing | None, max_pixels: int
     kind = _format_of(head)
     _load_plugin(kind)
     try:
-        return _decode_as(kind, file, preprocessing, max_pixels)
+        return _decode_as(kind, file, how)
     except (PhotoError, MemoryError, Image.DecompressionBombError):
         raise
     except Exception as error:
         file.seek(0)
-        return _decode_repaired(kind, file.read(), preprocessing, max_pixels, error)
+        return _decode_repaired(kind, file.read(), how, error)
 
 
 def _decode_repaired(
     kind: str,
     data: bytes,
-    preprocessing: Preprocessing | None,
-    max_pixels: int,
+    how: _Decoding,
     error: Exception,
 ) -> Image.Image:
     """Decode a photo whose metadata or missing end caused `error`; otherwise raise it."""
@@ -274,78 +301,77 @@ def _decode_repaired(
     if parts != EssentialParts(data):
         try:
             file = io.BytesIO(parts.data)
-            return _decode_as(kind, file, preprocessing, max_pixels, parts.icc_profile)
+            return _decode_as(kind, file, how, parts.icc_profile)
         except OSError as remaining:
             error = remaining
     if kind == "JPEG" and "truncated" in str(error):
         with contextlib.suppress(PhotoError):  # too large to compare in full
-            ended = with_end(parts.data, lambda file: _decode_as("JPEG", file, None, max_pixels))
+            ended = with_end(
+                parts.data, lambda file: _decode_as("JPEG", file, replace(how, preprocessing=None))
+            )
             if ended is not None:
-                return _decode_as("JPEG", io.BytesIO(ended), preprocessing, max_pixels)
+                return _decode_as("JPEG", io.BytesIO(ended), how)
     raise error
 
 
 def _decode_as(
     kind: str,
     file: BinaryIO,
-    preprocessing: Preprocessing | None,
-    max_pixels: int,
+    how: _Decoding,
     icc_profile: bytes | None = None,
 ) -> Image.Image:
     """Decode a file of a known format; `icc_profile` is one that the file does not contain."""
     if kind == "JPEG":
-        return _decode_jpeg(file, preprocessing, max_pixels)
+        return _decode_jpeg(file, how)
     if kind == "TIFF":
-        return _decode_tiff(file, max_pixels)
+        return _decode_tiff(file, how)
     file.seek(0)
     with _opener(kind)(file, "") as image:
         if icc_profile is not None:
             image.info["icc_profile"] = icc_profile
         mode = "RGBA" if "transparency" in image.info else image.mode
-        refuse_too_large(kind, mode, image.size, max_pixels)
-        return _upright_rgb(image)
+        refuse_too_large(kind, mode, image.size, how.max_pixels)
+        return how.to_rgb(image)
 
 
-def _decode_jpeg(
-    file: BinaryIO, preprocessing: Preprocessing | None, max_pixels: int
-) -> Image.Image:
+def _decode_jpeg(file: BinaryIO, how: _Decoding) -> Image.Image:
     header = read_jpeg_header(file)
     if header.bits != 8:
         raise PhotoError(f"a {header.bits}-bit JPEG, which is not read: convert it to 8 bits")
     file.seek(0)
     with _opener("JPEG")(file, "") as image:
         size = image.size
-        if preprocessing is not None:
+        if how.preprocessing is not None:
             # twice the longer side in both directions, because the photo may be rotated
-            enough = 2 * max(preprocessing.width, preprocessing.height)
+            enough = 2 * max(how.preprocessing.width, how.preprocessing.height)
             image.draft("RGB" if image.mode == "RGB" else None, (enough, enough))
         refuse_too_large(
             "JPEG",
             image.mode,
             size,
-            max_pixels,
+            how.max_pixels,
             reduced_size=image.size,
             multi_scan=header.multi_scan,
         )
         if header.multi_scan:
-            refuse_too_many_scans(file, size, max_pixels)
-        return _upright_rgb(image)
+            refuse_too_many_scans(file, size, how.max_pixels)
+        return how.to_rgb(image)
 
 
-def _decode_tiff(file: BinaryIO, max_pixels: int) -> Image.Image:
+def _decode_tiff(file: BinaryIO, how: _Decoding) -> Image.Image:
     from showtell.image_formats.tiff_layout import read_layout
     from showtell.image_formats.tiff_samples import read_tiff
 
     layout = read_layout(file)
     if not layout.is_read_by_pillow():
-        return _upright_rgb(read_tiff(file, layout, max_pixels=max_pixels))
+        return how.to_rgb(read_tiff(file, layout, max_pixels=how.max_pixels))
     if len(layout.offsets) < layout.chunks:  # Pillow leaves the rest black
         raise OSError("truncated: strips or tiles are missing")
     file.seek(0)
     with _opener("TIFF")(file, "") as image:
-        refuse_too_large("TIFF", image.mode, (layout.width, layout.height), max_pixels)
+        refuse_too_large("TIFF", image.mode, (layout.width, layout.height), how.max_pixels)
         image.seek(layout.page)
-        return _upright_rgb(image)
+        return how.to_rgb(image)
 
 
 def _read_stream(stream: BinaryIO) -> BinaryIO:
@@ -413,14 +439,18 @@ def _load_plugin(kind: str) -> None:
         silence_libtiff()
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
+def _upright_rgb(
+    image: Image.Image, *, name: str, colours_as_stored: bool, is_borrowed: bool = False
+) -> Image.Image:
     orientation = None
     with _hidden_xmp(image):
         image.load()
     with _hidden_xmp(image), contextlib.suppress(Exception):  # damaged EXIF: the photo is fine
         # read after load(): some formats store it after the pixels, or apply it themselves
         orientation = image.getexif().get(_ORIENTATION)
-    image = _rgb(image)
+    if is_borrowed and "icc_profile" in image.info:
+        image = image.copy()
+    image = _rgb(image, None if colours_as_stored else name)
     method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return image if method is None else image.transpose(method)
 
@@ -438,18 +468,36 @@ def _hidden_xmp(image: Image.Image) -> Iterator[None]:
         image.info.update(hidden)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    mode = image.mode
-    if mode in ("I", "F") or mode.startswith("I;16"):
-        values = np.asarray(image)
-        is_16_bit = values.dtype.itemsize == 2 or (mode == "I" and image.format == "PNG")
-        return Image.fromarray(to_8_bits(values, bits=16 if is_16_bit else None)).convert("RGB")
-    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+def _rgb(image: Image.Image, name: str | None) -> Image.Image:
+    """Return the image as RGB, its colours converted to sRGB if it has a name for warnings."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _from_high_bit_depth(image)
+    if "transparency" in image.info and image.mode not in _ALPHA_MODES:
+        image = image.convert("LA" if image.mode == "L" else "RGBA")
+    if name is not None and "icc_profile" in image.info:
+        image = to_srgb(image, name)
+    if image.mode in _ALPHA_MODES:
         with_alpha = image.convert("RGBA")
         flat = Image.new("RGB", image.size, "white")
         flat.paste(with_alpha, mask=with_alpha)
+        if "icc_profile" in image.info:
+            flat.info["icc_profile"] = image.info["icc_profile"]
         return flat
-    return image if mode == "RGB" else image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _from_high_bit_depth(image: Image.Image) -> Image.Image:
+    """Return the image with 8 bits; Pillow's own conversion clips deeper values."""
+    values = np.asarray(image)
+    is_16_bit = values.dtype.itemsize == 2 or (image.mode == "I" and image.format == "PNG")
+    pixels = to_8_bits(values, bits=16 if is_16_bit else None)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        pixels = np.where(values == transparent, np.uint8(255), pixels)
+    grey = Image.fromarray(pixels)
+    if "icc_profile" in image.info:
+        grey.info["icc_profile"] = image.info["icc_profile"]
+    return grey
 
 
 def _from_array(array: NDArray[Any]) -> Image.Image:
@@ -470,7 +518,7 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
         array = to_8_bits(array * array.dtype.type(255), bits=8)
     elif array.dtype != np.uint8:
         raise PhotoError(f"unsupported dtype {array.dtype}: give uint8, uint16, bool or float")
-    return _rgb(Image.fromarray(np.ascontiguousarray(array)))
+    return _rgb(Image.fromarray(np.ascontiguousarray(array)), None)
 
 
 def _reason(source: object, error: Exception) -> str:

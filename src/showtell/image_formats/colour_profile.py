@@ -26,9 +26,10 @@ _MODES = {b"RGB ": ("RGB", "RGBA"), b"GRAY": ("L", "LA"), b"CMYK": ("CMYK",)}
 def to_srgb(image: Image.Image, name: str) -> Image.Image:
     """Return the image in sRGB if it has a colour profile of other colours, without the profile.
 
-    Images that have no profile or one of sRGB are returned as they are. A profile that is damaged,
-    too large or of a kind of colours that the image does not have is ignored; for the first two,
-    the log has a warning that starts with `name`.
+    RGB and RGBA images are changed in place, which saves memory. Images that have no profile or one
+    of sRGB are returned as they are. A profile that is damaged, too large or of a kind of colours
+    that the image does not have is ignored; for the first two, the log has a warning that starts
+    with `name`.
     """
     profile = image.info.get("icc_profile")
     if not profile or not isinstance(profile, bytes):
@@ -44,13 +45,19 @@ def to_srgb(image: Image.Image, name: str) -> Image.Image:
     if prepared is None:
         return image
     try:
-        transform = _transform(profile, prepared.mode)
+        transform = _transform(profile, prepared.mode.replace("LA", "L"))
         converted = None if transform is None else _applied(transform, prepared)
     except Exception as error:  # lcms and Pillow raise several kinds
         logger.warning("%s: the colour profile is damaged and is ignored", name)
         logger.debug("colour profile: %s", error)
         return image
     return image if converted is None else converted
+
+
+def describes_rgb(image: Image.Image) -> bool:
+    """Return whether the image has no colour profile, or one of RGB colours."""
+    profile = image.info.get("icc_profile")
+    return not profile or profile[16:20] == b"RGB "
 
 
 def _in_the_mode_of(profile: bytes, image: Image.Image) -> Image.Image | None:
@@ -62,8 +69,7 @@ def _in_the_mode_of(profile: bytes, image: Image.Image) -> Image.Image | None:
     if image.mode in modes:
         return image
     if modes[0] == "RGB" and image.mode in ("1", "L", "LA", "P", "PA", "RGBX", "YCbCr"):
-        has_alpha = image.mode in ("LA", "PA") or "transparency" in image.info
-        return image.convert("RGBA" if has_alpha else "RGB")
+        return image.convert("RGBA" if image.mode in ("LA", "PA") else "RGB")
     return image.convert("L") if modes[0] == "L" and image.mode == "1" else None
 
 
@@ -72,20 +78,21 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Return the conversion to sRGB of images in `mode`, or None if it changes nothing visible."""
     from PIL import ImageCms
 
-    colours = mode.removesuffix("A")
     transform = ImageCms.buildTransform(
         ImageCms.ImageCmsProfile(io.BytesIO(profile)),
         ImageCms.createProfile("sRGB"),
-        colours,
-        "RGB",
+        mode,
+        mode if mode == "RGBA" else "RGB",
         renderingIntent=ImageCms.Intent.PERCEPTUAL,
         # one transform serves several threads
         flags=ImageCms.Flags.NOCACHE,
     )
-    if colours == "CMYK":
+    if mode == "CMYK":
         return transform
-    probe = _probe(colours)
-    difference = np.asarray(transform.apply(probe), np.int16) - np.asarray(probe.convert("RGB"))
+    probe = _probe(mode)
+    difference = np.asarray(transform.apply(probe), np.int16) - np.asarray(
+        probe.convert(transform.output_mode)
+    )
     return None if np.abs(difference).max() <= _SAME_COLOURS else transform
 
 
@@ -95,17 +102,18 @@ def _probe(mode: str) -> Image.Image:
         return Image.fromarray(np.arange(256, dtype=np.uint8)[None])
     steps = np.arange(0, 256, 15, dtype=np.uint8)
     cube = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1)
-    return Image.fromarray(cube.reshape(len(steps), -1, 3))
+    return Image.fromarray(cube.reshape(len(steps), -1, 3)).convert(mode)
 
 
 def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:
-    if image.mode not in ("LA", "RGBA"):
+    if image.mode == "LA":
+        grey, alpha = image.split()
+        converted = transform.apply(grey)
+        converted.putalpha(alpha)
+    elif image.mode in ("RGB", "RGBA"):
+        converted = image.copy() if image.readonly else image
+        transform.apply_in_place(converted)
+    else:
         converted = transform.apply(image)
-        del converted.info["icc_profile"]
-        return converted
-    *_, alpha = image.split()
-    colours = image.convert(image.mode.removesuffix("A"))
-    converted = transform.apply(colours)
     del converted.info["icc_profile"]
-    converted.putalpha(alpha)
     return converted

@@ -15,7 +15,8 @@ from showtell.errors import PhotoError, ShowtellError
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 from showtell.files.regular_files import open_regular
-from showtell.image import MAX_FILE_BYTES, Preprocessing, open_photo, prepare
+from showtell.image import MAX_FILE_BYTES, NamedPhoto, Preprocessing, open_photo, prepare
+from showtell.image_formats.colour_profile import describes_rgb, to_srgb
 from showtell.image_formats.decoding_memory import MAX_PIXELS
 from showtell.photos.metadata.container import Container, parse_container
 from showtell.photos.metadata.exif import ExifInfo, exif_of_tiff, read_exif
@@ -87,7 +88,7 @@ def read_photo(
     try:
         if is_raw_name(path.name):
             return _read_raw(path, data, status, preprocessing, needs_caption, max_pixels)
-        return _read_image(data, status, preprocessing, needs_caption, max_pixels)
+        return _read_image(path, data, status, preprocessing, needs_caption, max_pixels)
     except ShowtellError as error:
         text = str(error)
         display_path = printable(os.fspath(path))
@@ -102,6 +103,7 @@ def read_photo(
 
 
 def _read_image(
+    path: Path,
     data: bytes,
     status: os.stat_result,
     preprocessing: Preprocessing,
@@ -111,12 +113,17 @@ def _read_image(
     image = pixels = None
     container = _container(data)
     if container is None:
-        image = open_photo(data, max_pixels=max_pixels)
+        # the hash covers the pixels of the file, whatever its colour profile
+        photo = NamedPhoto(data, os.fspath(path))
+        image = open_photo(photo, max_pixels=max_pixels, colours_as_stored=True)
     digest = hash_image(data, container, image)
     exif = read_exif(_exif_block(data, container))
     if needs_caption(digest):
-        if image is None:
-            image = open_photo(data, preprocessing=preprocessing, max_pixels=max_pixels)
+        if image is not None and describes_rgb(image):
+            image = to_srgb(image, printable(os.fspath(path)))
+        else:
+            photo = NamedPhoto(data, os.fspath(path))
+            image = open_photo(photo, preprocessing=preprocessing, max_pixels=max_pixels)
         pixels = prepare(image, preprocessing)
     size = _upright_size(container, image, exif)
     return PhotoContent(digest, status.st_size, status.st_mtime_ns, exif, size, pixels)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import io
 import json
 import logging
 import os
@@ -28,18 +27,11 @@ from PIL import Image
 
 from showtell.captioner import Captioner
 from showtell.errors import ShowtellError
+from showtell.image import NamedPhoto
 from showtell.server.worker_protocol import encode_message, read_message
 
 # Of 1000. When memory runs out, the kernel kills a worker before it kills the service.
 OOM_SCORE_ADJUSTMENT = "800"
-
-
-class NamedPhoto(io.BytesIO):
-    """An uploaded photo in memory; error messages use its `name`."""
-
-    def __init__(self, data: bytes, name: str | None) -> None:
-        super().__init__(data)
-        self.name = name or "photo"
 
 
 def caption_batch(
