@@ -15,6 +15,7 @@ from showtell.files.atomic_write import (
     atomic_write_text,
     output_file,
 )
+from showtell.files.permissions import copy_permissions
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="permissions and links of POSIX")
 
@@ -217,3 +218,52 @@ def test_folder_that_must_be_new_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="model"), atomic_folder(target, replace=False) as folder:
         (folder / "new.txt").write_text("new")
     assert [path.name for path in tmp_path.rglob("*")] == ["model", "old.txt"]
+
+
+@posix
+@pytest.mark.parametrize("leftover", [False, True])
+def test_private_file_is_never_readable_by_others(tmp_path: Path, leftover: bool) -> None:
+    path, temporary = tmp_path / "file.txt", tmp_path / "file.tmp"
+    path.write_text("old")
+    path.chmod(0o640)
+    if leftover:
+        temporary.write_text("of a killed process")
+        temporary.chmod(0o666)
+    with atomic_write(path, temporary=temporary) as file:
+        assert mode_of(temporary) == 0o600
+        file.write("new")
+    assert mode_of(path) == 0o640
+
+
+@posix
+def test_new_file_takes_the_permissions_of_a_named_one(tmp_path: Path) -> None:
+    (tmp_path / "private").touch(0o600)
+    atomic_write_text(tmp_path / "partial", "text", permissions_of=tmp_path / "private")
+    assert mode_of(tmp_path / "partial") == 0o600
+
+
+@posix
+def test_private_folder_is_never_readable_by_others(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.mkdir(0o750)
+    with atomic_folder(target) as folder:
+        assert mode_of(folder) == 0o700
+        (folder / "new.txt").touch()
+    assert mode_of(target) == 0o750
+    assert (target / "new.txt").is_file()
+
+
+@posix
+def test_a_group_that_cannot_be_kept_gets_no_more_than_everybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.txt"
+    path.touch()
+    status = os.stat_result([0o664, 0, 0, 0, path.stat().st_uid, path.stat().st_gid + 1, *[0] * 4])
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", refuse)
+    assert not copy_permissions(status, path)
+    assert mode_of(path) == 0o644

@@ -15,8 +15,17 @@ from showtell.photos.catalogue.records import photo_records
 from showtell.photos.corrections import edit_caption
 from showtell.photos.reading import read_stable_file
 from showtell.photos.scan import ScanOptions, scan_library
+from showtell.photos.write_plan import WriteOptions
 from support.odd_photos import encoded, write_broken, write_odd
-from support.photo_library import dated_photo, library, photo, picture, record_of, scan_fully
+from support.photo_library import (
+    dated_photo,
+    library,
+    photo,
+    picture,
+    record_of,
+    scan_fully,
+    write_fully,
+)
 from support.tiny_bundles import write_bundle
 
 
@@ -261,3 +270,18 @@ def test_stopped_scan_keeps_its_batches_and_the_next_scan_continues(
     saved = catalogue.value("SELECT count(*) FROM captions")
     assert 8 <= saved < 40
     assert scan_fully(catalogue, tmp_path / "lib", captioner).captioned == 40 - saved
+
+
+def test_dates_beyond_64_bits_do_not_stop_a_scan(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    lib = tmp_path / "lib"
+    late, _ = library(lib, 2)
+    os.utime(late, ns=(10**19, 10**19))  # in the year 2286
+    if late.stat().st_mtime_ns != 10**19:
+        pytest.skip("the file system has no such dates")
+    assert scan_fully(catalogue, lib, captioner).captioned == 2
+    assert scan_fully(catalogue, lib, captioner).unchanged == 2
+    assert write_fully(catalogue, WriteOptions(to="embed")).embedded == 2
+    assert late.stat().st_mtime_ns == 10**19
+    assert scan_fully(catalogue, lib, captioner).unchanged == 2

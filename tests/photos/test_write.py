@@ -3,9 +3,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -13,7 +16,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from showtell import Captioner
 from showtell.errors import CatalogueError, MetadataError, PhotoError
-from showtell.photos import write
+from showtell.photos import replace as replace_module
+from showtell.photos import write, write_plan
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.filters import PhotoFilter
 from showtell.photos.catalogue.writer_lock import only_writer
@@ -267,7 +271,7 @@ def test_write_without_space_ends_with_the_cause_and_loses_nothing(
     scan_fully(catalogue, tmp_path / "lib", captioner)
     before = contents(tmp_path / "lib")
 
-    def fail_to_write(*_: object) -> Replacement:
+    def fail_to_write(*_: object, **__: object) -> Replacement:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(write, "write_copy", fail_to_write)
@@ -475,3 +479,106 @@ def test_captions_are_written_into_the_sidecar_that_is_there_whatever_its_case(
     assert list(texts[both]) == ["alt"]  # the description is in its other sidecar
     undo_fully(catalogue)
     assert contents(lib) == before
+
+
+def xmp_in(encoding: str) -> bytes:
+    """Return XMP that declares an encoding."""
+    packet = set_fields(None, {"alt": "by hand"})
+    return f"<?xml version='1.0' encoding='{encoding}'?>".encode() + packet
+
+
+@pytest.mark.parametrize("encoding", ["utf-7", "big5", "idna", "base64", "no-such-encoding"])
+@pytest.mark.parametrize("to", ["sidecar", "embed"])
+def test_xmp_in_a_foreign_encoding_fails_by_name_and_the_other_photos_are_written(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner, encoding: str, to: Any
+) -> None:
+    lib = tmp_path / "lib"
+    beside, inside, good = library(lib, 3)
+    photo(inside, 1, xmp=xmp_in(encoding))
+    scan_fully(catalogue, lib, captioner)
+    sidecar_path(beside).write_bytes(xmp_in(encoding))
+    before = contents(lib)
+    errors: list[PhotoError] = []
+    counts = write_fully(catalogue, WriteOptions(to=to), errors)
+    assert f"encoding '{encoding}'" in str(errors[0])
+    assert str(errors[0]).startswith(f"{sidecar_path(beside)}: ")
+    assert counts.failed == len(errors)
+    assert counts.failed + counts.sidecars + counts.embedded == 3
+    assert sidecar_path(beside).read_bytes() == before[sidecar_path(beside)]
+    if to == "embed":
+        assert str(errors[1]).startswith(f"{inside}: its XMP is in the encoding")
+        assert good.read_bytes() != before[good]
+    assert inside.read_bytes() == before[inside]
+
+
+STEPS = [
+    (write_plan, "read_file_metadata"),
+    (write, "file_stamp"),
+    (write, "embed_texts"),
+    (write, "make_patch"),
+    (replace_module, "move_into_place"),
+]
+
+
+@pytest.mark.parametrize(("owner", "step"), STEPS, ids=[step for _, step in STEPS])
+def test_any_exception_while_a_photo_is_written_is_that_photos_failure(
+    tmp_path: Path,
+    catalogue: Catalogue,
+    captioner: Captioner,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    step: str,
+) -> None:
+    lib = tmp_path / "lib"
+    library(lib, 3)
+    scan_fully(catalogue, lib, captioner)
+    before = contents(lib)
+    original, calls = getattr(owner, step), []
+
+    def fail_once(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise LookupError("a codec")
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, step, fail_once)
+    errors: list[PhotoError] = []
+    counts = write_fully(catalogue, WriteOptions(to="embed"), errors)
+    assert (counts.embedded, counts.failed) == (2, 1)
+    assert "LookupError('a codec')" in str(errors[0])
+    assert str(errors[0]).startswith(str(lib))
+    assert undo_fully(catalogue).restored == 2
+    assert contents(lib) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+@pytest.mark.parametrize("to", ["sidecar", "embed"])
+def test_copies_of_private_photos_are_never_readable_by_others(
+    tmp_path: Path,
+    catalogue: Catalogue,
+    captioner: Captioner,
+    monkeypatch: pytest.MonkeyPatch,
+    to: Any,
+) -> None:
+    lib = tmp_path / "lib"
+    private, public = library(lib, 2)
+    sidecar_path(public).write_bytes(set_fields(None, {}))
+    scan_fully(catalogue, lib, captioner)
+    for path in (private, sidecar_path(public)):
+        path.chmod(0o600)
+    widest: dict[str, int] = {}
+    original = replace_module.sync_file
+
+    def record_mode(file: Any) -> None:
+        widest[file.name] = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        original(file)
+
+    monkeypatch.setattr(replace_module, "sync_file", record_mode)
+    write_fully(catalogue, WriteOptions(to=to))
+    undo_fully(catalogue)
+    write_fully(catalogue, WriteOptions(to=to))
+    assert len(widest) >= 4
+    assert set(widest.values()) == {0o600}
+    written = sidecar_path(private) if to == "sidecar" else private
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert stat.S_IMODE(catalogue.path.stat().st_mode) == 0o600

@@ -72,9 +72,8 @@ def open_caption_file(
                 yield CaptionFile(stream, form)
             return
         kept = [] if recaption else _earlier_captions(path, partial, form, header)
-        atomic_write_text(partial, header + "".join(caption.text for caption in kept))
-        if path.exists():
-            partial.chmod(path.stat().st_mode & 0o777)
+        text = header + "".join(caption.text for caption in kept)
+        atomic_write_text(partial, text, permissions_of=path)
         done = frozenset(name for caption in kept for name in caption.names)
         with partial.open("a", encoding="utf-8", newline="\n") as stream:
             yield CaptionFile(stream, form, done, kept=len(kept))

@@ -16,21 +16,32 @@ from typing import IO, Any
 
 from showtell.errors import ShowtellError
 from showtell.files.os_errors import error_reason
+from showtell.files.permissions import NEW_FILE, PRIVATE, copy_permissions, creation_opener
 from showtell.files.printable_names import printable
+
+_PRIVATE_FOLDER, _NEW_FOLDER = 0o700, 0o777  # the umask removes bits of the second
 
 
 @contextlib.contextmanager
 def atomic_write(
-    path: Path, *, binary: bool = False, errors: str = "strict", temporary: Path | None = None
+    path: Path,
+    *,
+    binary: bool = False,
+    errors: str = "strict",
+    temporary: Path | None = None,
+    permissions_of: Path | None = None,
 ) -> Iterator[IO[Any]]:
     r"""Open a file for writing that replaces `path` when the block ends without an error.
 
     Text is UTF-8 with `\n` line ends; `errors` is that of `open`. The content is first written to
     `temporary`, by default a hidden file with a random name in the same folder, and is on the
     disk before it gets its name. If the block fails, `path` keeps its old content and the
-    temporary file is removed. An existing file keeps its permissions; a new one gets those that
-    the umask allows. A symbolic link stays, and the file that it points to is replaced. A device
-    or pipe is written to directly.
+    temporary file is removed. A symbolic link stays, and the file that it points to is replaced. A
+    device or pipe is written to directly.
+
+    An existing file keeps its permissions, and its owner and group where possible; until then,
+    only the user can read the temporary file. A new file gets the permissions that the umask
+    allows. With `permissions_of`, those of that file count instead, if it exists.
 
     Raises OSError if the file cannot be written.
     """
@@ -42,15 +53,17 @@ def atomic_write(
             yield device
         return
     path = path.resolve()
-    mode = path.stat().st_mode & 0o777 if path.exists() else None
+    status = _status(permissions_of or path)
     if temporary is None:
         temporary = _temporary_name(path)
     try:
-        with open(temporary, opener=_opener(mode), **kwargs) as file:
+        with open(
+            temporary, opener=creation_opener(NEW_FILE if status is None else PRIVATE), **kwargs
+        ) as file:
             yield file
             sync_file(file)
-        if mode is not None:
-            temporary.chmod(mode)
+        if status is not None:
+            copy_permissions(status, temporary)
         move_into_place(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -77,9 +90,11 @@ def output_file(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
         raise ShowtellError(f"{shown}: cannot be written ({error_reason(error)})") from error
 
 
-def atomic_write_text(path: Path, text: str, *, errors: str = "strict") -> None:
+def atomic_write_text(
+    path: Path, text: str, *, errors: str = "strict", permissions_of: Path | None = None
+) -> None:
     """Write a text file as `atomic_write` does."""
-    with atomic_write(path, errors=errors) as file:
+    with atomic_write(path, errors=errors, permissions_of=permissions_of) as file:
         file.write(text)
 
 
@@ -89,7 +104,8 @@ def atomic_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
 
     The block fills the yielded temporary folder, a hidden one beside `path`. Its files are on
     the disk before the folder gets its name. If the block fails, the temporary folder is removed
-    and `path` stays as it was. With `replace=False` a folder `path` that is not empty is an error.
+    and `path` stays as it was. An existing folder keeps its permissions. With `replace=False` a
+    folder `path` that is not empty is an error.
 
     An existing folder is first renamed to a hidden name, so for a moment `path` does not exist. If
     the process is killed in that moment, the old folder is left beside it as `.NAME.*.tmp.old`.
@@ -97,7 +113,8 @@ def atomic_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
     Raises OSError if the folder cannot be created or replaced.
     """
     temporary = _temporary_name(path)
-    temporary.mkdir()
+    status = _status(path)
+    temporary.mkdir(_NEW_FOLDER if status is None else _PRIVATE_FOLDER)
     try:
         yield temporary
         for path_inside in temporary.rglob("*"):
@@ -106,6 +123,8 @@ def atomic_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
             elif path_inside.is_file():
                 with path_inside.open("r+b") as file:
                     os.fsync(file.fileno())
+        if status is not None:
+            copy_permissions(status, temporary)
         sync_folder(temporary)
         if replace:
             _swap_folder(temporary, path)
@@ -161,10 +180,8 @@ def _temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.tmp")
 
 
-def _opener(mode: int | None) -> Any:
-    """Return an opener that creates files with `mode`, or with what the umask allows."""
-
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags, 0o666 if mode is None else mode)
-
-    return opener
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from showtell.errors import ShowtellError
 from showtell.files.counts import count_of
 from showtell.files.printable_names import printable
 from showtell.image import Preprocessing, open_photo
@@ -103,7 +102,7 @@ def _thumbnail(path: Path) -> str | None:
             image = open_raw(data, read_exif(exif_of_tiff(data)).orientation)
         else:
             image = open_photo(data, preprocessing=_THUMBNAIL_PREPROCESSING)
-    except (ShowtellError, MemoryError):
+    except Exception:  # one photo must not spoil the page
         return None
     buffer = io.BytesIO()
     image = ImageOps.contain(image, (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.BICUBIC)

@@ -18,6 +18,7 @@ from showtell.files.regular_files import open_regular
 from showtell.image import MAX_FILE_BYTES, NamedPhoto, Preprocessing, open_photo, prepare
 from showtell.image_formats.colour_profile import describes_rgb, to_srgb
 from showtell.image_formats.decoding_memory import MAX_PIXELS
+from showtell.photos.catalogue.file_paths import stored_mtime_ns
 from showtell.photos.metadata.container import Container, parse_container
 from showtell.photos.metadata.exif import ExifInfo, exif_of_tiff, read_exif
 from showtell.photos.metadata.image_hash import hash_image
@@ -126,7 +127,7 @@ def _read_image(
             image = open_photo(photo, preprocessing=preprocessing, max_pixels=max_pixels)
         pixels = prepare(image, preprocessing)
     size = _upright_size(container, image, exif)
-    return PhotoContent(digest, status.st_size, status.st_mtime_ns, exif, size, pixels)
+    return PhotoContent(digest, status.st_size, stored_mtime_ns(status), exif, size, pixels)
 
 
 def _read_raw(
@@ -146,7 +147,9 @@ def _read_raw(
             pixels = prepare(open_raw(data, exif.orientation, max_pixels=max_pixels), preprocessing)
         except PhotoError as error:
             message = f"{printable(os.fspath(path))}: {error}"
-    return PhotoContent(digest, status.st_size, status.st_mtime_ns, exif, None, pixels, message)
+    return PhotoContent(
+        digest, status.st_size, stored_mtime_ns(status), exif, None, pixels, message
+    )
 
 
 def open_raw(data: bytes, orientation: int = 1, *, max_pixels: int = MAX_PIXELS) -> Image.Image:

@@ -11,6 +11,7 @@ from pathlib import Path
 from showtell.errors import MetadataError, ShowtellError
 from showtell.files.atomic_write import move_into_place, sync_file
 from showtell.files.os_errors import error_reason
+from showtell.files.permissions import NEW_FILE, PRIVATE, copy_permissions, creation_opener
 from showtell.files.printable_names import printable
 
 FileStamp = tuple[int, int, int]
@@ -37,19 +38,29 @@ def file_stamp(path: Path) -> FileStamp | None:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def write_copy(temporary: Path, target: Path, data: bytes, stamp: FileStamp | None) -> Replacement:
+def write_copy(
+    temporary: Path,
+    target: Path,
+    data: bytes,
+    stamp: FileStamp | None,
+    *,
+    photo: Path | None = None,
+) -> Replacement:
     """Write `data` to `temporary`, with the dates, permissions and owner of `target`, if any.
 
-    The bytes are on the disk and verified before this returns.
+    Until then only the user can read it. If there is no `target` yet, nobody may read it who may
+    not read `photo`. The bytes are on the disk and verified before this returns.
     Raises OSError, for example on a full disk, and then leaves no file behind.
     """
     try:
-        with temporary.open("xb") as file:
+        mode = PRIVATE
+        if stamp is None:
+            mode = NEW_FILE if photo is None else NEW_FILE & photo.stat().st_mode | PRIVATE
+        with open(temporary, "xb", opener=creation_opener(mode)) as file:
             file.write(data)
             sync_file(file)
         if stamp is not None:
-            _copy_owner(target, temporary)
-            shutil.copystat(target, temporary)
+            _copy_attributes(target, temporary)
         if temporary.read_bytes() != data:
             raise OSError("the copy differs from what was written")
     except BaseException:
@@ -87,8 +98,15 @@ def failure_message(target: Path, error: Exception) -> str:
     return text if text.startswith(display_path) else f"{display_path}: {text}"
 
 
-def _copy_owner(source: Path, target: Path) -> None:
-    if hasattr(os, "chown"):
-        status = source.stat()
-        with contextlib.suppress(PermissionError):  # the photo belongs to another user
-            os.chown(target, status.st_uid, status.st_gid)
+def _copy_attributes(source: Path, target: Path) -> None:
+    status = source.stat()
+    if copy_permissions(status, target):
+        shutil.copystat(source, target)
+        return
+    # the group differs, so its permissions must not be copied
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+    if hasattr(os, "listxattr"):
+        for name in os.listxattr(source):
+            if name.startswith("user."):
+                with contextlib.suppress(OSError):
+                    os.setxattr(target, name, os.getxattr(source, name))

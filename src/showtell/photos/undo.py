@@ -153,7 +153,7 @@ def _undo_batch(
             states.append("kept")
             counts.skipped += 1
             report(PhotoError(failure_message(write.target, error)))
-        except OSError as error:
+        except Exception as error:  # one file must not end the undo of 50,000
             states.append("done")
             counts.failed += 1
             message = failure_message(write.target, error)

@@ -236,5 +236,6 @@ def _stage(target: _Target, new: bytes, undo_data: bytes | None) -> _StagedCopy:
     entry = target.entry
     old_hash = None if target.data is None else hash_bytes(target.data)
     prepared = PreparedWrite(entry, old_hash, hash_bytes(new), undo_data)
-    replacement = write_copy(entry.temporary, entry.target, new, target.stamp)
+    photo = target.plan.photo.path
+    replacement = write_copy(entry.temporary, entry.target, new, target.stamp, photo=photo)
     return _StagedCopy(target.plan, prepared, replacement)

@@ -12,6 +12,7 @@ from typing import Any
 
 from showtell.errors import CatalogueError
 from showtell.files.os_errors import error_reason
+from showtell.files.permissions import PRIVATE
 from showtell.files.printable_names import printable
 from showtell.files.retry import delays_until_timeout, retry
 from showtell.photos.catalogue.schema import APPLICATION_ID, MIGRATIONS
@@ -41,6 +42,7 @@ class Catalogue:
                     " create one with showtell photos scan DIR"
                 )
             _create_folder_of(path, self.display_path)
+            _create_private_file(path)
         elif not path.is_file():
             raise CatalogueError(
                 f"{self.display_path}: not a file: --catalogue takes the path of a file"
@@ -183,6 +185,12 @@ def _create_folder_of(path: Path, display_path: str) -> None:
         raise CatalogueError(
             f"{display_path}: its folder cannot be created ({error_reason(error)})"
         ) from error
+
+
+def _create_private_file(path: Path) -> None:
+    """Create an empty file that only the user can read: photos described in it may be private."""
+    with contextlib.suppress(OSError):  # SQLite reports it
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, PRIVATE))
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

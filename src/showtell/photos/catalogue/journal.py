@@ -18,6 +18,7 @@ from pathlib import Path
 
 from showtell.files.regular_files import read_regular
 from showtell.photos.catalogue.database import Catalogue, now
+from showtell.photos.catalogue.file_paths import stored_mtime_ns
 from showtell.photos.metadata.image_hash import hash_bytes
 
 _TEMPORARY_PREFIX, _TEMPORARY_SUFFIX = ".showtell-", ".tmp"
@@ -166,7 +167,7 @@ def update_file_stamp(catalogue: Catalogue, file_id: int, target: Path) -> None:
         status = target.stat()
         catalogue.execute(
             "UPDATE files SET size = ?, mtime_ns = ? WHERE id = ?",
-            (status.st_size, status.st_mtime_ns, file_id),
+            (status.st_size, stored_mtime_ns(status), file_id),
         )
 
 

@@ -196,11 +196,9 @@ def _parse_webp(data: bytes) -> Container:
 def _png_text(payload: bytes) -> bytes | None:
     """Return the text of an iTXt chunk, inflated if it is compressed."""
     flags = len(_PNG_XMP_KEYWORD)
-    compressed = payload[flags] != 0
-    rest = payload[flags + 2 :]
     try:
-        _, _, text = rest.split(b"\0", 2)  # language, translated keyword
-        if not compressed:
+        _, _, text = payload[flags + 2 :].split(b"\0", 2)  # language, translated keyword
+        if not payload[flags]:
             return text
         return zlib.decompressobj().decompress(text, _MAX_TEXT_BYTES)
     except (ValueError, zlib.error):
