@@ -344,11 +344,13 @@ def test_karpathys_splits_take_precedence_over_cocos(tmp_path):
 @pytest.mark.parametrize(
     ("key", "change", "message"),
     [
-        ("images", {"id": "9"}, r"images\[0\]: id must be a whole number"),
+        ("images", {"id": None}, r"images\[0\]: id must be a whole number or text"),
+        ("images", {"id": True}, r"images\[0\]: id must be a whole number or text"),
+        ("images", {"id": 1.5}, r"images\[0\]: id must be a whole number or text"),
         (
             "images",
             {"file_name": "/etc/passwd"},
-            r"images\[0\]: a photo must be a file name without folder, not '/etc/passwd'",
+            r"images\[0\]: a photo must be inside the folder, not '/etc/passwd'",
         ),
         ("annotations", {"image_id": 5}, r"annotations\[0\]: image_id 5 is not among the images"),
         ("annotations", {"image_id": None}, r"annotations\[0\]: image_id must be a whole"),
@@ -368,6 +370,74 @@ def test_a_broken_entry_of_cocos_is_named(key, change, message, tmp_path):
     source.write_text(json.dumps(data))
     with pytest.raises(DatasetError, match=rf"captions_train2017\.json: {message}"):
         open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../dog.jpg",
+        "a/../../dog.jpg",
+        "a\\..\\..\\dog.jpg",
+        "/dog.jpg",
+        "C:\\dog.jpg",
+        "a\0/b",
+        "./",
+    ],
+)
+def test_cocos_photos_are_inside_the_folder(name, tmp_path):
+    write_coco(tmp_path, {"train": {"dog.jpg": ("A dog",)}})
+    source = tmp_path / "annotations" / "captions_train2017.json"
+    data = json.loads(source.read_text())
+    data["images"][0]["file_name"] = name
+    source.write_text(json.dumps(data))
+    with pytest.raises(DatasetError, match=r"images\[0\]: a photo must be (inside|a file name)"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "folder"),
+    [
+        ("a/dog.jpg", "train2017/a"),
+        ("./a//dog.jpg", "train2017/a"),
+        ("a\\dog.jpg", "train2017/a"),
+        ("train2017/dog.jpg", "train2017"),
+        ("train2017/dog.jpg", "images/train2017"),
+        ("other/dog.jpg", "other"),
+    ],
+)
+def test_cocos_file_names_may_have_folders(written, folder, tmp_path):
+    write_photos(tmp_path / folder, ["dog.jpg"])
+    data = {
+        "images": [{"id": 1, "file_name": written}],
+        "annotations": [{"image_id": 1, "caption": "A dog"}],
+    }
+    (tmp_path / "captions_train2017.json").write_text(json.dumps(data))
+    [photo] = open_dataset(tmp_path).photos
+    assert photo.path.samefile(tmp_path / folder / "dog.jpg")
+    assert (photo.captions, photo.split) == (("A dog",), "train")
+
+
+@pytest.mark.parametrize(
+    ("image", "annotation"), [("7", "7"), ("7", 7), (7, "7"), (7.0, 7), ("a7", "a7"), (-7, -7)]
+)
+def test_cocos_ids_are_numbers_or_text(image, annotation, tmp_path):
+    write_coco(tmp_path, {"train": {"dog.jpg": ("A dog",)}})
+    source = tmp_path / "annotations" / "captions_train2017.json"
+    data = json.loads(source.read_text())
+    data["images"][0]["id"], data["annotations"][0]["image_id"] = image, annotation
+    source.write_text(json.dumps(data))
+    assert captions_of(open_dataset(tmp_path)) == {"dog.jpg": ("A dog",)}
+
+
+@pytest.mark.shared
+def test_shared_case_of_cocos_photos_in_folders(shared_dir):
+    case = shared_dir / "cases" / "coco" / "coco_sub"
+    if not case.is_dir():
+        pytest.skip("no such case")
+    assert captions_of(open_dataset(case)) == {
+        "a/horses.jpg": ("Two horses",),
+        "a/coffee.jpg": ("A cup",),
+    }
 
 
 def test_two_photos_of_one_id_are_named(tmp_path):

@@ -185,9 +185,20 @@ def test_bytes_that_are_not_utf8_are_an_error_that_names_the_line(bom, tmp_path)
         open_dataset(tmp_path)
 
 
-def test_utf16_is_named_as_such(tmp_path):
-    (tmp_path / "my.csv").write_text("image,caption\n1.jpg,x\n", "utf-16")
-    with pytest.raises(DatasetError, match="UTF-16 text: save the file as UTF-8"):
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
+@pytest.mark.parametrize("write", [write_kaggle, write_own, write_flickr8k])
+def test_utf16_with_a_byte_order_mark_is_read(write, encoding, tmp_path):
+    write(tmp_path)
+    for source in [*tmp_path.rglob("*.txt"), *tmp_path.rglob("*.csv")]:
+        mark = "" if encoding == "utf-16" else "\ufeff"
+        source.write_bytes((mark + source.read_text("utf-8")).encode(encoding))
+    assert captions_of(open_dataset(tmp_path)) == DOGS
+
+
+def test_broken_utf16_is_an_error_that_names_the_line(tmp_path):
+    good = "image,caption\n1.jpg,x\n".encode("utf-16")
+    (tmp_path / "my.csv").write_bytes(good + b"\x00\xd8\x20\x00")
+    with pytest.raises(DatasetError, match=r"my\.csv:3: not UTF-16 text: save the file as UTF-8"):
         open_dataset(tmp_path)
 
 

@@ -170,3 +170,58 @@ def test_names_that_are_not_utf8_use_surrogate_escapes(tmp_path):
         pytest.skip("this disk takes UTF-8 names only")
     write_jsonl(tmp_path / "my.jsonl", [{"image": name, "caption": "coffee"}])
     assert captions_of(open_dataset(tmp_path)) == {name: ("coffee",)}
+
+
+@pytest.mark.parametrize("first", ["sep=;", "SEP=;", '"sep=;"', "sep=;\r"])
+def test_the_line_that_tells_excel_the_separator_is_understood(first, tmp_path):
+    write_photos(tmp_path, ["1.jpg", "2.jpg"])
+    text = f"{first}\nimage;caption\n1.jpg;a dog, running\nno caption\n"
+    (tmp_path / "my.csv").write_text(text, "utf-8-sig")
+    with pytest.raises(DatasetError, match=r"my\.csv:4: image or caption is missing"):
+        open_dataset(tmp_path)
+    (tmp_path / "my.csv").write_text(text.replace("no caption", "2.jpg;two"), "utf-8-sig")
+    assert captions_of(open_dataset(tmp_path)) == {
+        "1.jpg": ("a dog, running",),
+        "2.jpg": ("two",),
+    }
+
+
+def test_the_separator_line_may_name_a_tab(tmp_path):
+    write_photos(tmp_path, ["1.jpg"])
+    (tmp_path / "my.csv").write_text("sep=\t\nimage\tcaption\n1.jpg\ta, b; c\n", "utf-16")
+    assert captions_of(open_dataset(tmp_path)) == {"1.jpg": ("a, b; c",)}
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+def test_the_delimiter_is_the_one_between_the_columns(mark, tmp_path):
+    write_photos(tmp_path, ["1.jpg"])
+    header = mark.join(["image", "caption", '"notes, and; more"'])
+    (tmp_path / "my.csv").write_text(f'{header}\n1.jpg{mark}"a dog, running; fast"{mark}\n')
+    assert captions_of(open_dataset(tmp_path)) == {"1.jpg": ("a dog, running; fast",)}
+
+
+@pytest.mark.parametrize("folder", ["images", "Images"])
+def test_photos_may_be_in_a_folder_beside_the_table(folder, tmp_path):
+    write_photos(tmp_path / folder, ["1.jpg", "a/2.jpg", "3.jpg"])
+    write_photos(tmp_path, ["3.jpg"])
+    names = ["1.jpg", "a/2.jpg", f"{folder}/1.jpg", "3.jpg"]
+    write_csv(tmp_path / "captions.csv", ["image", "caption"], [(name, name) for name in names])
+    assert captions_of(open_dataset(tmp_path)) == {
+        f"{folder}/1.jpg": ("1.jpg", f"{folder}/1.jpg"),
+        f"{folder}/a/2.jpg": ("a/2.jpg",),
+        "3.jpg": ("3.jpg",),
+    }
+
+
+def test_columns_may_have_the_names_of_hugging_face(tmp_path):
+    write_photos(tmp_path, ["1.jpg"])
+    write_csv(tmp_path / "my.csv", ["file_name", "text"], [("1.jpg", "one")])
+    write_jsonl(tmp_path / "my.jsonl", [{"file_name": "1.jpg", "text": "one"}])
+    for name in ("my.csv", "my.jsonl"):
+        assert captions_of(open_dataset(tmp_path / name)) == {"1.jpg": ("one",)}
+
+
+def test_table_with_the_usual_columns_takes_precedence(tmp_path):
+    write_own(tmp_path)
+    write_csv(tmp_path / "signs.csv", ["filename", "text"], [("dog.jpg", "STOP")])
+    assert captions_of(open_dataset(tmp_path)) == DOGS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,18 @@ class BrokenLineError(DatasetError):
         self.location, self.fault = location, fault
 
 
-def read_utf8(path: Path) -> str:
-    """Return the text of a UTF-8 file, with or without a byte order mark.
+def read_text_file(path: Path) -> str:
+    """Return the text of a file: UTF-8, or UTF-16 with a byte order mark as spreadsheets write it.
 
-    Raises BrokenLineError, with the line of the first byte that is not UTF-8, or DatasetError if
-    the file cannot be read.
+    Raises BrokenLineError, with the line of the first wrong byte, or DatasetError if the file
+    cannot be read.
     """
     try:
         data = read_regular(path, _MAX_BYTES)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error_reason(error)})") from None
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise BrokenLineError(f"{path}:1", "UTF-16 text: save the file as UTF-8")
+        return _decode_utf16(data, path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -43,12 +44,21 @@ def read_utf8(path: Path) -> str:
         raise BrokenLineError(f"{path}:{line}", "not UTF-8 text: save the file as UTF-8") from None
 
 
+def _decode_utf16(data: bytes, path: Path) -> str:
+    try:
+        return data.decode("utf-16")
+    except UnicodeDecodeError as error:
+        before = data[: error.start - error.start % 2].decode("utf-16", "replace")
+        location = f"{path}:{before.count(chr(10)) + 1}"
+        raise BrokenLineError(location, "not UTF-16 text: save the file as UTF-8") from None
+
+
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
     """Yield ("FILE:LINE", text) for every line that is not blank.
 
     Only a line feed ends a line: captions may contain other Unicode line separators.
     """
-    for number, line in enumerate(read_utf8(path).split("\n"), start=1):
+    for number, line in enumerate(read_text_file(path).split("\n"), start=1):
         if line and not line.isspace():
             yield f"{path}:{number}", line.removesuffix("\r")
 
@@ -59,7 +69,7 @@ def read_json(path: Path, *, object_hook: Callable[[dict[str, Any]], Any] | None
     Raises DatasetError with the line at which the text is not JSON.
     """
     try:
-        return json.loads(read_utf8(path), object_hook=object_hook)
+        return json.loads(read_text_file(path), object_hook=object_hook)
     except json.JSONDecodeError as error:
         raise DatasetError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
     except (ValueError, RecursionError) as error:  # numbers or nesting beyond Python's limits
@@ -84,6 +94,27 @@ def check_photo_name(text: str, location: str) -> str:
     if not name or "/" in name or os.sep in name or "\0" in name or name in (".", ".."):
         raise BrokenLineError(location, f"a photo must be a file name without folder, not {text!r}")
     return name
+
+
+def check_inner_path(text: str, location: str) -> str:
+    """Return the path of a photo inside its folder, with `/` between folders and no `.` in it.
+
+    Raises BrokenLineError if it is empty, absolute, or leads out of the folder.
+    """
+    path = text.strip()
+    folders = re.split(r"[/\\]", path)
+    if (
+        "\0" in path
+        or ".." in folders
+        or path.startswith("/")
+        or os.path.isabs(path)  # noqa: PTH117 (Path is slow for thousands of rows)
+        or re.match(r"[A-Za-z]:[/\\]", path)
+    ):
+        raise BrokenLineError(location, f"a photo must be inside the folder, not {text[:60]!r}")
+    inner = "/".join(part for part in path.split("/") if part not in ("", "."))
+    if not inner:
+        raise BrokenLineError(location, f"a photo must be a file name, not {text[:60]!r}")
+    return inner
 
 
 def check_text(value: object, key: str, location: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from showtell.data.readers.caption_files import (
     BrokenLineError,
-    check_photo_name,
+    check_inner_path,
     check_text,
     first_folder,
     read_json,
@@ -100,45 +100,64 @@ def _read_file(source: Path, listing: DatasetListing) -> None:
             listing.add_caption(name, listing.photos[name].path, caption, location)
 
 
-def _add_images(source: Path, images: list[Any], listing: DatasetListing) -> dict[int, str]:
+def _add_images(source: Path, images: list[Any], listing: DatasetListing) -> dict[str, str]:
     """Add the photos of a file to the listing and return their names by id."""
     match = _FILE.fullmatch(source.name)
     split = _SPLITS[match[2]] if match else None
     root = listing.root
     folder = _photo_folder(root, source) or first_folder(root, ("images", "Images")) or root
-    names: dict[int, str] = {}
+    names: dict[str, str] = {}
     for number, image in enumerate(images):
         location = f"{source}: images[{number}]"
         try:
             image_id, name = _parse_image(image, location)
+            name, path = _find_photo(name, folder, location, listing)
             if image_id in names or name in listing.photos:
                 raise BrokenLineError(location, f"{name} (id {image_id}) occurs twice")
         except BrokenLineError as error:
             listing.note_broken(error)
         else:
             names[image_id] = name
-            listing.get_or_add_photo(name, f"{folder}/{name}", location).split = split
+            listing.get_or_add_photo(name, path, location).split = split
     return names
 
 
-def _parse_image(image: Any, location: str) -> tuple[int, str]:
+def _parse_image(image: Any, location: str) -> tuple[str, str]:
     image_id = _parse_id(image, "id", location)
     file_name = check_text(image.get("file_name"), "file_name", location)
-    return image_id, check_photo_name(file_name, location)
+    return image_id, check_inner_path(file_name, location)
 
 
-def _parse_annotation(annotation: Any, names: dict[int, str], location: str) -> tuple[str, str]:
+def _find_photo(name: str, folder: Path, location: str, listing: DatasetListing) -> tuple[str, str]:
+    """Return a photo's name and path where it exists, else where it should be.
+
+    A name with folders begins at the photo folder or at the root, and Windows writes backslashes.
+    """
+    path = f"{folder}/{name}"
+    if ("/" not in name and "\\" not in name) or listing.folders.has(path):
+        return name, path
+    if "\\" in name:
+        name = check_inner_path(name.replace("\\", "/"), location)
+    places = (f"{folder}/{name}", f"{listing.root}/{name}", f"{listing.root}/images/{name}")
+    return name, next((place for place in places if listing.folders.has(place)), places[0])
+
+
+def _parse_annotation(annotation: Any, names: dict[str, str], location: str) -> tuple[str, str]:
     image_id = _parse_id(annotation, "image_id", location)
     if image_id not in names:
         raise BrokenLineError(location, f"image_id {image_id} is not among the images")
     return names[image_id], check_text(annotation.get("caption"), "caption", location)
 
 
-def _parse_id(entry: Any, key: str, location: str) -> int:
+def _parse_id(entry: Any, key: str, location: str) -> str:
+    """Return an id as text: some tools write numbers as text, in one of the two places or both."""
     value = entry.get(key) if isinstance(entry, dict) else None
-    if not isinstance(value, int):
-        raise BrokenLineError(location, f"{key} must be a whole number, not {str(value)[:40]!r}")
-    return value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+        fault = f"{key} must be a whole number or text, not {str(value)[:40]!r}"
+        raise BrokenLineError(location, fault)
+    return str(value).strip()
 
 
 COCO_LAYOUT = DatasetLayout(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from showtell.data.readers.caption_files import BrokenLineError
-from showtell.data.readers.splits import split_by_hash
+from showtell.data.readers.splits import parse_split, split_by_hash
 from showtell.vocabulary import tokenize
 
 FindingKind = Literal[
@@ -132,6 +132,18 @@ class DatasetListing:
         self.splits_assigned = True
         for photo in self.photos.values():
             photo.split = split_by_hash(photo.name)
+
+    def assign_splits_by_folder(self) -> bool:
+        """Give photos the split that their outermost folder names; return whether each has one."""
+        splits = {}
+        for name in self.photos:
+            try:
+                splits[name] = parse_split(name.split("/")[0] if "/" in name else "", "")
+            except BrokenLineError:
+                return False
+        for name, split in splits.items():
+            self.photos[name].split = split
+        return True
 
     def put_first(self, names: list[str]) -> None:
         """Move these photos to the front, in this order."""

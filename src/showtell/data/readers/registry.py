@@ -13,6 +13,7 @@ from showtell.data.dataset import CaptionedPhoto, Dataset
 from showtell.data.readers.coco import COCO_LAYOUT
 from showtell.data.readers.flickr8k import FLICKR8K_LAYOUT
 from showtell.data.readers.flickr30k import FLICKR30K_LAYOUT
+from showtell.data.readers.hugging_face import HUGGING_FACE_LAYOUT
 from showtell.data.readers.kaggle import KAGGLE_LAYOUT
 from showtell.data.readers.karpathy import KARPATHY_LAYOUT
 from showtell.data.readers.listing import DatasetLayout, DatasetListing
@@ -35,6 +36,7 @@ LAYOUTS: tuple[DatasetLayout, ...] = (
     FLICKR30K_LAYOUT,
     KAGGLE_LAYOUT,
     COCO_LAYOUT,
+    HUGGING_FACE_LAYOUT,
     TABLE_LAYOUT,
     TEXT_FILES_LAYOUT,
 )

@@ -1,6 +1,7 @@
 """Reader of one CSV or JSONL file with image, caption and, optionally, split.
 
-Image paths are absolute, or relative to the file's folder.
+Image paths are absolute, or relative to the file's folder or to the folder `images` in it. The
+columns may also be called `file_name` and `text`, as in Hugging Face's datasets.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +20,25 @@ from showtell.data.readers.caption_files import (
     BrokenLineError,
     check_text,
     files_with_suffix,
+    first_folder,
     read_lines,
-    read_utf8,
+    read_text_file,
 )
 from showtell.data.readers.listing import DatasetLayout, DatasetListing
 from showtell.data.readers.splits import parse_split
 from showtell.errors import DatasetError
 
 _SUFFIXES = (".csv", ".jsonl")
+_DELIMITERS = ",;\t|"
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # the first line, as Excel reads it
+_PHOTO_FOLDERS = ("images", "Images")
+# The names of the two columns that must be there, the usual one first.
+_COLUMNS = {"image": ("image", "file_name", "filename"), "caption": ("caption", "text")}
+_JSON_FORM = 'not of the form {"image": "a.jpg", "caption": "…"}'
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class TableRow:
     """One row of the table; `split` is "" if the row has none."""
 
     location: str  # "FILE:LINE"
@@ -52,11 +61,15 @@ def _read(path: Path) -> DatasetListing:
     """
     source = path if path.is_file() else _only_caption_file(path)
     listing = DatasetListing(source.parent, TABLE_LAYOUT.name, source)
+    photo_folder = first_folder(listing.root, _PHOTO_FOLDERS)
     any_split = False
-    for row in _rows(source, listing):
+    for row in table_rows(source, listing):
         any_split |= bool(row.split.strip())
         try:
-            _add_row(row, listing)
+            name = _normalise_image_path(row.image, listing, row.location)
+            if photo_folder is not None:
+                name = _inside(photo_folder, name, listing)
+            add_row(row, name, listing)
         except BrokenLineError as error:
             listing.note_broken(error)
     if not any_split:
@@ -64,8 +77,11 @@ def _read(path: Path) -> DatasetListing:
     return listing
 
 
-def _add_row(row: _Row, listing: DatasetListing) -> None:
-    name = _normalise_image_path(row.image, listing, row.location)
+def add_row(row: TableRow, name: str, listing: DatasetListing) -> None:
+    """Add a row to the photo of a name, which is its path from the listing's root.
+
+    Raises BrokenLineError if its split is unknown or another one than before.
+    """
     split = parse_split(row.split, row.location) if row.split.strip() else None
     path = os.path.join(listing.root, name)  # noqa: PTH118 (Path is slow for thousands of rows)
     photo = listing.get_or_add_photo(name, path, row.location)
@@ -78,11 +94,19 @@ def _add_row(row: _Row, listing: DatasetListing) -> None:
         listing.add_caption(name, photo.path, caption, row.location)
 
 
-def _rows(source: Path, listing: DatasetListing) -> Iterator[_Row]:
+def _inside(folder: Path, name: str, listing: DatasetListing) -> str:
+    """Return the name of a photo that is in a folder beside the table, if it is only there."""
+    if listing.folders.has(os.path.join(listing.root, name)):  # noqa: PTH118
+        return name
+    inner = f"{folder.name}/{name}"
+    return inner if listing.folders.has(os.path.join(listing.root, inner)) else name  # noqa: PTH118
+
+
+def table_rows(source: Path, listing: DatasetListing) -> Iterator[TableRow]:
     """Yield the valid rows; broken ones are recorded in the listing."""
-    if source.suffix.lower() == ".csv":
-        return _csv_rows(source, listing)
-    return _jsonl_rows(source, listing)
+    if source.suffix.lower() == ".jsonl":
+        return _jsonl_rows(source, listing)
+    return _csv_rows(source, listing)
 
 
 def _only_caption_file(directory: Path) -> Path:
@@ -90,9 +114,10 @@ def _only_caption_file(directory: Path) -> Path:
     files = files_with_suffix(directory, _SUFFIXES)
     if len(files) == 1:
         return files[0]
-    with_captions = [path for path in files if _has_captions(path)]
-    if len(with_captions) == 1:
-        return with_captions[0]
+    with_captions = [path for path in files if has_captions(path)]
+    usual = [path for path in with_captions if _has_usual_columns(path)]
+    if len(usual or with_captions) == 1:
+        return (usual or with_captions)[0]
     names = ", ".join(path.name for path in with_captions or files)
     raise DatasetError(
         f"{directory}: which file is the caption file: {names}? Give its path,"
@@ -100,24 +125,28 @@ def _only_caption_file(directory: Path) -> Path:
     )
 
 
-def _has_captions(path: Path) -> bool:
+def has_captions(path: Path) -> bool:
+    """Return whether a table can be read and has a row with an image and a caption."""
     listing = DatasetListing(path.parent, TABLE_LAYOUT.name, path)
     try:
-        return next(_rows(path, listing), None) is not None
+        return next(table_rows(path, listing), None) is not None
     except DatasetError:
         return False
 
 
-def _csv_rows(source: Path, listing: DatasetListing) -> Iterator[_Row]:
-    text = read_utf8(source)
-    first_line = text.partition("\n")[0]
-    # In many European locales, spreadsheets separate the columns of a .csv with semicolons.
-    delimiter = next((mark for mark in ",;\t" if mark in first_line), ",")
+def _has_usual_columns(path: Path) -> bool:
+    """Return whether a table calls its columns image and caption."""
+    first_lines = read_text_file(path).lower().split("\n", 2)[:2]
+    return any("image" in line and "caption" in line for line in first_lines)
+
+
+def _csv_rows(source: Path, listing: DatasetListing) -> Iterator[TableRow]:
+    text, delimiter, lines_before = _detect_delimiter(read_text_file(source))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     columns: list[str] = []
     while True:
         # A quoted caption may contain line breaks: name the line at which its row begins.
-        location = f"{source}:{reader.line_num + 1}"
+        location = f"{source}:{lines_before + reader.line_num + 1}"
         try:
             fields = next(reader)
             if not any(field.strip() for field in fields):
@@ -138,7 +167,25 @@ def _csv_rows(source: Path, listing: DatasetListing) -> Iterator[_Row]:
             yield row
 
 
-def _parse_csv_row(fields: list[str], columns: list[str], location: str) -> _Row:
+def _detect_delimiter(text: str) -> tuple[str, str, int]:
+    """Return a CSV's text without the line for Excel, its delimiter, and the lines left out.
+
+    In many European locales, spreadsheets separate the columns of a .csv with semicolons.
+    """
+    first_line, _, rest = text.partition("\n")
+    separator = _SEPARATOR_LINE.fullmatch(first_line.strip("\r ;,"))
+    if separator is None:  # a tab would be stripped with the blanks
+        separator = _SEPARATOR_LINE.fullmatch(first_line.rstrip("\r"))
+    if separator is not None:
+        return rest, separator[1], 1
+    for mark in _DELIMITERS:
+        columns = [column.strip(' "\r').lower() for column in first_line.split(mark)]
+        if all(any(name in columns for name in names) for names in _COLUMNS.values()):
+            return text, mark, 0
+    return text, next((mark for mark in _DELIMITERS if mark in first_line), ","), 0
+
+
+def _parse_csv_row(fields: list[str], columns: list[str], location: str) -> TableRow:
     if len(fields) > len(columns) and any(fields[len(columns) :]):
         raise BrokenLineError(
             location,
@@ -148,21 +195,24 @@ def _parse_csv_row(fields: list[str], columns: list[str], location: str) -> _Row
     values = dict(zip(columns, fields, strict=False))
     if "caption" not in values or not values.get("image", "").strip():
         raise BrokenLineError(location, f"image or caption is missing: {str(fields)[:60]}")
-    return _Row(location, values["image"], [values["caption"]], values.get("split", ""))
+    return TableRow(location, values["image"], [values["caption"]], values.get("split", ""))
 
 
 def _parse_header(fields: list[str], location: str) -> list[str]:
+    """Return the names of the columns; those of photo and caption are `image` and `caption`."""
     columns = [field.strip().lower() for field in fields]
-    for required in ("image", "caption"):
-        if columns.count(required) != 1:
+    for wanted, names in _COLUMNS.items():
+        name = next((name for name in names if name in columns), wanted)
+        if columns.count(name) != 1:
             raise DatasetError(
-                f"{location}: the header must name one column {required!r}: image,caption or"
+                f"{location}: the header must name one column {wanted!r}: image,caption or"
                 f" image,caption,split; here it is {','.join(fields)[:80]}"
             )
+        columns[columns.index(name)] = wanted
     return columns
 
 
-def _jsonl_rows(source: Path, listing: DatasetListing) -> Iterator[_Row]:
+def _jsonl_rows(source: Path, listing: DatasetListing) -> Iterator[TableRow]:
     for location, line in read_lines(source):
         try:
             row = _parse_json_row(line, location)
@@ -172,21 +222,26 @@ def _jsonl_rows(source: Path, listing: DatasetListing) -> Iterator[_Row]:
             yield row
 
 
-def _parse_json_row(line: str, location: str) -> _Row:
+def _parse_json_row(line: str, location: str) -> TableRow:
     try:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise BrokenLineError(location, f"not JSON ({error})") from None
-    if not isinstance(values, dict) or not isinstance(values.get("image"), str):
-        raise BrokenLineError(location, 'not of the form {"image": "a.jpg", "caption": "…"}')
+    if not isinstance(values, dict):
+        raise BrokenLineError(location, _JSON_FORM)
+    image = next((values[name] for name in _COLUMNS["image"] if name in values), None)
+    if not isinstance(image, str):
+        raise BrokenLineError(location, _JSON_FORM)
     captions = _parse_json_captions(values, location)
     split = values.get("split")
     if not isinstance(split, str | None):
         raise BrokenLineError(location, f"split must be text, not {split!r}")
-    return _Row(location, values["image"], captions, split or "")
+    return TableRow(location, image, captions, split or "")
 
 
 def _parse_json_captions(values: dict[str, Any], location: str) -> list[str]:
+    if "text" in values and "caption" not in values and "captions" not in values:
+        values = {"caption": values["text"]}
     captions = values.get("captions", [])
     if "caption" in values:
         captions = [values["caption"], *captions] if isinstance(captions, list) else None

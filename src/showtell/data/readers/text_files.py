@@ -12,7 +12,6 @@ from pathlib import Path
 
 from showtell.data.readers.caption_files import BrokenLineError, read_lines
 from showtell.data.readers.listing import DatasetFinding, DatasetLayout, DatasetListing
-from showtell.data.readers.splits import parse_split
 from showtell.errors import PhotoError
 from showtell.files.folder_walk import is_subfolder, walk_folders
 from showtell.files.photo_files import SUFFIXES
@@ -50,7 +49,7 @@ def _read(directory: Path) -> DatasetListing:
                 name = (folder / text).relative_to(directory).as_posix()
                 detail = "a text file without a photo of the same name"
                 listing.findings.append(DatasetFinding("missing", name, detail, "note"))
-    if not _split_by_folder(listing):
+    if not listing.assign_splits_by_folder():
         listing.assign_splits_by_hash()
     return listing
 
@@ -87,19 +86,6 @@ def _add_photo(root: Path, photo: Path, text: Path, listing: DatasetListing) -> 
             listing.add_caption(name, str(photo), line, location)
     except BrokenLineError as error:
         listing.note_broken(error)
-
-
-def _split_by_folder(listing: DatasetListing) -> bool:
-    """Give photos the split that their outermost folder names; return whether each has one."""
-    splits = {}
-    for name in listing.photos:
-        try:
-            splits[name] = parse_split(name.split("/")[0] if "/" in name else "", "")
-        except BrokenLineError:
-            return False
-    for name, split in splits.items():
-        listing.photos[name].split = split
-    return True
 
 
 TEXT_FILES_LAYOUT = DatasetLayout(
