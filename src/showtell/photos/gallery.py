@@ -15,7 +15,6 @@ from showtell.files.counts import count_of
 from showtell.files.printable_names import printable
 from showtell.image import Preprocessing, open_photo
 from showtell.photos.catalogue.records import PhotoRecord
-from showtell.photos.metadata.exif import exif_of_tiff, read_exif
 from showtell.photos.photo_names import is_raw_name
 from showtell.photos.reading import open_raw, read_stable_file
 from showtell.pipeline import pipeline
@@ -99,7 +98,7 @@ def _thumbnail(path: Path) -> str | None:
     try:
         data, _ = read_stable_file(path)
         if is_raw_name(path.name):
-            image = open_raw(data, read_exif(exif_of_tiff(data)).orientation)
+            image = open_raw(data, preprocessing=_THUMBNAIL_PREPROCESSING)
         else:
             image = open_photo(data, preprocessing=_THUMBNAIL_PREPROCESSING)
     except Exception:  # one photo must not spoil the page

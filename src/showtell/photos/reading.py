@@ -20,9 +20,9 @@ from showtell.image_formats.colour_profile import describes_rgb, to_srgb
 from showtell.image_formats.decoding_memory import MAX_PIXELS
 from showtell.photos.catalogue.file_paths import stored_mtime_ns
 from showtell.photos.metadata.container import Container, parse_container
-from showtell.photos.metadata.exif import ExifInfo, exif_of_tiff, read_exif
+from showtell.photos.metadata.exif import ExifInfo, exif_of_raw, read_exif
 from showtell.photos.metadata.image_hash import hash_image
-from showtell.photos.metadata.raw_preview import NO_PREVIEW, extract_preview
+from showtell.photos.metadata.raw_preview import NO_PREVIEW, extract_preview, remaining_orientation
 from showtell.photos.photo_names import is_raw_name
 
 _ORIENTATION_TAG = 0x0112
@@ -140,11 +140,13 @@ def _read_raw(
 ) -> PhotoContent:
     """Read a raw photo: its hash covers all of its bytes, its pixels are those of its preview."""
     digest = hash_image(data, None)
-    exif = read_exif(exif_of_tiff(data))
+    exif = read_exif(exif_of_raw(data))
     pixels = message = None
     if needs_caption(digest):
         try:
-            pixels = prepare(open_raw(data, exif.orientation, max_pixels=max_pixels), preprocessing)
+            pixels = prepare(
+                open_raw(data, preprocessing=preprocessing, max_pixels=max_pixels), preprocessing
+            )
         except PhotoError as error:
             message = f"{printable(os.fspath(path))}: {error}"
     return PhotoContent(
@@ -152,21 +154,26 @@ def _read_raw(
     )
 
 
-def open_raw(data: bytes, orientation: int = 1, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_raw(
+    data: bytes,
+    *,
+    preprocessing: Preprocessing | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Image.Image:
     """Return a raw photo's preview, upright, or its picture if it is really a plain TIFF.
 
-    Raises PhotoError if it has neither.
+    The arguments are those of `open_photo`. Raises PhotoError if it has neither.
     """
     try:
-        image = open_photo(extract_preview(data), max_pixels=max_pixels)
+        preview = extract_preview(data)
+        image = open_photo(preview, preprocessing=preprocessing, max_pixels=max_pixels)
     except PhotoError:
-        if exif_of_tiff(data) is None:
-            raise
         try:
             return open_photo(data, max_pixels=max_pixels)
         except PhotoError:
             raise PhotoError(NO_PREVIEW) from None
-    image.getexif()[_ORIENTATION_TAG] = orientation
+    raw_orientation = read_exif(exif_of_raw(data)).orientation
+    image.getexif()[_ORIENTATION_TAG] = remaining_orientation(preview, raw_orientation)
     return ImageOps.exif_transpose(image)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from showtell.image import open_header
 from showtell.photos.metadata.container import Container
 from showtell.photos.metadata.embed import extended_xmp
-from showtell.photos.metadata.exif import exif_of_tiff, parse_exif
+from showtell.photos.metadata.exif import exif_of_raw, parse_exif
 from showtell.photos.metadata.png_text import decode_text, png_texts, raw_profiles
 from showtell.photos.metadata.tiff_tags import read_tag
 from showtell.photos.metadata.xmp import find_packet
@@ -44,7 +44,7 @@ def find_blocks(data: bytes, container: Container | None, *, is_raw: bool) -> Me
     """Return the metadata in a photo's bytes; what is damaged is left out."""
     if is_raw:
         packet = find_packet(data)
-        return MetadataBlocks(parse_exif(exif_of_tiff(data)), () if packet is None else (packet,))
+        return MetadataBlocks(parse_exif(exif_of_raw(data)), () if packet is None else (packet,))
     if container is None:
         return _blocks_by_pillow(data)
     if container.format == "PNG":

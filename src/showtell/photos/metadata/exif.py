@@ -15,6 +15,9 @@ _DATE_TIME_ORIGINAL, _DATE_TIME_DIGITIZED = 0x9003, 0x9004
 _LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE = 1, 2, 3, 4
 _EXIF_HEADER = b"Exif\0\0"
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
+# of ORF and RW2 -> that of a TIFF of the same byte order
+_RAW_SIGNATURES = {(b"IIRO", b"IIRS", b"IIU\0"): b"II*\0", (b"MMOR",): b"MM\0*"}
+_CR3_HEADER, _RAF_HEADER, _MAX_SEGMENT = 1 << 16, 1 << 12, 1 << 16  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +56,25 @@ def read_exif(exif: bytes | Image.Exif | None) -> ExifInfo:
     return ExifInfo(taken, latitude, longitude, orientation)
 
 
-def exif_of_tiff(data: bytes) -> bytes | None:
-    """Return a TIFF-based raw photo as an EXIF block, which is itself a small TIFF; else None."""
-    return data if data.startswith(_TIFF_SIGNATURES) else None
+def exif_of_raw(data: bytes) -> bytes | None:
+    """Return the EXIF block of a raw photo, which is itself a small TIFF; None if it has none.
+
+    Most raw photos are TIFFs; ORF and RW2 have a number of their own in the header. A CR3 has the
+    TIFF in a box, and a RAF in its preview.
+    """
+    if data.startswith(_TIFF_SIGNATURES):
+        return data
+    for signatures, signature in _RAW_SIGNATURES.items():
+        if data.startswith(signatures):
+            return signature + data[4:]
+    if data[4:12] == b"ftypcrx ":
+        start = data.find(b"CMT1", 0, _CR3_HEADER)
+        size = int.from_bytes(data[start - 4 : start], "big") if start >= 4 else 0
+        return data[start + 4 : start - 4 + size] or None
+    if data.startswith(b"FUJIFILM"):
+        start = data.find(_EXIF_HEADER, 0, _RAF_HEADER)
+        return data[start : start + _MAX_SEGMENT] if start >= 0 else None
+    return None
 
 
 def parse_exif(block: bytes | Image.Exif | None) -> Image.Exif:

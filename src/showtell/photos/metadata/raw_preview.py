@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from showtell.errors import PhotoError
 from showtell.photos.metadata.container import parse_jpeg
+from showtell.photos.metadata.exif import parse_exif
 
 NO_PREVIEW = "this raw photo has no readable preview: give it a caption with showtell photos edit"
 _MIN_SIDE = 160  # pixels of the longer side: anything smaller is a thumbnail
 _LOSSLESS_MARKERS = (0xC3, 0xC7, 0xCB, 0xCF)
+_ORIENTATION = 0x0112  # EXIF tag
+_QUARTER_TURNS = (5, 6, 7, 8)
 _END_MARKER = 0xD9
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 
@@ -31,6 +34,20 @@ def extract_preview(data: bytes) -> bytes:
     if largest is None:
         raise PhotoError(NO_PREVIEW)
     return data[largest[1] : largest[2]]
+
+
+def remaining_orientation(preview: bytes, raw_orientation: int) -> int:
+    """Return the EXIF orientation by which a preview is to be turned after its own.
+
+    A preview with an orientation of its own needs no other. One without has that of the raw photo,
+    unless its shape says that the camera has turned it already: sensors are wider than high.
+    """
+    jpeg = parse_jpeg(preview)
+    own = parse_exif(next(jpeg.payloads("exif", preview), None)).get(_ORIENTATION)
+    if isinstance(own, int) and 1 <= own <= 8:
+        return 1
+    width, height = jpeg.size or (0, 0)
+    return 1 if raw_orientation in _QUARTER_TURNS and height > width else raw_orientation
 
 
 def _preview_at(data: bytes, start: int) -> tuple[int, int, int] | None:
