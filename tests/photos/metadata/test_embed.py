@@ -398,6 +398,14 @@ def test_any_png_takes_captions_and_keeps_the_rest(tmp_path: Path) -> None:
         assert apply_patch(make_patch(photo, result), result) == photo
 
 
+@pytest.mark.parametrize("lossless", [True, False])
+def test_webp_without_a_picture_size_is_refused(lossless: bool) -> None:
+    photo = encoded(picture(1), "WEBP", lossless=lossless)
+    for damaged in (photo[:20] + bytes(len(photo) - 20), b"RIFF\x0c\0\0\0WEBPVP8 \0\0\0\0"):
+        with pytest.raises(MetadataError, match="no image where a WebP file begins"):
+            embed_texts(damaged, {"alt": "two otters"})
+
+
 def test_other_formats_are_refused() -> None:
     with pytest.raises(MetadataError, match="not a JPEG, PNG or WebP"):
         embed_texts(b"GIF89a", {"alt": "two otters"})

@@ -264,7 +264,16 @@ def test_wide_encodings_are_read_with_and_without_a_byte_order_mark() -> None:
         assert read_fields(changed) == {"description": {DEFAULT_LANGUAGE: "ours"}}
 
 
-def test_undefined_entities_and_deep_nesting_are_refused() -> None:
-    for properties in ("<q:a>&unknown;</q:a>", "<q:a>" * 500 + "</q:a>" * 500):
-        with pytest.raises(MetadataError, match=r"damaged|deep"):
-            read_fields(packet_with(properties))
+@pytest.mark.parametrize(
+    ("properties", "reason"),
+    [
+        ("<q:a>&unknown;</q:a>", "damaged"),
+        ("<q:a>" * 500 + "</q:a>" * 500, "200 deep"),
+        ("<q:a/>" * 100_000, "100,000 elements"),
+        (" " * (16 << 20), "larger than 16 MB"),
+    ],
+    ids=["entity", "deep", "many", "long"],
+)
+def test_xmp_that_no_program_writes_is_refused(properties: str, reason: str) -> None:
+    with pytest.raises(MetadataError, match=reason):
+        read_fields(packet_with(properties))

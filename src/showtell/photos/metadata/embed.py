@@ -21,11 +21,13 @@ from showtell.photos.metadata.xmp import read_fields, set_fields
 _XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENDED_XMP_HEADER = b"http://ns.adobe.com/xmp/extension/\0"
 _EXTENDED_XMP_FIELDS = 32 + 4 + 4  # GUID, full length, offset
+_PROPERTY_NAMES = (b"description", b"AltTextAccessibility")
 _PHOTOSHOP_HEADER = b"Photoshop 3.0\0"
 _APP0, _APP1, _APP13 = 0xE0, 0xE1, 0xED
 _MAX_SEGMENT = 0xFFFF - 2  # bytes of content
 _PADDING = re.compile(rb"\s+(?=<\?xpacket\s+end)")
 _PNG_XMP_PREFIX = b"XML:com.adobe.xmp\0\0\0\0\0"  # keyword; not compressed; no languages
+_VP8L_MARK = b"\x2f"
 _VP8X_XMP, _VP8X_ALPHA = 0x04, 0x10
 _CANVAS_BITS = 14  # of width and height in VP8 and VP8L
 
@@ -68,7 +70,8 @@ def extended_xmp(container: Container, data: bytes) -> bytes:
 
 def _embed_jpeg_xmp(container: Container, edits: FileEdits, texts: dict[str, str]) -> None:
     rest = extended_xmp(container, edits.data)
-    if rest and set(texts) & set(read_fields(rest)):
+    # it may hold megabytes of other data, such as a depth map
+    if any(name in rest for name in _PROPERTY_NAMES) and set(texts) & set(read_fields(rest)):
         raise MetadataError("its caption is in extended XMP, which is not changed")
     packet = set_fields(container.xmp(edits.data), texts)
     content = _XMP_HEADER + _fit(packet, _MAX_SEGMENT - len(_XMP_HEADER))
@@ -161,18 +164,18 @@ def _extended_webp_header(data: bytes, image: Segment) -> bytes:
     """Return the VP8X chunk that a simple WebP file needs before it can have metadata."""
     flags = _VP8X_XMP
     mask = (1 << _CANVAS_BITS) - 1
-    if data.startswith(b"VP8L", image.start):
-        bits = struct.unpack_from("<I", data, image.payload + 1)[0]
+    width = height = -1  # less one, as VP8X and VP8L store them
+    if data.startswith(b"VP8L", image.start) and data.startswith(_VP8L_MARK, image.payload):
+        bits = int.from_bytes(data[image.payload + 1 : image.payload + 5], "little")
         width, height = bits & mask, bits >> _CANVAS_BITS & mask
         flags |= _VP8X_ALPHA if bits >> 2 * _CANVAS_BITS & 1 else 0
-    elif data.startswith(b"VP8 ", image.start):
+    elif data.startswith(b"VP8 ", image.start) and image.end - image.payload > 10:
         width, height = (
             (size & mask) - 1 for size in struct.unpack_from("<HH", data, image.payload + 6)
         )
-    else:
+    if width < 0 or height < 0:
         raise MetadataError("damaged: no image where a WebP file begins")
-    # both sizes less one, in 24 bits each
-    sizes = struct.pack("<Q", width | height << 24)[:6]
+    sizes = struct.pack("<Q", width | height << 24)[:6]  # 24 bits each
     return b"VP8X" + struct.pack("<I", 10) + bytes([flags, 0, 0, 0]) + sizes
 
 

@@ -11,7 +11,9 @@ from xml.parsers import expat
 from showtell.errors import MetadataError
 
 RDF_NAMESPACE = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-_MAX_DEPTH = 200  # elements; real packets have about ten
+# limits, so that a small compressed packet cannot fill the memory; real packets stay far below
+_MAX_SIZE = 16 << 20  # bytes
+_MAX_ELEMENTS, _MAX_DEPTH = 100_000, 200
 # the only encodings that are read: a file must not choose among Python's codecs by name
 _ENCODINGS = {
     "utf-8": "utf-8",
@@ -42,13 +44,15 @@ _ATTRIBUTE = re.compile(rb"""\s+([^\s=/>]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
 class Element:
     """An element of a packet: bytes `start` to `end`, its content from `content_start` on.
 
-    Names are `namespace name`, separated by a space. `text` is its own character data, without
+    Names are `namespace name`, separated by a space. `namespaces`, by prefix, are those that the
+    element declares itself. `text` is its own character data, without
     that of its children. An element without an end tag has `content_start == end`.
     """
 
     name: str
     attributes: dict[str, str]
-    namespaces: dict[str, str]  # prefix -> namespace
+    namespaces: dict[str, str]
+    parent: Element | None
     start: int
     content_start: int
     content_end: int = -1
@@ -59,6 +63,15 @@ class Element:
     def named(self, *names: str) -> list[Element]:
         """Return the children that have one of the names of RDF."""
         return [child for child in self.children if child.name in {rdf_name(n) for n in names}]
+
+    def namespace(self, prefix: str) -> str | None:
+        """Return the namespace of a prefix in this element."""
+        element: Element | None = self
+        while element is not None:
+            if prefix in element.namespaces:
+                return element.namespaces[prefix]
+            element = element.parent
+        return None
 
     def walk(self) -> Iterator[tuple[int, Element]]:
         """Yield the element and all below it in the order of the document, with their depth."""
@@ -89,7 +102,7 @@ class Packet:
         position = element.start + 1 + len(self.tag_name(element).encode(self.encoding))
         while match := _ATTRIBUTE.match(self.data, position):
             prefix, _, spelled = match[1].decode(self.encoding).rpartition(":")
-            if spelled == local_name and element.namespaces.get(prefix) == namespace:
+            if spelled == local_name and element.namespace(prefix) == namespace:
                 return match.span()
             position = match.end()
         raise MetadataError("its XMP has a form that cannot be changed safely")
@@ -109,6 +122,8 @@ def parse_packet(data: bytes) -> Packet:
 
     Raises MetadataError if it is damaged, not XMP, or in an encoding that is not read.
     """
+    if len(data) > _MAX_SIZE:
+        raise MetadataError(f"its XMP is larger than {_MAX_SIZE >> 20} MB")
     data, encoding = _normalize(data)
     reader = _TreeReader(data, encoding)
     try:
@@ -152,7 +167,7 @@ class _TreeReader:
 
     def __init__(self, data: bytes, encoding: str) -> None:
         self.data = data
-        self.root = Element("", {}, {}, 0, 0)
+        self.root = Element("", {}, {}, None, 0, 0)
         self.parser = parser = expat.ParserCreate(encoding, namespace_separator=" ")
         parser.buffer_text = True
         parser.StartNamespaceDeclHandler = self._namespace
@@ -162,6 +177,7 @@ class _TreeReader:
         parser.StartDoctypeDeclHandler = self._doctype
         self._open = [self.root]
         self._new_namespaces: dict[str, str] = {}
+        self._count = 0
 
     def _doctype(self, *_: object) -> None:
         raise MetadataError("its XMP has a document type declaration, which XMP does not allow")
@@ -172,15 +188,15 @@ class _TreeReader:
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if len(self._open) > _MAX_DEPTH:
             raise MetadataError(f"its XMP has elements more than {_MAX_DEPTH} deep")
+        self._count += 1
+        if self._count > _MAX_ELEMENTS:
+            raise MetadataError(f"its XMP has more than {_MAX_ELEMENTS:,} elements")
         parent = self._open[-1]
-        namespaces = parent.namespaces
-        if self._new_namespaces:
-            namespaces = {**namespaces, **self._new_namespaces}
-            self._new_namespaces = {}
+        namespaces, self._new_namespaces = self._new_namespaces, {}
         start = self.parser.CurrentByteIndex
         tag = _START_TAG.match(self.data, start)
         assert tag is not None  # the parser has accepted it
-        element = Element(name, attributes, namespaces, start, tag.end())
+        element = Element(name, attributes, namespaces, parent, start, tag.end())
         parent.children.append(element)
         self._open.append(element)
 
