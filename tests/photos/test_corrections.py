@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from showtell import Captioner
 from showtell.data import open_dataset
@@ -216,3 +217,21 @@ def test_caption_with_outer_blanks_in_the_catalogue_is_unchanged_by_an_import(
     path = export_all(catalogue, tmp_path / "captions.csv")
     counts = corrections.import_captions(catalogue, path, report=pytest.fail)
     assert (counts.unchanged, counts.changed) == (len(lib), 0)
+
+
+def test_import_finds_a_photo_that_was_turned_and_moved_since_by_its_image_data(
+    catalogue: Catalogue, captioner: Captioner, tmp_path: Path
+) -> None:
+    path = photo(tmp_path / "turned" / "a.jpg", 7)
+    scan_fully(catalogue, path.parent, captioner)
+    row = {"image": "elsewhere.jpg", "hash": record_of(catalogue, path).hash, "caption": "otters"}
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo(path, 7, exif=exif)
+    scan_fully(catalogue, path.parent, captioner)
+    captions = tmp_path / "captions.jsonl"
+    captions.write_text(json.dumps(row), "utf-8")
+    assert corrections.import_captions(catalogue, captions, report=pytest.fail).changed == 1
+    assert record_of(catalogue, path).caption == "otters"
+    captions.write_text(json.dumps({**row, "hash": row["hash"][:2]}), "utf-8")
+    assert corrections.import_captions(catalogue, captions, report=str).failed == 1

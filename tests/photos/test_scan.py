@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageCms
 
 from showtell import Captioner
 from showtell.errors import PhotoError
@@ -285,3 +286,124 @@ def test_dates_beyond_64_bits_do_not_stop_a_scan(
     assert write_fully(catalogue, WriteOptions(to="embed")).embedded == 2
     assert late.stat().st_mtime_ns == 10**19
     assert scan_fully(catalogue, lib, captioner).unchanged == 2
+
+
+def turned_photo(path: Path, orientation: int, seed: int = 3) -> Path:
+    """Write a photo with an orientation in EXIF; the image data is the same for each one."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return photo(path, seed, exif=exif)
+
+
+def replace_captions_by_stale_ones(catalogue: Catalogue) -> None:
+    """The tiny model says the same of a turned picture, so a new caption must differ from these."""
+    catalogue.execute("UPDATE captions SET text = 'stale'")
+    catalogue.execute("UPDATE pictures SET caption = 'stale' WHERE source = 'model'")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+def test_photo_that_was_turned_is_captioned_again_and_keeps_the_users_caption(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner, suffix: str
+) -> None:
+    path = turned_photo(tmp_path / "lib" / f"a{suffix}", 1)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    upright = record_of(catalogue, path)
+    for orientation in (6, 3, 1):
+        replace_captions_by_stale_ones(catalogue)
+        turned_photo(path, orientation)
+        os.utime(path, (orientation, orientation))
+        counts = scan_fully(catalogue, tmp_path / "lib", captioner)
+        assert (counts.captioned, counts.already_captioned) == (1, 0)
+        turned = record_of(catalogue, path)
+        assert turned.caption == captioner.caption(path).text
+        if suffix != ".webp":
+            assert (turned.width, turned.height) == ((36, 48) if orientation == 6 else (48, 36))
+    assert turned.file_id == upright.file_id
+    edit_caption(catalogue, path, "two otters")
+    turned_photo(path, 8)
+    os.utime(path, (8, 8))
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    assert record_of(catalogue, path).caption == "two otters"
+    edit_caption(catalogue, path, None)
+    assert record_of(catalogue, path).caption == captioner.caption(path).text
+
+
+def test_copies_that_are_turned_differently_have_their_own_captions(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    upright, turned = (turned_photo(tmp_path / "lib" / name, 1) for name in ("a.jpg", "b.jpg"))
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    replace_captions_by_stale_ones(catalogue)
+    turned_photo(turned, 6)
+    os.utime(turned, (1, 1))
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    assert record_of(catalogue, upright).caption == "stale"
+    assert record_of(catalogue, turned).caption == captioner.caption(turned).text
+    edit_caption(catalogue, upright, "two otters")
+    turned_photo(turned, 3)  # a new picture, with the words of the other one
+    os.utime(turned, (2, 2))
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    assert record_of(catalogue, turned).caption == "two otters"
+
+
+def test_photo_that_is_turned_and_moved_keeps_its_id_and_the_users_caption(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    path = turned_photo(tmp_path / "lib" / "a.jpg", 1)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    edit_caption(catalogue, path, "two otters")
+    before = record_of(catalogue, path)
+    path.unlink()
+    path = turned_photo(tmp_path / "lib" / "b.jpg", 6)
+    assert scan_fully(catalogue, tmp_path / "lib", captioner).moved == 1
+    after = record_of(catalogue, path)
+    assert (after.caption, after.file_id) == ("two otters", before.file_id)
+
+
+def test_changes_that_keep_size_and_date_are_noticed(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    lib = tmp_path / "lib"
+    turned, other = turned_photo(lib / "a.jpg", 1), photo(lib / "b.tif", 1)
+    scan_fully(catalogue, lib, captioner)
+    replace_captions_by_stale_ones(catalogue)
+    changes = (lambda: turned_photo(turned, 6), lambda: photo(other, 9))
+    for path, change in zip((turned, other), changes, strict=True):
+        status = path.stat()
+        change()
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert path.stat().st_size == status.st_size
+    assert scan_fully(catalogue, lib, captioner).captioned == 2
+    for path in (turned, other):
+        assert record_of(catalogue, path).caption == captioner.caption(path).text
+    assert scan_fully(catalogue, lib, captioner).to_read == 0
+
+
+def test_photo_with_another_colour_profile_is_captioned_again(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    path = photo(tmp_path / "lib" / "a.jpg", 1)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    edit_caption(catalogue, path, "two otters")
+    photo(path, 1, icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    assert scan_fully(catalogue, tmp_path / "lib", captioner).captioned == 1
+    assert record_of(catalogue, path).caption == "two otters"
+
+
+def test_recaption_corrects_photos_that_an_older_version_did_not_notice_were_turned(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    lib = tmp_path / "lib"
+    path, edited = turned_photo(lib / "a.jpg", 6), turned_photo(lib / "b.tif", 6, seed=1)
+    scan_fully(catalogue, lib, captioner)
+    edit_caption(catalogue, edited, "two otters")
+    # the hashes and columns of a version that knew image data only
+    catalogue.execute("UPDATE pictures SET hash = substr(hash, 1, 20)")
+    catalogue.execute("UPDATE pictures SET hash = x'01' WHERE source = 'person'")
+    replace_captions_by_stale_ones(catalogue)
+    catalogue.execute("UPDATE files SET ctime_ns = NULL, access = NULL")
+    assert scan_fully(catalogue, lib, captioner).to_read == 0
+    assert scan_fully(catalogue, lib, captioner, recaption=True).captioned == 2
+    assert record_of(catalogue, path).caption == captioner.caption(path).text
+    assert record_of(catalogue, edited).caption == "two otters"
+    assert scan_fully(catalogue, lib, captioner, recaption=True).to_read == 0

@@ -23,7 +23,7 @@ from showtell.files.printable_names import printable
 from showtell.files.regular_files import read_regular
 from showtell.photos.catalogue.caption_text import clean_text
 from showtell.photos.catalogue.database import Catalogue
-from showtell.photos.catalogue.pictures import find_picture_id, store_edit
+from showtell.photos.catalogue.pictures import find_picture_id, related_picture_ids, store_edit
 from showtell.photos.catalogue.records import PhotoRecord, find_file
 from showtell.photos.output_formats import csv_cells
 
@@ -164,7 +164,11 @@ def _row_picture_id(
         image_hash = bytes.fromhex(digest) if isinstance(digest, str) else b""
     except ValueError:
         image_hash = b""
-    return find_picture_id(catalogue, image_hash)
+    picture_id = find_picture_id(catalogue, image_hash)
+    if picture_id is None and image_hash:  # it was turned since, or exported by an older version
+        related = related_picture_ids(catalogue, image_hash)
+        return related[0] if len(related) == 1 else None
+    return picture_id
 
 
 def _cell(row: dict[str, Any], names: tuple[str, ...], location: str) -> str:

@@ -35,13 +35,13 @@ class _Changes:
     folders: list[bytes] = field(default_factory=list)
     new: list[tuple[bytes, bytes, int, int]] = field(default_factory=list)  # folder, name, stamp
     changed: list[tuple[int, int, int]] = field(default_factory=list)  # size, mtime, id
-    failed_before: list[tuple[int]] = field(default_factory=list)  # id
-    reappeared: list[tuple[int]] = field(default_factory=list)  # id
+    to_read_again: list[tuple[int]] = field(default_factory=list)  # id
+    unchanged: list[tuple[int, str, int]] = field(default_factory=list)  # ctime, access, id
     missing: list[tuple[str, int]] = field(default_factory=list)  # time, id
 
     def __len__(self) -> int:
-        present = len(self.new) + len(self.changed) + len(self.failed_before)
-        return len(self.folders) + present + len(self.reappeared) + len(self.missing)
+        present = len(self.new) + len(self.changed) + len(self.to_read_again)
+        return len(self.folders) + present + len(self.unchanged) + len(self.missing)
 
 
 def compare_folders(
@@ -80,10 +80,11 @@ def _compare_folder(
     changes: _Changes,
 ) -> None:
     stored = {
-        name: (file_id, size, mtime_ns, pending, missing, error)
-        for file_id, name, size, mtime_ns, pending, missing, error in catalogue.rows(
+        name: (file_id, *columns)
+        for file_id, name, *columns in catalogue.rows(
             """
-            SELECT files.id, name, size, mtime_ns, pending, missing_since NOT NULL, error NOT NULL
+            SELECT files.id, name, size, mtime_ns, ctime_ns, pending, missing_since NOT NULL,
+                error NOT NULL, access
             FROM files JOIN folders ON folders.id = folder_id WHERE folders.path = ?
             """,
             (folder,),
@@ -93,19 +94,21 @@ def _compare_folder(
         counts.found += 1
         row = stored.pop(photo.name, None)
         if row is None:
-            changes.new.append((folder, photo.name, photo.size, photo.mtime_ns))
+            changes.new.append((folder, photo.name, *photo.status[:2]))
             continue
-        file_id, size, mtime_ns, pending, missing, error = row
-        if (size, mtime_ns) != (photo.size, photo.mtime_ns):
-            changes.changed.append((photo.size, photo.mtime_ns, file_id))
-        elif error:
-            changes.failed_before.append((file_id,))
-        else:
+        file_id, size, mtime_ns, ctime_ns, pending, missing, error, access = row
+        status = photo.status
+        has_new_ctime = ctime_ns not in (None, status.ctime_ns)
+        if (size, mtime_ns) != (status.size, status.mtime_ns):
+            changes.changed.append((status.size, status.mtime_ns, file_id))
+        elif error or (has_new_ctime and access == status.access and not missing):
+            changes.to_read_again.append((file_id,))
+        else:  # new permissions, or restored from a copy
             counts.unchanged += not pending
-            if missing:
-                changes.reappeared.append((file_id,))
+            if missing or has_new_ctime:
+                changes.unchanged.append((status.ctime_ns, status.access, file_id))
     time = now()
-    for file_id, _, _, _, missing, _ in stored.values():
+    for file_id, _, _, _, _, missing, *_ in stored.values():
         if not missing:
             counts.missing += 1
             changes.missing.append((time, file_id))
@@ -128,11 +131,14 @@ def _save(catalogue: Catalogue, changes: _Changes, scan_id: int) -> None:
             changes.new,
         )
         catalogue.execute_many(
-            f"UPDATE files SET size = ?, mtime_ns = ?, {must_read} WHERE id = ?", changes.changed
+            f"UPDATE files SET size = ?, mtime_ns = ?, ctime_ns = 0, {must_read} WHERE id = ?",
+            changes.changed,
         )
-        catalogue.execute_many(f"UPDATE files SET {must_read} WHERE id = ?", changes.failed_before)
+        catalogue.execute_many(f"UPDATE files SET {must_read} WHERE id = ?", changes.to_read_again)
         catalogue.execute_many(
-            "UPDATE files SET missing_since = NULL WHERE id = ?", changes.reappeared
+            "UPDATE files SET missing_since = NULL, access = ?2,"
+            " ctime_ns = iif(ctime_ns IS NULL, NULL, ?1) WHERE id = ?3",
+            changes.unchanged,
         )
         catalogue.execute_many("UPDATE files SET missing_since = ? WHERE id = ?", changes.missing)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,28 +17,37 @@ from showtell.files.regular_files import open_regular
 from showtell.image import MAX_FILE_BYTES, NamedPhoto, Preprocessing, open_photo, prepare
 from showtell.image_formats.colour_profile import describes_rgb, to_srgb
 from showtell.image_formats.decoding_memory import MAX_PIXELS
-from showtell.photos.catalogue.file_paths import stored_mtime_ns
+from showtell.photos.catalogue.file_status import FileStatus
+from showtell.photos.metadata.blocks import find_blocks
 from showtell.photos.metadata.container import Container, parse_container
 from showtell.photos.metadata.exif import ExifInfo, exif_of_raw, read_exif
-from showtell.photos.metadata.image_hash import hash_image
+from showtell.photos.metadata.image_hash import add_appearance, hash_image
 from showtell.photos.metadata.raw_preview import NO_PREVIEW, extract_preview, remaining_orientation
 from showtell.photos.photo_names import is_raw_name
 
 _ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
+_TURNED_BACK = {  # orientation -> how to get from the upright image to the stored one
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class PhotoContent:
     """What a photo contains; `pixels` is None if the photo is not to be captioned.
 
-    `size` is the upright width and height in pixels. `error` says why a raw photo, which is
-    catalogued nevertheless, has no pixels.
+    `hash` is of the image data and how it is shown. `size` is the upright width and height in
+    pixels. `error` says why a raw photo, which is catalogued nevertheless, has no pixels.
     """
 
     hash: bytes
-    file_size: int
-    mtime_ns: int
+    status: FileStatus
     exif: ExifInfo = field(default_factory=ExifInfo)
     size: tuple[int, int] | None = None
     pixels: Floats | None = field(default=None, repr=False)  # (3, height, width)
@@ -117,8 +125,8 @@ def _read_image(
         # the hash covers the pixels of the file, whatever its colour profile
         photo = NamedPhoto(data, os.fspath(path))
         image = open_photo(photo, max_pixels=max_pixels, colours_as_stored=True)
-    digest = hash_image(data, container, image)
-    exif = read_exif(_exif_block(data, container))
+    exif = read_exif(find_blocks(data, container, is_raw=False).exif)
+    digest = _picture_hash(data, container, image, exif.orientation)
     if needs_caption(digest):
         if image is not None and describes_rgb(image):
             image = to_srgb(image, printable(os.fspath(path)))
@@ -127,7 +135,7 @@ def _read_image(
             image = open_photo(photo, preprocessing=preprocessing, max_pixels=max_pixels)
         pixels = prepare(image, preprocessing)
     size = _upright_size(container, image, exif)
-    return PhotoContent(digest, status.st_size, stored_mtime_ns(status), exif, size, pixels)
+    return PhotoContent(digest, FileStatus.of(status), exif, size, pixels)
 
 
 def _read_raw(
@@ -149,9 +157,7 @@ def _read_raw(
             )
         except PhotoError as error:
             message = f"{printable(os.fspath(path))}: {error}"
-    return PhotoContent(
-        digest, status.st_size, stored_mtime_ns(status), exif, None, pixels, message
-    )
+    return PhotoContent(digest, FileStatus.of(status), exif, None, pixels, message)
 
 
 def open_raw(
@@ -185,15 +191,18 @@ def _container(data: bytes) -> Container | None:
         return None
 
 
-def _exif_block(data: bytes, container: Container | None) -> bytes | Image.Exif | None:
+def _picture_hash(
+    data: bytes, container: Container | None, image: Image.Image | None, orientation: int
+) -> bytes:
+    """Hash the image data and how it is shown."""
     if container is not None:
-        return next(container.payloads("exif", data), None)
-    # open_photo has decoded the photo already, so Pillow supports its format
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return image.getexif()
-    except Exception:  # damaged metadata, which open_photo leaves out
-        return None
+        profile = b"".join(container.payloads("icc", data))
+        return add_appearance(hash_image(data, container), orientation, profile)
+    assert image is not None
+    turned_back = _TURNED_BACK.get(orientation)
+    stored = image if turned_back is None else image.transpose(turned_back)
+    profile = image.info.get("icc_profile") or b""
+    return add_appearance(hash_image(data, None, stored), orientation, profile)
 
 
 def _upright_size(

@@ -113,16 +113,20 @@ class _Scan:
         yield
 
     def _mark_for_recaption(self, model_id: str) -> None:
-        """Mark as pending the photos that a model has not captioned."""
+        """Mark as pending the photos that a model has not captioned.
+
+        So are those that were last read by a version which did not notice turned photos.
+        """
         in_folders, parameters = paths_condition(self.folders)
         with self.catalogue.transaction():
             self.catalogue.execute(
                 f"""
                 UPDATE files SET pending = 1, claim = NULL WHERE id IN (
                     SELECT files.id FROM files JOIN folders ON folders.id = folder_id
-                    WHERE missing_since IS NULL AND {in_folders} AND NOT EXISTS (
-                        SELECT 1 FROM captions
-                        WHERE captions.picture_id = files.picture_id AND model = ?))
+                    WHERE missing_since IS NULL AND {in_folders} AND (
+                        ctime_ns IS NULL OR NOT EXISTS (
+                            SELECT 1 FROM captions
+                            WHERE captions.picture_id = files.picture_id AND model = ?)))
                 """,
                 [*parameters, model_id],
             )

@@ -13,15 +13,18 @@ from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.file_paths import file_path
 from showtell.photos.catalogue.pictures import (
     ModelIds,
+    change_picture,
+    copy_edit,
     find_picture_id,
+    related_picture_ids,
     store_caption,
     store_picture,
 )
 from showtell.photos.reading import PhotoContent
 
 _SET_PICTURE = """
-    UPDATE files SET picture_id = ?, size = ?, mtime_ns = ?, pending = 0, claim = NULL,
-        missing_since = NULL, error = NULL
+    UPDATE files SET picture_id = ?, size = ?, mtime_ns = ?, ctime_ns = ?, access = ?, pending = 0,
+        claim = NULL, missing_since = NULL, error = NULL
     WHERE id = ?
 """
 
@@ -74,7 +77,14 @@ def _save_result(
         )
         return
     is_new = find_picture_id(catalogue, content.hash) is None
+    others = _same_image_data(catalogue, content.hash, file_id) if is_new else []
+    unused = [other for other in others if not _is_in_use(catalogue, other, file_id)]
+    if unused:  # the picture was turned, or read by an older version: it stays the same row
+        change_picture(catalogue, unused[0], content.hash)
+        is_new = False
     picture_id = store_picture(catalogue, content.hash, content.exif, content.size)
+    if others:
+        copy_edit(catalogue, others, picture_id)
     if result.caption is not None and result.pooled is not None:
         store_caption(catalogue, picture_id, result.caption, result.pooled, ids)
     moved = _set_picture(catalogue, file_id, content, picture_id, is_new=is_new)
@@ -88,6 +98,28 @@ def _save_result(
         counts.already_captioned += 1
 
 
+def _same_image_data(catalogue: Catalogue, picture_hash: bytes, file_id: int) -> list[int]:
+    """Return the ids of pictures with the same image data, shown in another way.
+
+    So is the picture of a file that has not changed since an older version read it.
+    """
+    picture_ids = related_picture_ids(catalogue, picture_hash)
+    row = catalogue.row("SELECT picture_id, ctime_ns FROM files WHERE id = ?", (file_id,))
+    if row is not None and row[0] is not None and row[1] is None and row[0] not in picture_ids:
+        picture_ids.append(row[0])
+    return picture_ids
+
+
+def _is_in_use(catalogue: Catalogue, picture_id: int, file_id: int) -> bool:
+    """Return whether another file that exists contains a picture."""
+    rows = catalogue.rows(
+        "SELECT folders.path, name FROM files JOIN folders ON folders.id = folder_id"
+        " WHERE picture_id = ? AND files.id <> ?",
+        (picture_id, file_id),
+    )
+    return any(os.path.lexists(file_path(folder, name)) for folder, name in list(rows))
+
+
 def _set_picture(
     catalogue: Catalogue, file_id: int, content: PhotoContent, picture_id: int, *, is_new: bool
 ) -> bool:
@@ -95,7 +127,7 @@ def _set_picture(
 
     A moved file keeps its id: its old row gets the new path, and the new row is deleted.
     """
-    values = (picture_id, content.file_size, content.mtime_ns)
+    values = (picture_id, *content.status)
     row = catalogue.row("SELECT folder_id, name, picture_id FROM files WHERE id = ?", (file_id,))
     if row is None:  # meanwhile another scan has recognised the move
         return False

@@ -11,7 +11,7 @@ from showtell.errors import PhotoError, PhotoErrorHandler
 from showtell.files.folder_walk import is_subfolder, walk_folders
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
-from showtell.photos.catalogue.file_paths import stored_mtime_ns
+from showtell.photos.catalogue.file_status import FileStatus
 from showtell.photos.photo_names import is_photo_name
 
 
@@ -20,8 +20,7 @@ class PhotoFile:
     """A photo's file in a folder listing."""
 
     name: bytes
-    size: int
-    mtime_ns: int
+    status: FileStatus
 
 
 def walk_photos(
@@ -57,7 +56,7 @@ def _photo_file(entry: os.DirEntry[bytes], report: PhotoErrorHandler) -> PhotoFi
         report(PhotoError(f"{display_path}: cannot be read ({error_reason(error)})"))
         return None
     if stat.S_ISREG(status.st_mode):
-        return PhotoFile(entry.name, status.st_size, stored_mtime_ns(status))
+        return PhotoFile(entry.name, FileStatus.of(status))
     if not stat.S_ISDIR(status.st_mode):  # links to folders are skipped
         report(PhotoError(f"{display_path}: a device or pipe, not a photo"))
     return None

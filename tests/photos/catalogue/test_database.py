@@ -39,7 +39,7 @@ def test_older_catalogue_is_migrated_and_keeps_its_data(
         assert catalogue.row("SELECT caption, stars FROM pictures") == ("otters", None)
         assert catalogue.is_intact()
     monkeypatch.undo()
-    with pytest.raises(CatalogueError, match=r"newer showtell \(format 3.*upgrade showtell"):
+    with pytest.raises(CatalogueError, match=r"newer showtell \(format 4.*upgrade showtell"):
         Catalogue(path)
 
 

@@ -1,12 +1,10 @@
-"""Convert paths and dates of files to what the catalogue stores: bytes, and 64-bit numbers."""
+"""Convert between paths and the folders and names that the catalogue stores, as bytes."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-
-_MAX_INTEGER = (1 << 63) - 1  # of SQLite
 
 
 def file_path(folder: bytes, name: bytes) -> Path:
@@ -21,15 +19,6 @@ def folder_and_name(path: Path) -> tuple[bytes, bytes]:
     """
     folder, name = os.path.split(os.path.abspath(os.fspath(path)))  # noqa: PTH100
     return os.fsencode(os.path.realpath(folder)), os.fsencode(name)
-
-
-def stored_mtime_ns(status: os.stat_result) -> int:
-    """Return a file's modification time as the catalogue stores it.
-
-    64 bits end in the years 1677 and 2262; dates beyond, which some cameras write, all count as
-    those years.
-    """
-    return max(-_MAX_INTEGER, min(status.st_mtime_ns, _MAX_INTEGER))
 
 
 def paths_condition(paths: Sequence[Path]) -> tuple[str, list[bytes]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from showtell.files.regular_files import read_regular
 from showtell.photos.catalogue.database import Catalogue, now
-from showtell.photos.catalogue.file_paths import stored_mtime_ns
+from showtell.photos.catalogue.file_status import FileStatus
 from showtell.photos.metadata.image_hash import hash_bytes
 
 _TEMPORARY_PREFIX, _TEMPORARY_SUFFIX = ".showtell-", ".tmp"
@@ -164,10 +164,11 @@ def update_file_stamp(catalogue: Catalogue, file_id: int, target: Path) -> None:
     if row is None or os.path.realpath(os.path.join(*row)) != os.fsencode(target):  # noqa: PTH118
         return
     with contextlib.suppress(OSError):
-        status = target.stat()
+        # NULL stays: the scan has not read it since the column exists
         catalogue.execute(
-            "UPDATE files SET size = ?, mtime_ns = ? WHERE id = ?",
-            (status.st_size, stored_mtime_ns(status), file_id),
+            "UPDATE files SET size = ?, mtime_ns = ?,"
+            " ctime_ns = iif(ctime_ns IS NULL, NULL, ?), access = ? WHERE id = ?",
+            (*FileStatus.of(target.stat()), file_id),
         )
 
 

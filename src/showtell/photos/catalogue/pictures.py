@@ -5,6 +5,7 @@ The functions that write must be called inside a transaction.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from showtell.decoding.beam_search import Floats
 from showtell.photos.catalogue.caption_text import segment_cjk
 from showtell.photos.catalogue.database import Catalogue, now
 from showtell.photos.metadata.exif import ExifInfo
-from showtell.photos.metadata.image_hash import hash_bytes
+from showtell.photos.metadata.image_hash import HASH_SIZE, hash_bytes, image_hash_of
 
 # The current caption is the user's edit, or else the latest caption by a model.
 _SET_CURRENT_CAPTION = """
@@ -55,6 +56,38 @@ def find_picture_id(catalogue: Catalogue, image_hash: bytes) -> int | None:
     """Return the id of the picture with a hash, or None if it is new."""
     picture_id = catalogue.value("SELECT id FROM pictures WHERE hash = ?", (image_hash,))
     return None if picture_id is None else int(picture_id)
+
+
+def related_picture_ids(catalogue: Catalogue, picture_hash: bytes) -> list[int]:
+    """Return the ids of the other pictures with the same image data, shown in another way."""
+    image_hash = image_hash_of(picture_hash)
+    if len(image_hash) < HASH_SIZE:  # not a hash: it would be the beginning of others
+        return []
+    rows = catalogue.rows(
+        "SELECT id FROM pictures WHERE hash >= ? AND hash < ? AND hash <> ?",
+        (image_hash, image_hash + b"\xff", picture_hash),
+    )
+    return [int(row[0]) for row in rows]
+
+
+def change_picture(catalogue: Catalogue, picture_id: int, picture_hash: bytes) -> None:
+    """Give a picture that is now shown in another way its new hash; only the user's edit stays."""
+    catalogue.execute("UPDATE pictures SET hash = ? WHERE id = ?", (picture_hash, picture_id))
+    catalogue.execute("DELETE FROM captions WHERE picture_id = ?", (picture_id,))
+    catalogue.execute("DELETE FROM features WHERE picture_id = ?", (picture_id,))
+    _update_current_caption(catalogue, picture_id)
+
+
+def copy_edit(catalogue: Catalogue, source_ids: Sequence[int], picture_id: int) -> None:
+    """Give a picture that has no edit the latest one of other pictures, if any has one."""
+    marks = ", ".join("?" * len(source_ids))
+    catalogue.execute(
+        "INSERT OR IGNORE INTO edits (picture_id, text, created)"
+        f" SELECT ?, text, created FROM edits WHERE picture_id IN ({marks})"
+        " ORDER BY created DESC LIMIT 1",
+        (picture_id, *source_ids),
+    )
+    _update_current_caption(catalogue, picture_id)
 
 
 def has_caption(catalogue: Catalogue, picture_id: int, model_id: str | None) -> bool:

@@ -3,7 +3,8 @@
 A released migration never changes: another one follows it. `PRAGMA user_version` counts the
 migrations that a catalogue has had.
 
-A *picture* is image data, identified by its hash; a *file* is one copy of it on the disk.
+A *picture* is image data as it is shown, identified by a hash of the data, its orientation and its
+colour profile; a *file* is one copy of it on the disk.
 Captions, the user's edits and features belong to the picture, so photos that are moved, copied or
 retagged keep them. `pictures.caption` repeats the current caption (the user's edit, or else the
 latest by a model), so that a search reads one row. Paths and names are bytes, as in the file
@@ -111,5 +112,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE edits RENAME COLUMN made TO created",
         "ALTER TABLE runs RENAME COLUMN began TO started",
         "ALTER TABLE writes RENAME COLUMN words TO caption",
+    ),
+    (
+        # see FileStatus; NULL: not read since these columns exist
+        "ALTER TABLE files ADD COLUMN ctime_ns INTEGER",
+        "ALTER TABLE files ADD COLUMN access TEXT",
     ),
 )
