@@ -248,6 +248,36 @@ def open_header(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=[kind])
 
 
+@dataclass(frozen=True, slots=True)
+class PictureSize:
+    """The format and size in pixels of an encoded picture, and whether it has over 8 bits."""
+
+    format: str
+    width: int
+    height: int
+    is_deep: bool
+
+
+def picture_size(data: bytes) -> PictureSize:
+    """Read the size of the picture that `open_photo` would decode, without decoding it.
+
+    Raises PhotoError, MissingExtraError or any of Pillow's exceptions if it cannot be read.
+    """
+    kind = _format_of(data[:64])
+    _load_plugin(kind)
+    if kind == "TIFF":
+        from showtell.image_formats.tiff_layout import read_layout
+
+        layout = read_layout(io.BytesIO(data))
+        return PictureSize(kind, layout.width, layout.height, max(layout.bits) > 8)
+    try:
+        image = _opener(kind)(io.BytesIO(data), "")
+    except Exception:  # perhaps because of its metadata
+        image = _opener(kind)(io.BytesIO(essential_parts(kind, data).data), "")
+    with image:
+        return PictureSize(kind, image.width, image.height, image.mode.startswith(("I", "F")))
+
+
 def name_of(source: object) -> str:
     """Return a photo's name for messages: its path, made safe to print, or its type."""
     if isinstance(source, str | os.PathLike):

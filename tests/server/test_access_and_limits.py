@@ -484,5 +484,6 @@ def test_models_describes_the_model_and_the_limits(strict_service: RunningServic
         "max_body": 1_000_000,
         "max_photos": 3,
         "max_pixels": 1_000_000,
+        "max_request_pixels": 400_000_000,
         "requests_per_minute": None,
     }

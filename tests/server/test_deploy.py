@@ -10,12 +10,15 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 import yaml
 
 from showtell.cli.serve import serve
+from showtell.server.settings import MEGABYTE
+from showtell.server.worker_memory import NETWORK_BYTES, PHOTO_BYTES_PER_PIXEL, worker_bytes
 from support.paths import ROOT
 from support.running_service import RunningService
 
@@ -149,6 +152,29 @@ def test_command_of_the_unit_is_valid() -> None:
     assert params["host"] == "127.0.0.1"
     [seconds] = unit_values()["TimeoutStopSec"]
     assert int(seconds) > params["shutdown_timeout"]
+
+
+def bytes_needed(params: dict[str, Any]) -> int:
+    """The memory that a service may take, as the docs compute it."""
+    megabytes = 250 + params["max_uploads"]
+    return megabytes * MEGABYTE + params["workers"] * worker_bytes(params["max_pixels"])
+
+
+def test_memory_limits_suffice_for_the_workers() -> None:
+    compose = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]["showtell"]
+    needed = bytes_needed(parse_serve_command(compose["command"]).params)
+    assert needed <= int(compose["mem_limit"].removesuffix("g")) << 30
+    [command] = unit_values()["ExecStart"]
+    needed = bytes_needed(parse_serve_command(shlex.split(command)[1:]).params)
+    [limit] = unit_values()["MemoryMax"]
+    assert needed <= int(limit.removesuffix("G")) << 30
+
+
+def test_documented_memory_of_a_worker_is_its_limit() -> None:
+    text = (ROOT / "docs" / "serving.md").read_text("utf-8")
+    max_pixels = serve.make_context("serve", []).params["max_pixels"]
+    assert f"| {NETWORK_BYTES // MEGABYTE} MB, and {PHOTO_BYTES_PER_PIXEL} bytes for each" in text
+    assert f"{worker_bytes(max_pixels) / 1e9:g} GB by default" in text
 
 
 @needs_systemd

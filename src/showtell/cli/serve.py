@@ -57,9 +57,10 @@ from showtell.files.os_errors import error_reason
 @click.option(
     "--queue-wait",
     type=click.FloatRange(0.01),
-    default=1.0,
+    default=30.0,
     show_default=True,
-    help="Seconds that a request may wait for a worker before it gets status 503.",
+    help="Seconds that a request may wait for a worker before it gets status 503; a request that"
+    " would wait longer gets it at once.",
 )
 @click.option(
     "--photo-timeout",
@@ -106,6 +107,14 @@ from showtell.files.os_errors import error_reason
     help="Maximum photos per request.",
 )
 @max_pixels_option(50_000_000)
+@click.option(
+    "--max-request-pixels",
+    type=click.IntRange(1),
+    default=400_000_000,
+    show_default=True,
+    help="Maximum pixels of all photos of a request; of a JPEG, a quarter counts. More get status"
+    " 413.",
+)
 @click.option(
     "--rate",
     type=click.IntRange(0),

@@ -63,13 +63,14 @@ class ServedModel:
 class Limits:
     """The limits of a request.
 
-    `max_body` is in bytes, `max_pixels` counts per photo, and `requests_per_minute` is None if
-    there is no limit.
+    `max_body` is in bytes, `max_pixels` counts per photo, `max_request_pixels` all photos of a
+    request, with a quarter of a JPEG's, and `requests_per_minute` is None if there is no limit.
     """
 
     max_body: int
     max_photos: int
     max_pixels: int
+    max_request_pixels: int
     requests_per_minute: int | None
 
 

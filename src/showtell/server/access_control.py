@@ -102,7 +102,7 @@ class RateLimit:
         """Count a request of a client; raises ProblemError if it exceeds the limit."""
         if not self.per_second:
             return
-        client, now = _client_network(address), time.monotonic()
+        client, now = client_network(address), time.monotonic()
         bucket = self._buckets.pop(client, _TokenBucket(self.burst, now))
         refill = (now - bucket.updated) * self.per_second
         bucket.tokens, bucket.updated = min(self.burst, bucket.tokens + refill), now
@@ -156,7 +156,7 @@ def _is_same_origin(origin: str, authority: Authority | None) -> bool:
     return sender.host == authority.host and sender.port_for(scheme) == authority.port_for(scheme)
 
 
-def _client_network(address: str) -> str:
+def client_network(address: str) -> str:
     """Return what counts as one client: an IPv4 address, or an IPv6 /64 (one customer's)."""
     try:
         ip = ipaddress.ip_address(address)

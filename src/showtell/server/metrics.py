@@ -33,6 +33,9 @@ class Metrics:
             "refused_requests", "Requests refused because the queue was full or too slow."
         )
         self.queue_photos = self._gauge("queue_photos", "Photos waiting for a worker.")
+        self.slow_photos = self._gauge(
+            "slow_photos", "Waiting photos with many pixels, or that crashed a worker."
+        )
         self.queue_size = self._gauge("queue_size", "Photos that may wait for a worker.")
         self.queue_seconds = self._histogram("queue_seconds", "Time a photo waits for a worker.")
         self.batch_photos = self._histogram(

@@ -106,6 +106,17 @@ def body_too_large(settings: ServerSettings) -> ProblemError:
     )
 
 
+def too_many_pixels(settings: ServerSettings) -> ProblemError:
+    """Return the problem for photos that have more than `max_request_pixels` together."""
+    return ProblemError(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "too-many-pixels",
+        f"the photos have more than {settings.max_request_pixels:,} pixels together: send them in"
+        " several requests",
+        max_request_pixels=settings.max_request_pixels,
+    )
+
+
 def internal_error() -> ProblemError:
     """Return the problem for an unexpected exception."""
     return ProblemError(

@@ -147,5 +147,6 @@ def _limits_out(settings: ServerSettings) -> schemas.LimitsOut:
         max_body=settings.max_body * MEGABYTE,
         max_photos=settings.max_photos,
         max_pixels=settings.max_pixels,
+        max_request_pixels=settings.max_request_pixels,
         requests_per_minute=settings.requests_per_minute or None,
     )

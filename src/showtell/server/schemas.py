@@ -115,6 +115,9 @@ class LimitsOut(BaseModel):
     max_body: int = Field(description="Maximum size of the body, in bytes.")
     max_photos: int = Field(description="Maximum photos in a form.")
     max_pixels: int = Field(description="Maximum pixels in a photo.")
+    max_request_pixels: int = Field(
+        description="Maximum pixels of all photos of a request; of a JPEG, a quarter counts."
+    )
     requests_per_minute: int | None = Field(
         description="Maximum requests per minute of one client; null for no limit."
     )

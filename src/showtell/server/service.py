@@ -13,10 +13,17 @@ from starlette.requests import ClientDisconnect
 from showtell.bundle import Bundle, load_bundle
 from showtell.bundle.registry import find_bundle
 from showtell.decoding.options import Decoding
-from showtell.server.access_control import RateLimit
+from showtell.server.access_control import RateLimit, client_network
+from showtell.server.host_names import is_loopback
 from showtell.server.metrics import Metrics
-from showtell.server.photo_queue import BusyError, CaptionRequest, PhotoQueue, PhotoResult
-from showtell.server.problem_details import busy, invalid_request
+from showtell.server.photo_queue import (
+    BusyError,
+    CaptionRequest,
+    PhotoQueue,
+    PhotoResult,
+    TooManyPixelsError,
+)
+from showtell.server.problem_details import busy, invalid_request, too_many_pixels
 from showtell.server.schemas import CaptionQuery
 from showtell.server.settings import ServerSettings
 from showtell.server.uploads import UploadBudget
@@ -50,11 +57,13 @@ class Service:
             size=settings.queue_size,
             wait=settings.queue_wait,
             workers=settings.worker_count,
+            max_pixels=settings.max_request_pixels,
             observe_wait=metrics.queue_seconds.observe,
         )
         model = WorkerModel(bundle.path.resolve(), settings.threads, settings.max_pixels)
         workers = WorkerPool(WorkerLauncher(model), queue, settings, metrics)
         metrics.queue_photos.set_function(lambda: queue.waiting)
+        metrics.slow_photos.set_function(lambda: queue.waiting_slow)
         metrics.queue_size.set(settings.queue_size)
         metrics.workers.set_function(lambda: workers.running)
         return cls(
@@ -81,16 +90,25 @@ class Service:
             name, _, reason = str(error).partition(": ")
             raise invalid_request([{"parameter": f"query.{name}", "detail": reason}]) from None
         try:
-            self.queue.check_capacity()  # do not read a body that would be refused afterwards
+            client = _limited_client(request)
+            self.queue.check_capacity(client=client)  # before a body is read in vain
             async with self.uploads.read(request) as uploaded:
                 queued = CaptionRequest(
-                    uploaded.photos, uploaded.names, decoding, words=options.words
+                    uploaded.photos, uploaded.names, decoding, words=options.words, client=client
                 )
                 results = await cancel_on_disconnect(request, self.queue.submit(queued))
                 return results, uploaded.is_form
         except BusyError as error:
             self.metrics.refused.inc()
             raise busy(str(error), error.retry_after) from None
+        except TooManyPixelsError:
+            raise too_many_pixels(self.settings) from None
+
+
+def _limited_client(request: Request) -> str | None:
+    """Return whose photos may fill only half of the queue; None for this machine or a proxy."""
+    address = request.client.host if request.client else ""
+    return None if is_loopback(address) else client_network(address)
 
 
 async def cancel_on_disconnect(request: Request, work: Awaitable[_T]) -> _T:

@@ -38,7 +38,7 @@ class ServerSettings:
 
     queue_size: int = 64
     """Photos that may wait for a worker."""
-    queue_wait: float = 1.0
+    queue_wait: float = 30.0
     """Seconds that a request may wait until a worker takes its first photo."""
     photo_timeout: float = 20.0
     """Seconds after which a worker that has not finished its photo or batch is stopped."""
@@ -55,6 +55,8 @@ class ServerSettings:
     """Maximum photos per request."""
     max_pixels: int = 50_000_000
     """Maximum pixels per photo."""
+    max_request_pixels: int = 400_000_000
+    """Maximum pixels of all photos of a request; of a JPEG, a quarter counts."""
     rate: int | None = None
     """Requests per minute of one client, 0 for no limit; None: 600, no limit on loopback."""
 
@@ -88,6 +90,11 @@ class ServerSettings:
             raise ValueError(
                 f"--max-body {self.max_body} is more than --max-uploads {self.max_uploads}:"
                 " raise --max-uploads"
+            )
+        if self.max_pixels > self.max_request_pixels:
+            raise ValueError(
+                f"--max-pixels {self.max_pixels} is more than --max-request-pixels"
+                f" {self.max_request_pixels}: raise --max-request-pixels"
             )
         if self.root_path and not _is_root_path(self.root_path):
             raise ValueError(
@@ -143,6 +150,7 @@ _MINIMUMS: dict[str, float] = {
     "max_uploads": 1,
     "max_photos": 1,
     "max_pixels": 1,
+    "max_request_pixels": 1,
     "rate": 0,
 }
 

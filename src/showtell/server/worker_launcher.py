@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import ShowtellError
+from showtell.server.photo_pixels import LIGHT_PIXELS
 from showtell.server.photo_queue import PhotoResult, QueuedPhoto
 from showtell.server.worker_protocol import encode_message, receive_message
 
@@ -36,6 +37,14 @@ class WorkerModel:
     max_pixels: int
 
 
+@dataclass(frozen=True)
+class BatchResults:
+    """The results of a batch, None for photos that were left undone, and what decoding takes."""
+
+    results: list[PhotoResult | None]
+    pixels: list[int]
+
+
 @dataclass(eq=False)
 class Worker:
     """A running worker process and the socket to it."""
@@ -44,8 +53,8 @@ class Worker:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def caption(self, batch: Sequence[QueuedPhoto]) -> list[PhotoResult]:
-        """Caption photos with equal options.
+    async def caption(self, batch: Sequence[QueuedPhoto]) -> BatchResults:
+        """Caption photos with equal options, or as many of them as may be decoded together.
 
         Any exception means that the worker crashed or returned garbage. It has decoded untrusted
         photos, so nothing that it returns can be trusted.
@@ -55,14 +64,12 @@ class Worker:
             "names": [photo.name for photo in batch],
             "options": request.options,
             "words": request.words,
+            "alone": batch[0].is_slow,
         }
         self.writer.writelines(encode_message(header, [photo.data for photo in batch]))
         await self.writer.drain()
         reply, records = await receive_message(self.reader)
-        return [
-            PhotoResult(bool(failed), record)
-            for _, failed, record in zip(batch, reply["failed"], records, strict=True)
-        ]
+        return _batch_results(batch, reply, records)
 
     @property
     def alive(self) -> bool:
@@ -186,6 +193,23 @@ class WorkerLauncher:
             "OMP_NUM_THREADS": cores,
             "OPENBLAS_NUM_THREADS": cores,
         }
+
+
+def _batch_results(
+    batch: Sequence[QueuedPhoto], reply: dict[str, Any], records: Sequence[bytes]
+) -> BatchResults:
+    """Check a worker's reply; raises ValueError if the batch would be repeated for ever."""
+    remaining = iter(records)
+    results: list[PhotoResult | None] = []
+    pixels: list[int] = []
+    for photo, failed, size in zip(batch, reply["failed"], reply["pixels"], strict=True):
+        results.append(None if failed is None else PhotoResult(bool(failed), next(remaining)))
+        pixels.append(max(0, int(size)))
+        if failed is None and photo.is_slow:
+            raise ValueError("a slow photo was left undone")
+    if not any(results) and max(pixels) <= LIGHT_PIXELS:
+        raise ValueError("no photo was captioned")
+    return BatchResults(results, pixels)
 
 
 async def _wait_until_ready(reader: asyncio.StreamReader) -> int:

@@ -90,7 +90,7 @@ class WorkerPool:
         hung = False
         try:
             async with asyncio.timeout(timeout):
-                results = await worker.caption(batch)
+                done = await worker.caption(batch)
         except TimeoutError:
             hung, reason = True, f"captioning took more than {timeout:g} seconds"
         except Exception:
@@ -99,8 +99,8 @@ class WorkerPool:
             )
         else:
             seconds = time.perf_counter() - start
-            self.metrics.observe_batch(len(batch), seconds)
-            self.queue.finish(batch, results, seconds)
+            self.metrics.observe_batch(sum(result is not None for result in done.results), seconds)
+            self.queue.finish(batch, done.results, seconds, done.pixels)
             return True
         logger.warning("a worker crashed or was stopped while it captioned %d photo(s)", len(batch))
         self.metrics.worker_deaths.inc()

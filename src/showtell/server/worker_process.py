@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import json
 import logging
 import os
@@ -28,6 +29,8 @@ from PIL import Image
 from showtell.captioner import Captioner
 from showtell.errors import ShowtellError
 from showtell.image import NamedPhoto
+from showtell.server.photo_pixels import decoding_pixels, fits_batch
+from showtell.server.worker_memory import limit_memory
 from showtell.server.worker_protocol import encode_message, read_message
 
 # Of 1000. When memory runs out, the kernel kills a worker before it kills the service.
@@ -44,7 +47,10 @@ def caption_batch(
 ) -> tuple[list[bool], list[bytes]]:
     """Caption photos together; return for each whether it failed, and its JSON record."""
     files = [NamedPhoto(data, name) for data, name in zip(photos, names, strict=True)]
-    failed, records = [], []
+    failed: list[bool] = []
+    records: list[bytes] = []
+    if not files:
+        return failed, records
     captions = captioner.caption(iter(files), batch_size=len(files), **options)
     for caption, name in zip(captions, names, strict=True):
         record = caption.to_dict(words=words)
@@ -55,15 +61,29 @@ def caption_batch(
 
 
 def run_worker(captioner: Captioner, connection: socket.socket) -> None:
-    """Caption the batches that arrive on `connection` until the service closes it."""
+    """Caption the batches that arrive on `connection` until the service closes it.
+
+    Of a batch, only as many photos are captioned as may be decoded together. The reply has the
+    pixels of all, and for each whether it failed, or None if it was left undone. A batch that is
+    `alone` has one photo, which is captioned in any case.
+    """
+    limit_memory(captioner.max_pixels)
     with connection, connection.makefile("rb") as stream, contextlib.suppress(EOFError, OSError):
         _send(connection, {"ready": True, "pid": os.getpid()})
         while True:
             header, photos = read_message(stream)
+            pixels = [decoding_pixels(photo, captioner.max_pixels) for photo in photos]
+            fits = [True] if header["alone"] else fits_batch(pixels)
             failed, records = caption_batch(
-                captioner, photos, header["names"], header["options"], words=header["words"]
+                captioner,
+                list(itertools.compress(photos, fits)),
+                list(itertools.compress(header["names"], fits)),
+                header["options"],
+                words=header["words"],
             )
-            _send(connection, {"failed": failed}, records)
+            outcomes = iter(failed)
+            done = [next(outcomes) if fit else None for fit in fits]
+            _send(connection, {"pixels": pixels, "failed": done}, records)
 
 
 def run_fork_server(captioner: Captioner, control: socket.socket) -> None:
