@@ -7,6 +7,7 @@ records the photo first; a photo at which two attempts ended is left out.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 
@@ -29,15 +30,17 @@ class PartAttempts:
         self._current: int | None = None
 
     def begin(self) -> None:
-        """Record one more attempt. Raises DatasetError after `MAX_ATTEMPTS`."""
-        try:
+        """Record one more attempt; a damaged record counts as none.
+
+        Raises DatasetError after `MAX_ATTEMPTS`.
+        """
+        with contextlib.suppress(DatasetError, ValueError, KeyError, TypeError):
             record = json.loads(self._storage.read(self._name))
-        except (DatasetError, ValueError):
-            record = {"attempts": 0, "crashes": [], "current": None}
-        self._count = record["attempts"] + 1
-        self._crashes = Counter(record["crashes"])
-        if record["current"] is not None:
-            self._crashes[record["current"]] += 1
+            crashes = Counter([int(index) for index in record["crashes"]])
+            if record["current"] is not None:
+                crashes[int(record["current"])] += 1
+            self._count, self._crashes = int(record["attempts"]), crashes
+        self._count += 1
         if self._count > MAX_ATTEMPTS:
             raise DatasetError(
                 f"{self._storage.address}: a part crashed its worker {MAX_ATTEMPTS} times: does"

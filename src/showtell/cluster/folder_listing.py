@@ -5,19 +5,32 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from showtell.cluster.parts import MAX_PHOTOS
+from showtell.cluster.parts import MAX_PHOTOS, JobPart
 from showtell.cluster.storage import Storage
-from showtell.errors import PhotoError
+from showtell.errors import DatasetError, PhotoError
 from showtell.files.folder_walk import is_skipped
 from showtell.files.photo_files import SUFFIXES, find_photos
+from showtell.files.printable_names import printable
 from showtell.files.remote import walk_files
 
 logger = logging.getLogger(__name__)
 
 LISTING = "_input.parquet"
+
+
+class ListingError(DatasetError):
+    """The list of a folder's photos is damaged, or cannot be read."""
+
+    def __init__(self, storage: Storage, fault: str) -> None:
+        self.fault = fault
+        super().__init__(
+            f"{printable(storage.address)}/{LISTING}: {fault}:"
+            " run the same command again to list the photos again and resume"
+        )
 
 
 class FolderPhotos:
@@ -72,3 +85,56 @@ def write_listing(storage: Storage, names: Iterable[bytes]) -> None:
                 rows = []
         if rows:
             writer.write_table(pa.table([rows], schema=schema))
+
+
+def check_listing(storage: Storage, digest: str, parts: Sequence[JobPart]) -> list[JobPart]:
+    """Return the parts of a listing, in order, each with the digest of its photos' paths.
+
+    `digest` is that of all paths when the job began (`FolderPhotos.digest`).
+
+    Raises ListingError if the listing holds other paths or cannot be read.
+    """
+    whole = hashlib.sha256()
+    digests = [hashlib.sha256() for _ in parts]
+    current = 0
+    try:
+        for index, name in enumerate(_listed_names(storage)):
+            whole.update(name + b"\0")
+            while current < len(parts) and index >= _end(parts[current]):
+                current += 1
+            if current < len(parts) and index >= parts[current].start:
+                digests[current].update(name + b"\0")
+    except DatasetError as error:
+        raise ListingError(storage, _fault(error, storage)) from error
+    if whole.hexdigest() != digest:
+        raise ListingError(storage, "damaged: its paths are not the job's")
+    return [
+        replace(part, digest=part_digest.hexdigest())
+        for part, part_digest in zip(parts, digests, strict=True)
+    ]
+
+
+def check_paths(storage: Storage, part: JobPart, paths: Sequence[str]) -> None:
+    """Raise ListingError if these paths, read from the listing, are not those of a part."""
+    if len(paths) != part.count:
+        raise ListingError(storage, f"damaged: {len(paths)} paths in place of {part.count}")
+    digest = hashlib.sha256(b"".join(os.fsencode(path) + b"\0" for path in paths))
+    if part.digest and digest.hexdigest() != part.digest:
+        raise ListingError(storage, "damaged: its paths are not the job's")
+
+
+def _listed_names(storage: Storage) -> Iterator[bytes]:
+    import pyarrow.parquet as pq
+
+    with storage.opened(LISTING) as file:
+        for batch in pq.ParquetFile(file).iter_batches(MAX_PHOTOS, columns=["path"]):
+            for name in batch.column(0).to_pylist():
+                yield name if isinstance(name, bytes) else b""
+
+
+def _end(part: JobPart) -> int:
+    return part.start + (part.count or 0)
+
+
+def _fault(error: DatasetError, storage: Storage) -> str:
+    return str(error).removeprefix(f"{printable(storage.address)}/{LISTING}: ")

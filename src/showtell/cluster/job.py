@@ -10,6 +10,8 @@ part alone, whichever worker captions it and however often.
 from __future__ import annotations
 
 import json
+import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,6 +25,13 @@ from showtell.bundle import MANIFEST, Bundle, load_bundle, sha256
 from showtell.bundle.cpu_cores import usable_cores
 from showtell.bundle.registry import find_bundle
 from showtell.captioner import BATCH_SIZE
+from showtell.cluster.folder_listing import (
+    LISTING,
+    FolderPhotos,
+    ListingError,
+    check_listing,
+    write_listing,
+)
 from showtell.cluster.inputs import (
     InputKind,
     JobInput,
@@ -53,6 +62,10 @@ from showtell.cluster.summary import (
 from showtell.cluster.worker import CaptionWorker, WorkerSetup
 from showtell.decoding.options import Decoding
 from showtell.errors import ShowtellError
+from showtell.files.printable_names import printable
+from showtell.files.remote import is_remote
+
+logger = logging.getLogger(__name__)
 
 _PARTS_IN_FLIGHT = 2  # per actor: the current part and the next one
 
@@ -97,7 +110,7 @@ class JobOptions:
             raise ValueError(f"sample: must be above 0 and at most 1, not {self.sample}")
         if self.limit is not None and self.sample is not None:
             raise ValueError("limit and sample exclude each other: give only one")
-        if self.price_per_core_hour is not None and not self.price_per_core_hour >= 0:
+        if self.price_per_core_hour is not None and not 0 <= self.price_per_core_hour < math.inf:
             raise ValueError(
                 f"price_per_core_hour: must be at least 0, not {self.price_per_core_hour}"
             )
@@ -141,6 +154,7 @@ def caption_all(
             if job.spec is None:
                 job.divide_and_save(part_size(job.wanted_photos(), workers, options.batch_size))
             clean_partial(job.storage)
+            job.check_listing()
             run = _caption_parts(job, workers, report or (lambda *_: None), started)
     if not job.is_complete:
         raise ShowtellError(
@@ -184,6 +198,23 @@ class _Job:
         spec = self._divide(self.options.part_size or saved.part_size)
         check_same_job(self.storage, saved, spec)
         self.results = finished_parts(self.storage, spec, self.parts)
+
+    def check_listing(self) -> None:
+        """Compare a folder's listing with the job, and list the photos again if it is damaged.
+
+        Raises ListingError if it still is not the job's, because the folder changed meanwhile.
+        """
+        if self.job_input.kind != "folder":
+            return
+        try:
+            self.parts = check_listing(self.storage, self.job_input.digest, self.parts)
+        except ListingError as error:
+            shown = printable(self.storage.address)
+            logger.warning("%s/%s: %s: listing the photos again", shown, LISTING, error.fault)
+            address = self.job_input.address
+            photos = FolderPhotos(address if is_remote(address) else Path(address))
+            write_listing(self.storage, photos)
+            self.parts = check_listing(self.storage, self.job_input.digest, self.parts)
 
     def wanted_photos(self) -> int | None:
         """Return how many photos the job captions; None if that is unknown."""

@@ -108,7 +108,9 @@ def check_same_job(storage: Storage, saved: JobSpec, requested: JobSpec) -> None
 def finished_parts(
     storage: Storage, job: JobSpec, parts: Sequence[JobPart]
 ) -> dict[int, PartResult]:
-    """Return the results of the finished parts by number; damaged files count as unfinished.
+    """Return the results of the finished parts by number.
+
+    Damaged files, files of other parts and parts without all of their photos are unfinished.
 
     Raises DatasetError if the folder holds Parquet files that are not parts of the job.
     """
@@ -125,8 +127,18 @@ def finished_parts(
     return {
         part.number: result
         for part, result in zip(present, results, strict=True)
-        if result is not None
+        if result is not None and _belongs(result, part, job.kind)
     }
+
+
+def _belongs(result: PartResult, part: JobPart, kind: str) -> bool:
+    """Return whether a result is that of a part, with all of its photos.
+
+    Parts of a folder whose listing was unreadable had one row and counted as finished before.
+    """
+    if (result.number, result.source, result.start) != (part.number, part.source, part.start):
+        return False
+    return kind == "shards" or part.count is None or (result.seen or result.photos) == part.count
 
 
 def clean_partial(storage: Storage) -> None:

@@ -17,7 +17,7 @@ class JobPart:
     """The photos `start` to `start + count` of a source, or the fraction `keep` of them.
 
     `source` is a shard, a Parquet file, or the listing of a folder's photos. `count` is None for
-    a whole shard.
+    a whole shard. `digest` is a hash of the photos' paths in a listing.
     """
 
     number: int
@@ -25,6 +25,7 @@ class JobPart:
     start: int = 0
     count: int | None = None
     keep: float = 1.0
+    digest: str = ""
 
     @property
     def name(self) -> str:

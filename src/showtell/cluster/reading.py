@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from showtell.cluster.folder_listing import LISTING
+from showtell.cluster.folder_listing import LISTING, ListingError, check_paths
 from showtell.cluster.inputs import JobInput
 from showtell.cluster.parquet_input import PhotoColumns, read_rows
 from showtell.cluster.parts import JobPart, is_sampled
 from showtell.cluster.storage import Storage
 from showtell.errors import DatasetError, PhotoError
 from showtell.files.printable_names import printable
-from showtell.files.remote import is_remote, read_file
+from showtell.files.remote import is_remote, open_file, read_file, translate_read_errors
 
 READ_AHEAD = 16  # photos that are fetched from addresses at the same time
 
@@ -58,6 +58,10 @@ class PartReader:
 
     `seconds` is how long the caller has waited for photos, and `seen` how many photos were read,
     including those that a sample leaves out.
+
+    Where a shard is damaged, the last row is for the error; where Parquet is, each missing photo
+    has a row with the error. Raises DatasetError, so that the part is not written, if the listing
+    of a folder cannot be read or is not the job's, or a source cannot be opened at all.
     """
 
     def __init__(self, job_input: JobInput, part: JobPart, storage: Storage) -> None:
@@ -71,11 +75,15 @@ class PartReader:
             start = time.perf_counter()
             try:
                 item = next(photos, None)
-            except DatasetError as error:  # a damaged source ends with one row for the error
-                item, photos = self._source_error(error), iter(())
+            except DatasetError as error:
+                if self._must_stop(error):
+                    raise
+                photos = self._source_errors(error)
+                continue
             finally:
                 self.seconds += time.perf_counter() - start
             if item is None:
+                self._check_whole()
                 return
             yield item
 
@@ -88,12 +96,10 @@ class PartReader:
             rows: Iterable[tuple[str, bytes | str]] = itertools.islice(
                 iterate_shard(part.source), part.count
             )
+        elif columns is None:
+            rows = self._listed()
         else:
-            address = part.source
-            if columns is None:
-                address = f"{self.storage.address}/{LISTING}"
-                columns = PhotoColumns("path", "paths")
-            rows = read_rows(address, columns, part.start, part.count or 0)
+            rows = read_rows(part.source, columns, part.start, part.count or 0)
         return _open_rows(self._sampled(rows), self.job_input.root)
 
     def _sampled(
@@ -104,10 +110,50 @@ class PartReader:
             if is_sampled(index, self.part.keep):
                 yield row
 
-    def _source_error(self, error: DatasetError) -> tuple[str, PartPhoto]:
-        source = self.part.source
-        reason = str(error).removeprefix(f"{printable(source)}: ")
-        return source, FetchedPhoto(source, error=reason)
+    def _listed(self) -> list[tuple[str, bytes | str]]:
+        """Return the part's rows of the folder's listing, all of them checked."""
+        part, address = self.part, f"{self.storage.address}/{LISTING}"
+        columns = PhotoColumns("path", "paths")
+        try:
+            rows = list(read_rows(address, columns, part.start, part.count or 0))
+        except DatasetError as error:
+            fault = str(error).removeprefix(f"{printable(address)}: ")
+            raise ListingError(self.storage, fault) from error
+        check_paths(self.storage, part, [path for _, path in rows if isinstance(path, str)])
+        return rows
+
+    def _must_stop(self, error: DatasetError) -> bool:
+        """Return whether an error is no property of the photos, and may be gone in a while."""
+        if isinstance(error, ListingError):
+            return True
+        if self.seen:
+            return False
+        try:
+            with translate_read_errors(self.part.source), open_file(self.part.source) as file:
+                file.read(1)
+        except DatasetError:
+            return True
+        return False
+
+    def _source_errors(self, error: DatasetError) -> Iterator[tuple[str, PartPhoto]]:
+        """Yield rows for what is missing of a damaged source."""
+        part = self.part
+        reason = str(error).removeprefix(f"{printable(part.source)}: ")
+        if self.job_input.kind == "shards":  # how many photos are missing is unknown
+            yield part.source, FetchedPhoto(part.source, error=reason)
+            return
+        for index in range(self.seen, part.count or 0):
+            self.seen += 1
+            if is_sampled(index, part.keep):
+                name = f"{part.source}#{part.start + index}"
+                yield name, FetchedPhoto(name, error=reason)
+
+    def _check_whole(self) -> None:
+        if self.job_input.kind != "shards" and self.seen != self.part.count:
+            raise DatasetError(
+                f"{printable(self.part.source)}: has fewer rows than when the job was divided into"
+                " parts: run the same command again"
+            )
 
 
 def fetch_photo(name: str, address: str) -> FetchedPhoto:
@@ -127,8 +173,9 @@ def _open_rows(
     """
     ahead: deque[tuple[str, PartPhoto | Future[PartPhoto]]] = deque()
     pool: ThreadPoolExecutor | None = None
+    failures: list[DatasetError] = []
     try:
-        for name, photo in rows:
+        for name, photo in _until_error(rows, failures):
             if isinstance(photo, bytes):
                 ahead.append((name, FetchedPhoto(name, photo)))
             elif is_remote(address := _absolute(photo, root)):
@@ -142,9 +189,21 @@ def _open_rows(
                 yield _result(*ahead.popleft())
         while ahead:
             yield _result(*ahead.popleft())
+        if failures:
+            raise failures[0]
     finally:
         if pool is not None:
             pool.shutdown(cancel_futures=True)
+
+
+def _until_error(
+    rows: Iterator[tuple[str, bytes | str]], failures: list[DatasetError]
+) -> Iterator[tuple[str, bytes | str]]:
+    """Yield rows up to an error, which is added to `failures`: the rows before it still count."""
+    try:
+        yield from rows
+    except DatasetError as error:
+        failures.append(error)
 
 
 def _absolute(path: str, root: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -23,7 +24,7 @@ from showtell.cluster.output import PartResult, part_bytes
 from showtell.cluster.parts import JobPart
 from showtell.cluster.reading import PartPhoto, PartReader
 from showtell.cluster.storage import Storage
-from showtell.errors import ShowtellError
+from showtell.errors import DatasetError, ShowtellError
 from showtell.files.peak_memory import peak_memory
 
 
@@ -67,16 +68,24 @@ class CaptionWorker:
             return json.dumps({"stopped": str(error)})
 
     def caption(self, part: JobPart) -> PartResult:
-        """Caption a part and write its output file."""
+        """Caption a part and write its output file.
+
+        Raises DatasetError, and writes nothing, if it is unknown which photos the part has.
+        """
         storage = self._setup.storage
         start, cpu_start = time.perf_counter(), time.process_time()
         attempts = PartAttempts(storage, part.number)
         attempts.begin()
         reader = PartReader(self._setup.job_input, part, storage)
-        if attempts.one_by_one:
-            records = list(self._caption_one_by_one(reader, attempts))
-        else:
-            records = list(self._caption_batches(reader))
+        try:
+            if attempts.one_by_one:
+                records = list(self._caption_one_by_one(reader, attempts))
+            else:
+                records = list(self._caption_batches(reader))
+        except DatasetError:  # no crash: the next attempt is the first again
+            with contextlib.suppress(DatasetError):
+                attempts.end()
+            raise
         failures = count_failures(records)
         result = PartResult(
             number=part.number,
