@@ -22,6 +22,7 @@ from support.odd_photos import (
     RED,
     WHITE,
     corners,
+    deep_png,
     encoded,
     jpeg_of_size,
     png_of_size,
@@ -261,6 +262,24 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped(kind: str) -> None:
     values = np.linspace(0, 65535, 256).astype(np.uint16).reshape(1, 256)
     photo = np.asarray(open_photo(encoded(Image.fromarray(values), kind)))
     np.testing.assert_array_equal(photo[0, :, 0], np.arange(256))
+
+
+@pytest.mark.parametrize(
+    ("colour_type", "samples", "transparent", "expected"),
+    [
+        (0, [20000], None, (78, 78, 78)),
+        (0, [20000], [20000], WHITE),
+        (4, [20000, 32768], None, (166, 166, 166)),
+        (2, [20000, 40000, 60000], None, (78, 156, 233)),
+        (2, [20000, 40000, 60000], [20000, 40000, 60000], WHITE),
+        (6, [20000, 40000, 60000, 32768], None, (166, 205, 244)),
+    ],
+)
+def test_sixteen_bit_png_of_every_colour_type(
+    colour_type: int, samples: list[int], transparent: list[int] | None, expected: tuple[int, ...]
+) -> None:
+    data = deep_png(colour_type, samples, transparent)
+    np.testing.assert_allclose(open_photo(data).getpixel((1, 1)), expected, atol=1)
 
 
 def test_dark_sixteen_bit_grey_stays_dark() -> None:

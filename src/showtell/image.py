@@ -503,7 +503,7 @@ def _rgb(image: Image.Image, name: str | None) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _from_high_bit_depth(image)
     if "transparency" in image.info and image.mode not in _ALPHA_MODES:
-        image = image.convert("LA" if image.mode == "L" else "RGBA")
+        image = _with_alpha_channel(image)
     if name is not None and "icc_profile" in image.info:
         image = to_srgb(image, name)
     if image.mode in _ALPHA_MODES:
@@ -514,6 +514,16 @@ def _rgb(image: Image.Image, name: str | None) -> Image.Image:
             flat.info["icc_profile"] = image.info["icc_profile"]
         return flat
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _with_alpha_channel(image: Image.Image) -> Image.Image:
+    """Return the image with its transparent colour as an alpha channel."""
+    transparent = image.info["transparency"]
+    if isinstance(transparent, tuple) and max(transparent) > 255:
+        # of a PNG with 16 bits a channel, of which Pillow keeps the upper 8
+        image = image.copy()
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
+    return image.convert("LA" if image.mode == "L" else "RGBA")
 
 
 def _from_high_bit_depth(image: Image.Image) -> Image.Image:

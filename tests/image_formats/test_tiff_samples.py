@@ -280,6 +280,15 @@ def test_samples_are_limited_in_bytes_and_tiles_in_size() -> None:
         open_photo(tiled)
 
 
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+def test_large_strip_is_read_in_parts(planes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("showtell.image_formats.tiff_samples._BATCH_BYTES", 3 * WIDTH * 12)
+    values = shares()[..., :3].astype(np.float32)
+    array = np.moveaxis(values, -1, 0) if planes == "separate" else values
+    data = written(array, photometric="rgb", planarconfig=planes, rowsperstrip=HEIGHT)
+    np.testing.assert_allclose(pixels(data), values * 255, atol=0.6)
+
+
 def test_strips_that_are_missing_are_not_black() -> None:
     for dtype in (np.uint8, np.float32):
         data = written(np.ones((64, 64), dtype), photometric="minisblack", rowsperstrip=64)

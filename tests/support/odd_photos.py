@@ -65,19 +65,20 @@ def with_xmp(image: Image.Image, kind: str, content: str, **options: object) -> 
     return encoded(image, kind, xmp=packet.encode(), **options)
 
 
+def _png(header: bytes, *chunks: bytes) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        [_png_chunk(b"IHDR", header), *chunks, _png_chunk(b"IEND", b"")]
+    )
+
+
+def _png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def png_of_size(width: int, height: int) -> bytes:
     """Return a PNG of a few bytes whose header has a huge size."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    pixels = zlib.compress(bytes(1_000_000))
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-    )
+    return _png(header, _png_chunk(b"IDAT", zlib.compress(bytes(1_000_000))))
 
 
 def jpeg_of_size(width: int, height: int, *, progressive: bool = False) -> bytes:
@@ -86,6 +87,17 @@ def jpeg_of_size(width: int, height: int, *, progressive: bool = False) -> bytes
     frame = data.find(b"\xff\xc2" if progressive else b"\xff\xc0")
     struct.pack_into(">HH", data, frame + 5, height, width)
     return bytes(data)
+
+
+def deep_png(colour_type: int, samples: list[int], transparent: list[int] | None) -> bytes:
+    """Return a PNG of 4 x 4 equal pixels with 16 bits a sample and perhaps a transparent colour."""
+    header = struct.pack(">IIBBBBB", 4, 4, 16, colour_type, 0, 0, 0)
+    row = b"\0" + struct.pack(f">{len(samples)}H", *samples) * 4
+    chunks = [_png_chunk(b"IDAT", zlib.compress(row * 4))]
+    if transparent is not None:
+        colour = struct.pack(f">{len(transparent)}H", *transparent)
+        chunks.insert(0, _png_chunk(b"tRNS", colour))
+    return _png(header, *chunks)
 
 
 def write_broken(folder: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ import itertools
 import math
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,7 +24,7 @@ from showtell.image_formats.decoding_memory import refuse_too_large, refuse_too_
 from showtell.image_formats.sample_depth import to_8_bits
 from showtell.image_formats.tiff_layout import TiffLayout
 
-_BATCH_BYTES = 16_000_000  # decompressed at once, or one strip if that is larger
+_BATCH_BYTES = 4_000_000  # read or decompressed at once, or one strip if that is larger
 _REVERSED_BITS = np.array([int(f"{byte:08b}"[::-1], 2) for byte in range(256)], np.uint8)
 _NUMPY_KINDS = {tiff.UNSIGNED: "u", tiff.UNDEFINED: "u", tiff.SIGNED: "i", tiff.FLOAT: "f"}
 _WHOLE_BYTES = {"u": (8, 16, 32, 64), "i": (8, 16, 32, 64), "f": (16, 32, 64)}
@@ -41,7 +42,7 @@ def read_tiff(file: BinaryIO, layout: TiffLayout, *, max_pixels: int) -> Image.I
     """
     if not _is_read(layout):
         raise layout.not_read()
-    samples = _samples(file, layout, max_pixels)
+    samples = _samples(file, _in_small_strips(layout), max_pixels)
     image = _image(samples, layout)
     if layout.profile is not None:
         image.info["icc_profile"] = layout.profile
@@ -88,13 +89,7 @@ def _samples(file: BinaryIO, layout: TiffLayout, max_pixels: int) -> NDArray[Any
     kept = min(layout.samples, layout.colour_samples + 1)
     dtype = _sample_type(layout)
     across, down = layout.chunk_grid
-    size = (layout.width, layout.height)
-    mode = "RGBA" if kept > layout.colour_samples else "RGB"
-    refuse_too_large("TIFF", mode, size, max_pixels)
-    # the samples as stored, and three times as 8 bits: scaled, as bytes and as an image
-    refuse_too_much_memory(size, math.prod(size) * kept * (dtype.itemsize + 3), max_pixels)
-    chunk_bytes = _row_bytes(layout) * layout.chunk_height
-    refuse_too_much_memory(size, 2 * chunk_bytes, max_pixels)
+    _refuse_too_large(layout, kept * dtype.itemsize, kept, max_pixels)
     if len(layout.offsets) < layout.chunks:
         raise OSError("truncated: strips or tiles are missing")
     samples = np.empty((layout.height, layout.width, kept), dtype.newbyteorder("="))
@@ -111,6 +106,32 @@ def _samples(file: BinaryIO, layout: TiffLayout, max_pixels: int) -> NDArray[Any
         else:
             picture[...] = values[:, :, :kept]
     return samples
+
+
+def _refuse_too_large(
+    layout: TiffLayout, pixel_bytes: int, kept_samples: int, max_pixels: int
+) -> None:
+    size = (layout.width, layout.height)
+    mode = "RGBA" if kept_samples > layout.colour_samples else "RGB"
+    refuse_too_large("TIFF", mode, size, max_pixels)
+    # a strip or tile: compressed, decompressed, copied out of Pillow, and its samples
+    chunk_copies = 2 if layout.compression == tiff.UNCOMPRESSED else 4
+    chunk = chunk_copies * _row_bytes(layout) * layout.chunk_height
+    # later four times 8 bits: scaled, with alpha, as bytes and as an image
+    later = 4 * kept_samples * math.prod(size)
+    refuse_too_much_memory(size, math.prod(size) * pixel_bytes + max(chunk, later), max_pixels)
+
+
+def _in_small_strips(layout: TiffLayout) -> TiffLayout:
+    """Return the layout with the one large uncompressed strip of each plane cut into small ones."""
+    row_bytes = _row_bytes(layout)
+    rows = max(1, _BATCH_BYTES // row_bytes)
+    is_one_strip = layout.chunk_grid == (1, 1) and not layout.is_tiled
+    if not is_one_strip or layout.compression != tiff.UNCOMPRESSED or rows >= layout.height:
+        return layout
+    starts = range(0, layout.height * row_bytes, rows * row_bytes)
+    offsets = tuple(offset + start for offset in layout.offsets for start in starts)
+    return replace(layout, chunk_height=rows, offsets=offsets)
 
 
 def _sample_type(layout: TiffLayout) -> np.dtype[Any]:
