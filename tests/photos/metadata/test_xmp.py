@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape, quoteattr
 
 import pytest
 from hypothesis import given, settings
@@ -244,6 +246,71 @@ def test_descriptions_in_several_blocks_and_an_empty_rdf_are_understood() -> Non
     assert read_fields(changed) == {"description": {DEFAULT_LANGUAGE: "ours"}}
     empty = set_fields(f"<rdf:RDF xmlns:rdf='{RDF}' />".encode(), {"description": "ours"})
     assert read_fields(empty) == {"description": {DEFAULT_LANGUAGE: "ours"}}
+
+
+XML_TEXT = st.text(
+    st.characters(
+        codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="\ufffe\uffff"
+    ),
+    max_size=12,
+)
+LANGUAGES = st.sampled_from(["x-default", "de", "en-GB", "X-DEFAULT"])
+
+
+@st.composite
+def described_blocks(draw: st.DrawFn) -> str:
+    """Draw descriptions in any form of RDF, among other properties."""
+    text = draw(XML_TEXT)
+    quoted, escaped = quoteattr(text), escape(text)
+    item = f"<rdf:li xml:lang='{draw(LANGUAGES)}'>{escaped}</rdf:li>"
+    list_name = draw(st.sampled_from(["Alt", "Seq", "Bag"]))
+    form = draw(
+        st.sampled_from(
+            [
+                "",
+                "<dc:description/>",
+                f"<dc:description>{escaped}</dc:description>",
+                f"<dc:description rdf:value={quoted} q:by='Ada'/>",
+                f"<dc:description><rdf:{list_name}>{item}{item}</rdf:{list_name}></dc:description>",
+            ]
+        )
+    )
+    attribute = draw(st.sampled_from(["", f" dc:description={quoted}", f" q:note={quoted}"]))
+    other = escape(draw(XML_TEXT))
+    return (
+        f"<rdf:Description rdf:about='' xmlns:dc='{DC}' xmlns:q='urn:q'{attribute}>"
+        f"<q:first>{other}</q:first>{form}<q:second q:of='{len(form)}'/></rdf:Description>"
+    )
+
+
+def others_of(packet: bytes) -> list[tuple[str, str | None, dict[str, str]]]:
+    """Return the elements and attributes that are not of a description, read independently."""
+    root = ElementTree.fromstring(packet)
+    notes = [
+        (element.tag, element.text, element.attrib)
+        for element in root.iter()
+        if element.tag.startswith("{urn:q}")
+    ]
+    return notes + [
+        ("note", value, {})
+        for element in root.iter()
+        for name, value in element.attrib.items()
+        if name == "{urn:q}note"
+    ]
+
+
+@settings(deadline=None)
+@given(st.lists(described_blocks(), max_size=3), sentences, st.sampled_from(["utf-8", "utf-16"]))
+def test_any_packet_takes_a_description_and_keeps_everything_else(
+    blocks: list[str], text: str, encoding: str
+) -> None:
+    packet = (f"<rdf:RDF xmlns:rdf='{RDF}'>" + "".join(blocks) + "</rdf:RDF>").encode(encoding)
+    before = read_fields(packet).get("description", {})
+    changed = set_fields(packet, {"description": text})
+    after = read_fields(changed)["description"]
+    assert after == {**before, DEFAULT_LANGUAGE: text}
+    assert others_of(changed) == others_of(packet)
+    assert set_fields(changed, {"description": text}) == changed
 
 
 @pytest.mark.parametrize(
