@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -13,16 +14,18 @@ from showtell.decoding.beam_search import Floats
 from showtell.errors import PhotoError, ShowtellError
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
-from showtell.files.regular_files import open_regular
+from showtell.files.regular_files import open_regular, read_regular
 from showtell.image import MAX_FILE_BYTES, NamedPhoto, Preprocessing, open_photo, prepare
 from showtell.image_formats.colour_profile import describes_rgb, to_srgb
 from showtell.image_formats.decoding_memory import MAX_PIXELS
 from showtell.photos.catalogue.file_status import FileStatus
-from showtell.photos.metadata.blocks import find_blocks
+from showtell.photos.metadata.blocks import MetadataBlocks, find_blocks
 from showtell.photos.metadata.container import Container, parse_container
+from showtell.photos.metadata.date_taken import date_taken
 from showtell.photos.metadata.exif import ExifInfo, exif_of_raw, read_exif
 from showtell.photos.metadata.image_hash import add_appearance, hash_image
 from showtell.photos.metadata.raw_preview import NO_PREVIEW, extract_preview, remaining_orientation
+from showtell.photos.metadata.sidecar import MAX_SIDECAR_BYTES, sidecar_paths
 from showtell.photos.photo_names import is_raw_name
 
 _ORIENTATION_TAG = 0x0112
@@ -125,7 +128,7 @@ def _read_image(
         # the hash covers the pixels of the file, whatever its colour profile
         photo = NamedPhoto(data, os.fspath(path))
         image = open_photo(photo, max_pixels=max_pixels, colours_as_stored=True)
-    exif = read_exif(find_blocks(data, container, is_raw=False).exif)
+    exif = _read_exif(path, find_blocks(data, container, is_raw=False))
     digest = _picture_hash(data, container, image, exif.orientation)
     if needs_caption(digest):
         if image is not None and describes_rgb(image):
@@ -148,7 +151,7 @@ def _read_raw(
 ) -> PhotoContent:
     """Read a raw photo: its hash covers all of its bytes, its pixels are those of its preview."""
     digest = hash_image(data, None)
-    exif = read_exif(exif_of_raw(data))
+    exif = _read_exif(path, find_blocks(data, None, is_raw=True))
     pixels = message = None
     if needs_caption(digest):
         try:
@@ -189,6 +192,15 @@ def _container(data: bytes) -> Container | None:
         return parse_container(data)
     except PhotoError:
         return None
+
+
+def _read_exif(path: Path, blocks: MetadataBlocks) -> ExifInfo:
+    """Read a photo's EXIF, and find the date in its other metadata and its sidecars too."""
+    sidecars = []
+    with contextlib.suppress(OSError):  # the date of an unreadable sidecar is unknown
+        for sidecar in sidecar_paths(path):
+            sidecars.append(read_regular(sidecar, MAX_SIDECAR_BYTES))
+    return replace(read_exif(blocks.exif), taken=date_taken(blocks, sidecars))
 
 
 def _picture_hash(

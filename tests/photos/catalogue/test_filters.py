@@ -9,6 +9,7 @@ from showtell import Captioner
 from showtell.errors import ShowtellError
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.filters import PhotoFilter, parse_date
+from showtell.photos.catalogue.records import photo_records
 from showtell.photos.catalogue.search import search_photos
 from showtell.photos.corrections import edit_caption
 from support.photo_library import dated_photo, photo, record_of, scan_fully
@@ -61,3 +62,19 @@ def test_paths_with_any_bytes_can_be_filtered(
     scan_fully(catalogue, tmp_path / "lib", captioner)
     assert [item.path for item in search_photos(catalogue, "", PhotoFilter([odd]))] == [path]
     assert [item.path for item in search_photos(catalogue, "", PhotoFilter([path]))] == [path]
+
+
+def test_photo_with_only_a_year_or_month_counts_as_taken_on_its_first_day(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    dates = {"year.jpg": "2023", "month.jpg": "2023:05", "day.jpg": "2023:05:02"}
+    for seed, (name, date) in enumerate(dates.items()):
+        dated_photo(tmp_path / "lib" / name, seed, date)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    for after, before, expected in (
+        ("2023", "2024", ["day.jpg", "month.jpg", "year.jpg"]),
+        ("2023-01-02", None, ["day.jpg", "month.jpg"]),
+        (None, "2023-05-02", ["month.jpg", "year.jpg"]),
+    ):
+        found = photo_records(catalogue, PhotoFilter(after=after, before=before))
+        assert [record.path.name for record in found] == expected

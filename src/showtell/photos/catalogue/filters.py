@@ -15,6 +15,10 @@ from showtell.photos.catalogue.file_paths import paths_condition
 _DATE_PATTERN = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
 
 
+# a photo of which only the year or month is known counts as taken on its first day
+_FIRST_DAY = "taken || substr('-01-01', length(taken) - 3)"
+
+
 @dataclass(frozen=True)
 class PhotoFilter:
     """Conditions that photos must meet.
@@ -36,7 +40,7 @@ class PhotoFilter:
         conditions, values = ["files.missing_since IS NULL", in_folders], list[object](folders)
         for date, operator in ((self.after, ">="), (self.before, "<")):
             if date is not None:
-                conditions.append(f"taken {operator} ?")
+                conditions.append(f"({_FIRST_DAY}) {operator} ?")
                 values.append(parse_date(date))
         if self.min_confidence is not None:
             conditions.append("(source = 'person' OR confidence >= ?)")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
+
+from showtell.photos.metadata.dates import parse_date
 
 _ORIENTATION, _DATE_TIME, _EXIF_IFD, _GPS_IFD = 0x0112, 0x0132, 0x8769, 0x8825
 _DATE_TIME_ORIGINAL, _DATE_TIME_DIGITIZED = 0x9003, 0x9004
@@ -18,6 +19,14 @@ _TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 # of ORF and RW2 -> that of a TIFF of the same byte order
 _RAW_SIGNATURES = {(b"IIRO", b"IIRS", b"IIU\0"): b"II*\0", (b"MMOR",): b"MM\0*"}
 _CR3_HEADER, _RAF_HEADER, _MAX_SEGMENT = 1 << 16, 1 << 12, 1 << 16  # bytes
+
+
+class ExifDates(NamedTuple):
+    """When a photo was taken, digitized and last changed, as EXIF says it; empty if it does not."""
+
+    original: str
+    digitized: str
+    changed: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +45,32 @@ class ExifInfo:
 def read_exif(exif: bytes | Image.Exif | None) -> ExifInfo:
     """Read an EXIF block, with or without its `Exif` mark; ignore the fields that are damaged."""
     exif = parse_exif(exif)
-    taken = position = None
+    position = None
+    taken = next(filter(None, map(parse_date, exif_dates(exif))), None)
     orientation = 1
     # Pillow raises many exception types for damaged EXIF, and the rest of the photo is still good.
     with contextlib.suppress(Exception):
         code = exif.get(_ORIENTATION)
         orientation = code if isinstance(code, int) and 1 <= code <= 8 else 1
     with contextlib.suppress(Exception):
-        details = exif.get_ifd(_EXIF_IFD)
-        dates = (
-            details.get(_DATE_TIME_ORIGINAL),
-            details.get(_DATE_TIME_DIGITIZED),
-            exif.get(_DATE_TIME),
-        )
-        taken = next(filter(None, map(_iso_date, dates)), None)
-    with contextlib.suppress(Exception):
         position = _gps_position(exif.get_ifd(_GPS_IFD))
     latitude, longitude = position or (None, None)
     return ExifInfo(taken, latitude, longitude, orientation)
+
+
+def exif_dates(exif: Image.Exif) -> ExifDates:
+    """Return the dates of an EXIF block; some programs store them in the first directory."""
+    details: dict[int, Any] = {}
+    with contextlib.suppress(Exception):
+        details = exif.get_ifd(_EXIF_IFD)
+
+    def text(tag: int) -> str:
+        with contextlib.suppress(Exception):
+            value = details.get(tag) or exif.get(tag)
+            return value if isinstance(value, str) else ""
+        return ""
+
+    return ExifDates(text(_DATE_TIME_ORIGINAL), text(_DATE_TIME_DIGITIZED), text(_DATE_TIME))
 
 
 def exif_of_raw(data: bytes) -> bytes | None:
@@ -86,17 +103,6 @@ def parse_exif(block: bytes | Image.Exif | None) -> Image.Exif:
         with contextlib.suppress(Exception):
             exif.load(block if block.startswith(_EXIF_HEADER) else _EXIF_HEADER + block)
     return exif
-
-
-def _iso_date(value: Any) -> str | None:
-    """Convert `2024:05:31 18:30:00` to ISO; zeros or spaces (a clock never set) give None."""
-    if not isinstance(value, str):
-        return None
-    try:
-        date = datetime.datetime.strptime(value.strip("\0 ")[:19], "%Y:%m:%d %H:%M:%S")
-    except ValueError:
-        return None
-    return date.isoformat()
 
 
 def _gps_position(gps: dict[int, Any]) -> tuple[float, float] | None:

@@ -26,6 +26,8 @@ _RESOURCE_SIGNATURES = (b"8BIM", b"PHUT", b"DCSR", b"AgHg", b"MeSa")
 _IPTC_RESOURCE, _DIGEST_RESOURCE = 0x0404, 0x0425
 _ENVELOPE_VERSION, _CHARACTER_SET = (1, 0), (1, 90)
 _RECORD_VERSION, _CAPTION = (2, 0), (2, 120)
+_DATE_CREATED, _TIME_CREATED = (2, 55), (2, 60)
+_DATE_SIZE = len("20230531")
 _VERSION = b"\0\4"
 _EXTENDED_SIZE = 0x8000
 # datasets of record 2 that contain text; IIM's, then those of ExifTool's documentation
@@ -85,6 +87,22 @@ def read_iptc(resources: bytes) -> Iptc:
             captions += [_decode(d.value, encoding) for d in datasets if d.key == _CAPTION]
     texts = dict.fromkeys(caption for caption in captions if caption.strip())
     return Iptc("\n".join(texts), present)
+
+
+def read_date_created(resources: bytes) -> str:
+    """Return the date (2:55) and time (2:60) at which the content was made; empty if unknown.
+
+    IIM writes an unknown month or day as zeros, which are left out.
+    """
+    values: dict[tuple[int, int], str] = {}
+    for resource in _parse_resources(resources)[0]:
+        if resource.is_iptc:
+            for dataset in _parse_datasets(resource.content(resources))[0]:
+                values.setdefault(dataset.key, dataset.value.decode("latin-1"))
+    date, time = values.get(_DATE_CREATED, "").strip(), values.get(_TIME_CREATED, "").strip()
+    if len(date) == _DATE_SIZE and date.endswith("00"):
+        return date[:4] if date.endswith("0000") else f"{date[:4]}-{date[4:6]}"
+    return f"{date} {time}".strip() if date else ""
 
 
 def set_caption(segments: Sequence[bytes], caption: str) -> list[bytes]:
