@@ -17,7 +17,7 @@ from showtell import __version__
 from showtell.bundle.cpu_cores import usable_cores
 from showtell.bundle.registry import DEFAULT_MODEL, shipped_models_dir
 from showtell.errors import ShowtellError, install_command
-from showtell.files.folders import cache_dir
+from showtell.files.folders import NoHomeError, cache_dir
 
 State = Literal["ok", "missing", "broken"]
 CORE = ("onnxruntime", "numpy", "pillow", "click", "filelock", "platformdirs", "tqdm")
@@ -175,8 +175,11 @@ def _cores() -> Finding:
 
 
 def _cache() -> Finding:
-    folder = cache_dir()
-    if not folder.is_dir():
+    try:
+        folder = cache_dir()
+    except NoHomeError as error:
+        return Finding("machine", "cache", "missing", "none", str(error))
+    if not os.path.isdir(folder):  # noqa: PTH112 (Path raises without permission)
         return Finding("machine", "cache", "ok", f"empty: {folder}")
     size = sum(
         (Path(root) / name).lstat().st_size for root, _, names in os.walk(folder) for name in names

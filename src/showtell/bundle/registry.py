@@ -6,6 +6,7 @@ Every cold start goes through here, so this module does not import anything for 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from showtell.bundle.bundle import MANIFEST
 from showtell.errors import BundleError
-from showtell.files.folders import pulled_models_dir
+from showtell.files.folders import NoHomeError, pulled_models_dir
 
 DEFAULT_MODEL = "flickr8k"
 MODEL_VARIABLE = "SHOWTELL_MODEL"
@@ -51,14 +52,23 @@ def shipped_models_dir() -> Path:
     return Path(__file__).parents[1] / "bundles"
 
 
+def _model_folders() -> list[Path]:
+    """Return the folders of shipped and of pulled models; a user without a home has only one."""
+    folders = [shipped_models_dir()]
+    with contextlib.suppress(NoHomeError):
+        folders.append(pulled_models_dir())
+    return folders
+
+
 def installed_models() -> list[InstalledModel]:
     """Return the models that have a name: the shipped ones, then the pulled ones, sorted by name.
 
     A pulled model with the name of a shipped one is left out.
     """
     models: dict[str, InstalledModel] = {}
-    for folder, shipped in ((shipped_models_dir(), True), (pulled_models_dir(), False)):
-        if not folder.is_dir():
+    for folder in _model_folders():
+        shipped = folder == shipped_models_dir()
+        if not os.access(folder, os.R_OK):  # or it does not exist
             continue
         for path in sorted(folder.iterdir()):
             if MODEL_NAME.fullmatch(path.name) and _has_manifest(path):
@@ -92,9 +102,9 @@ def find_bundle(model: str | Path | None = None) -> Path:
         except BundleError as error:
             raise BundleError(f"{error} (named by ${MODEL_VARIABLE})") from None
     if isinstance(model, str):
-        for known in (shipped_models_dir() / model, pulled_models_dir() / model):
-            if MODEL_NAME.fullmatch(model) and _has_manifest(known):
-                return known
+        for models in _model_folders():
+            if MODEL_NAME.fullmatch(model) and _has_manifest(models / model):
+                return models / model
     folder = Path(model)
     if (folder / MANIFEST).is_file():
         return folder

@@ -8,12 +8,15 @@ import logging
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import click
 
 from showtell import __version__
+from showtell.cli.standard_streams import discard_output, open_standard_streams
 from showtell.errors import ShowtellError
+from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 
 # command -> (module, attribute, one line of help): `showtell --help` imports no command
@@ -84,11 +87,13 @@ def main(arguments: list[str] | None = None) -> Any:
 
     Exit codes: 0 all done, 1 something failed and is named, 2 wrong usage.
     """
+    open_standard_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     try:
         _refuse_files_that_look_like_options(arguments)
         code = showtell.main(args=arguments, prog_name="showtell", standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except click.UsageError as error:
         error.show()
@@ -100,14 +105,30 @@ def main(arguments: list[str] | None = None) -> Any:
         error.show()
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        # The reader has closed the pipe (`| head`), which is not an error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()  # the reader has closed the pipe (`| head`), which is not an error of ours
         sys.exit(FAILED)
-    except (ShowtellError, OSError) as error:
+    except OSError as error:
+        if debug:
+            raise
+        discard_output()
+        click.echo(f"showtell: {_source_of(error)}: {error_reason(error)}", err=True)
+        sys.exit(FAILED)
+    except ShowtellError as error:
         if debug:
             raise
         click.echo(f"showtell: {printable(str(error))}", err=True)
         sys.exit(FAILED)
+
+
+def _source_of(error: OSError) -> str:
+    """Return what failed: a file, or the most likely cause if the error names none."""
+    if error.filename is not None:
+        return printable(str(error.filename))
+    try:
+        Path.cwd()
+    except OSError:
+        return "the current folder"
+    return "standard output or another file"
 
 
 def _refuse_files_that_look_like_options(arguments: list[str]) -> None:
