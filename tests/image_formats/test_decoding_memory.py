@@ -28,6 +28,7 @@ FILES = [
     ("rgba.png", "RGBA", "PNG", {"compress_level": 1}),
     ("grey_alpha.png", "LA", "PNG", {"compress_level": 1}),
     ("deep.png", "I;16", "PNG", {"compress_level": 1}),
+    ("transparent.png", "RGBA", "PNG", {"compress_level": 1, "transparency": (1, 2, 3)}),
     ("palette.gif", "P", "GIF", {}),
     ("rgb.bmp", "RGB", "BMP", {}),
     ("rgb.tif", "RGB", "TIFF", {"compression": "tiff_lzw"}),
@@ -74,6 +75,8 @@ def test_no_format_takes_more_memory_than_the_table_says(tmp_path: Path) -> None
             if mode == "I;16"
             else colours.convert("L").convert(mode)
             if mode in ("F", "LA")
+            else colours
+            if "transparency" in options
             else colours.convert(mode)
         )
         paths.append(tmp_path / name)

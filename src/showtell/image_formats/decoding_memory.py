@@ -15,7 +15,7 @@ _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _DEEP = ("I", "F")
 # Peak bytes per pixel of `open_photo`: decoder, conversion to RGB and turning upright. Measured
 # with Pillow 13 and pillow-heif 1.8; where the files of a format differ, the most.
-_PEAK_BYTES = {"grey": 9, "RGB": 8, "alpha": 13, "other": 12, "16 bits": 16, "deep": 29}
+_PEAK_BYTES = {"grey": 9, "RGB": 8, "alpha": 16, "other": 12, "deep": 12}
 _PEAK_BYTES_OF_FORMAT = {
     "WEBP": {"RGB": 16, "alpha": 20},
     "AVIF": {"grey": 9, "RGB": 14, "alpha": 18},
@@ -43,10 +43,8 @@ def decoding_memory(
         kind = "grey"
     elif mode in _ALPHA:
         kind = "alpha"
-    elif mode in _DEEP:
+    elif mode in _DEEP or mode.startswith("I;16"):
         kind = "deep"
-    elif mode.startswith("I;16"):
-        kind = "16 bits"
     else:
         kind = "RGB" if mode == "RGB" else "other"
     decoded = math.prod(reduced_size or size)
