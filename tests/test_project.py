@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import email
 import re
 import subprocess
+import zipfile
+from pathlib import Path
 
 import pytest
 
 from showtell.image import open_photo
 from support.paths import EXAMPLES, ROOT
+from support.wheel_install import build_wheel
 
 PHOTOS = sorted(EXAMPLES.glob("*.jpg"))
 
@@ -44,6 +48,27 @@ def test_readme_is_short_and_its_links_work() -> None:
     links = re.findall(r"(?<!!)\[[^]]+\]\((?!http)([^)#]+)", text)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_wheel_has_absolute_links_and_the_terms_of_code_and_model(tmp_path: Path) -> None:
+    with zipfile.ZipFile(build_wheel(tmp_path)) as wheel:
+        names = wheel.namelist()
+        [path] = [name for name in names if name.endswith(".dist-info/METADATA")]
+        metadata = email.message_from_bytes(wheel.read(path))
+    assert metadata["License-Expression"] == "Apache-2.0 AND LicenseRef-Flickr8k"
+    assert any(name.endswith("/licenses/LICENSES/LicenseRef-Flickr8k.txt") for name in names)
+    assert {url.split(",")[0] for url in metadata.get_all("Project-URL", [])} >= {
+        "Repository",
+        "Documentation",
+        "Issues",
+    }
+    description = str(metadata.get_payload())
+    links = re.findall(r"\]\(([^)]+)\)", description)
+    assert len(links) == len(re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text("utf-8")))
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert "](https://raw.githubusercontent.com/showtell/showtell/main/docs/images/page.png)" in (
+        description
+    )
 
 
 def test_every_example_photo_is_credited_with_licence_and_source() -> None:
