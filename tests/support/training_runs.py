@@ -18,6 +18,7 @@ import yaml
 from showtell.training.checkpoint import Checkpoints
 
 TINY: dict[str, Any] = {
+    "min_dev_photos": 0,
     "encoder": "test_efficientnet",
     "encoder_weights": "none",
     "image_size": 64,

@@ -55,6 +55,25 @@ def test_an_epoch_has_every_photo_once(count: int, size: int, seed: int) -> None
     assert [photo for batch in batches_of_epoch for photo in batch.photos] == shown
 
 
+@pytest.mark.parametrize(
+    ("least", "steps", "repeats"), [(0, 3, 1), (3, 3, 1), (4, 6, 2), (7, 9, 3)]
+)
+def test_few_photos_are_repeated_until_an_epoch_has_enough_steps(
+    least: int, steps: int, repeats: int
+) -> None:
+    batches = batches_of(photos_of(12), batch_photos=4, min_epoch_steps=least)
+    shown = [
+        photo
+        for batch in batches.epoch(Numbers(), Stage(epochs=1), 0, 0)
+        for photo in batch.features["photo"].tolist()
+    ]
+    assert len(batches) == steps
+    assert sorted(shown) == sorted(list(range(12)) * repeats)
+    assert [sorted(shown[n : n + 12]) for n in range(0, 12 * repeats, 12)] == [
+        list(range(12))
+    ] * repeats
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(2, 30), st.integers(0, 3), st.integers(0, 9), st.data())
 def test_an_epoch_that_starts_in_the_middle_has_the_same_batches(

@@ -59,7 +59,7 @@ def test_a_run_reports_the_next_command_and_keeps_stdout_empty(
     ended = train(tmp_path / "run", recipe=SHORT)
     assert (ended.code, ended.stdout) == (0, "")
     assert f"Next: showtell evaluate {tmp_path / 'run'} --data" in ended.stderr
-    assert "best epoch is chosen on" not in ended.stderr
+    assert "no dev photos with captions" not in ended.stderr
     assert "stage 1 epoch 1: loss " in ended.stderr
     assert "\r" not in ended.stderr  # nobody watches, so no progress bar
 
@@ -98,6 +98,20 @@ def test_the_best_weights_are_those_of_the_best_epoch(train: Training, tmp_path:
     progress = Checkpoints(tmp_path / "run").progress("best")
     assert progress.epoch == scores.index(max(scores))
     assert progress.best_score == pytest.approx(max(scores), abs=1e-3)
+
+
+def test_the_last_epoch_is_kept_where_dev_photos_are_too_few_to_choose(
+    train: Training, tmp_path: Path
+) -> None:
+    stages = [{"epochs": 3, "learning_rate": 0.03}]
+    ended = train(tmp_path / "run", recipe={"stages": stages, "min_dev_photos": 3})
+    assert ended.code == 0
+    assert (
+        "2 dev photos are too few to choose the best epoch: the last epoch is kept" in ended.stderr
+    )
+    scores = [line["cider"] for line in log_of(tmp_path / "run") if line["event"] == "epoch"]
+    assert scores.index(max(scores)) < 2  # another epoch has the best score
+    assert Checkpoints(tmp_path / "run").progress("best").epoch == 2
 
 
 @pytest.mark.parametrize("init_checkpoint", ["best", "last"])
@@ -300,7 +314,7 @@ def test_data_without_dev_photos_is_judged_on_training_photos_with_a_warning(
     table.write_text(table.read_text().replace('"dev"', '"train"').replace('"test"', '"train"'))
     ended = train(tmp_path / "run", data=tmp_path / "data", recipe=SHORT)
     assert ended.code == 0, ended.stderr
-    assert "the best epoch is chosen on 8 training photos" in ended.stderr
+    assert "epochs are scored on 8 training photos" in ended.stderr
     assert log_of(tmp_path / "run")[-1]["event"] == "epoch"
 
 

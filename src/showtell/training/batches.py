@@ -216,7 +216,13 @@ class CaptionBatches:
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch."""
-        return -(-(len(self.new) + self.sampled) // self.recipe.batch_photos)
+        return -(-self.repeats * (len(self.new) + self.sampled) // self.recipe.batch_photos)
+
+    @property
+    def repeats(self) -> int:
+        """How often an epoch takes each photo, so that it has `min_epoch_steps`."""
+        photos = max(1, len(self.new) + self.sampled)
+        return max(1, -(-self.recipe.min_epoch_steps * self.recipe.batch_photos // photos))
 
     def epoch(
         self, source: PhotoSource, stage: Stage, stage_number: int, epoch: int, first: int = 0
@@ -245,6 +251,9 @@ class CaptionBatches:
     def _order(self, position: tuple[int, ...]) -> NDArray[np.int64]:
         """Return the photos of an epoch in the order in which batches take them."""
         random = np.random.default_rng(position)
+        return np.concatenate([self._one_pass(random) for _ in range(self.repeats)])
+
+    def _one_pass(self, random: np.random.Generator) -> NDArray[np.int64]:
         local = local_order([self.photos[row] for row in self.new], random)
         if local is not None and not len(self.earlier):
             return self.new[local]

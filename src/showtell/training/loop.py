@@ -57,6 +57,7 @@ class StagePlan:
     batches: CaptionBatches
     source: PhotoSource
     score: Callable[[int], float]  # the dev score of the model after an epoch, by its number
+    keep_last: bool = False  # keep the last epoch's weights, because the dev photos are too few
 
 
 class _Loss(nn.Module):
@@ -216,7 +217,7 @@ class StageTrainer:
         """Return the epoch's dev score, and save the weights that reached it if it is the best."""
         with self.average.applied(self.model) if self.average else contextlib.nullcontext():
             score = self.plan.score(progress.epoch)
-            if score > progress.best_score:
+            if score > progress.best_score or self.plan.keep_last:
                 progress.best_score, progress.best_epoch = score, progress.epoch
                 tag = f"{self.plan.number}-{progress.epoch}"
                 tensors = trained_tensors(self.model)

@@ -99,6 +99,8 @@ class Recipe:
     max_words: int = _setting(24, ge=1)  # longer training captions are cut
     captions_per_photo: int = _setting(5, ge=1)  # captions sampled per photo and step
     batch_photos: int = _setting(32, ge=1)  # photos per step, over all ranks
+    # an epoch repeats the photos until it has at least this many steps
+    min_epoch_steps: int = _setting(0, ge=0)
     # cut each rank's batch into this many parts: less memory, the same step
     accumulate: int = _setting(1, ge=1)
     views: tuple[str, ...] = ("plain",)  # cached features: plain, flip
@@ -108,6 +110,8 @@ class Recipe:
     workers: int = _setting(0, ge=0)
     # the best checkpoint is chosen on this many dev photos, the first ones; 0: all
     dev_photos: int = _setting(500, ge=0)
+    # with fewer dev photos the last epoch is kept, because a few captions cannot tell which is best
+    min_dev_photos: int = _setting(30, ge=0)
     patience: int = _setting(0, ge=0)  # a stage ends after this many epochs without gain; 0: never
     save_minutes: float = _setting(5.0, ge=0)  # within an epoch; 0: after every step
     save_steps: int = _setting(0, ge=0)  # the same in steps; 0: by time only

@@ -196,12 +196,20 @@ def _dev_photos(
     if not dev:
         dev = photos.train[:FALLBACK_DEV_PHOTOS]
         logger.warning(
-            "%s: no dev photos with captions: the best epoch is chosen on %d training photos, so"
-            " its score says nothing about new photos; give some photos the split dev",
+            "%s: no dev photos with captions: epochs are scored on %d training photos, which says"
+            " nothing about new photos; give some photos the split dev",
             photos.dataset.root,
             len(dev),
         )
     dev += photos.rehearsal.dev if photos.rehearsal else ()
+    if len(dev) < recipe.min_dev_photos:
+        logger.warning(
+            "%s: %d dev photos are too few to choose the best epoch: the last epoch is kept;"
+            " %d would be enough (min_dev_photos)",
+            photos.dataset.root,
+            len(dev),
+            recipe.min_dev_photos,
+        )
     unreadable = extractor.unreadable(dev)
     warn_unreadable(dev, unreadable)
     if len(unreadable) == len(dev):
@@ -247,7 +255,8 @@ class _Stages:
             objective.set_prior(model)
         source, dev_features = self._inputs(number)
         score = _StageScore(self, number, dev_features)
-        plan = StagePlan(number, stage, objective, self.batches, source, score)
+        keep_last = len(self.dev) < recipe.min_dev_photos
+        plan = StagePlan(number, stage, objective, self.batches, source, score, keep_last)
         trainer = StageTrainer(session, plan)
         if resumed:
             trainer.restore()
