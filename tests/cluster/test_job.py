@@ -231,3 +231,30 @@ def test_table_that_became_shorter_is_not_read_as_if_it_were_whole(tmp_path: Pat
     write_parquet(table, {"image": [photo(n) for n in range(4)]})
     with pytest.raises(DatasetError, match="fewer rows than when the job was divided"):
         list(PartReader(job_input, part, storage))
+
+
+def test_progress_counts_photos_and_a_resume_tells_how_many_are_there(
+    folder: Path,
+    tmp_path: Path,
+    tiny: str,
+    between: list[Between],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def stop(number: int) -> None:
+        if number == 2:
+            raise KeyboardInterrupt
+
+    between.append(stop)
+    reports: list[tuple[int, int | None]] = []
+    options = JobOptions(model=tiny, part_size=SIZE)
+    caplog.set_level(logging.INFO)
+    with pytest.raises(KeyboardInterrupt):
+        caption_all(folder, tmp_path / "out", options, lambda *counts: reports.append(counts))
+    assert reports == [(0, PHOTOS), (SIZE, PHOTOS), (2 * SIZE, PHOTOS)]
+    assert "starting Ray on this machine" in caplog.messages
+    assert "resuming" not in caplog.text
+    between.clear()
+    summary = caption_all(folder, tmp_path / "out", options)
+    assert f"resuming: {2 * SIZE} of {PHOTOS} photos are there" in caplog.messages
+    per_photo = summary.cpu_seconds / PHOTOS
+    assert summary.core_hours_per_million == pytest.approx(per_photo * 1e6 / 3600)

@@ -285,16 +285,16 @@ def test_summary_adds_up_the_parts_and_estimates_the_whole_input() -> None:
     assert (summary.photos, summary.captioned, summary.failed) == (200, 180, 20)
     assert summary.failed_by_reason == {"no such file": 20}
     assert summary.photos_per_second == 40
-    # 2 cores for 25,000 seconds
-    assert summary.core_hours_per_million == pytest.approx(2 * 25_000 / 3600)
-    assert summary.cost_per_million == pytest.approx(0.5556, abs=1e-4)
+    # 8 seconds of processor time for 200 photos, whatever the wall time
+    assert summary.core_hours_per_million == pytest.approx(40_000 / 3600)
+    assert summary.cost_per_million == pytest.approx(0.4444, abs=1e-4)
     assert summary.estimate is not None
     assert summary.estimate.seconds == 1_000_000
-    assert summary.estimate.cost == pytest.approx(40 * 0.5556, abs=1e-2)
+    assert summary.estimate.cost == pytest.approx(40 * 0.4444, abs=1e-2)
     text = "\n".join(summary.lines())
     assert "180 photos captioned, 20 failed, in o" in text
     assert "20: no such file" in text
-    assert "40,000,000 photos, would take 11.6 days on 2 cores: 555.56 core hours, 22.22" in text
+    assert "40,000,000 photos, would take 11.6 days on 2 cores: 444.44 core hours, 17.78" in text
 
 
 def test_speed_comes_from_the_parts_if_a_run_had_nothing_to_do() -> None:

@@ -130,8 +130,11 @@ def test_killed_workers_and_jobs_leave_each_photo_in_the_output_once(
     summary = json.loads((output / "_summary.json").read_text())
     assert (summary["photos"], summary["captioned"], summary["failed"]) == (201, 200, 1)
     assert summary["run_photos"] == 201 - sum(pq.read_metadata(part).num_rows for part in done)
-    assert output_text.startswith("200 photos captioned, 1 failed")
-    assert len(output_text.splitlines()) == 4  # and no lines of Ray
+    resuming, starting, captioned, *others = output_text.splitlines()
+    assert resuming == f"resuming: {201 - summary['run_photos']} of 201 photos are there"
+    assert starting == "starting Ray on this machine"
+    assert captioned.startswith("200 photos captioned, 1 failed")
+    assert len(others) == 3  # and no lines of Ray
 
     # a finished job is summarised without Ray, and another job is refused
     repeated = start(*arguments, "--price-per-core-hour", "1", cwd=tmp_path)

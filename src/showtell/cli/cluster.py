@@ -102,9 +102,9 @@ def caption(input: Path | str, output: Path | str, **options: Any) -> None:
 
     debug = (click.get_current_context().obj or {}).get("debug")
     silence = contextlib.nullcontext() if debug else _silence_native_code()
-    with silence, progress_bar(description="captioning", unit="part") as bar:
+    with silence, progress_bar(description="captioning", unit=" photos") as bar:
 
-        def report(done: int, total: int) -> None:
+        def report(done: int, total: int | None) -> None:
             bar.total, bar.n = total, done
             bar.refresh()
 

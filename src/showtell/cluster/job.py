@@ -69,7 +69,7 @@ logger = logging.getLogger(__name__)
 
 _PARTS_IN_FLIGHT = 2  # per actor: the current part and the next one
 
-Report = Callable[[int, int], None]
+Report = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,8 @@ def caption_all(
 ) -> JobSummary:
     """Caption the photos of `input` into Parquet files in the folder `output`, or resume that.
 
-    `report` gets the number of finished parts and of all parts. The summary is also written to
+    `report` gets the number of finished photos and of all photos, None if that is unknown. What is
+    there already and the start of Ray are logged. The summary is also written to
     `_summary.json`. Raises ShowtellError if the input has no photos, `output` holds another job or
     cannot be written, or there is no cluster; ValueError if an option is out of range.
     """
@@ -149,6 +150,7 @@ def caption_all(
     job = _prepare(input, Storage.of(output), options)
     run = RunStatistics(options.concurrency or usable_cores(), 0, 0.0, 0.0)
     if not job.is_complete:
+        job.log_start()
         with connect_ray(cluster_address(options.address), options.concurrency) as cores:
             workers = options.concurrency or cores
             if job.spec is None:
@@ -181,6 +183,25 @@ class _Job:
     def is_complete(self) -> bool:
         """Whether all parts are finished."""
         return self.spec is not None and not self.unfinished()
+
+    @property
+    def photos(self) -> int | None:
+        """How many photos the parts have; None if that is unknown."""
+        counts = [part.photos for part in self.parts]
+        return None if None in counts else sum(count or 0 for count in counts)
+
+    @property
+    def finished_photos(self) -> int:
+        """How many photos are in finished parts."""
+        return sum(result.photos for result in self.results.values())
+
+    def log_start(self) -> None:
+        """Log how many photos of a resumed job are there, and that Ray is started."""
+        if self.spec is not None:
+            of_all = "" if self.photos is None else f" of {self.photos:,}"
+            logger.info("resuming: %s%s photos are there", f"{self.finished_photos:,}", of_all)
+        if cluster_address(self.options.address) == LOCAL:
+            logger.info("starting Ray on this machine")
 
     def unfinished(self) -> list[JobPart]:
         """Return the parts without a result."""
@@ -288,7 +309,7 @@ def _caption_parts(job: _Job, workers: int, report: Report, started: float) -> R
     """Caption the unfinished parts on a pool of actors and add their results to the job."""
     parts = job.unfinished()
     workers = min(workers, len(parts))
-    report(len(job.results), len(job.parts))
+    report(job.finished_photos, job.photos)
     first_start = last_end = time.monotonic()
     photos = 0
     with one_line_errors():
@@ -298,7 +319,7 @@ def _caption_parts(job: _Job, workers: int, report: Report, started: float) -> R
             first_start = min(first_start, start) if photos else start
             photos += result.photos
             job.results[result.number] = result
-            report(len(job.results), len(job.parts))
+            report(job.finished_photos, job.photos)
     return RunStatistics(workers, photos, last_end - first_start, first_start - started)
 
 

@@ -28,6 +28,11 @@ class JobPart:
     digest: str = ""
 
     @property
+    def photos(self) -> int | None:
+        """How many photos are captioned; None if only reading the source would tell."""
+        return None if self.count is None else int(self.count * self.keep + 1e-9)
+
+    @property
     def name(self) -> str:
         """The name of the part's output file."""
         return f"part-{self.number:06d}.parquet"

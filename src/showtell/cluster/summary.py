@@ -40,7 +40,9 @@ class RunStatistics:
 
 @dataclass(frozen=True)
 class JobSummary:
-    """A finished job. Speed and cost are those of its last run, or of the parts' own times.
+    """A finished job. Its speed is that of the last run, or comes from the parts' own times.
+
+    Core hours and cost are those of the processor time that all parts took.
 
     `run_seconds` count from the start of the first part to the end of the last; the start of Ray
     before is `starting`. `worker_memory` is the peak of any worker, in bytes.
@@ -122,13 +124,16 @@ def summarise_job(
         rate = run.photos / run.seconds
     else:
         rate = run.cores * (captioned + failed) / busy if busy > 0 else 0.0
-    core_hours = run.cores * _MILLION / rate / 3600 if rate else 0.0  # per million photos
+    cpu = sum(result.cpu for result in results)
+    photos = captioned + failed
+    # processor time: wall time depends on what else runs on the cores
+    core_hours = cpu * _MILLION / photos / 3600 if photos else 0.0  # per million photos
     return JobSummary(
         input=names.input,
         output=names.output,
         model=names.model,
         parts=len(results),
-        photos=captioned + failed,
+        photos=photos,
         captioned=captioned,
         failed=failed,
         failed_by_reason=dict(reasons.most_common()),
@@ -141,7 +146,7 @@ def summarise_job(
         price_per_core_hour=price,
         cost_per_million=None if price is None else price * core_hours,
         busy_seconds=busy,
-        cpu_seconds=sum(result.cpu for result in results),
+        cpu_seconds=cpu,
         reading_seconds=sum(result.reading for result in results),
         worker_memory=max((result.memory for result in results), default=0),
         estimate=_estimate(whole, rate, core_hours, price),
