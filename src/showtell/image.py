@@ -250,12 +250,11 @@ def open_header(data: bytes) -> Image.Image:
 
 @dataclass(frozen=True, slots=True)
 class PictureSize:
-    """The format and size in pixels of an encoded picture, and whether it has over 8 bits."""
+    """The format of an encoded picture, as Pillow names it, and its size in pixels."""
 
     format: str
     width: int
     height: int
-    is_deep: bool
 
 
 def picture_size(data: bytes) -> PictureSize:
@@ -269,13 +268,13 @@ def picture_size(data: bytes) -> PictureSize:
         from showtell.image_formats.tiff_layout import read_layout
 
         layout = read_layout(io.BytesIO(data))
-        return PictureSize(kind, layout.width, layout.height, max(layout.bits) > 8)
+        return PictureSize(kind, layout.width, layout.height)
     try:
         image = _opener(kind)(io.BytesIO(data), "")
     except Exception:  # perhaps because of its metadata
         image = _opener(kind)(io.BytesIO(essential_parts(kind, data).data), "")
     with image:
-        return PictureSize(kind, image.width, image.height, image.mode.startswith(("I", "F")))
+        return PictureSize(kind, image.width, image.height)
 
 
 def name_of(source: object) -> str:

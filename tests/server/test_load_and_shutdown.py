@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 from support.running_service import RunningService, child_processes, example_photos, running_service
 
@@ -131,6 +133,20 @@ def test_request_is_refused_when_its_queue_wait_is_over(tiny_model: Path) -> Non
             responses = list(pool.map(lambda _: post(service, "?beam=16&nbest=16"), range(100)))
         assert {response.status_code for response in responses} == {200, 503}
         assert post_until_accepted(service).status_code == 200
+
+
+def test_several_clients_with_large_photos_are_answered_with_the_default_settings(
+    service: RunningService,
+) -> None:
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(PHOTO)).resize((4000, 3000)).save(buffer, "JPEG")
+    form = [("photos", (f"{index}.jpg", buffer.getvalue())) for index in range(2)]
+
+    def send(_: int) -> int:
+        return httpx.post(f"{service.url}/v1/captions", files=form, timeout=120).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(send, range(8))) == [200] * 8
 
 
 def test_slow_and_vanishing_clients_do_not_block_others(tiny_model: Path) -> None:

@@ -28,9 +28,7 @@ def decoding_pixels(photo: bytes, max_pixels: int) -> int:
     if size.format == "JPEG":
         scans = max(4, photo.count(_START_OF_SCAN))
         return pixels * (scans if _END_OF_JPEG in photo[-_TRAILER:] else 4 * scans) // 16
-    if pixels > max_pixels:
-        return 0
-    return 2 * pixels if size.is_deep else pixels
+    return 0 if pixels > max_pixels else pixels
 
 
 def fits_batch(pixels: Sequence[int]) -> list[bool]:
