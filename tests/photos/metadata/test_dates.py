@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from showtell.photos.metadata.dates import parse_date
+from showtell.photos.metadata.dates import iso_date
 
 
 @pytest.mark.parametrize(
@@ -39,4 +39,4 @@ from showtell.photos.metadata.dates import parse_date
 def test_dates_of_all_standards_are_read_and_unknown_ones_are_absent(
     text: str, date: str | None
 ) -> None:
-    assert parse_date(text) == date
+    assert iso_date(text) == date

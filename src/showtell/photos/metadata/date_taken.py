@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from showtell.photos.metadata.blocks import MetadataBlocks
-from showtell.photos.metadata.dates import parse_date
+from showtell.photos.metadata.dates import iso_date
 from showtell.photos.metadata.exif import exif_dates
 from showtell.photos.metadata.iptc import read_date_created
 from showtell.photos.metadata.xmp_properties import read_properties
@@ -20,7 +20,7 @@ def date_taken(blocks: MetadataBlocks, sidecars: Sequence[bytes] = ()) -> str | 
     The time is that of the camera's clock: a time zone is left out. A date may be a year or a
     month only. The order of precedence is that of the docs (docs/photos.md).
     """
-    return next(filter(None, map(parse_date, _candidates(blocks, sidecars))), None)
+    return next(filter(None, map(iso_date, _candidates(blocks, sidecars))), None)
 
 
 def _candidates(blocks: MetadataBlocks, sidecars: Sequence[bytes]) -> Iterator[str]:

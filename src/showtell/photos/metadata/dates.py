@@ -14,20 +14,20 @@ _PATTERNS = (
 )
 
 
-def parse_date(text: str) -> str | None:
+def iso_date(text: str) -> str | None:
     """Convert a date of any metadata standard to ISO; zeros or blanks (unknown) give None."""
     text = text.replace("\0", " ").strip()
     for pattern in _PATTERNS:
         if match := pattern.match(text):
             year, _, month, day, *time = match.groups()
-            return _iso_date(year, month, day, time)
+            return _join(year, month, day, time)
     try:  # RFC 1123, in PNG
         return email.utils.parsedate_to_datetime(text).replace(tzinfo=None).isoformat()
     except (ValueError, TypeError, IndexError):
         return None
 
 
-def _iso_date(year: str, month: str | None, day: str | None, time: list[str | None]) -> str | None:
+def _join(year: str, month: str | None, day: str | None, time: list[str | None]) -> str | None:
     try:
         date = datetime.date(int(year), int(month or 1), int(day or 1))
     except ValueError:

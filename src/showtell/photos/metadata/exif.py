@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from showtell.photos.metadata.dates import parse_date
+from showtell.photos.metadata.dates import iso_date
 
 _ORIENTATION, _DATE_TIME, _EXIF_IFD, _GPS_IFD = 0x0112, 0x0132, 0x8769, 0x8825
 _DATE_TIME_ORIGINAL, _DATE_TIME_DIGITIZED = 0x9003, 0x9004
@@ -46,7 +46,7 @@ def read_exif(exif: bytes | Image.Exif | None) -> ExifInfo:
     """Read an EXIF block, with or without its `Exif` mark; ignore the fields that are damaged."""
     exif = parse_exif(exif)
     position = None
-    taken = next(filter(None, map(parse_date, exif_dates(exif))), None)
+    taken = next(filter(None, map(iso_date, exif_dates(exif))), None)
     orientation = 1
     # Pillow raises many exception types for damaged EXIF, and the rest of the photo is still good.
     with contextlib.suppress(Exception):
