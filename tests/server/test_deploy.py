@@ -91,7 +91,8 @@ def test_image_is_built_from_files_of_the_repository() -> None:
         assert (ROOT / source).exists(), source
     # the build backend needs these
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert {project["readme"], *project["license-files"], "pyproject.toml", "src"} <= sources
+    files = {name.removesuffix("/*") for name in project["license-files"]}
+    assert {"README.md", *files, "pyproject.toml", "src"} <= sources
     extras = re.findall(r'"\.\[([\w,]+)\]"', DOCKERFILE.read_text("utf-8"))
     assert extras
     assert set(extras[0].split(",")) <= set(project["optional-dependencies"])
