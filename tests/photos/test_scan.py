@@ -5,12 +5,14 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageCms
 
 from showtell import Captioner
 from showtell.errors import PhotoError
+from showtell.photos import scan as scan_module
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.records import photo_records
 from showtell.photos.corrections import edit_caption
@@ -407,3 +409,23 @@ def test_recaption_corrects_photos_that_an_older_version_did_not_notice_were_tur
     assert record_of(catalogue, path).caption == captioner.caption(path).text
     assert record_of(catalogue, edited).caption == "two otters"
     assert scan_fully(catalogue, lib, captioner, recaption=True).to_read == 0
+
+
+def test_a_photo_whose_values_cannot_be_stored_fails_alone(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = library(tmp_path / "lib", 6)
+    original = scan_module.save_results
+
+    def fail_for_one(catalogue: Catalogue, results: Any, ids: Any) -> Any:
+        if any(result.file.path == photos[1] and result.content for result in results):
+            raise OverflowError("too large")
+        return original(catalogue, results, ids)
+
+    monkeypatch.setattr(scan_module, "save_results", fail_for_one)
+    errors: list[PhotoError] = []
+    counts = scan_fully(catalogue, tmp_path / "lib", captioner, errors)
+    assert (counts.captioned, counts.failed) == (5, 1)
+    assert str(errors[0]).startswith(f"{photos[1]}: cannot be stored (OverflowError")
+    monkeypatch.undo()
+    assert scan_fully(catalogue, tmp_path / "lib", captioner).captioned == 1

@@ -15,7 +15,7 @@ import numpy as np
 
 from showtell.caption import Caption
 from showtell.decoding.beam_search import Floats
-from showtell.errors import PhotoError, PhotoErrorHandler
+from showtell.errors import CatalogueError, PhotoError, PhotoErrorHandler
 from showtell.files.printable_names import printable
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.file_paths import file_path, paths_condition
@@ -200,7 +200,20 @@ class _Scan:
                     yield PendingFile(file_id, file_path(folder, name))
 
     def _save(self, batch: list[ScanResult], ids: ModelIds) -> None:
-        saved = save_results(self.catalogue, batch, ids)
+        """Save results; a photo whose values cannot be stored fails alone."""
+        try:
+            saved = save_results(self.catalogue, batch, ids)
+        except CatalogueError:
+            raise
+        except Exception as error:
+            if len(batch) > 1:
+                for result in batch:
+                    self._save([result], ids)
+                return
+            display_path = printable(str(batch[0].file.path))
+            failure = f"{display_path}: cannot be stored ({error!r})"
+            batch = [ScanResult(batch[0].file, error=failure)]
+            saved = save_results(self.catalogue, batch, ids)
         self.counts.captioned += saved.captioned
         self.counts.already_captioned += saved.already_captioned
         self.counts.moved += saved.moved

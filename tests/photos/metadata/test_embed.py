@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from showtell.errors import MetadataError
 from showtell.photos.binary_patch import apply_patch, make_patch
 from showtell.photos.catalogue.caption_text import clean_text
+from showtell.photos.metadata import embed as embed_module
 from showtell.photos.metadata.container import parse_container
 from showtell.photos.metadata.current_metadata import read_photo_metadata
 from showtell.photos.metadata.embed import embed_texts
@@ -257,6 +258,15 @@ def test_further_pictures_are_found_at_their_new_position(
     assert embed(result, "two otters") == result
 
 
+def test_a_list_of_further_pictures_that_no_longer_fits_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    photo = with_further_pictures(jpeg(), FURTHER, following=EMPTY_XMP)
+    monkeypatch.setattr(embed_module, "keep_further_pictures", lambda *_: None)
+    with pytest.raises(MetadataError, match=r"would change its further pictures \(MPF\)"):
+        embed(photo, "two otters")
+
+
 def test_a_damaged_list_of_further_pictures_is_refused() -> None:
     photo = with_further_pictures(jpeg(), FURTHER)
     for damaged in (
@@ -310,6 +320,7 @@ EXIF[0x010F] = "camera"
         jpeg(exif=EXIF) + b"\0\0SEFHe\0\0SEFT" + bytes(99),
         jpeg() + b"\0\0\0\x18ftypmp42" + bytes(999),
         jpeg()[:-2],
+        jpeg()[:-2] + b"\xff\xdc\0\4\0\x24\xff\xd9",  # a number of lines (DNL)
         # fill bytes before every kind of segment
         jpeg(exif=EXIF).replace(b"\xff\xdb", b"\xff\xff\xff\xdb"),
         with_segments(jpeg(), b"\xff\xff\xff" + EMPTY_XMP + b"\xff\xff" + photoshop(b"")),
