@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from showtell import Captioner
 from showtell.errors import CatalogueError
 from showtell.photos.catalogue import database as module
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.schema import APPLICATION_ID, MIGRATIONS
+from support.photo_library import library, scan_fully, write_fully
 
 EXTRA_MIGRATION = (
     "ALTER TABLE pictures ADD COLUMN stars INTEGER",
@@ -182,3 +184,41 @@ def test_concurrent_creation_of_one_catalogue_succeeds(tmp_path: Path) -> None:
     assert failures == []
     with Catalogue(path) as catalogue:
         assert catalogue.value("SELECT count(*) FROM pictures") == 8
+
+
+DAMAGING_STATEMENTS = [
+    "UPDATE folders SET path = 'text' || id",
+    "UPDATE files SET name = id",
+    "UPDATE files SET mtime_ns = 'text'",
+    "UPDATE pictures SET hash = 'text' || id",
+    "UPDATE pictures SET caption = x'ff'",
+    "UPDATE features SET vector = 'text'",
+    "UPDATE writes SET path = 'text'",
+    "UPDATE writes SET before = 'text'",
+]
+
+
+@pytest.mark.parametrize("statement", DAMAGING_STATEMENTS)
+def test_value_of_a_wrong_type_is_damage(
+    tmp_path: Path, captioner: Captioner, statement: str
+) -> None:
+    library(tmp_path / "lib", 2)
+    with Catalogue(tmp_path / "c.sqlite", create=True) as catalogue:
+        scan_fully(catalogue, tmp_path / "lib", captioner)
+        write_fully(catalogue)
+        assert catalogue.is_intact()
+        catalogue.execute(statement)
+        assert not catalogue.is_intact()
+    for error in (TypeError("fsdecode"), AttributeError("hex"), KeyError("x"), OverflowError()):
+        with (
+            pytest.raises(CatalogueError, match="damaged: move it away"),
+            Catalogue(tmp_path / "c.sqlite"),
+        ):
+            raise error
+
+
+def test_error_with_an_intact_catalogue_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(TypeError), Catalogue(tmp_path / "c.sqlite", create=True):
+        raise TypeError
+    with pytest.raises(KeyboardInterrupt), Catalogue(tmp_path / "c.sqlite"):
+        raise KeyboardInterrupt

@@ -23,6 +23,19 @@ _DAMAGE_ADVICE = (
     "move it away and scan again, or restore a copy; captions saved with the photos are not lost"
 )
 
+# what code raises that gets a value of another type than the schema says
+_ERRORS_BY_DAMAGE = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError)
+_OWN_TABLES = (
+    "SELECT name FROM sqlite_master WHERE type = 'table'"
+    " AND name NOT LIKE 'search%' AND name NOT LIKE 'sqlite_%'"
+)
+_STORED_TYPES = {
+    "INTEGER": ("integer", "null"),
+    "REAL": ("real", "integer", "null"),
+    "TEXT": ("text", "null"),
+    "BLOB": ("blob", "null"),
+}
+
 
 class Catalogue:
     """An open catalogue file, which several processes may use at once; close it when done.
@@ -61,8 +74,13 @@ class Catalogue:
     def __enter__(self) -> Catalogue:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        try:
+            # such as a number where the path of a photo should be
+            if isinstance(error, _ERRORS_BY_DAMAGE) and not self.is_intact():
+                raise CatalogueError(f"{self.display_path}: damaged: {_DAMAGE_ADVICE}") from error
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close the file. Committed transactions are kept."""
@@ -120,13 +138,23 @@ class Catalogue:
         return None if row is None else row[0]
 
     def is_intact(self) -> bool:
-        """Check the whole file for damage: structure, indexes, references and search index."""
+        """Check the whole file for damage: structure, types, references and search index."""
         try:
-            intact = self.value("PRAGMA integrity_check") == "ok"
+            intact = self.value("PRAGMA integrity_check") == "ok" and self._has_valid_types()
             self.execute("INSERT INTO search (search) VALUES ('integrity-check')")
             return intact and self.row("PRAGMA foreign_key_check") is None
         except CatalogueError:
             return False
+
+    def _has_valid_types(self) -> bool:
+        """Return whether every value has its column's type, which SQLite does not enforce."""
+        for (table,) in list(self.rows(_OWN_TABLES)):
+            for _, column, declared, *_ in list(self.rows(f"PRAGMA table_info({table})")):
+                allowed = ", ".join(f"'{name}'" for name in _STORED_TYPES.get(declared, ()))
+                sql = f'SELECT 1 FROM {table} WHERE typeof("{column}") NOT IN ({allowed}) LIMIT 1'
+                if self.row(sql) is not None:
+                    return False
+        return True
 
     def _check_and_migrate(self) -> None:
         """Check that the file is a catalogue of this format or an older one, and migrate it."""
