@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -222,3 +223,13 @@ def test_error_with_an_intact_catalogue_stays_what_it_is(tmp_path: Path) -> None
         raise TypeError
     with pytest.raises(KeyboardInterrupt), Catalogue(tmp_path / "c.sqlite"):
         raise KeyboardInterrupt
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+@pytest.mark.parametrize("suffix", ["-journal", "-wal", "-shm"])
+def test_pipe_in_place_of_a_file_of_sqlite_is_refused_at_once(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "c.sqlite"
+    Catalogue(path, create=True).close()
+    os.mkfifo(f"{path}{suffix}")
+    with pytest.raises(CatalogueError, match=f"sqlite{suffix}: not a file: move it away"):
+        Catalogue(path)

@@ -60,6 +60,10 @@ class Catalogue:
             raise CatalogueError(
                 f"{self.display_path}: not a file: --catalogue takes the path of a file"
             )
+        for suffix in ("-journal", "-wal", "-shm"):  # SQLite would wait for a named pipe
+            beside = path.with_name(path.name + suffix)
+            if beside.exists() and not beside.is_file():
+                raise CatalogueError(f"{self.display_path}{suffix}: not a file: move it away")
         with self._catalogue_errors():
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=not any_thread
