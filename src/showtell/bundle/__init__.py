@@ -18,6 +18,7 @@ from showtell.bundle.bundle import (
 from showtell.bundle.manifest import (
     FORMAT_VERSION,
     DecoderInfo,
+    DetectorInfo,
     EncoderInfo,
     Manifest,
     Precision,
@@ -38,6 +39,7 @@ __all__ = [
     "VOCABULARY",
     "Bundle",
     "DecoderInfo",
+    "DetectorInfo",
     "EncoderInfo",
     "Manifest",
     "Precision",

@@ -19,7 +19,7 @@ from showtell.errors import BundleError
 from showtell.files.typed_settings import load_settings, parse_json
 from showtell.image import Preprocessing
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: bundles with a word detector; others are still written as 1
 FORMAT_MINOR = 0
 Precision = Literal["float32", "float16", "int8"]
 _NAME = {"longest": 200}  # of a text that is shown on one line
@@ -31,12 +31,27 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
+class DetectorInfo:
+    """The word detector: timm's name of its object network, and the size of that one's input.
+
+    It detects the first `words` real words of the vocabulary, and the first `caption_words` of
+    them also with heads that were trained on captions.
+    """
+
+    network: str = field(metadata=_NAME)
+    size: int = field(metadata={"ge": 32, "le": 4096})
+    words: int = field(metadata={"ge": 1, "le": 1_000_000})
+    caption_words: int = field(metadata={"ge": 1, "le": 1_000_000})
+
+
+@dataclass(frozen=True)
 class EncoderInfo:
     """The encoder: `network` is timm's name, `grid` the height and width of its regions.
 
     `channels` is the number of features of a region. `options` are timm's options of the network.
     `weights` says where the weights came from before training, and `fine_tuned` which parts of the
-    network were trained ("last", "all").
+    network were trained ("last", "all"). `detector` describes the word detector, whose logits the
+    encoder's graph returns too; None without one.
     """
 
     network: str = field(metadata=_NAME)
@@ -46,6 +61,7 @@ class EncoderInfo:
     options: dict[str, str] = field(default_factory=dict, metadata={"longest": 100})
     batch_norm_epsilon: float | None = field(default=None, metadata={"gt": 0, "le": 1})
     fine_tuned: tuple[str, ...] = field(default=(), metadata={"longest": 100})
+    detector: DetectorInfo | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +164,7 @@ class Manifest:
     precision: PrecisionInfo = field(default_factory=PrecisionInfo)
     terms: str = field(default="", metadata={"longest": 10_000})
     files: dict[str, str] = field(default_factory=dict, metadata={"longest": 100})
-    format_version: int = FORMAT_VERSION
+    format_version: int = 1
     format_minor: int = field(default=FORMAT_MINOR, metadata={"ge": 0, "le": 1_000_000})
     written_by: str = field(default="", metadata=_NAME)
 

@@ -44,11 +44,14 @@ class OnnxModel:
         self._memory: list[str] = list(decoder.memory)
         self._state: list[str] = list(decoder.state)
         self._attention = decoder.attention
-        self._init_state.check({"regions", "pooled"}, [*self._memory, *self._state])
+        detector = bundle.manifest.encoder.detector
+        self._detected = detector.words if detector else 0
+        self._features = ["regions", "pooled", *(["detected"] if detector else [])]
+        self._init_state.check(set(self._features), [*self._memory, *self._state])
         self._step_outputs = ["log_probabilities", *(["attention"] if self._attention else [])]
         self._step_outputs += [f"next_{name}" for name in self._state]
         self._step.check({"tokens", *self._memory, *self._state}, self._step_outputs)
-        self._encoder.check({"pixels"}, ["regions", "pooled"])
+        self._encoder.check({"pixels"}, self._features)
         height, width = bundle.manifest.encoder.grid
         self._regions, self._channels = height * width, bundle.manifest.encoder.channels
         self._words = len(bundle.vocabulary)
@@ -56,12 +59,15 @@ class OnnxModel:
     def encode(self, pixels: Floats) -> dict[str, Floats]:
         """Return the features of pixels, float32 [photos, 3, height, width].
 
-        `regions` is [photos, regions, channels], `pooled` [photos, channels]. The network runs
+        `regions` is [photos, regions, channels], `pooled` [photos, channels]; `detected` [photos,
+        words] has the logits of detected words, where the model detects any. The network runs
         photo by photo: the activations of one photo fit into the CPU's cache, which is faster
         than a large batch and needs less memory.
         """
-        names = ["regions", "pooled"]
+        names = self._features
         shapes: list[Shape] = [(1, self._regions, self._channels), (1, self._channels)]
+        if self._detected:
+            shapes.append((1, self._detected))
         parts = [
             self._encoder.run(names, {"pixels": pixels[photo : photo + 1]}, shapes)
             for photo in range(len(pixels))

@@ -19,6 +19,7 @@ from showtell.export.quiet_libraries import quiet_libraries
 from showtell.nets.decoder import DecoderNetwork
 from showtell.nets.encoder import Encoder
 from showtell.nets.model import CaptionModel
+from showtell.nets.word_detector import DETECTED
 
 __all__ = ["decoder_graphs", "encoder_graph"]
 
@@ -28,9 +29,9 @@ class _Encode(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         features = self.encoder(pixels)
-        return features["regions"], features["pooled"]
+        return tuple(features[name] for name in _feature_names(self.encoder))
 
 
 class _InitState(nn.Module):
@@ -61,10 +62,15 @@ class _Step(nn.Module):
 
 
 def encoder_graph(model: CaptionModel) -> onnx.ModelProto:
-    """Return the encoder's graph: `pixels` [photos, 3, H, W] to `regions` and `pooled`."""
+    """Return the encoder's graph: `pixels` [photos, 3, H, W] to features and detected words."""
     preprocessing = model.encoder.spec.preprocessing
     pixels = torch.zeros(2, 3, preprocessing.height, preprocessing.width)
-    return _export(_Encode(model.encoder), (pixels,), ["pixels"], ["regions", "pooled"])
+    outputs = _feature_names(model.encoder)
+    return _export(_Encode(model.encoder), (pixels,), ["pixels"], outputs)
+
+
+def _feature_names(encoder: Encoder) -> list[str]:
+    return ["regions", "pooled", *([DETECTED] if encoder.detector else [])]
 
 
 def decoder_graphs(model: CaptionModel) -> tuple[onnx.ModelProto, onnx.ModelProto]:
@@ -72,7 +78,12 @@ def decoder_graphs(model: CaptionModel) -> tuple[onnx.ModelProto, onnx.ModelProt
     decoder = model.decoder.eval()
     photos, width = 2, 3  # of the example inputs: any sizes above 1
     regions, channels = model.encoder.grid[0] * model.encoder.grid[1], model.encoder.channels
-    shapes = {"regions": (photos, regions, channels), "pooled": (photos, channels)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "regions": (photos, regions, channels),
+        "pooled": (photos, channels),
+    }
+    if model.encoder.spec.detector:
+        shapes[DETECTED] = (photos, model.encoder.spec.detector.words)
     features = {name: torch.randn(shapes[name]) for name in decoder.needs}
     memory_names, state_names = list(decoder.memory_names), list(decoder.state_names)
     init_state = _export(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,10 +18,12 @@ from showtell.bundle import (
     DECODER_BEGIN,
     DECODER_STEP,
     ENCODER,
+    FORMAT_VERSION,
     MANIFEST,
     VOCABULARY,
     Bundle,
     DecoderInfo,
+    DetectorInfo,
     EncoderInfo,
     Manifest,
     Precision,
@@ -201,6 +203,9 @@ def manifest_of(trained: TrainedRun, name: str) -> Manifest:
             fine_tuned=tuple(
                 dict.fromkeys(s.train_encoder for s in stages if s.train_encoder != "none")
             ),
+            detector=DetectorInfo(**asdict(encoder.spec.detector))
+            if encoder.spec.detector
+            else None,
         ),
         decoder=DecoderInfo(
             kind=trained.recipe.decoder.kind,
@@ -219,5 +224,6 @@ def manifest_of(trained: TrainedRun, name: str) -> Manifest:
             seconds=round(trained.progress.seconds),
         ),
         terms=origin.terms,
+        format_version=FORMAT_VERSION if encoder.spec.detector else 1,
         written_by=f"showtell {__version__}",
     )

@@ -43,10 +43,12 @@ class ConceptHead(nn.Module):
     smooth maximum over them, because an object that fills one region of many is lost in the mean.
     """
 
-    def __init__(self, channels: int, words: int, *, regions: bool = False) -> None:
+    def __init__(
+        self, channels: int, words: int, *, regions: bool = False, concepts: int = 0
+    ) -> None:
         super().__init__()
         self.words = words
-        self.count = min(MAX_CONCEPTS, words - FIRST_WORD)
+        self.count = concepts or min(MAX_CONCEPTS, words - FIRST_WORD)
         self.global_logits = nn.Linear(channels, self.count)
         self.region_logits = nn.Linear(channels, self.count, bias=False) if regions else None
         self.log_prior = _LogPrior(self.count)
@@ -64,7 +66,7 @@ class ConceptHead(nn.Module):
             return logits
         regions = features["regions"].float()  # [photos, regions, channels]
         by_region = self.region_logits(_dropout(regions, dropout))
-        return logits + _soft_maximum(by_region.transpose(1, 2))  # [photos, count]
+        return logits + soft_maximum(by_region.transpose(1, 2))  # [photos, count]
 
     def set_prior(self, frequency: Tensor) -> None:
         """Make the head predict each word's `frequency` [words] for every photo."""
@@ -91,7 +93,7 @@ class ConceptHead(nn.Module):
             nn.init.zeros_(layer.weight)
 
 
-def _soft_maximum(logits: Tensor) -> Tensor:
+def soft_maximum(logits: Tensor) -> Tensor:
     """Return log(mean(exp(logits))) over the last dimension: [..., n] to [...].
 
     Computed through the softmax, which ONNX Runtime rounds the same way for one photo and for
@@ -136,7 +138,7 @@ class ConceptGuidedDecoder(DecoderNetwork):
     ) -> tuple[Tensor, Tensor | None, Tensors]:
         base_state = {name: state[name] for name in self.base.state_names}
         scores, attention, new_state = self.base.step(tokens, memory, base_state)
-        bias = _without_tokens(state[REMAINING_BIAS], tokens)  # [rows, words]
+        bias = without_tokens(state[REMAINING_BIAS], tokens)  # [rows, words]
         scores = (scores + bias).log_softmax(-1)
         return scores, attention, new_state | {REMAINING_BIAS: bias}
 
@@ -147,7 +149,7 @@ class ConceptGuidedDecoder(DecoderNetwork):
         bias = bias.repeat_interleave(packing.rows // len(bias), 0)  # [rows, words]
         packed_bias: list[Tensor] = []
         for step, rows in enumerate(packing.sizes):
-            bias = _without_tokens(bias, inputs[:, step])
+            bias = without_tokens(bias, inputs[:, step])
             packed_bias.append(bias[packing.order[:rows]])
         total: Tensor = scores + torch.cat(packed_bias)  # [tokens, words]
         return total.log_softmax(-1)
@@ -175,6 +177,6 @@ def _dropout(values: Tensor, p: float) -> Tensor:
     return functional.dropout(values, p) if p else values
 
 
-def _without_tokens(bias: Tensor, tokens: Tensor) -> Tensor:
+def without_tokens(bias: Tensor, tokens: Tensor) -> Tensor:
     """Return bias [rows, words] set to 0 for the emitted tokens [rows]."""
     return bias.scatter(1, tokens[:, None], torch.zeros_like(bias[:, :1]))

@@ -52,8 +52,14 @@ class DecoderSettings:
         check_limits(self, RecipeError)
         if self.kind not in DECODERS:
             raise RecipeError(f"kind: must be one of {', '.join(DECODERS)}, not '{self.kind}'")
+        if self.gated and self.kind != "attention":
+            raise RecipeError("gated: only for the kind attention")
         if self.kind == "attention" and self.hidden % self.heads:
             raise RecipeError(f"heads: {self.heads} does not divide hidden ({self.hidden})")
+
+    # The decoder learns when to name a detected word, instead of a fixed weight; the encoder needs
+    # a word detector.
+    gated: bool = False
 
     @property
     def concepts_in_regions(self) -> bool:
@@ -184,6 +190,13 @@ class AttentionDecoder(DecoderNetwork):
     def step(
         self, tokens: Tensor, memory: Tensors, state: Tensors
     ) -> tuple[Tensor, Tensor | None, Tensors]:
+        _, logits, attention, new_state = self.next_word(tokens, memory, state)
+        return logits.float().log_softmax(-1), attention, new_state
+
+    def next_word(
+        self, tokens: Tensor, memory: Tensors, state: Tensors
+    ) -> tuple[Tensor, Tensor, Tensor, Tensors]:
+        """Read the last tokens; return output [rows, 2 * size], logits, attention and state."""
         keys, values = memory["memory_keys"], memory["memory_values"]
         lower_h, lower_c = self.lower.step(self.embed(tokens), state["lower_h"], state["lower_c"])
         query = lower_h.reshape(keys.shape[0], -1, lower_h.shape[-1])  # [photos, width, size]
@@ -191,12 +204,18 @@ class AttentionDecoder(DecoderNetwork):
         context = context.flatten(0, 1)  # [rows, size]
         upper_input = torch.cat([lower_h, context], -1)  # [rows, 2 * size]
         upper_h, upper_c = self.upper.step(upper_input, state["upper_h"], state["upper_c"])
-        output = self.output_proj(torch.cat([upper_h, context], -1))  # [rows, embedding]
-        logits = self.word(output)  # [rows, words]
+        output = torch.cat([upper_h, context], -1)  # [rows, 2 * size]
+        logits = self.word(self.output_proj(output))  # [rows, words]
         new_state = dict(zip(self.state_names, (lower_h, lower_c, upper_h, upper_c), strict=True))
-        return logits.float().log_softmax(-1), attention.flatten(0, 1), new_state
+        return output, logits, attention.flatten(0, 1), new_state
 
     def forward(self, features: Tensors, inputs: Tensor, packing: Packing) -> Tensor:
+        return self.packed_words(features, inputs, packing)[1]
+
+    def packed_words(
+        self, features: Tensors, inputs: Tensor, packing: Packing
+    ) -> tuple[Tensor, Tensor]:
+        """Read whole captions; return output [tokens, 2 * size] and logits [tokens, words]."""
         memory, state = self.init_state(features)
         photos = features["regions"].shape[0]
         width = packing.rows // photos
@@ -213,9 +232,8 @@ class AttentionDecoder(DecoderNetwork):
         context = context.flatten(0, 1)[packing.index]  # [tokens, size]
         upper_input = torch.cat([lower, context], -1)  # [tokens, 2 * size]
         upper = self.upper(upper_input, packing.sizes, upper_h, upper_c)  # [tokens, size]
-        output = self.output_proj(self.drop(torch.cat([upper, context], -1)))
-        logits: Tensor = self.word(output)  # [tokens, words]
-        return logits
+        output = torch.cat([upper, context], -1)  # [tokens, 2 * size]
+        return output, self.word(self.output_proj(self.drop(output)))
 
 
 class MergeDecoder(DecoderNetwork):

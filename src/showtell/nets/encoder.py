@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import json
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +23,10 @@ from showtell.errors import RecipeError, TrainingError
 from showtell.files.typed_settings import load_settings, parse_json
 from showtell.image import Preprocessing
 from showtell.nets.batch_norm_folding import fold_batch_norm
+from showtell.nets.detector_settings import DetectorSettings
 from showtell.nets.same_padding import pad_pools_same
 from showtell.nets.weights_file import read_weights
+from showtell.nets.word_detector import DETECTED, WordDetector
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ Trainable = Literal["none", "last", "all"]
 SPEC_KEY = "showtell_encoder"  # key of an EncoderSpec as JSON in safetensors metadata
 # options that a weights file may set: an argument of timm.create_model, and padding of max-pools
 ALLOWED_OPTIONS = {"pad_type": ("", "same", "valid"), "max_pool": ("", "same")}
+_DETECTOR = "detector."  # in front of the names of the detector's weights
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class EncoderSpec:
     source: str = "random"  # where the weights come from
     folded: bool = False  # batch norm is folded into the convolutions
     learns_norm: bool = False  # batch norm is trained, because the initial weights are random
+    detector: DetectorSettings | None = None  # of words, beside the features
 
     def __post_init__(self) -> None:
         for name, value in self.options.items():
@@ -53,7 +57,7 @@ class EncoderSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as plain JSON data."""
-        return {
+        spec = {
             "network": self.network,
             "options": self.options,
             "batch_norm_epsilon": self.batch_norm_epsilon,
@@ -62,6 +66,9 @@ class EncoderSpec:
             "folded": self.folded,
             "learns_norm": self.learns_norm,
         }
+        if self.detector:  # left out otherwise: features are cached by their spec
+            spec["detector"] = asdict(self.detector)
+        return spec
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], source: str | Path = "encoder") -> EncoderSpec:
@@ -104,6 +111,8 @@ class Encoder(nn.Module):
     Batch norm of pretrained weights is frozen, also in training, and folded into the convolutions:
     the statistics of small batches of one dataset are worse than those of ImageNet. Batch norm of
     random weights is not folded, and is trained when the whole encoder is.
+
+    With a detector, which is never trained here, the features include the detected words.
     """
 
     def __init__(self, spec: EncoderSpec, network: nn.Module) -> None:
@@ -127,15 +136,24 @@ class Encoder(nn.Module):
             )
         self.channels: int = shape[1]
         self.grid: tuple[int, int] = (shape[2], shape[3])
+        self.detector = WordDetector(self.channels, spec.detector) if spec.detector else None
+        if self.detector:
+            self.detector.requires_grad_(False)
         self.set_trainable("none")
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Return `regions` [batch, regions, channels], row-major; `pooled` [batch, channels]."""
+        """Return `regions` [batch, regions, channels], row-major; `pooled` [batch, channels].
+
+        With a detector, also `detected`: the logits of words, [batch, words].
+        """
         feature_map = self._feature_map(pixels)  # [batch, channels, h, w]
         regions = feature_map.flatten(2).transpose(1, 2)  # [batch, h * w, channels]
         # a mean over the last dimensions, which ONNX Runtime rounds the same way for one photo and
         # for many
-        return {"regions": regions, "pooled": feature_map.mean((2, 3))}
+        features = {"regions": regions, "pooled": feature_map.mean((2, 3))}
+        if self.detector:
+            features[DETECTED] = self.detector(pixels, features)
+        return features
 
     def _feature_map(self, pixels: Tensor) -> Tensor:
         features: Tensor = self.network.forward_features(pixels)  # type: ignore[operator]
@@ -203,10 +221,17 @@ class Encoder(nn.Module):
             self.spec = replace(self.spec, folded=True)
             self.set_trainable(self.trainable)
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights under the names that `encoder_from_spec` reads."""
+        weights: dict[str, Tensor] = self.network.state_dict()
+        if self.detector:
+            weights |= {f"{_DETECTOR}{k}": v for k, v in self.detector.state_dict().items()}
+        return weights
+
     def fingerprint(self) -> str:
         """Return a sha256 of spec and weights, which identifies the computed features."""
         digest = hashlib.sha256(json.dumps(self.spec.to_dict(), sort_keys=True).encode())
-        for name, tensor in sorted(self.network.state_dict().items()):
+        for name, tensor in sorted(self.weights().items()):
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
@@ -247,7 +272,11 @@ def encoder_from_spec(spec: EncoderSpec, state: dict[str, Tensor] | None = None)
     if spec.folded:
         encoder.fold_batch_norm()
     if state is not None:
-        _load(model, state, spec)
+        _load(model, {k: v for k, v in state.items() if not k.startswith(_DETECTOR)}, spec)
+        if encoder.detector:
+            encoder.detector.load_state_dict(
+                {k.removeprefix(_DETECTOR): v for k, v in state.items() if k.startswith(_DETECTOR)}
+            )
     return encoder
 
 

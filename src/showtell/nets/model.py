@@ -10,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from showtell.errors import RecipeError
 from showtell.nets.concepts import ConceptGuidedDecoder, ConceptHead, base_decoder
 from showtell.nets.decoder import DECODERS, DecoderNetwork, DecoderSettings
 from showtell.nets.encoder import Encoder
 from showtell.nets.ensemble import EnsembleDecoder
+from showtell.nets.gated_decoder import GatedDecoder
 
 
 class CaptionModel(nn.Module):
@@ -30,7 +32,10 @@ class CaptionModel(nn.Module):
         self.settings = settings
         self.words = words
         self.encoder = encoder
-        self.decoder: DecoderNetwork = build_decoder(settings, encoder.channels, words)
+        detector = encoder.spec.detector
+        self.decoder: DecoderNetwork = build_decoder(
+            settings, encoder.channels, words, detector.words if detector else 0
+        )
         separate = concept_head and not isinstance(self.decoder, ConceptGuidedDecoder)
         regions = settings.concepts_in_regions
         self.head = ConceptHead(encoder.channels, words, regions=regions) if separate else None
@@ -41,8 +46,17 @@ class CaptionModel(nn.Module):
         return self.decoder.head if isinstance(self.decoder, ConceptGuidedDecoder) else self.head
 
 
-def build_decoder(settings: DecoderSettings, channels: int, words: int) -> DecoderNetwork:
-    """Build a decoder for features with `channels` channels and a vocabulary of `words` words."""
+def build_decoder(
+    settings: DecoderSettings, channels: int, words: int, detected: int = 0
+) -> DecoderNetwork:
+    """Build a decoder for features with `channels` channels and a vocabulary of `words` words.
+
+    The encoder detects `detected` words. Raises RecipeError for a gated decoder if there are none.
+    """
+    if settings.gated:
+        if not detected:
+            raise RecipeError("decoder.gated: the encoder has no word detector")
+        return GatedDecoder(settings, channels, words, detected)
     kind = DECODERS[settings.kind]
     members = [kind(settings, channels, words) for _ in range(settings.members)]
     decoder = members[0] if len(members) == 1 else EnsembleDecoder(members)
@@ -55,7 +69,9 @@ def build_decoder(settings: DecoderSettings, channels: int, words: int) -> Decod
 
 def reinit_decoder(model: CaptionModel) -> None:
     """Give a model's decoder new random weights; its concept head keeps its weights."""
-    new = build_decoder(model.settings, model.encoder.channels, model.words)
+    detector = model.encoder.spec.detector
+    detected = detector.words if detector else 0
+    new = build_decoder(model.settings, model.encoder.channels, model.words, detected)
     base_decoder(model.decoder).load_state_dict(base_decoder(new).state_dict())
 
 

@@ -17,6 +17,7 @@ from showtell.data.feature_cache import FeatureArrays, extract_features, find_un
 from showtell.files.folders import cache_dir
 from showtell.files.progress import progress_bar
 from showtell.nets.model import CaptionModel
+from showtell.nets.word_detector import DETECTED
 from showtell.training.distributed import Ranks
 from showtell.training.loop import InterruptedTrainingError
 from showtell.training.recipe import Recipe
@@ -57,7 +58,12 @@ class FeatureExtractor:
         """
         encoder = self.model.encoder.eval()
         regions = encoder.grid[0] * encoder.grid[1]
-        shapes = {"regions": (regions, encoder.channels), "pooled": (encoder.channels,)}
+        shapes: dict[str, tuple[int, ...]] = {
+            "regions": (regions, encoder.channels),
+            "pooled": (encoder.channels,),
+        }
+        if encoder.spec.detector:
+            shapes[DETECTED] = (encoder.spec.detector.words,)
         with progress_bar(len(photos), description=f"features ({view})") as bar:
 
             def report(done: int) -> None:

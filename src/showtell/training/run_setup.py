@@ -64,7 +64,7 @@ class RunSetup:
         def start() -> tuple[Recipe, str, dict[str, Any], dict[str, torch.Tensor], bool]:
             run = self.start(resume)
             on_this_rank.append(run)
-            state = run.encoder.network.state_dict() if ranks.count > 1 else {}
+            state = run.encoder.weights() if ranks.count > 1 else {}
             spec = run.encoder.spec.to_dict()
             return run.recipe, run.vocabulary.to_json(), spec, state, run.resumed
 
@@ -183,7 +183,7 @@ class RunSetup:
 
 
 def _save_encoder(encoder: Encoder, path: Path) -> None:
-    weights = {name: w.contiguous() for name, w in encoder.network.state_dict().items()}
+    weights = {name: w.contiguous() for name, w in encoder.weights().items()}
     try:
         save_file(weights, path, {SPEC_KEY: json.dumps(encoder.spec.to_dict())})
     except SafetensorError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from showtell.errors import BundleError, RecipeError, TrainingError
 from showtell.nets.concepts import MAX_CONCEPTS
 from showtell.nets.decoder import DecoderSettings
 from showtell.nets.encoder import EncoderSpec, encoder_from_spec
+from showtell.nets.gated_decoder import GatedDecoder
 from showtell.nets.model import CaptionModel, TorchDecoder
 from showtell.nets.renamed_parameters import with_current_names
 from showtell.training.checkpoint import read_tensors, trained_tensors
@@ -188,6 +189,7 @@ def _build_networks(bundle: Bundle) -> CaptionModel:
             "preprocessing": bundle.manifest.preprocessing.to_dict(),
             "source": encoder.weights,
             "folded": True,  # export folds the batch norm that training left
+            **({"detector": asdict(encoder.detector)} if encoder.detector else {}),
         }
     )
     recipe = recipe_from_dict({"decoder": training.recipe["decoder"]})
@@ -254,7 +256,11 @@ def grown_tensors(model: CaptionModel, words: int, seed: int) -> dict[str, Tenso
     generator = torch.Generator().manual_seed(seed)
     grown = {}
     for name, tensor in trained_tensors(model.decoder).items():
-        if any(f".{part}." in f".{name}" for part in _PER_CONCEPT):
+        if isinstance(model.decoder, GatedDecoder) and name == "is_object.bias":
+            grown[name] = torch.cat([tensor, tensor.new_zeros(words - len(tensor))])
+            continue
+        concepts = not isinstance(model.decoder, GatedDecoder)
+        if concepts and any(f".{part}." in f".{name}" for part in _PER_CONCEPT):
             grown[name] = _grown_head(name, tensor, words)
             continue
         per_word = name.endswith(("embed.weight", "word.weight", "word.bias"))
