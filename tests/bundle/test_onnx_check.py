@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,20 +62,10 @@ def in_a_list_of_graphs(model: ModelProto, tensor: TensorProto) -> None:
     node.attribute.add(name="graphs", type=AttributeProto.GRAPHS).graphs.append(subgraph(tensor))
 
 
-def in_a_scan_in_a_branch(model: ModelProto, tensor: TensorProto) -> None:
-    scan = helper.make_node("Scan", ["x"], ["y"], body=subgraph(tensor))
-    branch = helper.make_graph([scan], "outer", [], [])
+def in_a_branch_in_a_branch(model: ModelProto, tensor: TensorProto) -> None:
+    inner = helper.make_node("If", ["x"], ["y"], then_branch=subgraph(tensor))
+    branch = helper.make_graph([inner], "outer", [], [])
     model.graph.node.append(helper.make_node("If", ["x"], ["y"], else_branch=branch))
-
-
-def in_a_function(model: ModelProto, tensor: TensorProto) -> None:
-    function = model.functions.add(name="f", domain="ai.onnx")
-    function.node.append(constant(tensor))
-
-
-def in_a_default_of_a_function(model: ModelProto, tensor: TensorProto) -> None:
-    function = model.functions.add(name="f", domain="ai.onnx")
-    function.attribute_proto.append(helper.make_attribute("value", tensor))
 
 
 def in_sparse_values(model: ModelProto, tensor: TensorProto) -> None:
@@ -100,9 +91,7 @@ PLACES: list[Callable[[ModelProto, TensorProto], None]] = [
     in_a_list_of_tensors,
     in_a_branch,
     in_a_list_of_graphs,
-    in_a_scan_in_a_branch,
-    in_a_function,
-    in_a_default_of_a_function,
+    in_a_branch_in_a_branch,
     in_sparse_values,
     in_sparse_indices,
     in_a_sparse_attribute,
@@ -147,8 +136,20 @@ def with_foreign_node(model: ModelProto) -> None:
     model.graph.node.append(helper.make_node("PyOp", ["x"], ["y"], domain="evil\x1b[0m"))
 
 
-def with_foreign_function(model: ModelProto) -> None:
-    model.functions.add(name="f", domain="my.domain")
+def with_functions(model: ModelProto) -> None:
+    """Each of 30 functions calls the one before twice, which ONNX Runtime would write out."""
+    call = partial(helper.make_node, domain="com.microsoft")
+    sets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    for number in range(30):
+        nodes = [call(f"f{number}", ["x"], ["t"]), call(f"f{number}", ["t"], ["y"])]
+        if not number:
+            nodes = [helper.make_node("Relu", ["x"], ["y"])]
+        name = f"f{number + 1}"
+        model.functions.append(
+            helper.make_function("com.microsoft", name, ["x"], ["y"], nodes, sets)
+        )
+    model.opset_import.append(sets[1])
+    model.graph.node.append(call("f30", ["pixels"], ["doubled"]))
 
 
 def with_context(model: ModelProto) -> None:
@@ -157,6 +158,10 @@ def with_context(model: ModelProto) -> None:
 
 def with_loop(model: ModelProto) -> None:
     model.graph.node.append(helper.make_node("Loop", ["n"], ["y"], body=subgraph(TensorProto())))
+
+
+def with_scan(model: ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Scan", ["x"], ["y"], body=subgraph(TensorProto())))
 
 
 def with_settings(model: ModelProto) -> None:
@@ -168,9 +173,10 @@ def with_settings(model: ModelProto) -> None:
     [
         (with_domain, "unknown domain 'ai.onnx.contrib'"),
         (with_foreign_node, r"unknown domain 'evil\\x1b\[0m'"),
-        (with_foreign_function, "unknown domain 'my.domain'"),
+        (with_functions, "functions of its own, which can multiply without end"),
         (with_context, "operator EPContext, which opens other files"),
         (with_loop, "operator Loop, which can run without end"),
+        (with_scan, "operator Scan, which can run for days"),
         (with_settings, "sets options of ONNX Runtime"),
     ],
 )

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx import numpy_helper
 from PIL import Image
 
 from showtell import Captioner
 from showtell.bundle import DECODER_STEP, ENCODER, Bundle, load_bundle
 from showtell.errors import BundleError
 from showtell.vocabulary import Vocabulary
-from support.tiny_bundles import GRID, rehash, tiny_networks, write_bundle
+from support.tiny_bundles import CHANNELS, GRID, rehash, tiny_networks, write_bundle
 
 PHOTO = Image.new("RGB", (20, 20), "red")
 
@@ -51,6 +53,19 @@ def test_photo_size_that_the_network_does_not_take_is_a_bundle_error(bundle: Bun
     changed = replace(bundle, manifest=replace(bundle.manifest, preprocessing=preprocessing))
     with pytest.raises(BundleError, match=rf"{ENCODER}: does not run"):
         Captioner(changed).caption(PHOTO)
+
+
+def test_network_that_fails_leaves_no_lines_of_onnx_runtime(
+    bundle: Bundle, capfd: pytest.CaptureFixture[str]
+) -> None:
+    network = tiny_networks()[ENCODER]
+    [shape] = network.graph.initializer
+    shape.CopyFrom(numpy_helper.from_array(np.int64([0, CHANNELS, 7]), shape.name))
+    network.graph.node[1].name = "\x1b[31mred"
+    bundle.file(ENCODER).write_bytes(network.SerializeToString())
+    with pytest.raises(BundleError, match="does not run"):
+        Captioner(bundle).caption(PHOTO)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_state_without_a_row_for_each_hypothesis_is_refused(bundle: Bundle) -> None:

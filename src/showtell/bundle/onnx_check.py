@@ -23,15 +23,15 @@ DOMAINS = ("", "ai.onnx", "com.microsoft")
 REFUSED_OPERATORS = {
     "EPContext": "which opens other files",
     "Loop": "which can run without end",
+    "Scan": "which can run for days",
 }
 _ORT_FORMAT = b"ORTM"  # at byte 4 of a file in ONNX Runtime's own format
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 
 # The fields of a message that hold messages to look into, by number.
 _MESSAGES: dict[str, dict[int, str]] = {
-    "model": {7: "graph", 8: "operator set", 14: "metadata", 20: "training", 25: "function"},
+    "model": {7: "graph", 8: "operator set", 14: "metadata", 20: "training"},
     "training": {1: "graph", 2: "graph"},
-    "function": {7: "node", 9: "operator set", 11: "attribute"},
     "graph": {1: "node", 5: "tensor", 15: "sparse tensor"},
     "node": {5: "attribute"},
     "attribute": {
@@ -47,8 +47,9 @@ _MESSAGES: dict[str, dict[int, str]] = {
     "operator set": {},
     "metadata": {},
 }
-_DOMAIN_FIELDS = {("node", 7), ("operator set", 1), ("function", 10)}
+_DOMAIN_FIELDS = {("node", 7), ("operator set", 1)}
 _OPERATOR_FIELD = ("node", 4)
+_FUNCTION_FIELD = ("model", 25)
 _EXTERNAL_FIELDS = {("tensor", 13), ("tensor", 14)}  # external_data, data_location
 _METADATA_KEY_FIELD = ("metadata", 1)
 _RUNTIME_SETTINGS = b"ort_config"  # session options inside the model
@@ -73,8 +74,8 @@ def check_onnx(data: bytes, source: Path | str) -> None:
     """Check that an ONNX file is whole and self-contained; `source` is the file that errors name.
 
     Raises BundleError for external data, operators outside ONNX's and ONNX Runtime's own domains,
-    operators that open files or loop, ONNX Runtime's own file format, and bytes that are not a
-    message.
+    operators that open files or loop, functions, ONNX Runtime's own file format, and bytes that are
+    not a message.
     """
     if len(data) > MAX_ONNX_BYTES:
         raise BundleError(f"{source}: larger than {MAX_ONNX_BYTES:,} bytes: not loaded")
@@ -118,6 +119,8 @@ class _Walk:
                 raise self.fail(f"uses operators of the unknown domain {domain!r}")
         elif field == _OPERATOR_FIELD and (name := self.text(value, size)) in REFUSED_OPERATORS:
             raise self.fail(f"uses the operator {name}, {REFUSED_OPERATORS[name]}")
+        elif field == _FUNCTION_FIELD:  # each may call another twice: 30 make 2^30 nodes
+            raise self.fail("defines functions of its own, which can multiply without end")
         elif field == _METADATA_KEY_FIELD and self.data[value : value + size] == _RUNTIME_SETTINGS:
             raise self.fail("sets options of ONNX Runtime")
 
