@@ -83,7 +83,7 @@ def test_options_that_do_not_fit_are_refused(
     assert got == code
     assert said in error
     assert "Traceback" not in error
-    assert not (tmp_path / "out" / "_job.json").exists()
+    assert not (tmp_path / "out" / "_job" / "job.json").exists()
 
 
 @pytest.mark.usefixtures("no_ray")

@@ -86,7 +86,7 @@ def all_names(folder: Path) -> list[str]:
 def change_last_name(listing: Path) -> None:
     """Change one path, which Parquet cannot notice."""
     names = pq.read_table(listing)["path"].to_pylist()
-    write_listing(Storage.of(listing.parent), [*names[:-1], b"X" + names[-1]])
+    write_listing(Storage.of(listing.parent.parent), [*names[:-1], b"X" + names[-1]])
 
 
 def become_a_folder(listing: Path) -> None:
@@ -100,7 +100,9 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "missing": lambda listing: listing.unlink(),
     "a folder": become_a_folder,
     "a name": change_last_name,
-    "another": lambda listing: write_listing(Storage.of(listing.parent), [b"a.png", b"b.png"]),
+    "another": lambda listing: write_listing(
+        Storage.of(listing.parent.parent), [b"a.png", b"b.png"]
+    ),
 }
 
 
@@ -112,17 +114,17 @@ def test_damaged_listing_stops_the_job_which_resumes_without_loss(
 
     def harm(number: int) -> None:
         if number == 2:
-            DAMAGES[damage](output / LISTING)
+            DAMAGES[damage](output / "_job" / LISTING)
 
     between.append(harm)
-    with pytest.raises(ShowtellError, match=r"_input\.parquet: .*: run the same command again"):
+    with pytest.raises(ShowtellError, match=r"_job/input\.list: .*: run the same command again"):
         run(folder, output, tiny)
     done = len(list(output.glob("part-*.parquet")))
     assert done == (4 if damage == "a name" else 2)  # parts before the changed path are whole
-    assert [name for name in Storage.of(output).names() if name.startswith("_attempts")] == []
+    assert not list((output / "_job").glob("attempts-*"))
     between.clear()
     if damage == "a folder":
-        (output / LISTING).rmdir()
+        (output / "_job" / LISTING).rmdir()
     assert run(folder, output, tiny) == PHOTOS - done * SIZE
     assert names_in(output) == all_names(folder)
     assert all(row["error"] is None for row in rows_of(output))
@@ -147,10 +149,10 @@ def test_listing_that_was_damaged_between_runs_is_written_again(
     with pytest.raises(KeyboardInterrupt):
         run(folder, output, tiny)
     between.clear()
-    DAMAGES[damage](output / LISTING)
+    DAMAGES[damage](output / "_job" / LISTING)
     with caplog.at_level(logging.WARNING):
         assert run(folder, output, tiny) == PHOTOS - 2 * SIZE
-    assert "_input.parquet: " in caplog.text
+    assert "_job/input.list: " in caplog.text
     assert names_in(output) == all_names(folder)
 
 
@@ -258,3 +260,32 @@ def test_progress_counts_photos_and_a_resume_tells_how_many_are_there(
     assert f"resuming: {2 * SIZE} of {PHOTOS} photos are there" in caplog.messages
     per_photo = summary.cpu_seconds / PHOTOS
     assert summary.core_hours_per_million == pytest.approx(per_photo * 1e6 / 3600)
+
+
+def test_every_parquet_file_of_the_output_is_a_part(
+    folder: Path, tmp_path: Path, tiny: str, between: list[Between]
+) -> None:
+    output = tmp_path / "out"
+    during: list[set[str]] = []
+    between.append(lambda number: during.append({p.name for p in output.rglob("*.parquet")}))
+    run(folder, output, tiny)
+    parts = [f"part-{number:06d}.parquet" for number in range(PHOTOS // SIZE)]
+    assert during == [set(parts[:number]) for number in range(len(parts))]
+    assert sorted(p.name for p in output.iterdir()) == ["_job", "_summary.json", *parts]
+
+
+READERS: dict[str, Callable[[Any, str], int]] = {
+    "pandas": lambda pandas, output: len(pandas.read_parquet(output)),
+    "pyarrow.dataset": lambda dataset, output: dataset.dataset(output).count_rows(),
+    "duckdb": lambda duckdb, output: len(duckdb.read_parquet(f"{output}/*.parquet").fetchall()),
+    "polars": lambda polars, output: polars.read_parquet(f"{output}/*.parquet").height,
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_output_is_one_table_for_readers_of_parquet(
+    reader: str, folder: Path, tmp_path: Path, tiny: str, between: list[Between]
+) -> None:
+    library = pytest.importorskip(reader)
+    run(folder, tmp_path / "out", tiny)
+    assert READERS[reader](library, str(tmp_path / "out")) == PHOTOS

@@ -13,8 +13,10 @@ import pytest
 
 from showtell.cluster.attempts import BATCH_ATTEMPTS, CRASHING, MAX_ATTEMPTS, PartAttempts
 from showtell.cluster.failure_reasons import failure_reason
+from showtell.cluster.folder_listing import LISTING
 from showtell.cluster.inputs import JobInput, open_input
 from showtell.cluster.job_state import (
+    JOB_FILE,
     JobSpec,
     check_same_job,
     clean_partial,
@@ -96,9 +98,8 @@ def test_parts_hold_what_showtell_caption_writes(tmp_path: Path, tiny: str) -> N
     results = [PartResult(**json.loads(answer)) for answer in answers]
     assert sum(result.captioned for result in results) == 21
     assert results[0].seconds >= results[0].writing > 0
-    assert not [
-        name for name in storage.names() if name.startswith(("_attempts", TEMPORARY_PREFIX))
-    ]
+    assert storage.names() == [part.name for part in parts]
+    assert storage.job_files.names() == [LISTING]
 
 
 def test_footer_of_a_part_names_its_job_and_photos(tmp_path: Path, tiny: str) -> None:
@@ -144,7 +145,8 @@ def test_full_disk_stops_the_worker_and_leaves_no_part(
     monkeypatch.setattr(os, "fsync", full)
     [answer] = actor({"part": [json.dumps(asdict(job_input.parts(9)[0]))]})["result"]
     assert "no space left on device" in json.loads(answer)["stopped"]
-    assert storage.names() == ["_input.parquet"]
+    assert storage.names() == []
+    assert storage.job_files.names() == [LISTING]
 
 
 def test_photo_that_crashes_its_worker_is_left_out(
@@ -222,9 +224,12 @@ def test_only_complete_parts_of_this_job_are_finished(tmp_path: Path) -> None:
 def test_unfinished_files_of_a_killed_job_are_deleted(tmp_path: Path) -> None:
     storage = Storage.of(tmp_path)
     written(storage, 0)
-    (tmp_path / f"{TEMPORARY_PREFIX}abc").write_text("half")
+    JOB.save(storage)
+    for folder in (tmp_path, tmp_path / "_job"):
+        (folder / f"{TEMPORARY_PREFIX}abc").write_text("half")
     clean_partial(storage)
     assert storage.names() == ["part-000000.parquet"]
+    assert storage.job_files.names() == [JOB_FILE]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,6 +84,24 @@ def test_files_are_listed_and_walked_in_order(folder: Address) -> None:
     assert list_files(folder) == ["a.txt", "b.txt"]
     walked = list(walk_files(folder, ignored))
     assert walked == [f"{folder}/{name}" for name in ("a.txt", "b.txt", "sub/c.txt")]
+
+
+def test_subfolder_that_cannot_be_listed_is_an_error(
+    folder: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(list_folder: Callable[..., Any]) -> Callable[..., Any]:
+        def list_or_refuse(*arguments: Any, **options: Any) -> Any:
+            if str(arguments[-1]).endswith("sub"):
+                raise PermissionError(13, "Permission denied")
+            return list_folder(*arguments, **options)
+
+        return list_or_refuse
+
+    memory = type(fsspec.filesystem("memory"))
+    monkeypatch.setattr(memory, "ls", refusing(memory.ls))
+    monkeypatch.setattr(os, "scandir", refusing(os.scandir))
+    with pytest.raises(UnreadableFileError, match="permission denied"):
+        list(walk_files(folder, ignored))
 
 
 def test_missing_files_and_folders_have_their_own_error(folder: Address) -> None:

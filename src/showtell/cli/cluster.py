@@ -72,6 +72,13 @@ def cluster() -> None:
     metavar="FRACTION",
     help="Rehearse on this fraction of INPUT, spread evenly.",
 )
+@click.option(
+    "--on-broken",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="What to do with a subfolder of INPUT that cannot be listed: stop, or leave it out.",
+)
 @click.option("--price-per-core-hour", type=click.FloatRange(0), metavar="X", help="Show the cost.")
 @model_option()
 @decoding_options("beam", "diverse", "mbr")
@@ -80,7 +87,8 @@ def caption(input: Path | str, output: Path | str, **options: Any) -> None:
 
     INPUT is a folder of photos with its subfolders, WebDataset shards, or Parquet with a column of
     paths or bytes, on disk or at an address such as s3://bucket/photos. OUTPUT receives finished
-    parts, with the fields of showtell caption --format jsonl, and _summary.json.
+    parts, *.parquet, with the fields of showtell caption --format jsonl, and _summary.json. Its
+    subfolder _job holds what is needed to resume.
 
     To resume a stopped or killed job, run the same command again: finished parts are kept, and
     each photo has exactly one row. A photo that fails has a row with its error. --limit and

@@ -24,7 +24,7 @@ class PartAttempts:
     """The recorded attempts at one part."""
 
     def __init__(self, storage: Storage, number: int) -> None:
-        self._storage, self._name = storage, f"_attempts-{number:06d}.json"
+        self._storage, self._name = storage.job_files, f"attempts-{number:06d}.json"
         self._count = 0
         self._crashes: Counter[int] = Counter()
         self._current: int | None = None

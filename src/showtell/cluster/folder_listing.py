@@ -12,14 +12,14 @@ from pathlib import Path
 from showtell.cluster.parts import MAX_PHOTOS, JobPart
 from showtell.cluster.storage import Storage
 from showtell.errors import DatasetError, PhotoError
-from showtell.files.folder_walk import is_skipped
+from showtell.files.folder_walk import UnlistableFolderError, is_skipped
 from showtell.files.photo_files import SUFFIXES, find_photos
 from showtell.files.printable_names import printable
 from showtell.files.remote import walk_files
 
 logger = logging.getLogger(__name__)
 
-LISTING = "_input.parquet"
+LISTING = "input.list"  # a Parquet file that `**/*.parquet` must not find
 
 
 class ListingError(DatasetError):
@@ -28,7 +28,7 @@ class ListingError(DatasetError):
     def __init__(self, storage: Storage, fault: str) -> None:
         self.fault = fault
         super().__init__(
-            f"{printable(storage.address)}/{LISTING}: {fault}:"
+            f"{printable(storage.job_files.address)}/{LISTING}: {fault}:"
             " run the same command again to list the photos again and resume"
         )
 
@@ -37,11 +37,13 @@ class FolderPhotos:
     """Iterates over the paths of a folder's photos as bytes, in the order of `showtell caption`.
 
     After the iteration `count` is the number of photos and `digest` a hash of their paths.
-    Folders that cannot be listed are logged.
+    Raises DatasetError if a folder cannot be listed, because its photos would be missing; with
+    `skip_unlistable` such folders are logged.
     """
 
-    def __init__(self, address: Path | str) -> None:
+    def __init__(self, address: Path | str, *, skip_unlistable: bool = False) -> None:
         self.address = address
+        self._skip_unlistable = skip_unlistable
         self.count = 0
         self._hash = hashlib.sha256()
 
@@ -59,24 +61,28 @@ class FolderPhotos:
 
     def _paths(self) -> Iterator[str | Path]:
         if isinstance(self.address, Path):
-            yield from find_photos([self.address], recursive=True, report=_warn)
+            yield from find_photos([self.address], recursive=True, report=self._report)
             return
-        for address in walk_files(self.address, is_skipped):
+        for address in walk_files(self.address, is_skipped, self._report):
             if Path(address).suffix.lower() in SUFFIXES:
                 yield address
 
-
-def _warn(error: PhotoError) -> None:
-    logger.warning("left out: %s", error)
+    def _report(self, error: PhotoError) -> None:
+        if isinstance(error, UnlistableFolderError) and not self._skip_unlistable:
+            raise DatasetError(
+                f"{error}: make it readable, or leave it out with --on-broken skip"
+                " (on_broken='skip')"
+            )
+        logger.warning("left out: %s", error)
 
 
 def write_listing(storage: Storage, names: Iterable[bytes]) -> None:
-    """Write paths to `_input.parquet` in the job's folder; one row group holds one part at most."""
+    """Write paths to the listing in the job's folder; one row group holds one part at most."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = pa.schema([("path", pa.binary())])
-    with storage.writing(LISTING) as file, pq.ParquetWriter(file, schema) as writer:
+    with storage.job_files.writing(LISTING) as file, pq.ParquetWriter(file, schema) as writer:
         rows: list[bytes] = []
         for name in names:
             rows.append(name)
@@ -126,7 +132,7 @@ def check_paths(storage: Storage, part: JobPart, paths: Sequence[str]) -> None:
 def _listed_names(storage: Storage) -> Iterator[bytes]:
     import pyarrow.parquet as pq
 
-    with storage.opened(LISTING) as file:
+    with storage.job_files.opened(LISTING) as file:
         for batch in pq.ParquetFile(file).iter_batches(MAX_PHOTOS, columns=["path"]):
             for name in batch.column(0).to_pylist():
                 yield name if isinstance(name, bytes) else b""
@@ -137,4 +143,4 @@ def _end(part: JobPart) -> int:
 
 
 def _fault(error: DatasetError, storage: Storage) -> str:
-    return str(error).removeprefix(f"{printable(storage.address)}/{LISTING}: ")
+    return str(error).removeprefix(f"{printable(storage.job_files.address)}/{LISTING}: ")

@@ -87,11 +87,13 @@ def open_input(
     kind: InputKind | None = None,
     parquet: ParquetOptions | None = None,
     list_photos: bool = True,
+    skip_unlistable: bool = False,
 ) -> JobInput:
     """Return the input at an address: its kind, its files, their photos and a digest.
 
     With `list_photos` a folder's photos are listed in the job's folder `storage`.
-    Raises DatasetError if there are no photos or the kind of input is ambiguous.
+    Raises DatasetError if there are no photos, the kind of input is ambiguous, or a folder cannot
+    be listed; with `skip_unlistable` a subfolder that cannot be listed is left out with a warning.
     """
     kind = kind or _detect_kind(address)
     if kind == "parquet":
@@ -103,7 +105,8 @@ def open_input(
     if kind == "shards":
         files = _shards(address)
         return JobInput(str(address), kind, files, _digest(files))
-    return _open_folder(address, storage if list_photos else None)
+    photos = FolderPhotos(address, skip_unlistable=skip_unlistable)
+    return _open_folder(photos, storage if list_photos else None)
 
 
 def limit_parts(opened: JobInput, parts: Sequence[JobPart], limit: int) -> list[JobPart]:
@@ -139,8 +142,8 @@ def absolute_address(address: Path | str) -> Path | str:
     return address if is_remote(address) else Path(address).absolute()
 
 
-def _open_folder(address: Path | str, listing: Storage | None) -> JobInput:
-    photos = FolderPhotos(address)
+def _open_folder(photos: FolderPhotos, listing: Storage | None) -> JobInput:
+    address = photos.address
     if listing is not None:
         write_listing(listing, photos)
     else:

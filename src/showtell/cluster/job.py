@@ -60,6 +60,7 @@ from showtell.cluster.summary import (
     summarise_job,
 )
 from showtell.cluster.worker import CaptionWorker, WorkerSetup
+from showtell.data.shards.index import OnBroken
 from showtell.decoding.options import Decoding
 from showtell.errors import ShowtellError
 from showtell.files.printable_names import printable
@@ -82,8 +83,9 @@ class JobOptions:
     the number of photos per part, by default what keeps all workers busy.
     `kind` is the kind of input, detected by default. `column`, `name_column` and `root` are for
     Parquet: the columns of photos and names, and where relative paths begin. `limit` captions
-    only the first photos, `sample` a fraction of all photos. `price_per_core_hour` adds the cost
-    to the summary.
+    only the first photos, `sample` a fraction of all photos. `on_broken` says what happens if a
+    subfolder of a folder cannot be listed: `fail`, or `skip` to leave it out with a warning.
+    `price_per_core_hour` adds the cost to the summary.
     Raises ValueError if an option is out of range or two options exclude each other.
     """
 
@@ -98,6 +100,7 @@ class JobOptions:
     part_size: int | None = None
     limit: int | None = None
     sample: float | None = None
+    on_broken: OnBroken = "fail"
     price_per_core_hour: float | None = None
     decoding: dict[str, Any] = field(default_factory=dict)
 
@@ -230,10 +233,13 @@ class _Job:
         try:
             self.parts = check_listing(self.storage, self.job_input.digest, self.parts)
         except ListingError as error:
-            shown = printable(self.storage.address)
+            shown = printable(self.storage.job_files.address)
             logger.warning("%s/%s: %s: listing the photos again", shown, LISTING, error.fault)
             address = self.job_input.address
-            photos = FolderPhotos(address if is_remote(address) else Path(address))
+            photos = FolderPhotos(
+                address if is_remote(address) else Path(address),
+                skip_unlistable=self.options.on_broken == "skip",
+            )
             write_listing(self.storage, photos)
             self.parts = check_listing(self.storage, self.job_input.digest, self.parts)
 
@@ -282,6 +288,7 @@ def _prepare(address: Path | str, storage: Storage, options: JobOptions) -> _Job
         kind=options.kind,
         parquet=ParquetOptions(options.column, options.name_column, options.root),
         list_photos=saved is None,
+        skip_unlistable=options.on_broken == "skip",
     )
     if job_input.kind == "parquet" and f"{storage.address}/".startswith(
         f"{absolute_address(address)}/"

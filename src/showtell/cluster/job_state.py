@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from showtell.cluster.older_jobs import current_source, migrate_job
 from showtell.cluster.output import PartResult, read_result
 from showtell.cluster.parts import JobPart
 from showtell.cluster.storage import Storage
@@ -21,7 +22,7 @@ from showtell.errors import DatasetError
 from showtell.files.printable_names import printable
 from showtell.files.remote import TEMPORARY_PREFIX
 
-JOB_FILE = "_job.json"
+JOB_FILE = "job.json"
 _FORMAT = 1
 _REQUESTS = 32  # footers that are read at the same time
 _DESCRIPTIONS = {"digest": "its photos", "model_sha256": "the model's files"}
@@ -53,7 +54,7 @@ class JobSpec:
 
     def save(self, storage: Storage) -> None:
         """Write the job into its folder."""
-        storage.write(JOB_FILE, self._json().encode())
+        storage.job_files.write(JOB_FILE, self._json().encode())
 
     def _json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"
@@ -78,20 +79,24 @@ class JobSpec:
 def load_job(storage: Storage) -> JobSpec | None:
     """Return the job in a folder; None if the folder is empty or does not exist.
 
+    A job of an older showtell is migrated (`showtell.cluster.older_jobs`).
+
     Raises DatasetError if the folder holds other files or the job of a newer showtell.
     """
     names = storage.names()
+    migrate_job(storage, names)
     shown = printable(storage.address)
-    if JOB_FILE not in names:
+    if JOB_FILE not in storage.job_files.names():
         if any(not name.startswith(("_", ".")) for name in names):
             raise DatasetError(f"{shown}: holds files but no showtell job: choose a new folder")
         return None
     try:
-        fields = json.loads(storage.read(JOB_FILE))
+        fields = json.loads(storage.job_files.read(JOB_FILE))
         if fields["format"] > _FORMAT:
             raise DatasetError(f"{shown}: the job of a newer showtell: upgrade showtell")
         return JobSpec(**fields)
     except (ValueError, KeyError, TypeError) as error:
+        shown = printable(storage.job_files.address)
         raise DatasetError(f"{shown}/{JOB_FILE}: damaged ({error}): choose a new folder") from None
 
 
@@ -136,13 +141,15 @@ def _belongs(result: PartResult, part: JobPart, kind: str) -> bool:
 
     Parts of a folder whose listing was unreadable had one row and counted as finished before.
     """
-    if (result.number, result.source, result.start) != (part.number, part.source, part.start):
+    source = current_source(result.source)
+    if (result.number, source, result.start) != (part.number, part.source, part.start):
         return False
     return kind == "shards" or part.count is None or (result.seen or result.photos) == part.count
 
 
 def clean_partial(storage: Storage) -> None:
     """Delete the unfinished files of a killed job."""
-    for name in storage.names():
-        if name.startswith(TEMPORARY_PREFIX):
-            storage.remove(name)
+    for folder in (storage, storage.job_files):
+        for name in folder.names():
+            if name.startswith(TEMPORARY_PREFIX):
+                folder.remove(name)

@@ -112,7 +112,7 @@ class PartReader:
 
     def _listed(self) -> list[tuple[str, bytes | str]]:
         """Return the part's rows of the folder's listing, all of them checked."""
-        part, address = self.part, f"{self.storage.address}/{LISTING}"
+        part, address = self.part, f"{self.storage.job_files.address}/{LISTING}"
         columns = PhotoColumns("path", "paths")
         try:
             rows = list(read_rows(address, columns, part.start, part.count or 0))

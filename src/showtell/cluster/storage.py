@@ -12,6 +12,7 @@ from showtell.files.remote import (
     MissingFileError,
     is_remote,
     list_files,
+    move_file,
     open_file,
     read_file,
     remove_file,
@@ -19,12 +20,15 @@ from showtell.files.remote import (
     write_file,
 )
 
+JOB_FOLDER = "_job"
+
 
 @dataclass(frozen=True)
 class Storage:
     """A folder given by its address. It holds no connection, so it can be sent to workers.
 
-    Readers of a folder of Parquet files ignore names that begin with `_` or `.`.
+    Finished parts are in the folder itself. Everything else that a job needs is in `job_files`,
+    so that `*.parquet` are the captions alone for all readers of Parquet.
     """
 
     address: str
@@ -33,6 +37,11 @@ class Storage:
     def of(cls, address: Path | str) -> Storage:
         """Return the folder at an address; a relative path is made absolute."""
         return cls(str(address) if is_remote(address) else str(Path(address).absolute()))
+
+    @property
+    def job_files(self) -> Storage:
+        """The subfolder of the job's own files, which readers of Parquet folders ignore."""
+        return Storage(f"{self.address}/{JOB_FOLDER}")
 
     def names(self) -> list[str]:
         """Return the sorted names of the files in the folder, none if it does not exist."""
@@ -55,6 +64,10 @@ class Storage:
         """Open a file that replaces an older one when the block ends. Raises DatasetError."""
         with write_file(self.address, name) as file:
             yield file
+
+    def move(self, name: str, target: Storage, new_name: str) -> None:
+        """Move a file to another folder and replace a file there. Raises DatasetError."""
+        move_file(self.address, name, target.address, new_name)
 
     def remove(self, name: str) -> None:
         """Delete a file if it exists. Raises DatasetError."""

@@ -15,6 +15,10 @@ from showtell.files.printable_names import printable
 SKIPPED_FOLDERS = frozenset({"@eaDir", "#recycle", "$RECYCLE.BIN"})
 
 
+class UnlistableFolderError(PhotoError):
+    """A folder cannot be listed, so its photos are unknown."""
+
+
 @dataclass(frozen=True, slots=True)
 class ListedFolder(Generic[AnyStr]):
     """A folder and its entries sorted by name; `entries` is None if it cannot be listed."""
@@ -46,7 +50,9 @@ def walk_folders(
                 entries = sorted(kept, key=lambda entry: entry.name)
         except OSError as error:
             reason = error_reason(error)
-            report(PhotoError(f"{printable(path)}: the folder cannot be listed ({reason})"))
+            report(
+                UnlistableFolderError(f"{printable(path)}: the folder cannot be listed ({reason})")
+            )
             yield ListedFolder(path, None)
             continue
         yield ListedFolder(path, entries)

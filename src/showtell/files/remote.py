@@ -15,9 +15,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeAlias, cast
 
-from showtell.errors import DatasetError, MissingExtraError, PhotoError, ShowtellError
+from showtell.errors import (
+    DatasetError,
+    MissingExtraError,
+    PhotoError,
+    PhotoErrorHandler,
+    ShowtellError,
+)
 from showtell.files.atomic_write import atomic_write
-from showtell.files.folder_walk import walk_folders
+from showtell.files.folder_walk import UnlistableFolderError, walk_folders
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 from showtell.files.retry import fixed_delays, retry
@@ -121,34 +127,59 @@ def list_files(folder: Address) -> list[str]:
         )
 
 
-def walk_files(folder: Address, skip: Callable[[str], bool]) -> Iterator[str]:
+def walk_files(
+    folder: Address, skip: Callable[[str], bool], report: PhotoErrorHandler | None = None
+) -> Iterator[str]:
     """Yield the addresses of the files in a folder and its subfolders, each folder's sorted.
 
-    Files and folders with names that `skip` accepts are left out.
-    Raises UnreadableFileError if a folder cannot be listed.
+    Files and folders with names that `skip` accepts are left out. Folders that cannot be listed
+    go to `report`, as UnlistableFolderError.
+    Raises UnreadableFileError if a folder cannot be listed and there is no `report`.
     """
     with translate_read_errors(folder):
         if is_remote(folder):
-            yield from _walk_remote(str(folder), skip)
+            yield from _walk_remote(str(folder), skip, report)
         else:
-            yield from _walk_local(str(folder), skip)
+            yield from _walk_local(str(folder), skip, report)
 
 
-def _walk_remote(address: str, skip: Callable[[str], bool]) -> Iterator[str]:
+def _walk_remote(
+    address: str, skip: Callable[[str], bool], report: PhotoErrorHandler | None
+) -> Iterator[str]:
+    # not `system.walk`: it leaves out subfolders that cannot be listed, even with on_error="raise"
     system, root = _open_file_system(address)
-    for folder, subfolders, files in system.walk(root, on_error="raise"):
-        subfolders[:] = sorted(name for name in subfolders if not skip(name))
-        relative = str(folder)[len(root) :].strip("/")
-        for name in sorted(files):
-            if not skip(name):
+    pending = [root]
+    while pending:
+        folder = pending.pop()
+        relative = folder[len(root) :].strip("/")
+        try:
+            entries = system.ls(folder, detail=True)
+        except OSError as error:
+            if report is None or isinstance(error, FileNotFoundError):
+                raise
+            shown, reason = printable(f"{address}/{relative}".rstrip("/")), error_reason(error)
+            report(UnlistableFolderError(f"{shown}: the folder cannot be listed ({reason})"))
+            continue
+        subfolders = []
+        for entry in sorted(entries, key=lambda entry: str(entry["name"])):
+            path = str(entry["name"]).rstrip("/")
+            name = "" if path == folder else path.rpartition("/")[2]
+            if skip(name):
+                continue
+            if entry["type"] != "directory":
                 yield "/".join(part for part in (address, relative, name) if part)
+            elif name:
+                subfolders.append(path)
+        pending += reversed(subfolders)
 
 
-def _walk_local(root: str, skip: Callable[[str], bool]) -> Iterator[str]:
+def _walk_local(
+    root: str, skip: Callable[[str], bool], report: PhotoErrorHandler | None
+) -> Iterator[str]:
     def fail(error: PhotoError) -> None:
         raise UnreadableFileError(str(error))
 
-    for folder in walk_folders(root, report=fail, skip=skip):
+    for folder in walk_folders(root, report=report or fail, skip=skip):
         yield from (entry.path for entry in folder.entries or () if entry.is_file())
 
 
@@ -199,6 +230,23 @@ def write_file(folder: Address, name: str) -> Iterator[IO[bytes]]:
             with contextlib.suppress(Exception):
                 system.rm_file(f"{root}/{temporary}")
             raise
+
+
+def move_file(folder: Address, name: str, target: Address, new_name: str) -> None:
+    """Move a file to another folder of the same disk or store, and replace a file there.
+
+    The target folder is created if needed. On an object store, moving is a copy within the store.
+    Raises UnwritableFileError.
+    """
+    with translate_write_errors(join(target, new_name)):
+        if not is_remote(folder):
+            Path(target).mkdir(parents=True, exist_ok=True)
+            Path(folder, name).replace(Path(target, new_name))
+            return
+        system, root = _open_file_system(str(folder))
+        _, target_root = _open_file_system(str(target))
+        system.makedirs(target_root, exist_ok=True)
+        system.mv(f"{root}/{name}", f"{target_root}/{new_name}")
 
 
 def remove_file(address: Address) -> None:
