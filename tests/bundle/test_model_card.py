@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from showtell.bundle.model_card import TERMS, terms_of
+from showtell.bundle import ScoreInfo
+from showtell.bundle.model_card import TERMS, model_card, terms_of
 from showtell.data.readers.registry import LAYOUTS
+from support.tiny_bundles import write_bundle
 
 
 @pytest.mark.parametrize(
@@ -25,3 +30,22 @@ def test_terms_of_other_photos_are_not_made_up() -> None:
     own = [layout.name for layout in LAYOUTS if not any(name in layout.name for name in TERMS)]
     assert "your own" in own
     assert all("those of the photos and captions" in terms_of(name) for name in own)
+
+
+@pytest.mark.parametrize(
+    ("limited", "parts", "sentence"),
+    [
+        (False, ("all", "first half"), "The checkpoint was chosen on the first half of dev."),
+        (False, ("all",), "The checkpoint may have been chosen on these photos."),
+        (True, ("all",), "Only the first 1,200 photos of the split were scored: a quick look."),
+    ],
+)
+def test_the_card_says_which_photos_were_scored(
+    limited: bool, parts: tuple[str, ...], sentence: str, tmp_path: Path
+) -> None:
+    bundle = write_bundle(tmp_path / "tiny")
+    scores = tuple(
+        ScoreInfo(split="dev", beam=3, scorer="coco", part=part, limited=limited, photos=1200)
+        for part in parts
+    )
+    assert sentence in model_card(replace(bundle.manifest, scores=scores), bundle.vocabulary)

@@ -178,6 +178,13 @@ def test_a_bundle_captions_and_its_scores_are_those_that_evaluate_prints(
     assert all(caption.text and 0 <= caption.confidence <= 1 for caption in captions)
     card = (tmp_path / "bundle" / CARD).read_text()
     assert f"| all | {again.scores.photos} | {again.scores.bleu_1:.1f} |" in card
+    assert "half" not in card  # dev is too small
+
+
+def test_a_score_of_some_dev_photos_says_so(run, shapes, tmp_path):
+    bundle = export(run, tmp_path / "bundle", shapes, dev_photos=2).bundle
+    assert [(line.photos, line.limited) for line in bundle.manifest.scores] == [(2, True)]
+    assert "Only the first 2 photos of the split were scored" in (bundle.path / CARD).read_text()
 
 
 def test_scores_are_made_with_the_bundles_own_decoding(run, shapes, tmp_path):

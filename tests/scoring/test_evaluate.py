@@ -18,7 +18,8 @@ from showtell.data.overlap import pack_names
 from showtell.errors import BundleError, DatasetError
 from showtell.scoring import ScoringError
 from showtell.scoring.evaluate import count_training_photos, evaluate
-from showtell.scoring.evaluation import read_evaluation
+from showtell.scoring.evaluation import Evaluation, read_evaluation
+from showtell.scoring.report import report_html
 from support.evaluations import draw_photo
 from support.tiny_bundles import write_bundle
 
@@ -118,6 +119,12 @@ def test_captions_are_those_of_the_captioner(bundle: Bundle, data: Path) -> None
     assert (evaluation.split, evaluation.beam, evaluation.scores.photos) == ("dev", 2, DEV)
 
 
+@pytest.fixture
+def few_photos_have_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("showtell.scoring.evaluate.MIN_PHOTOS_FOR_HALVES", DEV)
+
+
+@pytest.mark.usefixtures("few_photos_have_halves")
 def test_halves_of_dev_average_to_the_whole(bundle: Bundle, data: Path) -> None:
     texts = {"01.jpg": "a dog runs on the grass", "07.jpg": "the red cat sits"}
     parts = evaluate(ScriptedCaptioner(bundle, texts), data).parts
@@ -129,10 +136,53 @@ def test_halves_of_dev_average_to_the_whole(bundle: Bundle, data: Path) -> None:
     assert whole.rouge_l == pytest.approx((first.rouge_l + second.rouge_l) / 2)
 
 
+@pytest.mark.parametrize(
+    ("photos", "parts"),
+    [(99, ["all"]), (100, ["all", "first half", "second half"])],
+)
+def test_halves_of_few_photos_are_left_out(
+    photos: int, parts: list[str], bundle: Bundle, tmp_path: Path
+) -> None:
+    names = [f"{number}.jpg" for number in range(photos)]
+    dataset = Dataset(tmp_path, "made up", tuple(photos_named(names)))
+    assert list(evaluate(ScriptedCaptioner(bundle, {}), dataset).parts) == parts
+
+
+@pytest.mark.usefixtures("few_photos_have_halves")
 def test_only_dev_is_scored_in_halves(bundle: Bundle, data: Path) -> None:
     assert list(evaluate(ScriptedCaptioner(bundle, {}), data, "test").parts) == ["all"]
 
 
+@pytest.mark.usefixtures("few_photos_have_halves")
+def test_a_limit_scores_the_first_photos_without_halves_and_says_so(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    names = [f"{number}.jpg" for number in range(30)]
+    dataset = Dataset(tmp_path, "made up", tuple(photos_named(names)))
+    evaluation = evaluate(ScriptedCaptioner(bundle, {}), dataset, limit=20)
+    assert [photo.name for photo in evaluation.photos] == names[:20]
+    assert list(evaluation.parts) == ["all"]
+    assert evaluation.limited
+    assert evaluation.photos_text == "the first 20 photos of dev"
+    assert "on the first 20 photos of dev</h1>" in report_html(evaluation)
+    assert [line["limited"] for line in evaluation.summary()] == [True]
+    assert Evaluation.from_dict(json.loads(evaluation.to_json())).limited
+
+
+def test_a_limit_that_leaves_out_nothing_is_a_whole_evaluation(bundle: Bundle, data: Path) -> None:
+    evaluation = evaluate(ScriptedCaptioner(bundle, {}), data, limit=DEV)
+    assert not evaluation.limited
+    assert evaluation.photos_text == "dev"
+
+
+def test_command_prints_that_an_evaluation_is_limited(
+    bundle: Bundle, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["evaluate", str(bundle.path), "--data", str(data), "--limit", "3"]) == 0
+    assert " on the first 3 photos of dev of " in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("few_photos_have_halves")
 def test_a_broken_photo_is_named_and_left_out_and_the_halves_keep_their_photos(
     bundle: Bundle, data: Path
 ) -> None:
@@ -220,6 +270,7 @@ def test_a_warning_follows_if_flickr8k_and_flickr30k_may_share_photos(
     assert "Flickr30k, which contains Flickr8k's" in caplog.text
 
 
+@pytest.mark.usefixtures("few_photos_have_halves")
 def test_command_prints_a_table_and_writes_its_files(
     bundle: Bundle, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from showtell.data import open_dataset
+from showtell.data.dataset import fingerprint
 from showtell.data.synthetic.shapes import draw_shapes
 from showtell.errors import BundleError, TrainingError
 from showtell.scoring.metrics import cider
@@ -74,6 +75,25 @@ def test_a_run_folder_describes_its_recipe_and_data(short_run: Path, shapes: Pat
     train_words = {w for p in open_dataset(shapes).split("train") for w in p.captions[0].split()}
     assert train_words <= set(run.vocabulary.words)
     assert list((short_run / "tensorboard").glob("events.out.*"))
+
+
+def test_a_limited_run_trains_on_the_first_photos_and_records_it(
+    train: Training, tmp_path: Path, shapes: Path
+) -> None:
+    ended = train(tmp_path / "run", "--limit", "7", recipe=SHORT)
+    assert ended.code == 0, ended.stderr
+    assert "2 training steps: expect a few frequent words" in ended.stderr
+    description = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert description["recipe"]["limit"] == 7
+    assert description["data"]["photos"]["train"] == {
+        "count": 7,
+        "captions": sum(len(photo.captions) for photo in open_dataset(shapes).split("train")[:7]),
+        "fingerprint": fingerprint(
+            [photo.name for photo in open_dataset(shapes).split("train")[:7]]
+        ),
+    }
+    again = train(tmp_path / "run", "limit=7", recipe=SHORT, resume=True)
+    assert again.code == 0, again.stderr
 
 
 def test_samples_are_captioned_dev_photos(short_run: Path, shapes: Path) -> None:
@@ -195,6 +215,7 @@ def test_resume_auto_starts_a_new_run_in_an_empty_folder(train: Training, tmp_pa
         ("stages.0.learning_rate=1e-5", "stages"),
         ("decoder.hidden=8", "decoder"),
         ("seed=7", "seed"),
+        ("limit=5", "limit"),
     ],
 )
 def test_resume_with_another_recipe_names_the_different_key(

@@ -121,6 +121,7 @@ class ScoreInfo:
     beam: int = field(metadata={"ge": 1, "le": 1000})
     scorer: str = field(metadata=_NAME)
     length_penalty: float | None = field(default=None, metadata={"ge": 0, "le": 100})
+    limited: bool = False  # scored on the first photos of the split only
     part: str = field(default="all", metadata=_NAME)
     photos: int | None = field(default=None, metadata=_COUNT)
     bleu_1: float | None = field(default=None, metadata=_SCORE)

@@ -122,7 +122,7 @@ def _scores(scores: tuple[ScoreInfo, ...]) -> list[str]:
         "## Scores",
         "",
         f"Split {whole.split}, {decoding}, scorer {whole.scorer}, of the model as exported."
-        " The checkpoint was chosen on the first half of dev.",
+        f" {_caution(scores)}",
         "",
         f"| part | photos | {' | '.join(_METRICS.values())} |",
         "|---|---|" + "---|" * len(_METRICS),
@@ -138,6 +138,16 @@ def _scores(scores: tuple[ScoreInfo, ...]) -> list[str]:
         "",
     ]
     return lines
+
+
+def _caution(scores: tuple[ScoreInfo, ...]) -> str:
+    """Return what to bear in mind about the photos that were scored."""
+    if scores[0].limited:
+        photos = _number(scores[0].photos, ",d")
+        return f"Only the first {photos} photos of the split were scored: a quick look."
+    if len(scores) > 1:
+        return "The checkpoint was chosen on the first half of dev."
+    return "The checkpoint may have been chosen on these photos."
 
 
 def _confidence(calibration: Calibration | None) -> list[str]:

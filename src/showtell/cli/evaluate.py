@@ -11,6 +11,7 @@ import click
 from showtell.cli.address import ADDRESS, ON_BROKEN
 from showtell.cli.completion import complete_models
 from showtell.cli.decoding_options import decoding_option
+from showtell.cli.limit_option import limit_option
 from showtell.cli.model_option import resolve_model
 from showtell.files.counts import count_of
 
@@ -29,6 +30,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @ON_BROKEN
 @click.option("--split", default="dev", show_default=True, help="train, dev or test.")
+@limit_option("Caption only the first N photos of the split, for a quick look.")
 @decoding_option("beam")
 @decoding_option("length_penalty")
 @click.option("--json", "json_file", type=_FILE, help="Write all scores to this JSON file.")
@@ -46,6 +48,7 @@ def evaluate(
     data: Path | str,
     on_broken: OnBroken,
     split: str,
+    limit: int,
     beam: int | None,
     length_penalty: float | None,
     json_file: Path | None,
@@ -71,6 +74,7 @@ def evaluate(
         data,
         split,
         beam,
+        limit=limit,
         length_penalty=length_penalty,
         on_broken=on_broken,
         spice=spice,
@@ -107,7 +111,8 @@ def score_table(evaluation: Evaluation) -> str:
         for part, values in evaluation.parts.items()
     ]
     lines = [
-        f"{evaluation.model} on {evaluation.split} of {evaluation.dataset}, {evaluation.decoding}",
+        f"{evaluation.model} on {evaluation.photos_text} of {evaluation.dataset},"
+        f" {evaluation.decoding}",
         f"scorer: {scores.scorer}",
         "",
         *align_columns(rows),

@@ -10,6 +10,7 @@ import click
 
 from showtell.cli.address import ADDRESS, ON_BROKEN
 from showtell.cli.completion import complete_recipes, recipe_names
+from showtell.cli.limit_option import limit_option
 from showtell.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _EXTRA = {"torch", "timm", "onnx", "safetensors", "h5py", "yaml", "tensorboard",
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path), help="Run folder to write."
 )
+@limit_option("Train on the first N photos of each split only; the same as the key limit=N.")
 @click.option(
     "--resume", type=click.Choice(["auto"]), help="Resume the run in --output, if there is one."
 )
@@ -40,6 +42,7 @@ def train(
     data: Path | str,
     on_broken: OnBroken,
     output: Path,
+    limit: int,
     resume: str | None,
 ) -> None:
     """Train a captioner by RECIPE, the name of a shipped recipe or a YAML file.
@@ -55,6 +58,8 @@ def train(
         if (error.name or "").split(".")[0] not in _EXTRA:
             raise  # a broken installation, which the extra does not repair
         raise MissingExtraError("training", "train") from None
+    if limit:
+        overrides = (*overrides, f"limit={limit}")
     run_training(load_recipe(recipe, overrides), data, output, resume=resume, on_broken=on_broken)
     if os.environ.get("RANK", "0") == "0":  # under torchrun, only the first rank reports
         click.echo(

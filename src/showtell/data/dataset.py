@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from showtell.data.shard_photo import ShardPhoto
@@ -30,16 +31,34 @@ class CaptionedPhoto:
 class Dataset:
     """A captioned dataset, in the order of its split lists, else of its caption file.
 
-    `root` is its folder, or the address of its shards.
+    `root` is its folder, or the address of its shards. `shortened` names the splits of which only
+    the first photos are here.
     """
 
     root: Path | str
     layout: str
     photos: tuple[CaptionedPhoto, ...]
+    shortened: frozenset[str] = frozenset()
 
     def split(self, name: str) -> list[CaptionedPhoto]:
         """Return the photos of one split, in the order of the split's list."""
         return [photo for photo in self.photos if photo.split == name]
+
+    def first(self, limit: int) -> Dataset:
+        """Return the dataset with the first `limit` photos of each split only; 0: all photos.
+
+        Raises ValueError if `limit` is negative.
+        """
+        if limit < 0:
+            raise ValueError(f"limit: must be 0 (all photos) or more, not {limit}")
+        if not limit:
+            return self
+        of_split: defaultdict[str | None, list[CaptionedPhoto]] = defaultdict(list)
+        for photo in self.photos:
+            of_split[photo.split].append(photo)
+        photos = tuple(photo for photos in of_split.values() for photo in photos[:limit])
+        cut = {name for name, photos in of_split.items() if name and len(photos) > limit}
+        return replace(self, photos=photos, shortened=self.shortened | cut)
 
 
 def fingerprint(names: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 A caption is good if its own CIDEr against its photo's references reaches `GOOD_CIDER`: half of
 what the references of a Flickr8k photo score against each other. The calibration is fitted on the
-first half of dev and checked on the second.
+first half of dev and checked on the second, or fitted on all of a small dev split.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from showtell.decoding.confidence import (
 from showtell.errors import ExportError
 from showtell.pipeline import pixel_batches
 from showtell.scoring import coco
+from showtell.scoring.evaluate import MIN_PHOTOS_FOR_HALVES
 from showtell.scoring.tokenized import showtell_tokens
 
 GOOD_CIDER = 40.0  # times 100
@@ -38,6 +39,7 @@ BATCH_SIZE = 16
 def fit_confidence(bundle: Bundle, dataset: Dataset) -> Calibration:
     """Return the calibration of a bundle, fitted on the first half of dev.
 
+    With fewer than `MIN_PHOTOS_FOR_HALVES` photos it is fitted on all of them and not checked.
     Photos that cannot be read or captioned are left out. Raises ExportError if none is left.
     """
     photos, hypotheses = _caption_photos(bundle, dataset.split("dev"))
@@ -46,7 +48,7 @@ def fit_confidence(bundle: Bundle, dataset: Dataset) -> Calibration:
     captions = [showtell_tokens(bundle.vocabulary.decode(best.tokens)) for best, *_ in hypotheses]
     references = [[showtell_tokens(text) for text in photo.captions] for photo in photos]
     good: NDArray[np.bool_] = np.asarray(coco.cider_per_photo(captions, references)) >= GOOD_CIDER
-    half = (len(photos) + 1) // 2
+    half = (len(photos) + 1) // 2 if len(photos) >= MIN_PHOTOS_FOR_HALVES else len(photos)
     calibration = fit(
         [features_of(candidates) for candidates in hypotheses[:half]],
         good[:half],

@@ -140,14 +140,10 @@ def _read_notes(path: Path | None) -> str:
 
 
 def _dev_dataset(data: Path | str | None, dev_photos: int) -> Dataset | None:
-    """Open a dataset, with only the first `dev_photos` of dev (0: all); None if it has no dev."""
+    """Open a dataset, with only its first `dev_photos` (0: all); None if it has no dev."""
     if not data:
         return None
-    dataset = open_dataset(data)
-    if dev_photos:
-        kept = {photo.name for photo in dataset.split("dev")[:dev_photos]}
-        photos = tuple(p for p in dataset.photos if p.split != "dev" or p.name in kept)
-        dataset = Dataset(dataset.root, dataset.layout, photos)
+    dataset = open_dataset(data).first(dev_photos)
     return dataset if dataset.split("dev") else None
 
 

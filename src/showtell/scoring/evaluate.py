@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MIN_PHOTOS_FOR_HALVES = 100  # the halves of fewer photos differ by chance
+
 
 class PhotoCaptioner(Protocol):
     """The part of a `Captioner` that an evaluation uses."""
@@ -50,6 +52,7 @@ def evaluate(
     split: str = "dev",
     beam: int | None = None,
     *,
+    limit: int = 0,
     length_penalty: float | None = None,
     on_broken: OnBroken = "fail",
     spice: bool | None = None,
@@ -58,17 +61,20 @@ def evaluate(
     """Caption every photo of a split with `Captioner` and score the captions.
 
     `model` is a captioner or an argument of `Captioner.load`; `data` is a dataset or an argument of
-    `open_dataset`; `on_broken` is passed to `open_dataset`. `beam` and `length_penalty` are the
+    `open_dataset`; `on_broken` is passed to `open_dataset`. `limit` takes only the first photos of
+    the split, for a quick look; 0: all. `beam` and `length_penalty` are the
     model's own by default. `spice` is that of `score_captions`. `progress` shows a progress bar.
-    Photos that cannot be read are listed in `failed` and are not scored. The halves of dev are
-    scored too, because models are chosen on the first one.
+    Photos that cannot be read are listed in `failed` and are not scored. The halves of a whole dev
+    split of at least `MIN_PHOTOS_FOR_HALVES` photos are scored too, because models are chosen on
+    the first one.
 
     Raises DatasetError if the split is empty, ScoringError if no photo can be captioned,
-    MissingExtraError without pycocoevalcap, ValueError if `beam` or `length_penalty` is out of
-    range, and the errors of `Captioner.load` and `open_dataset`.
+    MissingExtraError without pycocoevalcap, ValueError if `beam`, `length_penalty` or `limit` is
+    out of range, and the errors of `Captioner.load` and `open_dataset`.
     """
     scorer_package()  # fail before minutes of captioning, not after
     dataset = data if isinstance(data, Dataset) else open_dataset(data, on_broken=on_broken)
+    dataset = dataset.first(limit)
     photos = _photos_of_split(dataset, split)
     captioner, name = _load(model)
     bundle = captioner.bundle
@@ -84,11 +90,14 @@ def evaluate(
         captioned.texts, [photo.captions for photo in captioned.photos], spice=spice
     )
     scores = score_tokenized(tokenized, bundle.vocabulary)
-    halves = _halves(scores, captioned, len(photos), bundle.vocabulary) if split == "dev" else {}
+    limited = split in dataset.shortened
+    has_halves = split == "dev" and not limited and len(photos) >= MIN_PHOTOS_FOR_HALVES
+    halves = _halves(scores, captioned, len(photos), bundle.vocabulary) if has_halves else {}
     return Evaluation(
         model=name,
         dataset=str(dataset.root),
         split=split,
+        limited=limited,
         beam=decoding.beam,
         length_penalty=decoding.length_penalty,
         parts={ALL: scores, **halves},

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from showtell import __version__
+from showtell.files.counts import count_of
 from showtell.files.os_errors import error_reason
 from showtell.scoring import ScoringError
 from showtell.scoring.metrics import PhotoScores, Scores
@@ -52,7 +53,8 @@ class FailedPhoto:
 class Evaluation:
     """One model's captions of one split, scored.
 
-    `parts` maps "all", and for dev also "first half" and "second half", to their scores. `seen`
+    `parts` maps "all", and for a large dev split also "first half" and "second half", to their
+    scores. `limited` tells that only the first photos of the split were captioned. `seen`
     counts the photos that the model was trained on; it is None if the manifest does not list them.
     `length_penalty` is None in evaluations that older versions wrote.
     """
@@ -67,6 +69,7 @@ class Evaluation:
     seen: int | None = None
     seconds: float = 0.0
     length_penalty: float | None = None
+    limited: bool = False
     written_by: str = f"showtell {__version__}"
 
     @property
@@ -75,13 +78,26 @@ class Evaluation:
         return self.parts[ALL]
 
     @property
+    def photos_text(self) -> str:
+        """The photos in words, such as "dev" or "the first 200 photos of dev"."""
+        count = self.scores.photos + len(self.failed)
+        return (
+            f"the first {count_of(count, 'photo')} of {self.split}" if self.limited else self.split
+        )
+
+    @property
     def decoding(self) -> str:
         """The decoding options in words, such as "beam 3, length penalty 1"."""
         return decoding_text(self.beam, self.length_penalty)
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return one dict per part: its scores with split, beam, length penalty and scorer."""
-        head = {"split": self.split, "beam": self.beam, "length_penalty": self.length_penalty}
+        """Return one dict per part: its scores with split, decoding and scorer."""
+        head = {
+            "split": self.split,
+            "limited": self.limited,
+            "beam": self.beam,
+            "length_penalty": self.length_penalty,
+        }
         return [head | {"part": part} | scores.to_dict() for part, scores in self.parts.items()]
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,6 +108,7 @@ class Evaluation:
             "model": self.model,
             "dataset": self.dataset,
             "split": self.split,
+            "limited": self.limited,
             "beam": self.beam,
             "length_penalty": self.length_penalty,
             "scorer": self.scores.scorer,
@@ -139,6 +156,7 @@ class Evaluation:
                 photos=photos,
                 failed=tuple(FailedPhoto(**item) for item in data["failed"]),
                 length_penalty=data.get("length_penalty"),
+                limited=bool(data.get("limited", False)),
                 **{key: data[key] for key in keys},
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -48,7 +48,7 @@ def report_html(evaluation: Evaluation) -> str:
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}';"
         f" script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
     )
-    title = _text(f"{evaluation.model} on {evaluation.split}")
+    title = _text(f"{evaluation.model} on {evaluation.photos_text}")
     # In JSON, "<" occurs only inside strings, where it can be escaped. So no caption can close the
     # script element or open a comment.
     data = evaluation.to_json().replace("<", "\\u003c")

@@ -95,6 +95,8 @@ class Recipe:
     decoder: DecoderSettings = field(default_factory=DecoderSettings)
     decoding: DecodingDefaults = field(default_factory=DecodingDefaults)
     stages: tuple[Stage, ...] = (Stage(epochs=10),)
+    # for a quick look: only this many photos of each split, the first ones; 0: all
+    limit: int = _setting(0, ge=0)
     min_count: int = _setting(5, ge=1)  # rarer words of the training captions become <unknown>
     max_words: int = _setting(24, ge=1)  # longer training captions are cut
     captions_per_photo: int = _setting(5, ge=1)  # captions sampled per photo and step

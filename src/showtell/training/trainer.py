@@ -28,6 +28,7 @@ from showtell.training.concept_training import ConceptPrediction
 from showtell.training.dev_captions import write_dev_captions
 from showtell.training.dev_scores import DevScores
 from showtell.training.distributed import Ranks, join_ranks
+from showtell.training.expected_captions import warn_of_few_steps
 from showtell.training.features import FeatureExtractor, warn_unreadable
 from showtell.training.interrupts import catch_stop_signals
 from showtell.training.log import NoLog, TrainingLog
@@ -71,7 +72,7 @@ def train(
         join_ranks(recipe.device) as (ranks, device),
         catch_stop_signals(patient=ranks.count > 1) as stop,
     ):
-        dataset = open_dataset(data, on_broken=on_broken)
+        dataset = open_dataset(data, on_broken=on_broken).first(recipe.limit)
         ranks.check_equal([photo.name for photo in dataset.photos], f"{dataset.root}: the photos")
         # torchrun restarted a run that this command started
         if max(ranks.all_gather(ranks.restarts)):
@@ -124,6 +125,7 @@ def _train_run(
         logger.info("resuming at stage %d, epoch %d, step %d", *progress.position)
     extractor = FeatureExtractor(model, recipe, output, device, stop, ranks)
     batches = _caption_batches(photos, start, extractor)
+    warn_of_few_steps(recipe, len(batches))
     dev = _dev_photos(photos, recipe, extractor)
     log = TrainingLog(output, progress.position if resumed else None) if ranks.first else NoLog()
     with contextlib.closing(log):
