@@ -24,6 +24,7 @@ from showtell.image_formats.decoding_memory import MAX_PIXELS, refuse_too_large
 from showtell.image_formats.essential_parts import EssentialParts, essential_parts
 from showtell.image_formats.jpeg_scans import read_jpeg_header, refuse_too_many_scans
 from showtell.image_formats.jpeg_without_end import with_end
+from showtell.image_formats.png_chunks import refuse_too_many_chunks
 from showtell.image_formats.sample_depth import to_8_bits
 
 Resize = Literal["squash", "crop", "pad"]
@@ -250,7 +251,10 @@ def open_header(data: bytes) -> Image.Image:
 
 @dataclass(frozen=True, slots=True)
 class PictureSize:
-    """The format of an encoded picture, as Pillow names it, and its size in pixels."""
+    """The format of an encoded picture, as Pillow names it, and its size in pixels.
+
+    A TIFF in tiles counts as whole tiles, as it is decoded.
+    """
 
     format: str
     width: int
@@ -268,7 +272,11 @@ def picture_size(data: bytes) -> PictureSize:
         from showtell.image_formats.tiff_layout import read_layout
 
         layout = read_layout(io.BytesIO(data))
-        return PictureSize(kind, layout.width, layout.height)
+        return PictureSize(kind, *layout.decoded_size)
+    if kind == "JPEG":
+        read_jpeg_header(io.BytesIO(data))  # Pillow would take long for one of many parts
+    elif kind == "PNG":
+        refuse_too_many_chunks(io.BytesIO(data))
     try:
         image = _opener(kind)(io.BytesIO(data), "")
     except Exception:  # perhaps because of its metadata
@@ -354,6 +362,8 @@ def _decode_as(
         return _decode_jpeg(file, how)
     if kind == "TIFF":
         return _decode_tiff(file, how)
+    if kind == "PNG":
+        refuse_too_many_chunks(file)
     file.seek(0)
     with _opener(kind)(file, "") as image:
         if icc_profile is not None:
@@ -398,7 +408,7 @@ def _decode_tiff(file: BinaryIO, how: _Decoding) -> Image.Image:
         raise OSError("truncated: strips or tiles are missing")
     file.seek(0)
     with _opener("TIFF")(file, "") as image:
-        refuse_too_large("TIFF", image.mode, (layout.width, layout.height), how.max_pixels)
+        refuse_too_large("TIFF", image.mode, layout.decoded_size, how.max_pixels)
         image.seek(layout.page)
         return how.to_rgb(image)
 

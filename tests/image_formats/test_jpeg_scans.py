@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import pytest
 from PIL import Image
 
 from showtell.errors import PhotoError
-from showtell.image import Preprocessing, open_photo
+from showtell.image import Preprocessing, open_photo, picture_size
 from showtell.image_formats.jpeg_scans import MAX_SCANS, has_more_scans, read_jpeg_header
 from support.odd_photos import corners, encoded
 
@@ -68,6 +69,23 @@ def test_large_progressive_jpeg_has_fewer_scans() -> None:
     assert open_photo(large, preprocessing=small_model, max_pixels=500_000).width == 150
     with pytest.raises(PhotoError, match="in more than 31 scans"):
         open_photo(large, preprocessing=small_model, max_pixels=250_000)
+
+
+def test_scans_are_counted_once_through_long_fillings() -> None:
+    """A search that starts again at each byte of the filling would not end."""
+    comment = b"\xff\xfe\x01\x92" + b"\xff\xda" * 200
+    filled = PROGRESSIVE[:2] + comment + PROGRESSIVE[2:-2] + b"\xff" * 2_000_000 + b"\0\xff\xd9"
+    assert not has_more_scans(io.BytesIO(filled), SCANS)
+
+
+@pytest.mark.parametrize("part", [b"\xff", b"\xff\xfe\0\2"])  # fill bytes, empty comments
+@pytest.mark.parametrize("read", [open_photo, picture_size])
+def test_jpeg_of_very_many_segments_is_refused(
+    read: Callable[[bytes], object], part: bytes
+) -> None:
+    read(BASELINE[:2] + part * 500 + BASELINE[2:])
+    with pytest.raises(PhotoError, match="a JPEG of more than 10,000 segments"):
+        read(BASELINE[:2] + part * 10_000 + BASELINE[2:])
 
 
 def test_jpeg_of_twelve_bits_is_named() -> None:

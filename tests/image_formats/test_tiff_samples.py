@@ -15,7 +15,7 @@ from PIL import Image
 from showtell.errors import PhotoError
 from showtell.image import open_photo
 from support.odd_photos import corners
-from support.plain_tiffs import packed_tiff, plain_tiff
+from support.plain_tiffs import packed_tiff, plain_tiff, wide_tile_tiff
 
 tifffile = pytest.importorskip("tifffile")
 
@@ -278,6 +278,28 @@ def test_samples_are_limited_in_bytes_and_tiles_in_size() -> None:
         tiled = changed(tiled, tag, 2**20)
     with pytest.raises(PhotoError, match="too large to open safely"):
         open_photo(tiled)
+
+
+@pytest.mark.parametrize(("colour", "bits"), [(1, 8), (0, 16)])  # read by Pillow, and not
+def test_tiles_far_wider_than_the_picture_count_as_they_are_decoded(colour: int, bits: int) -> None:
+    with pytest.raises(PhotoError, match="500000 x 4096 pixels are more than"):
+        open_photo(wide_tile_tiff(colour, bits))
+
+
+def test_tiff_in_millions_of_strips_is_refused() -> None:
+    strips = (1 << 18) + 1
+    tags: dict[int, int | tuple[int, ...]] = {256: 1, 257: strips, 258: 8, 262: 1, 277: 1, 278: 1}
+    with pytest.raises(PhotoError, match="in 262,145 strips or tiles"):
+        open_photo(plain_tiff(tags, bytes(8)))
+
+
+def test_tags_that_read_the_file_again_and_again_are_refused() -> None:
+    header = plain_tiff({256: 1, 257: 1, 258: 8, 262: 1, 277: 1, 278: 1}, bytes(8))
+    metadata = struct.pack("<HHLL", 700, 1, 90_000, 0) * 4
+    count = struct.unpack_from("<H", header, 8)[0]
+    repeated = header[:8] + struct.pack("<H", count + 4) + header[10 : 10 + 12 * count] + metadata
+    with pytest.raises(PhotoError, match="a directory of more bytes than the file has"):
+        open_photo(repeated + bytes(100_000))
 
 
 @pytest.mark.parametrize("planes", ["contig", "separate"])

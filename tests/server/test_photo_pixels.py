@@ -13,6 +13,7 @@ from PIL import Image
 from showtell.server.photo_pixels import BATCH_PIXELS, LIGHT_PIXELS, decoding_pixels, fits_batch
 from support.odd_photos import png_of_size
 from support.pixel_bombs import pixel_bomb
+from support.plain_tiffs import wide_tile_tiff
 
 MAX_PIXELS = 50_000_000
 
@@ -51,6 +52,11 @@ def test_tiff_takes_the_pixels_of_the_page_that_is_decoded() -> None:
     picture.encoderinfo = {"tiffinfo": {254: 0}}
     thumbnail.save(buffer, "TIFF", save_all=True, append_images=[picture], tiffinfo={254: 1})
     assert decoding_pixels(buffer.getvalue(), MAX_PIXELS) == 60_000
+
+
+def test_tiff_with_tiles_far_wider_than_the_picture_takes_whole_tiles() -> None:
+    assert decoding_pixels(wide_tile_tiff(), 3_000_000_000) == 500_000 * 4096
+    assert decoding_pixels(wide_tile_tiff(), MAX_PIXELS) == 0
 
 
 def test_png_with_metadata_that_pillow_refuses_takes_its_pixels() -> None:

@@ -32,6 +32,20 @@ def plain_tiff(
     return magic + struct.pack(f"{byte_order}L", 8) + directory + bytes(4) + lists + strip
 
 
+def wide_tile_tiff(colour: int = 1, bits: int = 8) -> bytes:
+    """Return a grey TIFF of 1 x 4096 pixels, whose 256 tiles are 500,000 pixels wide.
+
+    Its tiles are missing, which only shows when they are decoded.
+    """
+    tiles = (1,) * 256
+    tags: dict[int, int | tuple[int, ...]] = {256: 1, 257: 4096, 258: bits, 259: 8, 262: colour}
+    tiled = plain_tiff({**tags, 277: 1, 322: 500_000, 323: 16, 324: tiles, 325: tiles}, b"")
+    strips = [struct.pack("<H", tag) for tag in (273, 279)]  # which would count before the tiles
+    for strip in strips:
+        tiled = tiled.replace(strip + b"\4\0\1", b"\0\xff\4\0\1", 1)
+    return tiled
+
+
 def packed_tiff(array: np.ndarray, bits: int, colour: int, byte_order: str = "<") -> bytes:
     """Return a TIFF of [height, width, samples] with so many bits a sample, highest bit first."""
     height, width, samples = array.shape

@@ -15,13 +15,14 @@ from typing import BinaryIO
 from showtell.errors import PhotoError
 
 MAX_SCANS = 100  # progressive JPEGs have about ten
+MAX_HEADER_PARTS = 10_000  # segments and fill bytes before the first scan, read one by one
 SCANNED_PIXELS = 30  # of all scans together, times the pixels of the largest photo that is decoded
 
 _EOI, _SOS = 0xD9, 0xDA
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = {0xC0, 0xC1, 0xC3, 0xC9, 0xCB}
-_MARKER_AFTER_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _BLOCK = 1 << 20  # bytes
 
 
@@ -34,10 +35,13 @@ class JpegHeader:
 
 
 def read_jpeg_header(file: BinaryIO) -> JpegHeader:
-    """Read the header of the JPEG at the beginning of `file`, as far as it is whole."""
+    """Read the header of the JPEG at the beginning of `file`, as far as it is whole.
+
+    Raises PhotoError if it has too many parts.
+    """
     bits, components, sequential = 8, 0, False
     position = 2
-    while True:
+    for _ in range(MAX_HEADER_PARTS):
         file.seek(position)
         start = file.read(10)
         if len(start) < 10 or start[0] != 0xFF:
@@ -53,6 +57,7 @@ def read_jpeg_header(file: BinaryIO) -> JpegHeader:
             if marker in _FRAMES:
                 bits, components, sequential = start[4], start[9], marker in _SEQUENTIAL
             position += 2 + int.from_bytes(start[2:4], "big")
+    raise PhotoError(f"a JPEG of more than {MAX_HEADER_PARTS:,} segments: save it again")
 
 
 def refuse_too_many_scans(file: BinaryIO, size: tuple[int, int], max_pixels: int) -> None:

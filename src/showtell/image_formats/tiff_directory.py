@@ -70,8 +70,12 @@ def read_directories(file: BinaryIO) -> Iterator[TiffDirectory]:
         entries = file.read(count * length)
         following = file.read(8 if is_big else 4)
         values: dict[int, tuple[int, bytes]] = {}
+        left = size  # bytes: more than the file has are the same ones again and again
         for start in range(0, len(entries) - length + 1, length):
             tag, kind, data = _entry(file, size, entries[start : start + length], byte_order)
+            left -= len(data or b"")
+            if left < 0:
+                raise ValueError("a directory of more bytes than the file has")
             if data is not None:
                 values.setdefault(tag, (kind, data))
         yield TiffDirectory(byte_order, is_big, values)

@@ -13,6 +13,7 @@ from showtell.image_formats.tiff_directory import TiffDirectory, read_directorie
 _MOST_PAGES = 16  # looked at for one that is neither a thumbnail nor a mask
 _THUMBNAIL_OR_MASK = 0b101  # of NewSubfileType
 _MOST_SAMPLES = 8
+_MOST_CHUNKS = 1 << 18  # strips or tiles, each of which takes some microseconds
 
 GREY_MIN_IS_WHITE, GREY, RGB, PALETTE, CMYK, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
 _COLOURS = {GREY_MIN_IS_WHITE: 1, GREY: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, CIELAB: 3}
@@ -82,6 +83,13 @@ class TiffLayout:
         """Number of strips or tiles, of all planes."""
         across, down = self.chunk_grid
         return across * down * (self.samples if self.is_planar else 1)
+
+    @property
+    def decoded_size(self) -> tuple[int, int]:
+        """Width and height of what is decoded: whole tiles, which may exceed the picture by far."""
+        across, down = self.chunk_grid
+        height = down * self.chunk_height if self.is_tiled else self.height
+        return across * self.chunk_width, height
 
     @property
     def chunk_grid(self) -> tuple[int, int]:
@@ -172,7 +180,7 @@ def _layout(directory: TiffDirectory, page: int) -> TiffLayout:
     down = directory.number(323) if is_tiled else min(directory.number(278, height), height)
     if min(width, height, across, down) < 1:
         raise ValueError("width or height is 0")
-    return TiffLayout(
+    layout = TiffLayout(
         page=page,
         byte_order=directory.byte_order,
         is_big_tiff=directory.is_big_tiff,
@@ -197,3 +205,9 @@ def _layout(directory: TiffDirectory, page: int) -> TiffLayout:
         colour_map=directory.numbers(320, ()) if colour == PALETTE else (),
         profile=directory.raw(34675),
     )
+    if layout.chunks > _MOST_CHUNKS:
+        raise PhotoError(
+            f"a TIFF in {layout.chunks:,} strips or tiles, more than {_MOST_CHUNKS:,}:"
+            " save it again with larger ones"
+        )
+    return layout

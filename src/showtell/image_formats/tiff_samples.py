@@ -113,7 +113,7 @@ def _refuse_too_large(
 ) -> None:
     size = (layout.width, layout.height)
     mode = "RGBA" if kept_samples > layout.colour_samples else "RGB"
-    refuse_too_large("TIFF", mode, size, max_pixels)
+    refuse_too_large("TIFF", mode, layout.decoded_size, max_pixels)
     # a strip or tile: compressed, decompressed, copied out of Pillow, and its samples
     chunk_copies = 2 if layout.compression == tiff.UNCOMPRESSED else 4
     chunk = chunk_copies * _row_bytes(layout) * layout.chunk_height
