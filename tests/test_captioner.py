@@ -23,6 +23,8 @@ from showtell import Caption, Captioner
 from showtell.bundle import load_bundle
 from showtell.bundle.onnx_runtime import OnnxModel
 from showtell.decoding.beam_search import beam_search
+from showtell.decoding.options import Strategy
+from showtell.decoding.self_joins import SelfJoins
 from showtell.errors import BundleError, PhotoError
 from showtell.image import open_photo, prepare
 from support.odd_photos import corners, encoded, write_broken, write_odd
@@ -63,6 +65,26 @@ def test_one_photo_of_any_kind_gives_the_same_caption(captioner: Captioner, tmp_
         assert isinstance(caption, Caption)
         assert (caption.text, caption.words) == (expected.text, expected.words)
     assert captioner.caption(data).path is None
+
+
+@pytest.mark.parametrize("strategy", ["beam", "diverse", "sample", "mbr"])
+def test_no_caption_has_a_word_that_the_self_joins_forbid(
+    bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: Strategy
+) -> None:
+    captioner = Captioner.load(bundle_dir, threads=1)
+    before = captioner.caption(noise(1), strategy=strategy)
+    assert before.text is not None
+    word = before.words[0].word
+    token = captioner.bundle.vocabulary.words.index(word)
+    monkeypatch.setattr(SelfJoins, "are_in", lambda _, tokens: token in tokens)
+    monkeypatch.setattr(
+        SelfJoins, "after", lambda _, past: (np.arange(len(past)), np.full(len(past), token))
+    )
+    after = captioner.caption(noise(1), strategy=strategy)
+    assert word not in [item.word for item in after.words]
+    pixels = prepare(noise(1), captioner.bundle.manifest.preprocessing)[None]
+    [(caption, _)] = captioner.caption_pixels(pixels, [tmp_path])
+    assert word not in [item.word for item in caption.words]
 
 
 def test_pickled_and_copied_captioners_are_loaded_again(bundle_dir: Path) -> None:

@@ -23,6 +23,7 @@ from showtell.caption import Alternative, Caption, Word
 from showtell.decoding.beam_search import Floats, Hypothesis
 from showtell.decoding.confidence import predict
 from showtell.decoding.options import CaptionOptions, Decoding, Strategy
+from showtell.decoding.self_joins import SelfJoins
 from showtell.errors import PhotoError
 from showtell.image import Photo, name_of
 from showtell.image_formats.decoding_memory import MAX_PIXELS
@@ -64,6 +65,7 @@ class Captioner:
         self._parallel: OnnxModel | None = None
         self._lock = threading.Lock()
         self._grid = bundle.manifest.encoder.grid
+        self._self_joins = SelfJoins(bundle.vocabulary)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy the captioner as its model's folder, which is then loaded again."""
@@ -156,7 +158,7 @@ class Captioner:
 
         def run(model: OnnxModel, photos: list[PreparedPhoto], pixels: Floats) -> list[Caption]:
             indices = [photo.index for photo in photos]
-            results = decoding.run(model, model.encode(pixels), indices)
+            results = decoding.run(model, model.encode(pixels), indices, self._self_joins)
             return [
                 self._caption_of(photo, hypotheses, decoding)
                 for photo, hypotheses in zip(photos, results, strict=True)
@@ -206,7 +208,7 @@ class Captioner:
         decoding = Decoding.of(self.bundle.manifest.decoding)
         model = self._model_for(len(paths))
         features = model.encode(pixels)
-        results = decoding.run(model, features, list(range(len(paths))))
+        results = decoding.run(model, features, range(len(paths)), self._self_joins)
         captions = [
             self._caption_of(PreparedPhoto(index, path, name_of(path), None), hypotheses, decoding)
             for index, (path, hypotheses) in enumerate(zip(paths, results, strict=True))

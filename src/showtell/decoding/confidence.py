@@ -56,6 +56,11 @@ class ConfidenceLevel:
     name: str
     title: str
 
+    @property
+    def mark(self) -> str:
+        """The title as a mark behind a caption: `[unsure: check it]`."""
+        return f"[{self.title[0].lower()}{self.title[1:]}]"
+
 
 CONFIDENCE_LEVELS = (
     ConfidenceLevel(0.6, "sure", "Fairly sure"),
@@ -67,6 +72,15 @@ CONFIDENCE_LEVELS = (
 def confidence_level(confidence: float) -> ConfidenceLevel:
     """Return the level of a confidence, from 0 to 1."""
     return next(level for level in CONFIDENCE_LEVELS if confidence >= level.minimum)
+
+
+GUESS_BELOW = CONFIDENCE_LEVELS[1].minimum  # a caption with a lower confidence is probably wrong
+
+
+def doubt_about(confidence: float | None) -> ConfidenceLevel | None:
+    """Return the level of a caption that is not sure, else None; so too without a confidence."""
+    level = None if confidence is None else confidence_level(confidence)
+    return None if level is CONFIDENCE_LEVELS[0] else level
 
 
 @dataclass(frozen=True)

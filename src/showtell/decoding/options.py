@@ -9,8 +9,11 @@ places where the options are written out equal to this definition.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypedDict, Unpack, get_args
+
+import numpy as np
 
 from showtell.decoding.beam_search import (
     Arrays,
@@ -18,7 +21,9 @@ from showtell.decoding.beam_search import (
     Hypothesis,
     beam_search,
     diverse_beam_search,
+    take_rows,
 )
+from showtell.decoding.self_joins import SelfJoins, WithoutSelfJoins
 from showtell.files.typed_settings import check_limits
 
 Strategy = Literal["beam", "diverse", "sample", "mbr"]
@@ -162,14 +167,44 @@ class Decoding(DecodingDefaults):
         beam = max(defaults.beam, given.get("nbest", 1))
         return cls(**{**asdict(defaults), "beam": beam, **given})
 
-    def run(self, model: Decoder, features: Arrays, indices: list[int]) -> list[list[Hypothesis]]:
+    def run(
+        self,
+        model: Decoder,
+        features: Arrays,
+        indices: Sequence[int],
+        self_joins: SelfJoins | None = None,
+    ) -> list[list[Hypothesis]]:
         """Return each photo's captions, best first; those of `sample` in the order drawn.
+
+        A photo for which one of its `nbest` captions has one of the `self_joins` is searched again
+        without them.
 
         `features` are arrays with one row per photo (see `Decoder`); `indices` are the photos'
         positions in the input, which seed the draws of `sample`. A photo has `nbest` hypotheses
         or more; fewer only where the model gives no others any probability, or groups of
         `diverse` find the same caption.
         """
+        results = self._search(model, features, indices)
+        if self_joins is None:
+            return results
+        again = [
+            photo
+            for photo, found in enumerate(results)
+            if any(self_joins.are_in(hypothesis.tokens) for hypothesis in found[: self.nbest])
+        ]
+        if again:
+            decoder, rows = (
+                WithoutSelfJoins(model, self_joins),
+                take_rows(features, np.array(again)),
+            )
+            better = self._search(decoder, rows, [indices[photo] for photo in again])
+            for photo, found in zip(again, better, strict=True):
+                results[photo] = found
+        return results
+
+    def _search(
+        self, model: Decoder, features: Arrays, indices: Sequence[int]
+    ) -> list[list[Hypothesis]]:
         if self.strategy == "sample":
             from showtell.decoding.sampling import sample
 

@@ -8,7 +8,7 @@ first half of dev and checked on the second, or fitted on all of a small dev spl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from showtell.bundle import Bundle
 from showtell.bundle.onnx_runtime import OnnxModel
 from showtell.data import CaptionedPhoto, Dataset
-from showtell.decoding.beam_search import Hypothesis, beam_search
+from showtell.decoding.beam_search import Hypothesis
 from showtell.decoding.confidence import (
     Calibration,
     CalibrationCheck,
@@ -26,6 +26,8 @@ from showtell.decoding.confidence import (
     predict,
     reliability,
 )
+from showtell.decoding.options import Decoding
+from showtell.decoding.self_joins import SelfJoins
 from showtell.errors import ExportError
 from showtell.pipeline import pixel_batches
 from showtell.scoring import coco
@@ -76,7 +78,8 @@ def _caption_photos(
     bundle: Bundle, photos: Sequence[CaptionedPhoto]
 ) -> tuple[list[CaptionedPhoto], list[list[Hypothesis]]]:
     """Return the photos that can be captioned, and their hypotheses by the bundle's decoding."""
-    model, decoding = OnnxModel(bundle), bundle.manifest.decoding
+    model, search = OnnxModel(bundle), Decoding.of(bundle.manifest.decoding)
+    self_joins = SelfJoins(bundle.vocabulary)
     captioned: list[CaptionedPhoto] = []
     hypotheses: list[list[Hypothesis]] = []
     paths = (photo.path for photo in photos)
@@ -84,7 +87,7 @@ def _caption_photos(
         if batch.pixels is None:
             continue
         features = model.encode(batch.pixels)
-        results = beam_search(model, features, nbest=min(2, decoding.beam), **asdict(decoding))
+        results = search.run(model, features, range(len(batch.readable)), self_joins)
         for photo, candidates in zip(batch.readable, results, strict=True):
             if candidates:
                 captioned.append(photos[photo.index])

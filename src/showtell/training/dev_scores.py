@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from showtell.data.dataset import CaptionedPhoto
 from showtell.data.feature_cache import FeatureArrays
-from showtell.decoding.beam_search import beam_search
-from showtell.decoding.options import DecodingDefaults
+from showtell.decoding.options import Decoding, DecodingDefaults
+from showtell.decoding.self_joins import SelfJoins
 from showtell.image import load_pixels
 from showtell.nets.model import CaptionModel, TorchDecoder
 from showtell.training.concept_training import concept_head_of, concept_precision, concept_targets
@@ -41,9 +41,10 @@ class DevScores:
         """Return a caption for each photo."""
         device = next(self.model.decoder.parameters()).device
         decoder = TorchDecoder(self.model.decoder, device)
+        search, self_joins = Decoding.of(decoding), SelfJoins(self.vocabulary)
         captions: list[str] = []
         for rows in self._batches():
-            beams = beam_search(decoder, self._features(rows), **asdict(decoding))
+            beams = search.run(decoder, self._features(rows), rows, self_joins)
             captions += [
                 self.vocabulary.decode(hypotheses[0].tokens if hypotheses else ())
                 for hypotheses in beams
