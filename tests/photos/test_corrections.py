@@ -120,11 +120,33 @@ def test_import_reads_semicolons_and_relative_paths(
     catalogue: Catalogue, lib: list[Path], tmp_path: Path
 ) -> None:
     table = tmp_path / "lib" / "mine.csv"
-    table.write_text("Image;Caption\r\n000/00000.jpg;two otters\r\n000/00001.jpg;\r\nno.jpg;x\r\n")
+    table.write_text("Image;Caption\r\n000/00000.jpg;two otters\r\n000/00001.jpg;\r\n")
+    counts = corrections.import_captions(catalogue, table, report=pytest.fail)
+    assert (counts.changed, counts.blank) == (1, 1)
+
+
+def test_import_with_a_photo_that_is_not_in_the_catalogue_changes_nothing_and_names_it(
+    catalogue: Catalogue, lib: list[Path], tmp_path: Path
+) -> None:
+    table = tmp_path / "lib" / "mine.csv"
+    table.write_text("image,caption\n000/00000.jpg,two otters\nno.jpg,x\n000/00001.jpg,ice\n")
     errors: list[PhotoError] = []
-    counts = corrections.import_captions(catalogue, table, report=errors.append)
-    assert (counts.changed, counts.blank, counts.failed) == (1, 1, 1)
-    assert str(errors[0]) == f"{table}:4: no.jpg: not in the catalogue: scan its folder first"
+    with pytest.raises(CatalogueError, match="nothing is imported: 1 photo not in the catalogue"):
+        corrections.import_captions(catalogue, table, report=errors.append)
+    assert [str(error) for error in errors] == [
+        f"{table}:3: no.jpg: not in the catalogue: scan its folder first"
+    ]
+    assert catalogue.value("SELECT count(*) FROM edits") == 0
+
+
+def test_import_reads_json_lines_of_both_suffixes(
+    catalogue: Catalogue, lib: list[Path], tmp_path: Path
+) -> None:
+    for name in ("a.jsonl", "a.NDJSON"):
+        row = json.dumps({"image": str(lib[0]), "caption": f"otters of {name}"})
+        (tmp_path / name).write_text(row)
+        corrections.import_captions(catalogue, tmp_path / name, report=pytest.fail)
+        assert record_of(catalogue, lib[0]).caption == f"otters of {name}"
 
 
 @pytest.mark.parametrize(
@@ -162,8 +184,9 @@ def test_import_reports_names_that_cannot_be_paths(
     rows = [{"image": name, "caption": "x"} for name in ("\ud800", "a\0b", "", "'")]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     errors: list[PhotoError] = []
-    counts = corrections.import_captions(catalogue, tmp_path / "a.jsonl", report=errors.append)
-    assert (counts.failed, counts.changed) == (4, 0)
+    with pytest.raises(CatalogueError, match="4 photos not in the catalogue"):
+        corrections.import_captions(catalogue, tmp_path / "a.jsonl", report=errors.append)
+    assert len(errors) == 4
     assert all("\n" not in str(error) for error in errors)
 
 
@@ -234,4 +257,5 @@ def test_import_finds_a_photo_that_was_turned_and_moved_since_by_its_image_data(
     assert corrections.import_captions(catalogue, captions, report=pytest.fail).changed == 1
     assert record_of(catalogue, path).caption == "otters"
     captions.write_text(json.dumps({**row, "hash": row["hash"][:2]}), "utf-8")
-    assert corrections.import_captions(catalogue, captions, report=str).failed == 1
+    with pytest.raises(CatalogueError, match="nothing is imported"):
+        corrections.import_captions(catalogue, captions, report=str)

@@ -48,12 +48,11 @@ _IMAGE_COLUMNS, _CAPTION_COLUMNS = ("image", "path"), ("caption", "text")
 
 @dataclass
 class ImportCounts:
-    """Counts of imported rows: caption changed, unchanged or blank, and photo not found."""
+    """Counts of imported rows: caption changed, unchanged or blank."""
 
     changed: int = 0
     unchanged: int = 0
     blank: int = 0
-    failed: int = 0
 
 
 def edit_caption(catalogue: Catalogue, photo: Path, text: str | None) -> None:
@@ -118,15 +117,16 @@ def import_captions(
     caption is blank or the same as in the catalogue change nothing. Photos that are not found go
     to `report`.
 
-    Raises CatalogueError, naming file and line, if the file is not valid.
+    Raises CatalogueError, naming file and line, if the file is not valid, or if a photo is not
+    found.
     """
-    counts = ImportCounts()
+    counts, not_found = ImportCounts(), 0
     with catalogue.transaction():
         for line_number, row in _rows(source):
             location = f"{printable(os.fspath(source))}:{line_number}"
             picture_id = _row_picture_id(catalogue, source.parent, row, location)
             if picture_id is None:
-                counts.failed += 1
+                not_found += 1
                 name = printable(_cell(row, _IMAGE_COLUMNS, location))
                 report(
                     PhotoError(f"{location}: {name}: not in the catalogue: scan its folder first")
@@ -140,6 +140,12 @@ def import_captions(
             else:
                 store_edit(catalogue, picture_id, caption)
                 counts.changed += 1
+        if not_found:  # the transaction is rolled back
+            raise CatalogueError(
+                f"{printable(os.fspath(source))}: nothing is imported:"
+                f" {count_of(not_found, 'photo')} not in the catalogue: scan the folder first,"
+                " or remove the row"
+            )
     return counts
 
 
@@ -189,7 +195,7 @@ def _rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise CatalogueError(f"{display_path}: not UTF-8: save it as CSV UTF-8") from None
     except OSError as error:
         raise CatalogueError(f"{display_path}: cannot be read ({error_reason(error)})") from None
-    if source.suffix.lower() == ".jsonl":
+    if source.suffix.lower() in (".jsonl", ".ndjson"):
         yield from _json_rows(text, display_path)
     else:
         yield from _csv_rows(text, display_path)
