@@ -43,6 +43,8 @@ def test_filters_by_folder_file_date_and_confidence(
     assert record.confidence is not None
     assert "5" in names(min_confidence=record.confidence)
     assert "5" not in names(min_confidence=record.confidence + 1e-6)
+    catalogue.execute("UPDATE pictures SET confidence = NULL WHERE id = ?", (record.picture_id,))
+    assert "5" in names(min_confidence=1)  # of a model that gives no confidence
     edit_caption(catalogue, record.path, "sure")
     assert "5" in names(min_confidence=1)
 

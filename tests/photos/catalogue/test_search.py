@@ -62,6 +62,14 @@ def search_names(catalogue: Catalogue, query: str, **options: object) -> set[int
         ("", {0, 1, 2, 3, 4, 5, 6}),
         ("dog AND snow", {1}),
         ("dog*", {0, 1, 6}),
+        ("puppy", {0, 1, 6}),
+        ("Puppies couches", {6}),
+        ('"puppy"', set()),
+        ("pupp*", set()),
+        ("dog -puppy", {0, 1, 6}),
+        ("kid", {2, 3}),
+        ("boys", {3}),
+        ("doggy -dog", set()),
     ],
 )
 def test_query_finds(seven_photos: Catalogue, query: str, expected: set[int]) -> None:

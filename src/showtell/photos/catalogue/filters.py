@@ -25,8 +25,8 @@ class PhotoFilter:
 
     They are in `folders` or below, or are themselves listed there; taken on or after `after`, and
     before `before`; and their caption has at least `min_confidence`. Dates are 2024, 2024-05 or
-    2024-05-31. A photo without a date matches no date condition. A caption by a person matches
-    any `min_confidence`.
+    2024-05-31. A photo without a date matches no date condition. A caption without a
+    confidence, by a person or by a model that gives none, matches any `min_confidence`.
     """
 
     folders: Sequence[Path] = ()
@@ -43,7 +43,7 @@ class PhotoFilter:
                 conditions.append(f"({_FIRST_DAY}) {operator} ?")
                 values.append(parse_date(date))
         if self.min_confidence is not None:
-            conditions.append("(source = 'person' OR confidence >= ?)")
+            conditions.append("(confidence IS NULL OR confidence >= ?)")
             values.append(self.min_confidence)
         return " AND ".join(conditions), values
 

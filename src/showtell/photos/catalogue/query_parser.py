@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from showtell.photos.catalogue.caption_text import clean_text, segment_cjk
+from showtell.photos.catalogue.synonyms import synonyms
 
 # Nearly every caption contains these words: they make a search slow and do not narrow it.
 _STOP_WORDS = frozenset(
@@ -27,9 +28,10 @@ class Query:
 def parse_query(text: str, *, any_word: bool = False) -> Query:
     """Parse a search such as `dog run* "on a beach" -snow`.
 
-    All terms must match, in any order and form; with `any_word`, one of them. Stop words such as
-    `the` count only in quotes, or if there are no other words. Every text is a valid query: terms
-    without a letter or digit are ignored.
+    All terms must match, in any order and form; with `any_word`, one of them. A plain word also
+    matches by its `synonyms`; a word in quotes, a prefix or an exclusion does not. Stop words such
+    as `the` count only in quotes, or if there are no other words. Every text is a valid query:
+    terms without a letter or digit are ignored.
     """
     include, stop_words, exclude = [], [], []
     for match in _TERM_PATTERN.finditer(clean_text(text)):
@@ -40,7 +42,9 @@ def parse_query(text: str, *, any_word: bool = False) -> Query:
             phrase = word.lstrip("-").rstrip("*")
         if not any(letter.isalnum() for letter in phrase):
             continue
-        term = '"' + segment_cjk(phrase).replace('"', " ") + '"' + ("*" if star else "")
+        term = _quoted(phrase) + ("*" if star else "")
+        if word is not None and not minus and not star and (others := synonyms(phrase)):
+            term = f"({' OR '.join([term, *map(_quoted, others)])})"
         if minus:
             exclude.append(term)
         elif word is not None and phrase.lower() in _STOP_WORDS and not star:
@@ -49,3 +53,7 @@ def parse_query(text: str, *, any_word: bool = False) -> Query:
             include.append(term)
     operator = " OR " if any_word else " AND "
     return Query(operator.join(include or stop_words), " OR ".join(exclude))
+
+
+def _quoted(phrase: str) -> str:
+    return '"' + segment_cjk(phrase).replace('"', " ") + '"'
