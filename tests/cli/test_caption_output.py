@@ -7,12 +7,14 @@ import os
 import re
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from showtell.caption import Alternative, Caption, Word
-from showtell.cli.caption_output import header, line
+from showtell.cli.caption_output import format_of, header, line, suffix_format
 from showtell.decoding.confidence import CONFIDENCE_LEVELS, ConfidenceLevel
+from showtell.errors import ShowtellError
 from support.paths import SOURCE
 
 GOOD = Caption(
@@ -46,6 +48,17 @@ def test_text_marks_doubt_in_words_and_in_colour() -> None:
     assert line(guess, "text", colour=True) == (
         "a.jpg: a dog\x1b[31m  [a guess: probably wrong]\x1b[0m\n"
     )
+
+
+def test_the_suffix_of_a_file_chooses_among_the_formats_of_a_command() -> None:
+    names = {"a.jsonl": "jsonl", "a.NDJSON": "jsonl", "a.csv": "csv", "a.txt": "text", "a": "text"}
+    assert {name: format_of(Path(name)) for name in names} == names
+    assert format_of(None) == "text"
+    assert suffix_format(Path("a.html"), ("text", "html")) == "html"
+    assert suffix_format(Path("a.html"), ("text", "csv")) is None
+    assert suffix_format(None, ("text", "csv")) is None
+    with pytest.raises(ShowtellError, match=r"a\.json: name it \.jsonl"):
+        suffix_format(Path("a.json"), ("csv",))
 
 
 def test_the_web_page_has_the_same_levels_of_confidence() -> None:

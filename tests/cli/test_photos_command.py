@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from showtell.cli.photos import photos
+from showtell.errors import ShowtellError
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.metadata.xmp import set_fields
 from support.odd_photos import corners, encoded
@@ -90,16 +91,14 @@ def test_scan_search_write_undo_edit_export_import(
     assert f"{lib}/3.jpg.xmp: two otters" in dry_run.stdout
     assert "To write: 5 sidecars" in dry_run.stderr
     assert not list(lib.glob("*.xmp"))
-    written = run("write", lib, "--min-confidence", 0)
-    assert "To write: 1 sidecar." in written.stderr  # this model has no confidence
-    written = run("write")
+    written = run("write")  # this model has no confidence, so nothing is left out
     assert written.stdout.startswith(
-        "4 sidecars written, captions embedded in 0 photos, 1 up to date"
+        "5 sidecars written, captions embedded in 0 photos, 0 up to date"
     )
-    assert "wrote 4 files" in run("undo", "--dry-run").stderr
+    assert "1 up to date" in run("write", lib / "3.jpg").stdout
+    assert "wrote 5 files" in run("undo", "--dry-run").stderr
     assert len(list(lib.glob("*.xmp"))) == 5
-    assert run("undo").stdout.startswith("4 files restored")
-    run("undo")
+    assert run("undo").stdout.startswith("5 files restored")
     assert not list(lib.glob("*.xmp"))
     table = tmp_path / "captions.csv"
     run("export", "--output", table)
@@ -109,6 +108,61 @@ def test_scan_search_write_undo_edit_export_import(
     assert run("export", "--source", "person").stdout.count("\n") == 2
     run("edit", lib / "3.jpg", "--clear")
     assert run("search", "otters").stdout == ""
+
+
+def test_doubt_is_shown_before_captions_are_written_and_in_search_results(
+    run: CommandRunner, lib: Path, model: str, tmp_path: Path
+) -> None:
+    run("scan", lib, "--model", model)
+    with Catalogue(run.catalogue) as catalogue, catalogue.transaction():
+        for number, confidence in enumerate((0.1, 0.2, 0.5, 0.9, None)):
+            picture = "(SELECT picture_id FROM files WHERE name = ?)"
+            catalogue.execute(
+                f"UPDATE pictures SET confidence = ? WHERE id = {picture}",
+                (confidence, f"{number}.jpg".encode()),
+            )
+    guess, unsure = "  [a guess: probably wrong]\n", "  [unsure: check it]\n"
+    found = run("search", "--in", lib).stdout
+    assert (found.count(guess), found.count(unsure), found.count("[")) == (2, 1, 3)
+    page = tmp_path / "page.html"
+    run("search", "--in", lib, "--output", page)
+    assert page.read_text("utf-8").count(">A guess: probably wrong</em>") == 2
+    planned = run("write", "--dry-run")
+    assert "To write: 3 sidecars" in planned.stderr
+    assert "2 under --min-confidence 0.3" in planned.stderr
+    assert "2 captions with a confidence under 0.3 (probably wrong): 0 to write" in planned.stderr
+    assert (planned.stdout.count(guess), planned.stdout.count(unsure)) == (0, 1)
+    planned = run("write", "--dry-run", "--min-confidence", 0)
+    assert "2 captions with a confidence under 0.3 (probably wrong): 2 to write" in planned.stderr
+    assert planned.stdout.count(guess) == 2
+    written = run("write")
+    assert "2 under --min-confidence 0.3" in written.stderr
+    assert written.stdout.startswith("3 sidecars written")
+    assert "2 under --min-confidence" in written.stdout
+    assert sorted(path.name[0] for path in lib.glob("*.xmp")) == ["2", "3", "4"]
+    assert run("write", "--min-confidence", 0).stdout.startswith("2 sidecars written")
+
+
+def test_the_suffix_of_the_output_chooses_its_format(
+    run: CommandRunner, lib: Path, model: str, tmp_path: Path
+) -> None:
+    run("scan", lib, "--model", model)
+    for name, begin in (("a.csv", "image,"), ("a", "image,"), ("a.jsonl", '{"image"')):
+        run("export", "--output", tmp_path / name)
+        assert (tmp_path / name).read_text("utf-8").startswith(begin)
+    run("export", "--format", "csv", "--output", tmp_path / "b.jsonl")
+    assert (tmp_path / "b.jsonl").read_text("utf-8").startswith("image,")
+    assert (
+        "a.xlsx: name it .csv or .jsonl"
+        in run("export", "--output", tmp_path / "a.xlsx", code=2).stderr
+    )
+    beginnings = {"a.html": "<!doctype", "a.csv": "path,", "a.jsonl": '{"path"', "a.txt": str(lib)}
+    for name, begin in beginnings.items():
+        run("search", "--in", lib, "--output", tmp_path / name)
+        assert (tmp_path / name).read_text("utf-8").startswith(begin)
+    assert isinstance(
+        run("search", "--in", lib, "--output", tmp_path / "a.json", code=1).exception, ShowtellError
+    )
 
 
 def test_recaption_has_its_old_name_for_one_release(

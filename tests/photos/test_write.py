@@ -28,7 +28,7 @@ from showtell.photos.metadata.sidecar import sidecar_path
 from showtell.photos.metadata.xmp import DEFAULT_LANGUAGE, read_fields, set_fields
 from showtell.photos.reading import read_stable_file
 from showtell.photos.replace import Replacement
-from showtell.photos.write_plan import WriteOptions, count_verdicts, plan_writes
+from showtell.photos.write_plan import WriteOptions, count_plans, plan_writes
 from support.photo_library import (
     contents,
     exiftool,
@@ -58,7 +58,7 @@ def test_sidecars_contain_captions_leave_photos_intact_and_undo_removes_them(
     before = contents(tmp_path / "lib")
     scan_fully(catalogue, tmp_path / "lib", captioner)
     edit_caption(catalogue, photos[0], CAPTION)
-    assert count_verdicts(plan_writes(catalogue, WriteOptions())) == {"sidecar": 20}
+    assert count_plans(plan_writes(catalogue, WriteOptions())).verdicts == {"sidecar": 20}
     assert contents(tmp_path / "lib") == before
     assert write_fully(catalogue).sidecars == 20
     after = contents(tmp_path / "lib")
@@ -191,8 +191,30 @@ def test_fields_folders_and_confidence_select_what_is_written(
     assert list(read_fields(sidecar_path(photos[8]).read_bytes())) == ["alt"]
     assert write_fully(catalogue, WriteOptions(fields=("iptc",))).sidecars == 0
     confidences = sorted((record_of(catalogue, path).confidence or 0) for path in photos)
-    confident = WriteOptions(filters=PhotoFilter(min_confidence=confidences[5]))
-    assert write_fully(catalogue, confident).examined == 5
+    confident = WriteOptions(min_confidence=confidences[5])
+    counts = write_fully(catalogue, confident)
+    assert (counts.examined, counts.unsure) == (10, 5)
+
+
+def test_captions_that_are_probably_wrong_are_counted_and_left_out(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    photos = library(tmp_path / "lib", 4)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    for path, confidence in zip(photos, (0.1, 0.29, 0.3, None), strict=True):
+        catalogue.execute(
+            "UPDATE pictures SET confidence = ? WHERE id = ?",
+            (confidence, record_of(catalogue, path).picture_id),
+        )
+    edit_caption(catalogue, photos[0], "an otter")  # a person is sure
+    everything = count_plans(plan_writes(catalogue, WriteOptions(min_confidence=0)))
+    assert (everything.guesses, everything.guesses_to_write) == (1, 1)
+    planned = count_plans(plan_writes(catalogue, WriteOptions()))
+    assert (planned.guesses, planned.guesses_to_write) == (1, 0)
+    assert planned.verdicts == {"sidecar": 3, "unsure": 1}
+    counts = write_fully(catalogue)
+    assert (counts.sidecars, counts.unsure) == (3, 1)
+    assert [sidecar_path(path).exists() for path in photos] == [True, False, True, True]
 
 
 def test_odd_file_names_and_captions_are_embedded(
@@ -210,7 +232,7 @@ def test_odd_file_names_and_captions_are_embedded(
     assert write_fully(catalogue, WriteOptions(to="embed")).embedded == len(names)
     assert set(folder.iterdir()) == set(before)
     assert {path: pixels(path) for path in before} == before
-    assert count_verdicts(plan_writes(catalogue, WriteOptions(to="embed"))) == {
+    assert count_plans(plan_writes(catalogue, WriteOptions(to="embed"))).verdicts == {
         "up_to_date": len(names)
     }
     assert undo_fully(catalogue).restored == len(names)

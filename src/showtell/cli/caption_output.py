@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import click
 
 from showtell.caption import Caption
-from showtell.decoding.confidence import confidence_level
+from showtell.decoding.confidence import doubt_about
 from showtell.errors import ShowtellError
 from showtell.files.csv_text import csv_row, escape_csv_formula
 from showtell.files.printable_names import printable
 
 Format = Literal["text", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = ("text", "jsonl", "csv")
+_FORMAT_OF_SUFFIX = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".txt": "text",
+    ".html": "html",
+    ".htm": "html",
+}
+Chosen = TypeVar("Chosen", bound=str)
 STDIN = "-"
 _COLOURS = {"unsure": "yellow", "guess": "red"}
 
@@ -26,13 +36,22 @@ def format_of(output: Path | None) -> Format:
 
     Raises ShowtellError for `.json`, which no format is.
     """
+    return suffix_format(output, FORMATS) or "text"
+
+
+def suffix_format(output: Path | None, formats: Sequence[Chosen]) -> Chosen | None:
+    """Return which of `formats` the suffix of a file names, or None if it names none.
+
+    Raises ShowtellError for `.json`, which no format is.
+    """
     suffix = "" if output is None else output.suffix.lower()
     if suffix == ".json":
         raise ShowtellError(
             f"{printable(os.fspath(str(output)))}: name it .jsonl, for one JSON object per line,"
             " or choose with --format"
         )
-    return {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}.get(suffix, "text")  # type: ignore[return-value]
+    named = _FORMAT_OF_SUFFIX.get(suffix)
+    return next((item for item in formats if item == named), None)
 
 
 def header(form: Format, *, nbest: int = 1) -> str:
@@ -79,7 +98,7 @@ def line(
         )
     if caption.error is not None:
         return ""
-    lines = [f"{printable(path)}: {caption.text}{_doubt(caption, colour)}"]
+    lines = [f"{printable(path)}: {caption.text}{doubt_mark(caption.confidence, colour=colour)}"]
     lines += [f"    {item.log_probability:8.3f}  {item.text}" for item in caption.alternatives]
     if words:
         lines.append(
@@ -88,14 +107,12 @@ def line(
     return "\n".join(lines) + "\n"
 
 
-def _doubt(caption: Caption, colour: bool) -> str:
-    """Return a mark for a caption that is not sure."""
-    if caption.confidence is None:
+def doubt_mark(confidence: float | None, *, colour: bool = False) -> str:
+    """Return a mark to follow a caption that is not sure, and nothing for the others."""
+    level = doubt_about(confidence)
+    if level is None:
         return ""
-    level = confidence_level(caption.confidence)
-    if level.name == "sure":
-        return ""
-    mark = f"  [{level.title[0].lower()}{level.title[1:]}]"
+    mark = f"  {level.mark}"
     return click.style(mark, fg=_COLOURS[level.name]) if colour else mark
 
 

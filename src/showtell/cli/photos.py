@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from showtell.cli.caption_output import suffix_format
 from showtell.cli.max_pixels_option import max_pixels_option
 from showtell.cli.model_option import model_option
 from showtell.cli.photos_output import (
@@ -24,13 +25,18 @@ from showtell.cli.photos_output import (
     write_results,
     write_summary,
 )
+from showtell.decoding.confidence import GUESS_BELOW
 from showtell.files.counts import count_of
+from showtell.files.printable_names import printable
 
 if TYPE_CHECKING:
     from showtell.photos.catalogue.filters import PhotoFilter
+    from showtell.photos.corrections import ExportFormat
     from showtell.photos.write_plan import WriteOptions
 
 TEXT_LIMIT, HTML_LIMIT = 20, 200
+_SEARCH_FORMATS = ("text", "jsonl", "csv", "html")
+_EXPORT_FORMATS: tuple[ExportFormat, ...] = ("csv", "jsonl")
 
 _existing_path = click.Path(exists=True, path_type=Path)
 _catalogue_option = click.option(
@@ -161,10 +167,8 @@ def scan_command(
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(["text", "jsonl", "csv", "html"]),
-    default="text",
-    show_default=True,
-    help="html is a page of thumbnails.",
+    type=click.Choice(_SEARCH_FORMATS),
+    help="html is a page of thumbnails.  [default: by the suffix of FILE, else text]",
 )
 @click.option(
     "--output",
@@ -183,7 +187,7 @@ def search_command(
     before: str | None,
     min_confidence: float | None,
     limit: int | None,
-    output_format: str,
+    output_format: str | None,
     output: Path | None,
     catalogue: Path | None,
     model: str | None,
@@ -199,13 +203,14 @@ def search_command(
     showtell photos search 'child* -snow "red jacket"' --after 2023 --before 2024
     showtell photos search --after 2024-05 --in ~/Pictures/Rome
     showtell photos search --like IMG_1234.jpg --limit 5
-    showtell photos search dog --format html --output dogs.html
+    showtell photos search dog --output dogs.html
     """
     from showtell.photos.catalogue.search import search_photos
     from showtell.photos.similar import find_similar
 
     _reject_unknown_options(query)
     text = " ".join(query)
+    output_format = output_format or suffix_format(output, _SEARCH_FORMATS) or "text"
     is_filtered = bool(folders or after or before or min_confidence is not None)
     _check_search_usage(text, like, output_format, output, is_filtered=is_filtered)
     if limit is None:
@@ -263,7 +268,14 @@ def _check_search_usage(
     help="Fields to write: description (dc:description), alt (AltTextAccessibility),"
     " iptc (Caption-Abstract, only embedded in JPEG).",
 )
-@_confidence_option
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    default=GUESS_BELOW,
+    show_default=True,
+    help="Leave out captions with a lower confidence, which are probably wrong; 0 writes all."
+    " Your own captions are always written.",
+)
 @click.option(
     "--overwrite",
     is_flag=True,
@@ -276,7 +288,7 @@ def write_command(
     paths: tuple[Path, ...],
     to: str,
     fields: str,
-    min_confidence: float | None,
+    min_confidence: float,
     overwrite: bool,
     dry_run: bool,
     yes: bool,
@@ -287,26 +299,28 @@ def write_command(
     Without DIR, captions of the whole catalogue are written. They go to XMP sidecar files by
     default, and the photos stay untouched. With --to embed they go into the photos, whose
     pixels do not change; formats that cannot take them (HEIC, TIFF) get sidecars. Raw photos
-    are never changed. Captions by a person or another program are kept. showtell photos undo
-    reverts the last run.
+    are never changed. Captions by a person or another program are kept, and captions that are
+    probably wrong are left out. showtell photos undo reverts the last run.
 
     \b
     showtell photos write --dry-run
-    showtell photos write ~/Pictures/2024 --min-confidence 0.3
+    showtell photos write ~/Pictures/2024 --min-confidence 0.6
     showtell photos write ~/Pictures --to embed --fields description,alt
     """
     from showtell.photos.write import WriteCounts, write_captions
-    from showtell.photos.write_plan import count_verdicts, plan_writes
+    from showtell.photos.write_plan import count_plans, plan_writes
 
-    options = _write_options(to, fields, overwrite, photo_filter(paths, None, None, min_confidence))
+    filters = photo_filter(paths, None, None, None)
+    options = _write_options(to, fields, overwrite, min_confidence, filters)
     with open_catalogue(catalogue) as opened:
         if dry_run:
             exit_if_failed(print_plan(opened, options))
             return
-        planned = count_verdicts(plan_writes(opened, options))
-        click.echo(plan_summary(planned), err=True)
-        confirm(yes or not planned["sidecar"] + planned["embed"])
-        total, counts = sum(planned.values()), WriteCounts()
+        planned = count_plans(plan_writes(opened, options))
+        click.echo(plan_summary(planned, min_confidence), err=True)
+        verdicts = planned.verdicts
+        confirm(yes or not verdicts["sidecar"] + verdicts["embed"])
+        total, counts = verdicts.total(), WriteCounts()
         with PhotoProgress() as progress:
             for counts in write_captions(opened, options, report=progress.report):
                 progress.show(counts.examined, total)
@@ -314,13 +328,15 @@ def write_command(
     exit_if_failed(progress.failures)
 
 
-def _write_options(to: str, fields: str, overwrite: bool, filters: PhotoFilter) -> WriteOptions:
+def _write_options(
+    to: str, fields: str, overwrite: bool, min_confidence: float, filters: PhotoFilter
+) -> WriteOptions:
     from showtell.photos.write_plan import FIELDS, WriteOptions
 
     chosen = tuple(dict.fromkeys(name.strip() for name in fields.split(",") if name.strip()))
     if not chosen or set(chosen) - set(FIELDS):
         raise click.UsageError(f"--fields: choose from {', '.join(FIELDS)}, separated by commas")
-    return WriteOptions(to, chosen, overwrite, filters)  # type: ignore[arg-type]
+    return WriteOptions(to, chosen, overwrite, min_confidence, filters)  # type: ignore[arg-type]
 
 
 @photos.command("undo")
@@ -397,9 +413,8 @@ def edit_command(photo: Path, words: tuple[str, ...], clear: bool, catalogue: Pa
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(["csv", "jsonl"]),
-    default="csv",
-    show_default=True,
+    type=click.Choice(_EXPORT_FORMATS),
+    help="[default: by the suffix of FILE, else csv]",
 )
 @click.option(
     "--source",
@@ -411,7 +426,7 @@ def edit_command(photo: Path, words: tuple[str, ...], clear: bool, catalogue: Pa
 @_catalogue_option
 def export_command(
     paths: tuple[Path, ...],
-    output_format: str,
+    output_format: ExportFormat | None,
     source: str | None,
     min_confidence: float | None,
     output: Path | None,
@@ -429,12 +444,26 @@ def export_command(
     from showtell.photos.catalogue.records import photo_records
     from showtell.photos.corrections import export_header, export_line
 
+    output_format = output_format or _export_format(output)
     filters = photo_filter(paths, None, None, min_confidence)
     with open_catalogue(catalogue) as opened, open_output(output) as target:
-        target.write(export_header(output_format))  # type: ignore[arg-type]
+        target.write(export_header(output_format))
         for record in photo_records(opened, filters):
             if source in (None, record.source):
-                target.write(export_line(record, output_format))  # type: ignore[arg-type]
+                target.write(export_line(record, output_format))
+
+
+def _export_format(output: Path | None) -> ExportFormat:
+    """Return the format that the suffix of a file names, and CSV without a suffix.
+
+    Raises UsageError for any other suffix.
+    """
+    named = suffix_format(output, _EXPORT_FORMATS)
+    if named is None and output is not None and output.suffix:
+        raise click.UsageError(
+            f"{printable(str(output))}: name it .csv or .jsonl, or choose with --format"
+        )
+    return named or "csv"
 
 
 @photos.command("import")
@@ -447,7 +476,7 @@ def import_command(file: Path, catalogue: Path | None) -> None:
 
     FILE is a CSV or JSONL file made by showtell photos export. Captions that differ from the
     catalogue become your own captions; the other rows change nothing. If the file has an error,
-    no row is imported.
+    or a photo that is not in the catalogue, no row is imported.
 
     \b
     showtell photos export --output captions.csv
@@ -459,6 +488,5 @@ def import_command(file: Path, catalogue: Path | None) -> None:
         counts = import_captions(opened, file, report=progress.report)
     click.echo(
         f"{count_of(counts.changed, 'caption')} changed, {counts.unchanged:,} unchanged,"
-        f" {counts.blank:,} blank, {counts.failed:,} for photos that are not in the catalogue"
+        f" {counts.blank:,} blank"
     )
-    exit_if_failed(progress.failures)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from showtell.cli.caption_output import doubt_mark
 from showtell.cli.model_option import resolve_model
+from showtell.decoding.confidence import GUESS_BELOW
 from showtell.files.counts import count_of
 from showtell.image_formats.decoding_memory import MAX_PIXELS
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from showtell.photos.catalogue.records import PhotoRecord
     from showtell.photos.scan import ScanCounts
     from showtell.photos.write import WriteCounts
-    from showtell.photos.write_plan import Verdict, WriteOptions
+    from showtell.photos.write_plan import PlanCounts, WriteOptions
 
 FAILED = 1
 
@@ -131,8 +132,10 @@ def write_results(
     from showtell.photos.output_formats import result_header, result_line
 
     target.write(result_header(output_format))
+    colour = output_format == "text" and target.isatty()
     for record in counted():
-        target.write(result_line(record, output_format))
+        mark = doubt_mark(record.confidence, colour=colour)
+        target.write(result_line(record, output_format, mark=mark))
     return count
 
 
@@ -149,16 +152,24 @@ def scan_summary(counts: ScanCounts) -> str:
     )
 
 
-def plan_summary(planned: dict[Verdict, int]) -> str:
-    """Return one line that says what a run will write and what it will leave alone."""
-    text = f"To write: {count_of(planned['sidecar'], 'sidecar')}"
-    if planned["embed"]:
-        text += f", captions into {count_of(planned['embed'], 'photo')}"
-    return (
-        f"{text}. To skip: {planned['up_to_date']:,} up to date,"
-        f" {planned['user_edited']:,} with a caption by a person or another program"
-        + (f", {planned['failed']:,} that cannot be read" if planned["failed"] else "")
+def plan_summary(planned: PlanCounts, min_confidence: float) -> str:
+    """Return the lines that say what a run will write, and what it will leave alone."""
+    verdicts = planned.verdicts
+    text = f"To write: {count_of(verdicts['sidecar'], 'sidecar')}"
+    if verdicts["embed"]:
+        text += f", captions into {count_of(verdicts['embed'], 'photo')}"
+    text += (
+        f". To skip: {verdicts['up_to_date']:,} up to date,"
+        f" {verdicts['user_edited']:,} with a caption by a person or another program"
+        + (f", {verdicts['unsure']:,} under --min-confidence {min_confidence:g}")
+        + (f", {verdicts['failed']:,} that cannot be read" if verdicts["failed"] else "")
     )
+    if planned.guesses:
+        text += (
+            f"\n{count_of(planned.guesses, 'caption')} with a confidence under {GUESS_BELOW:g}"
+            f" (probably wrong): {planned.guesses_to_write:,} to write"
+        )
+    return text
 
 
 def write_summary(counts: WriteCounts) -> str:
@@ -168,25 +179,27 @@ def write_summary(counts: WriteCounts) -> str:
         f" captions embedded in {count_of(counts.embedded, 'photo')},"
         f" {counts.up_to_date:,} up to date,"
         f" {counts.user_edited:,} with a caption by a person or another program,"
-        f" {counts.failed:,} failed, in {counts.seconds:.1f} s"
+        f" {counts.unsure:,} under --min-confidence, {counts.failed:,} failed,"
+        f" in {counts.seconds:.1f} s"
     )
 
 
 def print_plan(catalogue: Catalogue, options: WriteOptions) -> int:
     """Print what a run would write, one line per file, and return how many photos fail."""
     from showtell.files.printable_names import printable
-    from showtell.photos.write_plan import plan_writes
+    from showtell.photos.write_plan import PlanCounts, plan_writes
 
-    planned: Counter[Verdict] = Counter()
+    planned = PlanCounts()
     for item in plan_writes(catalogue, options):
-        planned[item.verdict] += 1
+        planned.add(item)
         if item.verdict == "failed":
             click.echo(f"showtell: {item.error}", err=True)
-        elif item.verdict in ("sidecar", "embed"):
+        elif item.writes:
             caption = printable(next(iter(item.texts.values())))
-            click.echo(f"{printable(str(item.target))}: {caption}")
-    click.echo(plan_summary(planned), err=True)
-    return planned["failed"]
+            mark = doubt_mark(item.photo.confidence, colour=sys.stdout.isatty())
+            click.echo(f"{printable(str(item.target))}: {caption}{mark}")
+    click.echo(plan_summary(planned, options.min_confidence), err=True)
+    return planned.verdicts["failed"]
 
 
 def confirm(yes: bool) -> None:

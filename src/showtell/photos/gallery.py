@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from showtell.decoding.confidence import doubt_about
 from showtell.files.counts import count_of
 from showtell.files.printable_names import printable
 from showtell.image import Preprocessing, open_photo
@@ -34,6 +35,9 @@ a:focus-visible { outline: 3px solid Highlight; outline-offset: -3px; }
 img, .none { width: 100%; aspect-ratio: 4 / 3; object-fit: cover; display: block; }
 .none { display: grid; place-items: center; color: var(--soft); background: var(--edge); }
 figcaption { padding: .6rem .8rem .8rem; overflow-wrap: anywhere; white-space: pre-line; }
+em { display: block; font-style: normal; font-weight: 600; white-space: normal; }
+.unsure { color: light-dark(#7a5200, #f0c060); }
+.guess { color: light-dark(#a3201a, #ff9a90); }
 small { display: block; color: var(--soft); margin-top: .3rem; white-space: normal; }
 """
 
@@ -87,10 +91,12 @@ def _figure(record: PhotoRecord) -> str:
         notes.append("by a person")
     elif record.confidence is not None:
         notes.append(f"confidence {record.confidence:.2f}")
+    doubt = doubt_about(record.confidence)
+    mark = "" if doubt is None else f'<em class="{doubt.name}">{html.escape(doubt.title)}</em>'
     # as_uri percent-encodes every byte that has a meaning in HTML
     return (
         f'<figure><a href="{html.escape(record.path.as_uri())}" title="{name}">{picture}\n'
-        f"<figcaption>{caption}<small>{' · '.join(notes)}</small></figcaption></a></figure>\n"
+        f"<figcaption>{caption}{mark}<small>{' · '.join(notes)}</small></figcaption></a></figure>\n"
     )
 
 

@@ -30,8 +30,11 @@ def result_header(output_format: str) -> str:
     return csv_row(list(_RESULT_COLUMNS)) if output_format == "csv" else ""
 
 
-def result_line(record: PhotoRecord, output_format: str) -> str:
-    """Return a photo as one line, with its newline; in text, control characters are escaped."""
+def result_line(record: PhotoRecord, output_format: str, *, mark: str = "") -> str:
+    """Return a photo as one line, with its newline.
+
+    In text, control characters are escaped, and `mark` follows the caption.
+    """
     values: dict[str, Any] = {"path": os.fspath(record.path), "text": record.caption}
     values |= {name: getattr(record, name) for name in _RESULT_COLUMNS[2:]}
     if output_format == "jsonl":
@@ -39,7 +42,7 @@ def result_line(record: PhotoRecord, output_format: str) -> str:
     if output_format == "csv":
         return csv_row(csv_cells(values))
     similarity = "" if record.similarity is None else f"{record.similarity:.3f}  "
-    return f"{similarity}{printable(values['path'])}: {printable(record.caption or '')}\n"
+    return f"{similarity}{printable(values['path'])}: {printable(record.caption or '')}{mark}\n"
 
 
 def csv_cells(values: dict[str, Any]) -> list[str]:

@@ -60,6 +60,7 @@ class WriteCounts:
     embedded: int = 0
     up_to_date: int = 0
     user_edited: int = 0
+    unsure: int = 0
     failed: int = 0
     seconds: float = 0.0
 
@@ -130,10 +131,11 @@ class _Writer:
         for plan in plans:
             self.counts.up_to_date += plan.verdict == "up_to_date"
             self.counts.user_edited += plan.verdict == "user_edited"
+            self.counts.unsure += plan.verdict == "unsure"
             if plan.verdict == "failed":
                 self.counts.failed += 1
                 self.report(PhotoError(plan.error))
-        to_write = [plan for plan in plans if plan.verdict in ("sidecar", "embed")]
+        to_write = [plan for plan in plans if plan.writes]
         if to_write:
             self._write_batch(to_write)
 

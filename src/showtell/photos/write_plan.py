@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from showtell.decoding.confidence import GUESS_BELOW
 from showtell.errors import CatalogueError, MetadataError, PhotoError
 from showtell.files.printable_names import printable
 from showtell.photos.catalogue.database import Catalogue
@@ -26,7 +27,7 @@ from showtell.photos.photo_names import is_raw_name
 from showtell.photos.replace import failure_message
 
 Destination = Literal["sidecar", "embed"]
-Verdict = Literal["sidecar", "embed", "up_to_date", "user_edited", "failed"]
+Verdict = Literal["sidecar", "embed", "up_to_date", "user_edited", "unsure", "failed"]
 FIELDS = ("description", "alt", "iptc")
 # If a person wrote one field of a group, no field of the group is written.
 _EQUIVALENT_FIELDS = (("description", "iptc"), ("alt",))
@@ -34,11 +35,15 @@ _EQUIVALENT_FIELDS = (("description", "iptc"), ("alt",))
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """What to write, and to sidecars or photos: see `showtell photos write --help`."""
+    """What to write, and to sidecars or photos: see `showtell photos write --help`.
+
+    Captions with a confidence under `min_confidence` are not written; a caption without one is.
+    """
 
     to: Destination = "sidecar"
     fields: tuple[str, ...] = FIELDS
     overwrite: bool = False
+    min_confidence: float = GUESS_BELOW
     filters: PhotoFilter = field(default_factory=PhotoFilter)
 
 
@@ -47,7 +52,7 @@ class WritePlan:
     """What happens to one photo: `texts` by field go to `target`, or `error` says why it fails.
 
     `sidecar` and `embed` are written. `up_to_date` has the texts already. `user_edited` has texts
-    by a person or another program.
+    by a person or another program. `unsure` is a caption under the least confidence.
     """
 
     verdict: Verdict
@@ -56,6 +61,30 @@ class WritePlan:
     texts: dict[str, str] = field(default_factory=dict)
     error: str | None = None
 
+    @property
+    def writes(self) -> bool:
+        """Whether a file is written."""
+        return self.verdict in ("sidecar", "embed")
+
+
+@dataclass
+class PlanCounts:
+    """Counts of plans by their verdict, and of the captions under a confidence of 0.3.
+
+    `guesses` are all of these captions, `guesses_to_write` those that will be written.
+    """
+
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
+    guesses: int = 0
+    guesses_to_write: int = 0
+
+    def add(self, plan: WritePlan) -> None:
+        """Count one more plan."""
+        self.verdicts[plan.verdict] += 1
+        is_guess = is_below(plan.photo, GUESS_BELOW)
+        self.guesses += is_guess
+        self.guesses_to_write += is_guess and plan.writes
+
 
 def plan_writes(catalogue: Catalogue, options: WriteOptions) -> Iterator[WritePlan]:
     """Yield what would happen to each photo that is present and has a caption."""
@@ -63,9 +92,17 @@ def plan_writes(catalogue: Catalogue, options: WriteOptions) -> Iterator[WritePl
         yield plan_photo(catalogue, photo, options)
 
 
-def count_verdicts(plans: Iterator[WritePlan]) -> Counter[Verdict]:
-    """Count plans by their verdict."""
-    return Counter(plan.verdict for plan in plans)
+def count_plans(plans: Iterable[WritePlan]) -> PlanCounts:
+    """Count plans."""
+    counts = PlanCounts()
+    for plan in plans:
+        counts.add(plan)
+    return counts
+
+
+def is_below(photo: PhotoRecord, confidence: float) -> bool:
+    """Return whether the confidence of a photo's caption is lower; without one it is not."""
+    return photo.confidence is not None and photo.confidence < confidence
 
 
 def plan_photo(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions) -> WritePlan:
@@ -73,6 +110,8 @@ def plan_photo(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions) 
 
     Raises CatalogueError if the catalogue cannot be read; any other error is the photo's failure.
     """
+    if is_below(photo, options.min_confidence):
+        return WritePlan("unsure", photo, photo.path)
     try:
         return _plan_photo(catalogue, photo, options)
     except CatalogueError:
