@@ -323,6 +323,29 @@ def test_client_may_fill_half_of_the_queue() -> None:
     asyncio.run(run())
 
 
+def test_large_photos_of_a_client_leave_room_for_those_of_others() -> None:
+    async def run() -> None:
+        queue = PhotoQueue(size=99, wait=4, workers=2)
+
+        def photo_of(client: str) -> CaptionRequest:
+            return CaptionRequest([b"photo"], ["photo"], {}, client=client)
+
+        mine = await submit(queue, *[photo_of("me") for _ in range(12)])
+        yours = await submit(queue, photo_of("you"))
+        while queue.waiting:
+            batch = await queue.take_batch(8)
+            queue.finish(batch, undone(batch), 0.01, [LIGHT_PIXELS + 1] * len(batch))
+        await asyncio.sleep(0)
+        refused = [task for task in mine if task.done()]
+        assert 0 < len(refused) < len(mine)
+        assert "your other large photos" in str(refused[0].exception())
+        assert not yours[0].done()
+        for task in [*mine, *yours]:
+            task.cancel()
+
+    asyncio.run(run())
+
+
 def test_queue_takes_what_its_workers_can_do_in_time() -> None:
     async def run() -> None:
         queue = PhotoQueue(size=99, wait=10, workers=1)

@@ -282,6 +282,9 @@ class PhotoQueue:
     def _seconds_for(self, photos: int) -> float:
         return photos * self._seconds_per_photo / self.workers
 
+    def _slow_seconds_for(self, photos: int) -> float:
+        return photos * self._seconds_per_slow_photo / self._share
+
     def _waiting_of(self, client: str) -> int:
         pending = {*self._pending, *self._slow_pending}
         return sum(
@@ -369,10 +372,20 @@ class PhotoQueue:
         if pending.done.done():
             return
         waiting = self.waiting_slow
-        seconds = waiting * self._seconds_per_slow_photo / self._share
+        seconds = self._slow_seconds_for(waiting)
         if waiting >= self.size or seconds > self.wait:
             pending.refuse(BusyError("too many large photos are waiting", _rounded(seconds)))
             return
+        if pending.request.client is not None:
+            theirs = sum(
+                len(each.slow)
+                for each in self._slow_pending
+                if each.request.client == pending.request.client
+            )
+            seconds = self._slow_seconds_for(theirs)
+            if theirs >= self.size // 2 or seconds > self.wait / 2:
+                pending.refuse(BusyError("your other large photos are waiting", _rounded(seconds)))
+                return
         photo.is_slow = True
         if not pending.slow:
             self._slow_pending.append(pending)
