@@ -323,6 +323,24 @@ def test_client_may_fill_half_of_the_queue() -> None:
     asyncio.run(run())
 
 
+def test_forms_leave_a_quarter_of_the_queue_to_single_photos() -> None:
+    async def run() -> None:
+        queue = PhotoQueue(size=8, wait=60, workers=2)
+        tasks = await submit(queue, request(*"abcd"))
+        with pytest.raises(BusyError, match="the queue is full"):
+            await queue.submit(request(*"efgh"))
+        tasks += await submit(queue, request(*"ij"), *[request(photo) for photo in "kl"])
+        assert queue.waiting == 8
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        [whole] = await submit(queue, request(*"abcdefgh"))
+        assert queue.waiting == 8
+        whole.cancel()
+
+    asyncio.run(run())
+
+
 def test_large_photos_of_a_client_leave_room_for_those_of_others() -> None:
     async def run() -> None:
         queue = PhotoQueue(size=99, wait=4, workers=2)

@@ -16,7 +16,7 @@ from support.pixel_bombs import pixel_bomb
 from support.running_service import RunningService, example_photos, running_service
 
 PHOTO = example_photos()[0].read_bytes()
-OTHERS = 27
+OTHERS = 9
 TIMEOUT = 120
 
 

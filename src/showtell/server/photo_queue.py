@@ -174,11 +174,13 @@ class PhotoQueue:
     def check_capacity(self, photos: int = 1, client: str | None = None) -> None:
         """Raise BusyError if the queue has no room for this many more photos of a client.
 
-        The room is what the workers can do within `wait` seconds, and at most `size`.
+        The room is what the workers can do within `wait` seconds, and at most `size`. Requests of
+        several photos leave a quarter of it to single photos, unless nothing else waits.
         """
         waiting = self.waiting
-        if waiting + photos > self.size:
-            raise BusyError("the queue is full", self.retry_after(waiting + photos - self.size))
+        size = self.size - self.size // 4 if photos > 1 and waiting else self.size
+        if waiting + photos > size:
+            raise BusyError("the queue is full", self.retry_after(waiting + photos - size))
         excess = self._seconds_for(waiting) - self.wait
         if excess > 0:
             raise BusyError("the queue is too slow", _rounded(excess))
