@@ -455,3 +455,21 @@ def test_damaged_photo_opens_or_says_so_in_one_line(piece: bytes, data: st.DataO
     except PhotoError as error:
         message = str(error)
     assert message.isprintable()
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "BMP"])
+def test_damaged_photo_without_removable_parts_is_not_read_whole(kind: str, tmp_path: Path) -> None:
+    sizes = []
+
+    class Watched(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes | None:
+            sizes.append(size)
+            return super().read(-1 if size is None else size)
+
+    path = tmp_path / "damaged"
+    Image.new("RGB", (600, 400), "red").save(path, kind)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with Watched(path) as file, pytest.raises(PhotoError):
+        open_photo(file)  # type: ignore[arg-type]
+    assert sizes
+    assert not {None, -1} & set(sizes)

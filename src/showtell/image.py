@@ -21,7 +21,11 @@ from showtell.files.printable_names import printable
 from showtell.files.regular_files import open_regular, read_at_most
 from showtell.image_formats.colour_profile import to_srgb
 from showtell.image_formats.decoding_memory import MAX_PIXELS, refuse_too_large
-from showtell.image_formats.essential_parts import EssentialParts, essential_parts
+from showtell.image_formats.essential_parts import (
+    FORMATS_WITH_PARTS,
+    EssentialParts,
+    essential_parts,
+)
 from showtell.image_formats.jpeg_scans import read_jpeg_header, refuse_too_many_scans
 from showtell.image_formats.jpeg_without_end import with_end
 from showtell.image_formats.png_chunks import refuse_too_many_chunks
@@ -323,6 +327,8 @@ def _decode(file: BinaryIO, how: _Decoding) -> Image.Image:
     except (PhotoError, MemoryError, Image.DecompressionBombError):
         raise
     except Exception as error:
+        if kind not in FORMATS_WITH_PARTS:  # reading it again would be in vain
+            raise
         file.seek(0)
         return _decode_repaired(kind, file.read(), how, error)
 

@@ -154,6 +154,108 @@ def test_palette_is_applied(bits: int) -> None:
     np.testing.assert_array_equal(pixels(data), palette[:, indices].transpose(1, 2, 0) // 257)
 
 
+@pytest.mark.parametrize("bits", [4, 8, 16])
+def test_palette_of_eight_bits_a_colour_is_not_black(bits: int) -> None:
+    generator = np.random.default_rng(0)
+    palette = generator.integers(0, 256, (3, 2**bits))
+    indices = generator.integers(0, 2**bits, (HEIGHT, WIDTH, 1))
+    data = packed_tiff(indices, bits, 3, extra_tags={320: tuple(palette.ravel().tolist())})
+    np.testing.assert_array_equal(pixels(data), palette[:, indices[..., 0]].transpose(1, 2, 0))
+
+
+def test_alpha_of_a_palette_is_applied() -> None:
+    indices, alpha = np.arange(256, dtype=np.uint8).reshape(16, 16), np.tri(16, dtype=np.uint8)
+    palette = np.arange(256) * np.array([[257], [0], [0]])
+    tags = {320: tuple(palette.ravel().tolist()), 338: (2,)}
+    data = packed_tiff(np.dstack([indices, alpha * 255]), 8, 3, extra_tags=tags)
+    red = np.dstack([indices, np.zeros((16, 16, 2), np.uint8)])
+    np.testing.assert_array_equal(pixels(data), np.where(alpha[..., None], red, 255))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("kind", ["unassalpha", "assocalpha"])
+def test_transparent_cmyk_shows_the_paper(bits: int, kind: str) -> None:
+    inks, alpha = np.array([0.2, 0.9, 0.4, 0.1]), np.linspace(0, 1, WIDTH)[None, :, None]
+    stored_inks = inks * (alpha if kind == "assocalpha" else 1)
+    values = np.empty((HEIGHT, WIDTH, 5))
+    values[..., :4], values[..., 4:] = stored_inks, alpha
+    array = stored(values, f"u{bits // 8}")
+    data = written(array, photometric="separated", extrasamples=[kind])
+    seen_inks = inks * alpha
+    expected = 255 * (1 - seen_inks[..., :3]) * (1 - seen_inks[..., 3:])
+    np.testing.assert_allclose(pixels(data), np.broadcast_to(expected, (HEIGHT, WIDTH, 3)), atol=2)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_fourth_channel_that_is_zero_throughout_is_padding(dtype: str) -> None:
+    values = shares()
+    values[..., 3] = 0
+    data = packed_tiff(stored(values, dtype), 8 * np.dtype(dtype).itemsize, 2)
+    np.testing.assert_allclose(pixels(data), values[..., :3] * 255.0, atol=1)
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize(
+    ("colour", "samples", "bits"),
+    [(2, 3, 16), (2, 4, 8), (5, 4, 8), (5, 4, 16), (0, 1, 8), (0, 1, 4), (6, 3, 8), (1, 1, 16)],
+)
+def test_bits_in_reverse_order_are_read(
+    colour: int, samples: int, bits: int, compression: int
+) -> None:
+    array = np.random.default_rng(0).integers(1, 2**bits, (HEIGHT, WIDTH, samples))
+    tags = {259: compression, 530: (1, 1)}
+
+    def encode(strip: bytes) -> bytes:
+        return strip if compression == 1 else zlib.compress(strip)
+
+    def reverse(strip: bytes) -> bytes:
+        return bytes(int(f"{byte:08b}"[::-1], 2) for byte in strip)
+
+    usual = packed_tiff(array, bits, colour, extra_tags=tags, encode=encode)
+    other = packed_tiff(
+        array, bits, colour, extra_tags={**tags, 266: 2}, encode=lambda s: reverse(encode(s))
+    )
+    np.testing.assert_allclose(pixels(other), pixels(usual), atol=3)
+
+
+@pytest.mark.parametrize("count", [None, 0])
+def test_size_of_the_only_strip_may_be_missing(count: int | None) -> None:
+    values = shares()[..., :1]
+    array = 65535 - stored(values, "u2")
+    data = packed_tiff(array, 16, 0, extra_tags={259: 8}, encode=zlib.compress)
+    entry = data.index(struct.pack("<HHL", 279, 4, 1))
+    changed = struct.pack("<H", 280 if count is None else 279) + data[entry + 2 : entry + 8]
+    changed += struct.pack("<L", 0)
+    damaged = data[:entry] + changed + data[entry + 12 :]
+    np.testing.assert_allclose(pixels(damaged)[..., :1], values * 255.0, atol=1)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_tiles_listed_by_the_tags_of_strips_are_not_scrambled(dtype: str) -> None:
+    values = shares()[..., :3]
+    tile = np.zeros((32, 48, 3), dtype)
+    tile[:HEIGHT, :WIDTH] = stored(values, dtype)
+    tags = {256: WIDTH, 257: HEIGHT, 322: 48, 323: 32}
+    data = packed_tiff(tile, 8 * np.dtype(dtype).itemsize, 2, extra_tags=tags)
+    np.testing.assert_allclose(pixels(data), values * 255.0, atol=1)
+
+
+def test_signed_samples_of_16_bits_use_their_positive_range() -> None:
+    values = shares()[..., :3]
+    data = written(np.round(values * 32767).astype("i2"), photometric="rgb")
+    np.testing.assert_allclose(pixels(data), values * 255.0, atol=1)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_highlights_of_floats_do_not_darken_the_picture(dtype: str) -> None:
+    values = shares()[..., :3]
+    values[2, :5], values[3, :5] = 40, -3e38  # a lamp, and no value
+    expected = np.clip(values, 0, 1) * 255.0
+    np.testing.assert_allclose(
+        pixels(written(values.astype(dtype), photometric="rgb")), expected, atol=1
+    )
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 def test_lab_is_converted(bits: int) -> None:
     # red, CIELAB 53.2, 80.1, 67.2

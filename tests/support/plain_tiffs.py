@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import numpy as np
 
@@ -46,11 +47,25 @@ def wide_tile_tiff(colour: int = 1, bits: int = 8) -> bytes:
     return tiled
 
 
-def packed_tiff(array: np.ndarray, bits: int, colour: int, byte_order: str = "<") -> bytes:
-    """Return a TIFF of [height, width, samples] with so many bits a sample, highest bit first."""
+def packed_tiff(
+    array: np.ndarray,
+    bits: int,
+    colour: int,
+    byte_order: str = "<",
+    *,
+    extra_tags: dict[int, int | tuple[int, ...]] | None = None,
+    encode: Callable[[bytes], bytes] = bytes,
+) -> bytes:
+    """Return a TIFF of [height, width, samples] with so many bits a sample, highest bit first.
+
+    `encode` is what the compression in `extra_tags` does to the strip.
+    """
     height, width, samples = array.shape
-    shifts = np.arange(bits - 1, -1, -1)
-    planes = (array[..., None].astype(np.int64) >> shifts & 1).astype(np.uint8)
-    strip = np.packbits(planes.reshape(height, -1), axis=1).tobytes()
+    if bits in (8, 16):
+        strip = array.astype(f"{byte_order}u{bits // 8}").tobytes()
+    else:
+        shifts = np.arange(bits - 1, -1, -1)
+        planes = (array[..., None].astype(np.int64) >> shifts & 1).astype(np.uint8)
+        strip = np.packbits(planes.reshape(height, -1), axis=1).tobytes()
     tags = {256: width, 257: height, 258: (bits,) * samples, 259: 1, 262: colour, 277: samples}
-    return plain_tiff({**tags, 278: height}, strip, byte_order)
+    return plain_tiff({**tags, 278: height, **(extra_tags or {})}, encode(strip), byte_order)

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+FORMATS_WITH_PARTS = ("PNG", "JPEG", "WEBP", "AVIF")  # of which copies are made
 MAX_PROFILE_BYTES = 16 << 20  # of a colour profile, inflated
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

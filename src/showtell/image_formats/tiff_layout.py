@@ -14,6 +14,7 @@ _MOST_PAGES = 16  # looked at for one that is neither a thumbnail nor a mask
 _THUMBNAIL_OR_MASK = 0b101  # of NewSubfileType
 _MOST_SAMPLES = 8
 _MOST_CHUNKS = 1 << 18  # strips or tiles, each of which takes some microseconds
+_HIGHEST_8_BIT = 255
 
 GREY_MIN_IS_WHITE, GREY, RGB, PALETTE, CMYK, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
 _COLOURS = {GREY_MIN_IS_WHITE: 1, GREY: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, CIELAB: 3}
@@ -61,6 +62,7 @@ class TiffLayout:
     chunk_width: int  # of a tile, or the whole width of a strip
     chunk_height: int
     is_tiled: bool
+    is_tiled_as_strips: bool  # the tiles are listed by the tags of strips, as old programs do
     offsets: tuple[int, ...]
     byte_counts: tuple[int, ...]
     subsampling: tuple[int, ...]
@@ -98,6 +100,11 @@ class TiffLayout:
         return across, math.ceil(self.height / self.chunk_height)
 
     @property
+    def has_8_bit_palette(self) -> bool:
+        """Return whether the palette, of 16 bits by the specification, holds 8 bits a colour."""
+        return max(self.colour_map, default=_HIGHEST_8_BIT + 1) <= _HIGHEST_8_BIT
+
+    @property
     def description(self) -> str:
         """The kind of samples in a few words, for messages."""
         bits = "/".join(str(count) for count in dict.fromkeys(self.bits))
@@ -127,6 +134,8 @@ class TiffLayout:
             return False
         if self.compression not in LOSSLESS_BYTES | _READ_BY_PILLOW:
             return False
+        if self.compression in LOSSLESS_BYTES and (self.fill_order != 1 or self.is_tiled_as_strips):
+            return False
         bits, extra = self.bits[0], self.samples - self.colour_samples
         if len(self.extra_samples) not in (0, extra) or max(self.extra_samples, default=0) > 2:
             return False
@@ -134,9 +143,11 @@ class TiffLayout:
             return bits == 8 and extra == 0 and self.colour in (RGB, CMYK)
         if self.colour in (GREY_MIN_IS_WHITE, GREY, PALETTE):
             depths = (1, 2, 4, 8, 16) if self.colour == GREY else (1, 2, 4, 8)
-            return extra == 0 and bits in depths
+            return extra == 0 and bits in depths and not self.has_8_bit_palette
         if self.colour == RGB:
-            return (bits == 8 and extra in (0, 1)) or (bits == 16 and extra == 0)
+            # a fourth channel without a word about it may be alpha or padding
+            is_told = len(self.extra_samples) == extra or self.compression not in LOSSLESS_BYTES
+            return (extra == 0 and bits in (8, 16)) or (extra == 1 and bits == 8 and is_told)
         if self.colour == CMYK:
             return self.ink_set == 1 and extra == 0 and bits in (8, 16)
         if self.colour == YCBCR:
@@ -175,7 +186,9 @@ def _layout(directory: TiffDirectory, page: int) -> TiffLayout:
         )
     bits = directory.numbers(258, (1,))
     formats = set(directory.numbers(339, (UNSIGNED,))[:samples])
-    is_tiled = 324 in directory.values and 273 not in directory.values
+    is_tiled = 322 in directory.values and 323 in directory.values
+    is_tiled_as_strips = is_tiled and 324 not in directory.values
+    offsets_tag, counts_tag = (324, 325) if is_tiled and not is_tiled_as_strips else (273, 279)
     across = directory.number(322) if is_tiled else width
     down = directory.number(323) if is_tiled else min(directory.number(278, height), height)
     if min(width, height, across, down) < 1:
@@ -198,8 +211,9 @@ def _layout(directory: TiffDirectory, page: int) -> TiffLayout:
         chunk_width=across,
         chunk_height=down,
         is_tiled=is_tiled,
-        offsets=directory.numbers(324 if is_tiled else 273, ()),
-        byte_counts=directory.numbers(325 if is_tiled else 279, ()),
+        is_tiled_as_strips=is_tiled_as_strips,
+        offsets=directory.numbers(offsets_tag, ()),
+        byte_counts=directory.numbers(counts_tag, ()),
         subsampling=directory.numbers(530, (2, 2)),
         ink_set=directory.number(332, 1),
         colour_map=directory.numbers(320, ()) if colour == PALETTE else (),

@@ -35,8 +35,8 @@ _DIFFERENCES, _FLOAT_DIFFERENCES = 2, 3  # predictors
 def read_tiff(file: BinaryIO, layout: TiffLayout, *, max_pixels: int) -> Image.Image:
     """Return the picture as an 8-bit image: L, RGB, RGBA, LA, CMYK, YCbCr or LAB.
 
-    Associated alpha is flattened on white. `info` has the colour profile, the image's EXIF the
-    orientation.
+    Associated alpha is flattened on white, and any alpha of CMYK on paper. `info` has the colour
+    profile, the image's EXIF the orientation.
 
     Raises PhotoError if the kind of TIFF is not read or too large, OSError if it is damaged.
     """
@@ -179,7 +179,7 @@ def _chunks(file: BinaryIO, layout: TiffLayout) -> Iterator[tuple[int, NDArray[n
 def _decompressed(
     file: BinaryIO, layout: TiffLayout, batch: list[int]
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    chunks = [_read(file, layout.offsets[i], layout.byte_counts[i]) for i in batch]
+    chunks = [_read(file, layout.offsets[i], _byte_count(file, layout, i)) for i in batch]
     rows = [_chunk_rows(layout, number) for number in batch]
     data = _as_grey_tiff(chunks, layout, sum(rows))
     with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
@@ -189,6 +189,13 @@ def _decompressed(
     for number, count in zip(batch, rows, strict=True):
         yield number, bytes_of_rows[start : start + count]
         start += count
+
+
+def _byte_count(file: BinaryIO, layout: TiffLayout, number: int) -> int:
+    """Return the size of a strip or tile; some programs leave out that of a single one."""
+    if layout.chunks == 1 and sum(layout.byte_counts) == 0:
+        return file.seek(0, io.SEEK_END) - layout.offsets[0]
+    return layout.byte_counts[number]
 
 
 def _as_grey_tiff(chunks: list[bytes], layout: TiffLayout, rows: int) -> bytes:
@@ -273,7 +280,9 @@ def _image(samples: NDArray[Any], layout: TiffLayout) -> Image.Image:
     colour = samples[:, :, : layout.colour_samples]
     if layout.colour == tiff.PALETTE:
         colour_map = np.array(layout.colour_map, np.uint16).reshape(3, -1)
-        return Image.fromarray((colour_map >> 8).astype(np.uint8).T[colour[:, :, 0]])
+        colour_map = (colour_map >> (0 if layout.has_8_bit_palette else 8)).astype(np.uint8)
+        pixels = colour_map.T[colour[:, :, 0]]
+        return _with_alpha(pixels, _alpha(samples, layout), layout)
     if layout.colour == tiff.CIELAB:
         return _from_lab(colour)
     is_unsigned = _sample_type(layout).kind == "u"
@@ -282,7 +291,7 @@ def _image(samples: NDArray[Any], layout: TiffLayout) -> Image.Image:
     if layout.colour == tiff.GREY_MIN_IS_WHITE:
         pixels = 255 - pixels
     if layout.colour == tiff.CMYK:
-        return _from_bytes("CMYK", pixels)
+        return _from_bytes("CMYK", _on_paper(pixels, _alpha(samples, layout), layout))
     if layout.colour == tiff.YCBCR:
         return _from_bytes("YCbCr", pixels)
     return _with_alpha(pixels, _alpha(samples, layout), layout)
@@ -299,6 +308,8 @@ def _alpha(samples: NDArray[Any], layout: TiffLayout) -> NDArray[np.uint8] | Non
         return None
     alpha = samples[:, :, layout.colour_samples]
     kind = alpha.dtype.kind
+    if not layout.extra_samples and not alpha.any():
+        return None  # padding: nobody stores a picture that is not seen at all
     if kind == "u":
         return to_8_bits(alpha, bits=layout.bits[0])
     if kind == "f" and alpha.min() >= 0 and alpha.max() <= 1:
@@ -317,6 +328,15 @@ def _with_alpha(
         return _from_bytes("L" if pixels.shape[2] == 1 else "RGB", flat)
     stacked = np.concatenate([pixels, alpha[:, :, None]], axis=2)
     return _from_bytes("LA" if pixels.shape[2] == 1 else "RGBA", stacked)
+
+
+def _on_paper(
+    inks: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, layout: TiffLayout
+) -> NDArray[np.uint8]:
+    """Return CMYK without alpha: where it is transparent there is less ink."""
+    if alpha is None or layout.extra_samples[0] == tiff.ASSOCIATED_ALPHA:
+        return inks
+    return (inks.astype(np.uint16) * alpha[:, :, None] // 255).astype(np.uint8)
 
 
 def _from_lab(colour: NDArray[Any]) -> Image.Image:
