@@ -19,7 +19,7 @@ from showtell.errors import MissingExtraError, PhotoError
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 from showtell.files.regular_files import open_regular, read_at_most
-from showtell.image_formats.colour_profile import to_srgb
+from showtell.image_formats.colour_profile import jpeg_profile, to_srgb
 from showtell.image_formats.decoding_memory import MAX_PIXELS, refuse_too_large
 from showtell.image_formats.essential_parts import (
     FORMATS_WITH_PARTS,
@@ -384,8 +384,12 @@ def _decode_jpeg(file: BinaryIO, how: _Decoding) -> Image.Image:
     if header.bits != 8:
         raise PhotoError(f"a {header.bits}-bit JPEG, which is not read: convert it to 8 bits")
     file.seek(0)
-    with _opener("JPEG")(file, "") as image:
+    with JpegImagePlugin.JpegImageFile(file, "") as image:
         size = image.size
+        if image.info.get("icc_profile") is None:  # or its pieces are odd
+            profile = jpeg_profile(data for name, data in image.applist if name == "APP2")
+            if profile is not None:
+                image.info["icc_profile"] = profile
         if how.preprocessing is not None:
             # twice the longer side in both directions, because the photo may be rotated
             enough = 2 * max(how.preprocessing.width, how.preprocessing.height)

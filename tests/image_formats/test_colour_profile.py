@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import logging
+import struct
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -140,6 +142,57 @@ def test_profile_of_other_colours_than_the_photo_is_ignored(
     photo = open_photo(encoded(corners(), "PNG", icc_profile=profile))
     assert photo.tobytes() == corners().tobytes()
     assert not caplog.records
+
+
+def jpeg_with_pieces(*pieces: tuple[int, int, bytes], after_frame: bool = False) -> bytes:
+    """A JPEG in Adobe RGB with pieces of a profile: number, number of pieces, bytes."""
+    data = encoded(in_adobe_rgb(corners()), "JPEG", quality=100, subsampling=0)
+    segments = b""
+    for number, count, piece in pieces:
+        content = b"ICC_PROFILE\0" + bytes([number, count]) + piece
+        segments += b"\xff\xe2" + struct.pack(">H", 2 + len(content)) + content
+    place = data.index(b"\xff\xda") if after_frame else 2
+    return data[:place] + segments + data[place:]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "after_frame"),
+    [
+        ([(2, 2, ADOBE[300:]), (1, 2, ADOBE[:300])], False),
+        ([(1, 1, ADOBE), (1, 1, ADOBE)], False),
+        ([(1, 2, ADOBE[:300]), (2, 2, ADOBE[300:])] * 2, False),
+        ([(1, 3, ADOBE[:300]), (2, 3, ADOBE[300:])], False),
+        ([(1, 0, ADOBE)], False),
+        ([(0, 1, ADOBE)], False),
+        ([(1, 1, ADOBE)], True),
+    ],
+    ids=["order", "twice", "pieces twice", "count", "count 0", "number 0", "after the frame"],
+)
+def test_odd_pieces_of_a_profile_in_a_jpeg_are_joined(
+    pieces: list[tuple[int, int, bytes]], after_frame: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    photo = open_photo(jpeg_with_pieces(*pieces, after_frame=after_frame))
+    assert_same(photo, corners(), 5)
+    assert not caplog.records
+
+
+def test_profile_that_lacks_a_piece_or_is_cut_is_ignored_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stored = in_adobe_rgb(corners())
+    jpeg = jpeg_with_pieces((1, 3, ADOBE[:300]), (3, 3, ADOBE[400:]))
+    assert_same(open_photo(jpeg), stored)
+    assert_same(open_photo(encoded(stored, "PNG", icc_profile=ADOBE[:-1])), stored)
+    png = bytearray(encoded(stored, "PNG", icc_profile=ADOBE))
+    start = png.index(b"iCCP")
+    length = int.from_bytes(png[start - 4 : start], "big")
+    png[start + 20 : start + 60] = bytes(40)
+    checksum = zlib.crc32(png[start : start + 4 + length])
+    png[start + 4 + length : start + 8 + length] = checksum.to_bytes(4, "big")
+    assert_same(open_photo(bytes(png)), stored)
+    assert [record.getMessage().split(": ")[1] for record in caplog.records] == [
+        "the colour profile is damaged and is ignored"
+    ] * 3
 
 
 @pytest.mark.parametrize(

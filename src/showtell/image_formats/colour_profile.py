@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_DAMAGED = "%s: the colour profile is damaged and is ignored"
 _MOST_BYTES = 4 << 20  # the largest profiles of printing presses have about 3 MB
 _CACHED_PROFILES = 8
 # Profiles of sRGB differ this much among themselves (of 255); Display P3 differs by over 20.
 _SAME_COLOURS = 3
+_JPEG_PIECE = b"ICC_PROFILE\0"  # followed by the piece's number and the number of pieces
 # colour space in the profile's header -> the modes of images that it describes
 _MODES = {b"RGB ": ("RGB", "RGBA"), b"GRAY": ("L", "LA"), b"CMYK": ("CMYK",)}
 
@@ -32,7 +35,11 @@ def to_srgb(image: Image.Image, name: str) -> Image.Image:
     with `name`.
     """
     profile = image.info.get("icc_profile")
-    if not profile or not isinstance(profile, bytes):
+    if not isinstance(profile, bytes):
+        if "icc_profile" in image.info:  # which Pillow does not read
+            logger.warning(_DAMAGED, name)
+        return image
+    if not profile:
         return image
     if len(profile) > _MOST_BYTES:
         logger.warning(
@@ -48,10 +55,21 @@ def to_srgb(image: Image.Image, name: str) -> Image.Image:
         transform = _transform(profile, prepared.mode.replace("LA", "L"))
         converted = None if transform is None else _applied(transform, prepared)
     except Exception as error:  # lcms and Pillow raise several kinds
-        logger.warning("%s: the colour profile is damaged and is ignored", name)
+        logger.warning(_DAMAGED, name)
         logger.debug("colour profile: %s", error)
         return image
     return image if converted is None else converted
+
+
+def jpeg_profile(segments: Iterable[bytes]) -> bytes | None:
+    """Return the profile in a JPEG's APP2 segments (ICC.1:2022, B.4), or None if there is none.
+
+    Pieces that are there twice count once, and the number of pieces in them is not looked at, as
+    some programs write it wrong. A profile that lacks a piece is shorter than its header says.
+    """
+    pieces = {segment for segment in segments if segment.startswith(_JPEG_PIECE)}
+    start = len(_JPEG_PIECE) + 2
+    return b"".join(piece[start:] for piece in sorted(pieces)) if pieces else None
 
 
 def describes_rgb(image: Image.Image) -> bool:
@@ -78,6 +96,8 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Return the conversion to sRGB of images in `mode`, or None if it changes nothing visible."""
     from PIL import ImageCms
 
+    if len(profile) < int.from_bytes(profile[:4], "big"):
+        raise ValueError("cut off")
     transform = ImageCms.buildTransform(
         ImageCms.ImageCmsProfile(io.BytesIO(profile)),
         ImageCms.createProfile("sRGB"),

@@ -54,8 +54,8 @@ def value_range(values: NDArray[Any]) -> tuple[float, float]:
         block = _finite(values[start : start + rows], np.float64)
         low, high = min(low, float(block.min())), max(high, float(block.max()))
         whole = whole and not (block % 1).any()
-        lit += np.count_nonzero(block)
-        in_range += np.count_nonzero((block > 0) & (block <= 1))
+        lit += int(np.count_nonzero(block))
+        in_range += int(np.count_nonzero((block > 0) & (block <= 1)))
     bits = 8 * values.dtype.itemsize
     if not whole and in_range >= _IN_RANGE * lit:
         return 0.0, 1.0
