@@ -73,6 +73,17 @@ def test_confidence_is_described_in_words(page: Page, responses: MockResponses) 
         expect(card.locator(".confidence-dots .good")).to_have_count(dots)
 
 
+def test_what_a_good_caption_is_can_be_read_beside_the_sentence(
+    page: Page, responses: MockResponses
+) -> None:
+    card = card_of(page, responses, caption(confidence=0.71))
+    explanation = card.locator(".good p")
+    expect(explanation).to_be_hidden()
+    card.get_by_text("What is a good caption?").click()
+    expect(explanation).to_be_visible()
+    expect(explanation).to_contain_text("agrees in most of what it says with captions that people")
+
+
 def test_no_confidence_is_shown_if_the_model_has_none(page: Page, responses: MockResponses) -> None:
     card = card_of(page, responses, caption(confidence=None))
     expect(card.locator(".words")).to_be_visible()
