@@ -29,6 +29,7 @@ from showtell.photos.metadata.xmp import DEFAULT_LANGUAGE, read_fields, set_fiel
 from showtell.photos.reading import read_stable_file
 from showtell.photos.replace import Replacement
 from showtell.photos.write_plan import WriteOptions, count_plans, plan_writes
+from support.odd_photos import encoded
 from support.photo_library import (
     contents,
     exiftool,
@@ -604,3 +605,28 @@ def test_copies_of_private_photos_are_never_readable_by_others(
     written = sidecar_path(private) if to == "sidecar" else private
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
     assert stat.S_IMODE(catalogue.path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("to", ["sidecar", "embed"])
+def test_photo_whose_xmp_is_not_read_fails_by_name_as_it_may_have_a_caption(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner, to: write_plan.Destination
+) -> None:
+    lib = tmp_path / "lib"
+    photo(lib / "a.jpg", 1)
+    unread = photo(lib / "b.jpg", 2)
+    packet = set_fields(None, {"description": "by hand"}).replace(b'"\xef\xbb\xbf"', b"''")
+    unread.write_bytes(
+        encoded(picture(2), "JPEG", xmp=b'<?xml version="1.0" encoding="utf-7"?>' + packet)
+    )
+    depth_map = photo(lib / "c.jpg", 3)
+    depth_map.write_bytes(encoded(picture(3), "JPEG", xmp=b"<GDepth><"))  # has no caption
+    scan_fully(catalogue, lib, captioner)
+    before = unread.read_bytes()
+    errors: list[PhotoError] = []
+    counts = write_fully(catalogue, WriteOptions(to=to), errors)
+    assert any(str(unread) in str(error) and "utf-7" in str(error) for error in errors)
+    assert unread.read_bytes() == before
+    assert not sidecar_path(unread).exists()
+    assert counts.failed == (1 if to == "sidecar" else 2)
+    assert write_fully(catalogue, WriteOptions(overwrite=True)).sidecars > 0
+    assert sidecar_path(unread).exists()

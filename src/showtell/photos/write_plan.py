@@ -138,6 +138,9 @@ def _plan_photo(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions)
     if not texts:
         return WritePlan("up_to_date", photo, target)
     if not options.overwrite:
+        if embedded.unread:
+            message = f"{printable(os.fspath(photo.path))}: {embedded.unread}: left unchanged"
+            return WritePlan("failed", photo, target, error=message)
         by_showtell = _texts_by_showtell(catalogue, photo)
         texts = {
             key: text

@@ -107,12 +107,19 @@ def iptc_datasets() -> bytes:
     return struct.pack(">BBBH", 0x1C, 2, 120, len(WORDS.encode())) + WORDS.encode()
 
 
+def image_resource() -> bytes:
+    datasets = struct.pack(">BBBH", 0x1C, 2, 120, len(ASCII_WORDS)) + ASCII_WORDS.encode()
+    return b"8BIM\4\4\0\0" + struct.pack(">I", len(datasets)) + datasets
+
+
 def raw_profiles() -> Iterator[tuple[str, bytes]]:
     packet = set_fields(None, {"description": ASCII_WORDS})
     yield "xmp", packet
     yield "APP1", b"http://ns.adobe.com/xap/1.0/\0" + packet
     yield "exif", exif_block()
     yield "APP1", exif_block()
+    yield "exif", exif_block().removeprefix(b"Exif\0\0")
+    yield "8bim", image_resource()
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -136,6 +143,87 @@ def test_iptc_in_a_raw_profile_is_read_with_and_without_image_resources(tmp_path
         path = tmp_path / "a.png"
         path.write_bytes(encoded(picture(1), "PNG", pnginfo=info))
         assert len(read_file_metadata(path)[0].texts(DESCRIPTION)) == 1
+
+
+@pytest.mark.parametrize("width", [71, 72, 10_000])
+@pytest.mark.parametrize("start", ["", "\n"])
+def test_raw_profile_in_lines_of_any_length_is_read(tmp_path: Path, width: int, start: str) -> None:
+    digits = set_fields(None, {"description": ASCII_WORDS}).hex().upper()
+    lines = "\n".join(digits[i : i + width] for i in range(0, len(digits), width))
+    info = PngInfo()
+    info.add_text("raw profile type XMP", f"{start}xmp\n  {len(digits) // 2}\n{lines}")
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(picture(1), "PNG", pnginfo=info))
+    assert read_file_metadata(path)[0].texts(DESCRIPTION) == {ASCII_WORDS}
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("keyword", ["XML:com.adobe.xmp", "exif:ImageDescription"])
+def test_words_in_a_png_text_of_an_unusual_kind_are_seen(
+    tmp_path: Path, keyword: str, compressed: bool
+) -> None:
+    is_xmp = keyword.startswith("XML")
+    packet = set_fields(None, {"description": ASCII_WORDS}).decode().replace("\ufeff", "")
+    info = PngInfo()
+    info.add_text(keyword, packet if is_xmp else ASCII_WORDS, zip=compressed)
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(picture(1), "PNG", pnginfo=info))
+    assert read_file_metadata(path)[0].texts(DESCRIPTION) == {ASCII_WORDS}
+
+
+def jpeg_with_segments(*contents: bytes) -> bytes:
+    """Return a JPEG with application segments 1."""
+    segments = b"".join(struct.pack(">HH", 0xFFE1, len(c) + 2) + c for c in contents)
+    data = encoded(picture(1), "JPEG")
+    return data[:2] + segments + data[2:]
+
+
+def test_words_in_a_second_packet_of_xmp_are_seen(tmp_path: Path) -> None:
+    header = b"http://ns.adobe.com/xap/1.0/\0"
+    packets = [set_fields(None, {"alt": "x"}), set_fields(None, {"description": WORDS})]
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg_with_segments(*[header + packet for packet in packets]))
+    assert read_file_metadata(path)[0].texts(DESCRIPTION) == {WORDS}
+
+
+def test_words_in_extended_xmp_are_seen_beside_those_of_an_earlier_version(tmp_path: Path) -> None:
+    header = b"http://ns.adobe.com/xmp/extension/\0"
+    earlier, now = set_fields(None, {"alt": "x"}), set_fields(None, {"description": WORDS})
+    parts = [
+        (b"0" * 32, earlier, 0, len(earlier)),
+        (b"A" * 32, now, 300, len(now)),
+        (b"A" * 32, now, 0, 300),
+    ]
+    path = tmp_path / "a.jpg"
+    path.write_bytes(
+        jpeg_with_segments(
+            *[
+                header + guid + struct.pack(">II", len(packet), start) + packet[start:end]
+                for guid, packet, start, end in parts
+            ]
+        )
+    )
+    assert read_file_metadata(path)[0].texts(DESCRIPTION) == {WORDS}
+
+
+def test_iptc_in_a_raw_photo_is_read(tmp_path: Path) -> None:
+    info = {33723: iptc_datasets()}
+    path = tmp_path / "a.nef"
+    path.write_bytes(encoded(picture(1), "TIFF", tiffinfo=info))
+    assert read_file_metadata(path)[0].texts(DESCRIPTION) == {WORDS}
+
+
+@pytest.mark.parametrize("name", ["notes", "caption"])
+def test_words_written_by_acdsee_are_seen(tmp_path: Path, name: str) -> None:
+    packet = set_fields(None, {}).replace(
+        b"</rdf:RDF>",
+        b'<rdf:Description xmlns:acdsee="http://ns.acdsee.com/iptc/1.0/">'
+        b"<acdsee:%b>by hand</acdsee:%b></rdf:Description></rdf:RDF>"
+        % (name.encode(), name.encode()),
+    )
+    path = tmp_path / "a.xmp"
+    path.write_bytes(packet)
+    assert read_sidecar_metadata(path).texts(DESCRIPTION) == {"by hand"}
 
 
 def test_damaged_png_texts_are_ignored_and_the_others_read(tmp_path: Path) -> None:

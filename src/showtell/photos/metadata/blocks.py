@@ -18,7 +18,11 @@ from showtell.photos.metadata.tiff_tags import read_tag
 from showtell.photos.metadata.xmp import find_packet
 
 _COMMENT_MARKER = 0xFE
-_PNG_DESCRIPTIONS = ("description", "comment", "caption")
+# ImageMagick also writes the values of EXIF as texts
+_PNG_DESCRIPTIONS = (
+    *("description", "comment", "caption", "exif:imagedescription", "exif:usercomment"),
+)
+_PNG_XMP = "xml:com.adobe.xmp"
 _PNG_CREATION_TIME = "creation time"
 _EXIF_MARK, _XMP_MARK = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _ORIENTATION = 0x0112
@@ -43,19 +47,20 @@ class MetadataBlocks:
 def find_blocks(data: bytes, container: Container | None, *, is_raw: bool) -> MetadataBlocks:
     """Return the metadata in a photo's bytes; what is damaged is left out."""
     if is_raw:
-        packet = find_packet(data)
-        return MetadataBlocks(parse_exif(exif_of_raw(data)), () if packet is None else (packet,))
+        packet, tiff = find_packet(data), exif_of_raw(data) or b""
+        packets = [] if packet is None else [packet]
+        return MetadataBlocks(parse_exif(tiff or None), tuple(packets), _tiff_iptc(tiff))
     if container is None:
         return _blocks_by_pillow(data)
     if container.format == "PNG":
         return _png_blocks(data, container)
-    iptc, packets = b"", [container.xmp(data) or b""]
+    iptc, packets = b"", list(filter(None, container.xmp_packets(data)))
     if container.format == "JPEG":
         iptc = b"".join(container.payloads("iptc", data))
-        packets.append(extended_xmp(container, data))
+        packets += extended_xmp(container, data)
     return MetadataBlocks(
         parse_exif(next(container.payloads("exif", data), None)),
-        tuple(filter(None, packets)),
+        tuple(packets),
         iptc,
         tuple(_jpeg_comments(data, container)),
     )
@@ -72,16 +77,19 @@ def _jpeg_comments(data: bytes, container: Container) -> Iterator[str]:
 def _png_blocks(data: bytes, container: Container) -> MetadataBlocks:
     texts = list(png_texts(data, container))
     exif = parse_exif(next(container.payloads("exif", data), None))
-    packet = container.xmp(data)
-    packets, iptc = [] if packet is None else [packet], b""
+    packets, iptc = list(filter(None, container.xmp_packets(data))), b""
+    # in a chunk of another kind than XMP asks for
+    packets += [text.encode() for keyword, text in texts if keyword == _PNG_XMP]
     for kind, profile in raw_profiles(texts):
         if kind == "xmp":
             packets.append(profile)
         elif kind == "app1" and profile.startswith(_XMP_MARK):
             packets.append(profile.removeprefix(_XMP_MARK))
-        elif kind == "iptc":
+        elif kind in ("iptc", "8bim"):
             iptc += profile if profile.startswith(b"8BIM") else _image_resource(profile)
-        elif kind in ("exif", "app1") and profile.startswith(_EXIF_MARK) and not len(exif):
+        elif kind == "exif" or (kind == "app1" and profile.startswith(_EXIF_MARK)):
+            if len(exif):
+                continue
             exif = parse_exif(profile)
             if kind == "app1" and _ORIENTATION in exif:  # no program turns the picture by it
                 del exif[_ORIENTATION]
@@ -106,11 +114,14 @@ def _blocks_by_pillow(data: bytes) -> MetadataBlocks:
         if comment:
             comments.append(decode_text(comment) if isinstance(comment, bytes) else str(comment))
         if image.format == "TIFF":
-            iptc = _image_resource(read_tag(data, _TIFF_IPTC)) + read_tag(
-                data, _TIFF_IMAGE_RESOURCES
-            )
+            iptc = _tiff_iptc(data)
         exif = image.getexif()
     return MetadataBlocks(exif, () if packet is None else (packet,), iptc, tuple(comments))
+
+
+def _tiff_iptc(data: bytes) -> bytes:
+    """Return the IPTC of a TIFF, or of a raw photo that is one, as image resources."""
+    return _image_resource(read_tag(data, _TIFF_IPTC)) + read_tag(data, _TIFF_IMAGE_RESOURCES)
 
 
 def _image_resource(datasets: bytes) -> bytes:

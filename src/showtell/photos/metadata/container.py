@@ -74,9 +74,12 @@ class Container:
 
     def xmp(self, data: bytes) -> bytes | None:
         """Return the file's main XMP packet, or None."""
+        return next(self.xmp_packets(data), None)
+
+    def xmp_packets(self, data: bytes) -> Iterator[bytes | None]:
+        """Yield the file's XMP packets, the main one first; one that is damaged is None."""
         for payload in self.payloads("xmp", data):
-            return payload if self.format != "PNG" else _png_text(payload)
-        return None
+            yield payload if self.format != "PNG" else _png_text(payload)
 
 
 def parse_container(data: bytes) -> Container | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -24,9 +24,13 @@ from showtell.photos.metadata.xmp_properties import read_properties
 from showtell.photos.photo_names import is_raw_name
 
 _UNWRITTEN_PROPERTIES = {
-    "description": ("tiff:ImageDescription", "exif:UserComment"),
+    "description": (
+        *("tiff:ImageDescription", "exif:UserComment", "acdsee:notes", "acdsee:caption"),
+    ),
     "alt": ("Iptc4xmpCore:ExtDescrAccessibility",),
 }
+# a packet that is not decoded and has none of these names has no caption, but maybe a depth map
+_CAPTION_NAMES = re.compile(rb"description|usercomment|accessibility|acdsee", re.IGNORECASE)
 _HEAD_SIZE = 1 << 20  # bytes: a JPEG's metadata precedes its pixels and is smaller than this
 
 
@@ -35,11 +39,13 @@ class CurrentMetadata:
     """The texts in a photo or sidecar: XMP fields by name and language, and the IPTC caption.
 
     `other_texts` are texts by field that showtell never writes, such as EXIF's ImageDescription.
+    `unread` says why XMP that may contain a caption is not read; it is empty if all is read.
     """
 
     xmp: dict[str, TextByLanguage]
     iptc: Iptc
     other_texts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unread: str = ""
 
     def texts(self, fields: tuple[str, ...]) -> set[str]:
         """Return the texts of some fields in all languages, without those by cameras."""
@@ -63,15 +69,19 @@ _NO_METADATA = CurrentMetadata({}, Iptc())
 def read_photo_metadata(
     data: bytes, container: Container | None, *, is_raw: bool = False
 ) -> CurrentMetadata:
-    """Return the texts in a photo's bytes; damaged metadata counts as none."""
+    """Return the texts in a photo's bytes; damaged metadata other than XMP counts as none."""
     blocks = find_blocks(data, container, is_raw=is_raw)
     fields: dict[str, TextByLanguage] = {}
     descriptions = [*exif_texts(blocks.exif), *blocks.comments]
     other_texts = {"alt": list[str](), "description": descriptions}
+    unread = ""
     for packet in blocks.xmp:
         in_packet: dict[str, TextByLanguage] = {}
-        with contextlib.suppress(MetadataError):
+        try:
             in_packet = read_fields(packet)
+        except MetadataError as error:
+            if _CAPTION_NAMES.search(packet.replace(b"\0", b"")):  # also in UTF-16
+                unread = str(error)
         for key, texts in in_packet.items():
             other_texts[key] += texts.values()
         fields = {**in_packet, **fields}  # the first packet is the main one
@@ -79,7 +89,7 @@ def read_photo_metadata(
             other_texts[key] += extra
     iptc = read_iptc(blocks.iptc)
     return CurrentMetadata(
-        fields, iptc, {key: tuple(texts) for key, texts in other_texts.items() if texts}
+        fields, iptc, {key: tuple(texts) for key, texts in other_texts.items() if texts}, unread
     )
 
 

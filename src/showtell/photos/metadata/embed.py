@@ -20,7 +20,8 @@ from showtell.photos.metadata.xmp import read_fields, set_fields
 
 _XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENDED_XMP_HEADER = b"http://ns.adobe.com/xmp/extension/\0"
-_EXTENDED_XMP_FIELDS = 32 + 4 + 4  # GUID, full length, offset
+_GUID_SIZE = 32
+_EXTENDED_XMP_FIELDS = _GUID_SIZE + 4 + 4  # GUID, full length, offset
 _PROPERTY_NAMES = (b"description", b"AltTextAccessibility")
 _PHOTOSHOP_HEADER = b"Photoshop 3.0\0"
 _APP0, _APP1, _APP13 = 0xE0, 0xE1, 0xED
@@ -56,23 +57,27 @@ def embed_texts(data: bytes, texts: dict[str, str]) -> bytes:
     return edits.result()
 
 
-def extended_xmp(container: Container, data: bytes) -> bytes:
-    """Return the rest of a JPEG's XMP that is too long for one segment, or empty bytes."""
-    parts = []
+def extended_xmp(container: Container, data: bytes) -> list[bytes]:
+    """Return the packets of a JPEG's XMP that are too long for one segment.
+
+    There is one for each GUID: programs leave those of earlier versions in the file.
+    """
+    parts: dict[bytes, list[tuple[int, bytes]]] = {}
     for payload in container.payloads("other", data):
         if payload.startswith(_EXTENDED_XMP_HEADER):
             fields_start = len(_EXTENDED_XMP_HEADER)
             start = fields_start + _EXTENDED_XMP_FIELDS
             offset = struct.unpack_from(">I", payload.ljust(start, b"\0"), start - 4)[0]
-            parts.append((offset, payload[start:]))
-    return b"".join(part for _, part in sorted(parts))
+            guid = payload[fields_start : fields_start + _GUID_SIZE]
+            parts.setdefault(guid, []).append((offset, payload[start:]))
+    return [b"".join(part for _, part in sorted(pieces)) for pieces in parts.values()]
 
 
 def _embed_jpeg_xmp(container: Container, edits: FileEdits, texts: dict[str, str]) -> None:
-    rest = extended_xmp(container, edits.data)
-    # it may hold megabytes of other data, such as a depth map
-    if any(name in rest for name in _PROPERTY_NAMES) and set(texts) & set(read_fields(rest)):
-        raise MetadataError("its caption is in extended XMP, which is not changed")
+    for rest in extended_xmp(container, edits.data):
+        # it may hold megabytes of other data, such as a depth map
+        if any(name in rest for name in _PROPERTY_NAMES) and set(texts) & set(read_fields(rest)):
+            raise MetadataError("its caption is in extended XMP, which is not changed")
     packet = set_fields(container.xmp(edits.data), texts)
     content = _XMP_HEADER + _fit(packet, _MAX_SEGMENT - len(_XMP_HEADER))
     existing = _segments(container, "xmp")

@@ -38,8 +38,9 @@ def raw_profiles(texts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, bytes]
     for keyword, text in texts:
         if keyword.startswith(_RAW_PROFILE):
             with contextlib.suppress(ValueError):
-                *_, content = text.split("\n", 3)  # after an empty line, the type and the size
-                yield keyword.removeprefix(_RAW_PROFILE), bytes.fromhex(content)
+                _, _, content = text.lstrip("\n").split("\n", 2)  # after the type and the size
+                # lines may end within a byte
+                yield keyword.removeprefix(_RAW_PROFILE), bytes.fromhex("".join(content.split()))
 
 
 def _keyword_and_text(name: bytes, payload: bytes) -> tuple[str, str]:

@@ -8,11 +8,14 @@ from showtell.errors import MetadataError
 from showtell.photos.metadata.xmp_tree import Element, parse_packet, rdf_name
 
 _EXIF, _TIFF = "http://ns.adobe.com/exif/1.0/", "http://ns.adobe.com/tiff/1.0/"
+_ACDSEE = "http://ns.acdsee.com/iptc/1.0/"
 _IPTC_CORE = "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/"
 _PROPERTIES = {  # namespace and name -> the usual name
     f"{_TIFF} ImageDescription": "tiff:ImageDescription",
     f"{_EXIF} UserComment": "exif:UserComment",
     f"{_IPTC_CORE} ExtDescrAccessibility": "Iptc4xmpCore:ExtDescrAccessibility",
+    f"{_ACDSEE} notes": "acdsee:notes",
+    f"{_ACDSEE} caption": "acdsee:caption",
     f"{_EXIF} DateTimeOriginal": "exif:DateTimeOriginal",
     f"{_EXIF} DateTimeDigitized": "exif:DateTimeDigitized",
     "http://ns.adobe.com/photoshop/1.0/ DateCreated": "photoshop:DateCreated",
