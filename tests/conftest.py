@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from support.light_install import runs_in_the_light_install
 from support.paths import ROOT
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("showtell", deadline=None)
+settings.load_profile("showtell")
 
 
 def shared_folder() -> Path:

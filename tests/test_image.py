@@ -440,7 +440,7 @@ def test_max_pixels_goes_beyond_the_limit_of_pillow(monkeypatch: pytest.MonkeyPa
 PIECES = [encoded(corners(), kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(PIECES), st.data())
 @pytest.mark.filterwarnings("ignore:::PIL")  # of damaged EXIF
 def test_damaged_photo_opens_or_says_so_in_one_line(piece: bytes, data: st.DataObject) -> None:

@@ -69,7 +69,7 @@ def test_pad_keeps_the_shape_and_fills_with_the_mean(size: tuple[int, int]) -> N
     assert (pixels[:, 24:40] == 1).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 700),
     st.integers(1, 700),

@@ -253,7 +253,7 @@ def leads_outside(message: Message) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.data())
 def test_what_is_accepted_has_no_values_outside_as_onnx_reads_it(data: st.DataObject) -> None:
     model = encoder()
@@ -270,7 +270,7 @@ def test_what_is_accepted_has_no_values_outside_as_onnx_reads_it(data: st.DataOb
         assert not leads_outside(onnx.load_model_from_string(bytes(content)))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
     with suppress(BundleError):

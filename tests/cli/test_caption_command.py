@@ -40,7 +40,7 @@ def showtell(
         [sys.executable, "-m", "showtell", "caption", *map(os.fspath, arguments)],  # type: ignore[arg-type]
         input=stdin,
         capture_output=True,
-        timeout=60,
+        timeout=300,
         **options,
     )
 

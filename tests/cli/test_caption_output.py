@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from showtell.caption import Alternative, Caption, Word
@@ -98,7 +98,6 @@ def test_jsonl_holds_the_documented_fields() -> None:
     assert json.loads(line(BAD, "jsonl"))["text"] is None
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=1).filter(lambda name: b"\0" not in name and name != b"."))
 def test_jsonl_brings_any_file_name_back(name: bytes) -> None:
     path = Path(os.fsdecode(name))
@@ -123,7 +122,6 @@ def test_csv_has_a_column_for_each_alternative() -> None:
     assert second["error"] == BAD.error
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1).filter(lambda text: "\0" not in text))
 def test_no_csv_cell_is_run_as_a_formula(text: str) -> None:
     caption = Caption(Path(text), text, -1.0, None, (Alternative(text, -2.0),))

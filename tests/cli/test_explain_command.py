@@ -16,7 +16,7 @@ def explain(*arguments: object) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "showtell", "explain", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
 

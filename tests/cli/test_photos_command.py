@@ -266,7 +266,7 @@ def test_shells_complete_commands_and_options() -> None:
             [sys.executable, "-m", "showtell"],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             env={
                 **os.environ,
                 "_SHOWTELL_COMPLETE": "bash_complete",
@@ -385,7 +385,7 @@ def run_on_terminal(answer: str, *arguments: object) -> tuple[int, str]:
         while data := os.read(ours, 4096):
             shown += data
     os.close(ours)
-    return process.wait(timeout=120), shown.decode()
+    return process.wait(timeout=300), shown.decode()
 
 
 def test_terminal_shows_a_progress_bar_and_asks_before_writing(

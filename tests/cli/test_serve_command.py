@@ -22,7 +22,7 @@ def run(*options: str | Path, **environment: str) -> subprocess.CompletedProcess
         [sys.executable, "-m", "showtell", "serve", *options],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={**os.environ, **environment},
     )
 

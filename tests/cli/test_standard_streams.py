@@ -53,7 +53,7 @@ def shell(
         ["/bin/sh", "-c", f'exec "$@" {command} {redirections}', "sh", sys.executable, *program],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         stdin=subprocess.DEVNULL,
         **options,
     )
@@ -108,7 +108,7 @@ def test_reader_that_stops_early_is_quiet(photo: Path, model: Path) -> None:
     done = subprocess.run(
         ["/bin/sh", "-c", script, "sh", sys.executable],
         capture_output=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, b"")
@@ -149,7 +149,7 @@ def test_deleted_current_folder_is_an_error_on_one_line_only_if_it_is_needed(
             ["/bin/sh", "-c", script, "sh", str(tmp_path / "gone"), *program],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         return done.returncode, done.stderr

@@ -28,7 +28,7 @@ def greedy(decoder: SeededDecoder, photo: int, max_length: int) -> tuple[list[in
     return tokens[1:], total
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.integers(5, 30), st.floats(-3, 5), st.integers(1, 8))
 def test_beam_of_one_is_greedy_search(seed: int, words: int, end: float, length: int) -> None:
     decoder = SeededDecoder(words, seed=seed, end=end)
@@ -38,7 +38,7 @@ def test_beam_of_one_is_greedy_search(seed: int, words: int, end: float, length:
     assert found.log_probability == pytest.approx(total, abs=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seeds, st.integers(5, 7), st.floats(-2, 2), st.sampled_from([0.0, 0.7, 1.0, 1.3]))
 def test_wide_beam_finds_what_trying_every_caption_finds(
     seed: int, words: int, end: float, length_penalty: float
@@ -59,7 +59,7 @@ def test_wide_beam_finds_what_trying_every_caption_finds(
         assert hypothesis.score == pytest.approx(total / (len(tokens) + 1) ** length_penalty)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     seeds,
     st.lists(st.integers(0, 50), min_size=2, max_size=9),
@@ -82,7 +82,7 @@ def test_photo_alone_and_in_a_batch_get_the_same_captions(
             np.testing.assert_array_equal(one.attention, other.attention)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.integers(5, 80), st.integers(1, 6), st.floats(-5, 8), st.integers(1, 7))
 def test_hypotheses_add_up_and_hold_no_special_word(
     seed: int, words: int, beam: int, end: float, length: int
@@ -218,7 +218,7 @@ def test_options_out_of_range_are_refused(options: dict[str, int]) -> None:
         beam_search(SeededDecoder(), photos(1), **options)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seeds, st.integers(1, 4), st.integers(1, 5), st.integers(1, 400), st.integers(1, 9))
 def test_best_words_are_those_of_a_full_sort(
     seed: int, batch: int, width: int, size: int, count: int

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from showtell.decoding.beam_search import Hypothesis
@@ -14,7 +14,6 @@ def hypothesis_of(tokens: list[int], score: float = -1.0) -> Hypothesis:
     return Hypothesis(tuple(tokens), score, score, (0.0,) * len(tokens), None, True)
 
 
-@settings(deadline=None)
 @given(captions, captions)
 def test_similarity_is_symmetric_and_one_only_for_equal_captions(
     first: list[int], second: list[int]
@@ -49,7 +48,6 @@ def test_sharpness_lets_likely_candidates_count_more() -> None:
     assert minimum_bayes_risk([*likely, *unlikely], sharpness=1.0)[0] in likely
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(captions, st.floats(-9, 0)), min_size=1, max_size=6))
 def test_order_of_candidates_does_not_matter(items: list[tuple[list[int], float]]) -> None:
     candidates = list({tuple(t): hypothesis_of(t, s) for t, s in items}.values())

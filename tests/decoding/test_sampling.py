@@ -13,7 +13,7 @@ from support.fixed_decoders import FixedDecoder, SeededDecoder, photos
 seeds = st.integers(0, 10_000)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seeds,
     st.lists(st.integers(0, 50), min_size=2, max_size=7),
@@ -46,7 +46,7 @@ def test_photo_alone_and_in_a_batch_draws_the_same_captions(
                 np.testing.assert_array_equal(row, decoder.attention(number, prefix))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.floats(-4, 6), st.integers(1, 7))
 def test_samples_hold_their_own_log_probability_and_no_special_word(
     seed: int, end: float, length: int

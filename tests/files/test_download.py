@@ -19,7 +19,8 @@ from support.file_server import FileServer, serve
 
 BODY = os.urandom(300_000)
 RIGHT = hashlib.sha256(BODY).hexdigest()
-QUICK = {"timeout": 0.3, "pause": 0.01}
+QUICK = {"timeout": 60, "pause": 0.01}
+STALLING = QUICK | {"timeout": 1}  # a stalled connection sends nothing for this long
 
 
 @pytest.fixture
@@ -43,7 +44,8 @@ def test_download_leaves_the_complete_file_and_nothing_else(
 @pytest.mark.parametrize("fault", ["cut", "stall"])
 def test_broken_connection_is_resumed(server: FileServer, tmp_path: Path, fault: str) -> None:
     server.faults["/file"] = [(fault, 100_000), (fault, 50_000)]
-    target = download(f"{server.url}/file", tmp_path / "file", **QUICK)
+    options = STALLING if fault == "stall" else QUICK
+    target = download(f"{server.url}/file", tmp_path / "file", **options)
     assert target.read_bytes() == BODY
     assert [byte_range for _, byte_range in server.requests] == [
         None,
@@ -54,9 +56,9 @@ def test_broken_connection_is_resumed(server: FileServer, tmp_path: Path, fault:
 
 def test_stalled_connection_ends_after_the_timeout(server: FileServer, tmp_path: Path) -> None:
     server.faults["/file"] = [("stall", 10)]
-    began = time.monotonic()
-    download(f"{server.url}/file", tmp_path / "file", **QUICK)
-    assert 0.3 <= time.monotonic() - began < 5
+    target = download(f"{server.url}/file", tmp_path / "file", **STALLING)
+    assert target.read_bytes() == BODY  # the server never ends the first response
+    assert len(server.requests) == 2
 
 
 def test_server_without_ranges_is_read_from_the_start(server: FileServer, tmp_path: Path) -> None:
@@ -179,9 +181,7 @@ def test_only_http_addresses_are_accepted(tmp_path: Path, url: str) -> None:
         download(url, tmp_path / "file")
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cuts=st.lists(st.integers(min_value=1, max_value=4000), max_size=6),
     body=st.binary(max_size=9000),
@@ -191,7 +191,7 @@ def test_bytes_are_right_however_often_the_connection_breaks(
 ) -> None:
     server.files["/any"] = body
     server.faults["/any"] = [("cut", cut) for cut in cuts]
-    target = download(f"{server.url}/any", tmp_path / "any", timeout=5, pause=0, attempts=9)
+    target = download(f"{server.url}/any", tmp_path / "any", timeout=60, pause=0, attempts=9)
     assert target.read_bytes() == body
 
 
@@ -203,7 +203,7 @@ def test_killed_download_is_resumed_by_the_next_process(server: FileServer, tmp_
     )
     target = tmp_path / "file"
     with subprocess.Popen([sys.executable, "-c", code, f"{server.url}/file", target]) as process:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 300
         part = tmp_path / "file.part"
         while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
             time.sleep(0.01)

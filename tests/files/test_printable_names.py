@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from showtell.files.printable_names import printable, printable_text
@@ -16,7 +16,6 @@ def test_printable_escapes_what_would_break_a_line_or_a_terminal() -> None:
     assert printable("\u202ereversed") == r"\u202ereversed"
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=30))
 def test_printable_is_one_line_that_utf8_can_write(name: bytes) -> None:
     text = printable(name)

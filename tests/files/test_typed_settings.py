@@ -182,7 +182,7 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
 PLAIN = st.one_of(SCALARS, st.lists(SCALARS, max_size=3), st.dictionaries(TEXT, SCALARS))
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(KEYS), PLAIN, max_size=4))
 def test_any_data_is_loaded_or_refused_with_the_given_error(data: dict[str, Any]) -> None:
     with contextlib.suppress(BundleError):

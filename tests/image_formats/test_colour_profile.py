@@ -248,7 +248,7 @@ def test_cache_of_profiles_is_bounded() -> None:
     assert colour_profile._transform.cache_info().currsize <= 8
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from([ADOBE, RED_INK, LINEAR_GREY]), st.data())
 def test_damaged_profile_never_spoils_a_photo(profile: bytes, data: st.DataObject) -> None:
     damaged = bytearray(profile)

@@ -60,7 +60,7 @@ def word_by_word(decoder: DecoderNetwork, batch: Batch) -> tuple[Tensor, list[Te
 
 
 @pytest.mark.parametrize("kind", sorted(DECODERS))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(photos=st.integers(1, 4), width=st.integers(1, 3), seed=st.integers(0, 1000))
 def test_forward_and_step_give_the_same_log_probabilities(
     kind: str, photos: int, width: int, seed: int
@@ -113,7 +113,7 @@ def test_the_scores_depend_on_the_photo(kind: str) -> None:
     assert (one - two).abs().amax((0, 2)).min() > 0.01  # at every word
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(heads=st.sampled_from([1, 2, 4, 16]), width=st.integers(1, 3), seed=st.integers(0, 99))
 def test_the_attention_of_each_word_sums_to_one(heads: int, width: int, seed: int) -> None:
     decoder = small("attention", seed, heads=heads)
@@ -201,7 +201,7 @@ def test_torch_decoder_accepts_read_only_float16_features() -> None:
         assert {array.dtype for array in (memory | state).values()} == {np.dtype(np.float32)}
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(kinds)
 def test_memory_and_state_have_the_declared_names(kind: str) -> None:
     decoder = small(kind)

@@ -36,7 +36,7 @@ def drawn(lengths: list[int], inputs: int, size: int, seed: int = 0) -> list[Ten
     return [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(lengths_of_rows, st.integers(1, 5), st.integers(1, 4), st.integers(0, 1000))
 def test_packed_lstm_equals_torch_lstm_in_outputs_and_all_gradients(
     lengths: list[int], inputs: int, size: int, seed: int
@@ -80,7 +80,7 @@ def test_gradients_of_the_packed_run_pass_gradcheck() -> None:
     assert torch.autograd.gradcheck(run, (words, h, c, *weights))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(lengths_of_rows, st.integers(0, 1000))
 def test_single_steps_give_the_outputs_of_the_packed_run(lengths: list[int], seed: int) -> None:
     words, h, c = drawn(lengths, 3, 4, seed)
@@ -120,7 +120,7 @@ def test_forget_gates_start_open() -> None:
     assert bias.tolist() == [0] * 4 + [1] * 4 + [0] * 8
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=10), st.integers(0, 3))
 def test_packing_and_unpacking_keeps_every_token_and_nothing_else(
     lengths: list[int], padding: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
@@ -22,7 +22,6 @@ def by_definition(values: torch.Tensor, kernel: int, stride: int) -> torch.Tenso
     return functional.max_pool2d(functional.pad(values, pads, value=-math.inf), kernel, stride)
 
 
-@settings(deadline=None)
 @given(
     height=st.integers(1, 24),
     width=st.integers(1, 24),

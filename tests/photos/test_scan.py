@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import threading
-import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from PIL import Image, ImageCms
 
 from showtell import Captioner
 from showtell.errors import PhotoError
+from showtell.files.regular_files import open_regular
 from showtell.photos import scan as scan_module
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.records import photo_records
@@ -185,29 +187,25 @@ def test_hidden_folders_and_links_to_folders_are_skipped(
     assert [item.path for item in photo_records(catalogue)] == [inside]
 
 
-def test_photo_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+def test_photo_that_changes_while_it_is_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "busy.jpg"
-    path.write_bytes(b"\xff\xd8\xff" + bytes(8_000_000))
-    stop = threading.Event()
+    path.write_bytes(b"\xff\xd8\xff")
+    changes = iter(range(1, 6))
 
-    def touch() -> None:
-        while not stop.is_set():
-            os.utime(path)
+    @contextlib.contextmanager
+    def changing(opened: Path) -> Iterator[BinaryIO]:
+        with open_regular(opened) as file:
+            yield file
+        if (second := next(changes, None)) is not None:
+            os.utime(path, (second, second))
 
-    def read_until_it_fails() -> None:
-        end = time.monotonic() + 120
-        while time.monotonic() < end:  # an attempt may succeed, especially on a busy machine
-            read_stable_file(path)
-
-    thread = threading.Thread(target=touch)
-    thread.start()
-    try:
-        with pytest.raises(PhotoError, match=r"busy\.jpg: another program is changing it"):
-            read_until_it_fails()
-    finally:
-        stop.set()
-        thread.join()
-    assert read_stable_file(path)[0] == path.read_bytes()
+    monkeypatch.setattr("showtell.photos.reading.open_regular", changing)
+    with pytest.raises(PhotoError, match=r"busy\.jpg: another program is changing it"):
+        read_stable_file(path)  # three attempts
+    assert read_stable_file(path)[0] == path.read_bytes()  # it changes twice more
+    assert next(changes, None) is None
 
 
 def test_raw_photos_are_captioned_from_their_preview_or_stored_without_caption(

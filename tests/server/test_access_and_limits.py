@@ -48,7 +48,7 @@ def strict_service(tiny_model: Path) -> Iterator[RunningService]:
 def send(service: RunningService, method: str, path: str, **options: Any) -> httpx.Response:
     headers = {"Authorization": f"Bearer {service.key}"} if service.key else {}
     headers |= options.pop("headers", {})
-    return httpx.request(method, service.url + path, headers=headers, timeout=60, **options)
+    return httpx.request(method, service.url + path, headers=headers, timeout=300, **options)
 
 
 def check_problem(response: httpx.Response, status: int) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def test_default_port_of_an_origin_equals_a_missing_port(
 
 def raw_response(service: RunningService, request: str) -> str:
     """Send a request as it is; return the response."""
-    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as client:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=300) as client:
         client.sendall(request.encode("latin-1"))
         return b"".join(iter(lambda: client.recv(4096), b"")).decode("latin-1")
 
@@ -207,7 +207,7 @@ def test_only_health_checks_and_the_page_work_without_the_key(
     strict_service: RunningService,
 ) -> None:
     for path in ("/health", "/ready", "/", "/openapi.json"):
-        assert httpx.get(strict_service.url + path).status_code == 200
+        assert httpx.get(strict_service.url + path, timeout=300).status_code == 200
     for method, path in (("GET", "/v1/models"), ("GET", "/metrics"), ("POST", "/v1/captions")):
         for headers in (
             {},
@@ -227,7 +227,7 @@ def test_api_description_mentions_the_key_if_there_is_one(
     service: RunningService, strict_service: RunningService
 ) -> None:
     without_key, with_key = (
-        httpx.get(f"{each.url}/openapi.json").json()["paths"]["/v1/captions"]["post"]
+        httpx.get(f"{each.url}/openapi.json", timeout=300).json()["paths"]["/v1/captions"]["post"]
         for each in (service, strict_service)
     )
     assert ("security" in without_key, "401" in without_key["responses"]) == (False, False)
@@ -240,7 +240,7 @@ def test_api_description_mentions_the_key_if_there_is_one(
 def test_too_large_content_length_is_refused_before_the_body_is_sent(
     strict_service: RunningService,
 ) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", strict_service.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", strict_service.port, timeout=300)
     connection.putrequest("POST", "/v1/captions")
     connection.putheader("Content-Length", "1000001")
     connection.endheaders()
@@ -268,7 +268,7 @@ def test_too_large_body_without_content_length_is_refused(
 
 
 def test_body_that_does_not_arrive_times_out(strict_service: RunningService) -> None:
-    with socket.create_connection(("127.0.0.1", strict_service.port), timeout=30) as client:
+    with socket.create_connection(("127.0.0.1", strict_service.port), timeout=300) as client:
         client.sendall(
             b"POST /v1/captions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
             b"Authorization: Bearer open-sesame\r\n\r\n\xff\xd8"
@@ -375,7 +375,7 @@ def test_body_that_is_shorter_than_its_length_is_refused(
     strict_service: RunningService, kind: str
 ) -> None:
     part = b'--b\r\nContent-Disposition: form-data; name="photos"; filename="a"\r\n\r\nphoto\r\n'
-    with socket.create_connection(("127.0.0.1", strict_service.port), timeout=30) as client:
+    with socket.create_connection(("127.0.0.1", strict_service.port), timeout=300) as client:
         client.sendall(
             b"POST /v1/captions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
             b"Authorization: Bearer open-sesame\r\n"
@@ -441,10 +441,10 @@ def test_options_change_the_captions(
 
 def test_all_responses_have_the_security_headers(strict_service: RunningService) -> None:
     responses = [
-        httpx.get(strict_service.url + "/"),
-        httpx.get(strict_service.url + "/health"),
-        httpx.get(strict_service.url + "/nothing"),
-        httpx.get(strict_service.url + "/v1/models"),
+        httpx.get(strict_service.url + "/", timeout=300),
+        httpx.get(strict_service.url + "/health", timeout=300),
+        httpx.get(strict_service.url + "/nothing", timeout=300),
+        httpx.get(strict_service.url + "/v1/models", timeout=300),
         httpx.get(strict_service.url + "/health", headers={"Host": "evil.example"}),
         send(strict_service, "POST", "/v1/captions", content=PHOTO),
     ]

@@ -69,15 +69,15 @@ def test_service_that_knows_its_prefix_works_below_it(
 ) -> None:
     with reverse_proxy(prefixed_service.url, "/photos/captions", strip=strip) as url:
         check_page(url + slash)
-        description = httpx.get(f"{url}/openapi.json").json()
+        description = httpx.get(f"{url}/openapi.json", timeout=300).json()
         assert description["servers"] == [{"url": "/photos/captions"}]
         assert "/v1/captions" in description["paths"]
-        assert httpx.get(f"{url}/nothing").status_code == 404
+        assert httpx.get(f"{url}/nothing", timeout=300).status_code == 404
 
 
 def test_health_check_needs_no_prefix(prefixed_service: RunningService) -> None:
-    assert httpx.get(f"{prefixed_service.url}/health").status_code == 200
-    metrics = httpx.get(f"{prefixed_service.url}/photos/captions/metrics").text
+    assert httpx.get(f"{prefixed_service.url}/health", timeout=300).status_code == 200
+    metrics = httpx.get(f"{prefixed_service.url}/photos/captions/metrics", timeout=300).text
     assert 'route="/health"' in metrics
     assert 'route="/photos' not in metrics
 

@@ -25,19 +25,19 @@ PHOTO = example_photos()[0].read_bytes()
 
 def metrics_of(service: RunningService) -> dict[str, float]:
     """The service's metrics by name and labels."""
-    text = httpx.get(f"{service.url}/metrics", timeout=60).text
+    text = httpx.get(f"{service.url}/metrics", timeout=300).text
     return {
         name: float(value) for name, value in re.findall(r"^([^#\s]\S*) (\S+)$", text, re.MULTILINE)
     }
 
 
 def post(service: RunningService, query: str = "") -> httpx.Response:
-    return httpx.post(f"{service.url}/v1/captions{query}", content=PHOTO, timeout=60)
+    return httpx.post(f"{service.url}/v1/captions{query}", content=PHOTO, timeout=300)
 
 
 def post_until_accepted(service: RunningService) -> httpx.Response:
     """Post a photo, again while the service is busy."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while (response := post(service)).status_code == 503:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -52,10 +52,10 @@ def head(length: int) -> bytes:
 
 def wait_until_refusing_connections(service: RunningService) -> None:
     """Wait until the service has received a signal and accepts no more connections."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", service.port), timeout=30).close()
+            socket.create_connection(("127.0.0.1", service.port), timeout=300).close()
         except ConnectionError:
             return
         time.sleep(0.02)
@@ -63,7 +63,7 @@ def wait_until_refusing_connections(service: RunningService) -> None:
 
 
 def wait_for_metric(service: RunningService, name: str, minimum: float) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while metrics_of(service)[name] < minimum:
         assert time.monotonic() < deadline, name
         time.sleep(0.02)
@@ -86,7 +86,7 @@ def test_waiting_requests_are_batched_and_counted(tiny_model: Path) -> None:
         assert metrics["showtell_queue_seconds_count"] == 6
         assert metrics["showtell_queue_photos"] == 0
         assert metrics["showtell_workers"] == 1
-        httpx.get(f"{service.url}/unknown-path")
+        httpx.get(f"{service.url}/unknown-path", timeout=300)
         assert not [name for name in metrics_of(service) if "unknown-path" in name]
 
 
@@ -143,7 +143,7 @@ def test_several_clients_with_large_photos_are_answered_with_the_default_setting
     form = [("photos", (f"{index}.jpg", buffer.getvalue())) for index in range(2)]
 
     def send(_: int) -> int:
-        return httpx.post(f"{service.url}/v1/captions", files=form, timeout=120).status_code
+        return httpx.post(f"{service.url}/v1/captions", files=form, timeout=300).status_code
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(send, range(8))) == [200] * 8
@@ -154,19 +154,19 @@ def test_slow_and_vanishing_clients_do_not_block_others(tiny_model: Path) -> Non
         idle = []
         for sent in (b"", b"POST /v1/cap", head(1000), head(1000) + b"\xff\xd8"):
             for _ in range(50):
-                client = socket.create_connection(("127.0.0.1", service.port), timeout=30)
+                client = socket.create_connection(("127.0.0.1", service.port), timeout=300)
                 client.sendall(sent)
                 idle.append(client)
         wait_for_metric(service, "showtell_open_requests", 100)
         assert post(service).status_code == 200
-        assert httpx.get(f"{service.url}/ready").status_code == 200
+        assert httpx.get(f"{service.url}/ready", timeout=300).status_code == 200
         for _ in range(100):  # each sends a photo and disconnects before the response
-            with socket.create_connection(("127.0.0.1", service.port), timeout=30) as client:
+            with socket.create_connection(("127.0.0.1", service.port), timeout=300) as client:
                 client.sendall(head(len(PHOTO)) + PHOTO)
         assert post_until_accepted(service).status_code == 200
         for client in idle:
             client.close()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while (metrics := metrics_of(service))["showtell_open_requests"] > 1:
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -179,12 +179,12 @@ def test_idle_connections_are_closed_and_active_ones_are_not(
     tiny_model: Path,
 ) -> None:
     with running_service(
-        "--model", tiny_model, "--workers", "1", "--upload-timeout", "1"
+        "--model", tiny_model, "--workers", "1", "--upload-timeout", "5"
     ) as service:
         silent, stalled = (
-            socket.create_connection(("127.0.0.1", service.port), timeout=30) for _ in range(2)
+            socket.create_connection(("127.0.0.1", service.port), timeout=300) for _ in range(2)
         )
-        with silent, stalled, httpx.Client(base_url=service.url, timeout=30) as active:
+        with silent, stalled, httpx.Client(base_url=service.url, timeout=300) as active:
             stalled.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert stalled.recv(4096).startswith(b"HTTP/1.1 200 ")
             stalled.sendall(b"GET /hea")  # the rest never arrives
@@ -204,8 +204,8 @@ def test_signal_stops_the_service_after_all_accepted_requests(
         [fork_server] = child_processes(service.pid)
         processes = [fork_server, *child_processes(fork_server)]
         with (
-            socket.create_connection(("127.0.0.1", service.port), timeout=60) as slow,
-            socket.create_connection(("127.0.0.1", service.port), timeout=60),
+            socket.create_connection(("127.0.0.1", service.port), timeout=300) as slow,
+            socket.create_connection(("127.0.0.1", service.port), timeout=300),
             ThreadPoolExecutor(8) as pool,
         ):
             slow.sendall(head(len(PHOTO)) + PHOTO[:100])
@@ -222,13 +222,15 @@ def test_signal_stops_the_service_after_all_accepted_requests(
 
 
 def test_second_ctrl_c_stops_the_service_at_once(tiny_model: Path) -> None:
-    with running_service("--model", tiny_model, "--workers", "1") as service:
-        with socket.create_connection(("127.0.0.1", service.port), timeout=60) as slow:
+    with running_service(
+        "--model", tiny_model, "--workers", "1", "--shutdown-timeout", "3600"
+    ) as service:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=300) as slow:
             slow.sendall(head(1000))
             wait_for_metric(service, "showtell_open_requests", 2)
             service.process.send_signal(signal.SIGINT)
             wait_until_refusing_connections(service)
-            assert service.stop(signal.SIGINT, timeout=20) == 0
+            assert service.stop(signal.SIGINT) == 0
         assert "Traceback" not in "".join(service.log)
 
 
@@ -237,7 +239,7 @@ def test_stalled_upload_does_not_block_the_shutdown(tiny_model: Path) -> None:
         running_service(
             "--model", tiny_model, "--workers", "1", "--shutdown-timeout", "1"
         ) as service,
-        socket.create_connection(("127.0.0.1", service.port), timeout=60) as slow,
+        socket.create_connection(("127.0.0.1", service.port), timeout=300) as slow,
     ):
         slow.sendall(head(1000) + b"\xff\xd8")
         wait_for_metric(service, "showtell_open_requests", 2)
@@ -271,7 +273,7 @@ def test_uploads_reach_neither_disk_nor_log(tiny_model: Path, tmp_path: Path) ->
         watcher = threading.Thread(target=watch)
         watcher.start()
         form = [("photos", ("my-secret-holiday.jpg", large))] * 3
-        response = httpx.post(f"{service.url}/v1/captions", files=form, timeout=60)
+        response = httpx.post(f"{service.url}/v1/captions", files=form, timeout=300)
         stop.set()
         watcher.join()
         assert [caption["error"] for caption in response.json()["captions"]] == [None] * 3

@@ -179,13 +179,21 @@ def test_batches_shrink_when_photos_are_slow_and_grow_again() -> None:
     asyncio.run(run())
 
 
-def test_delay_lets_a_batch_fill() -> None:
+def test_delay_lets_a_batch_fill(monkeypatch: pytest.MonkeyPatch) -> None:
+    sleep = asyncio.sleep
+
     async def run() -> None:
+        passed = asyncio.Event()
+
+        async def sleep_until_passed(seconds: float) -> None:
+            await (passed.wait() if seconds else sleep(0))
+
+        monkeypatch.setattr(asyncio, "sleep", sleep_until_passed)
         queue = PhotoQueue(size=9, wait=60, workers=1)
         taking = asyncio.create_task(queue.take_batch(8, delay=0.2))
         await submit(queue, request("a"))
-        await asyncio.sleep(0.02)
         await submit(queue, request("b"))
+        passed.set()
         assert names_of(await taking) == ["a", "b"]
 
     asyncio.run(run())
@@ -380,7 +388,7 @@ def test_queue_takes_what_its_workers_can_do_in_time() -> None:
     asyncio.run(run())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_every_request_is_answered_completely_refused_or_cancelled(data: st.DataObject) -> None:
     sizes = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=12))

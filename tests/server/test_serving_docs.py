@@ -109,7 +109,7 @@ def test_python_blocks_work(block: Block, service: RunningService, folder: Path)
 
 
 def test_documented_paths_and_errors_match_the_api(service: RunningService) -> None:
-    api = httpx.get(f"{service.url}/openapi.json").json()
+    api = httpx.get(f"{service.url}/openapi.json", timeout=300).json()
     described = {
         f"{method.upper()} {path}" for path, methods in api["paths"].items() for method in methods
     }
@@ -143,7 +143,7 @@ def test_documented_defaults_match_the_options() -> None:
 
 
 def test_documented_metrics_match_the_service(service: RunningService) -> None:
-    text = httpx.get(f"{service.url}/metrics").text
+    text = httpx.get(f"{service.url}/metrics", timeout=300).text
     families = set(re.findall(r"^# TYPE (showtell_\w+)", text, re.MULTILINE))
     families = {name for name in families if not name.endswith("_created")}
     listed = set(re.findall(r"`(showtell_\w+)`", "".join(table("## Metrics"))))

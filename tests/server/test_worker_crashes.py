@@ -24,18 +24,18 @@ def crashing_service(
     """A service whose workers crash or hang on the photos of `support.crashing_photos`."""
     environment = crashing_environment(tmp_path_factory.mktemp("start"))
     with running_service(
-        "--model", tiny_model, "--workers", "2", "--photo-timeout", "2", **environment
+        "--model", tiny_model, "--workers", "2", "--photo-timeout", "5", **environment
     ) as service:
         yield service
 
 
 def send(service: RunningService, *photos: bytes) -> httpx.Response:
     form = [("photos", (f"{index}.jpg", photo)) for index, photo in enumerate(photos)]
-    return httpx.post(f"{service.url}/v1/captions", files=form, timeout=60)
+    return httpx.post(f"{service.url}/v1/captions", files=form, timeout=300)
 
 
 def worker_deaths(service: RunningService) -> float:
-    text = httpx.get(f"{service.url}/metrics").text
+    text = httpx.get(f"{service.url}/metrics", timeout=300).text
     match = re.search(r"^showtell_worker_deaths_total (\S+)", text, re.MULTILINE)
     assert match is not None
     return float(match[1])
@@ -59,12 +59,12 @@ def test_photo_that_crashes_its_worker_gets_an_error_and_the_others_captions(
 def test_single_crashing_photo_gets_422_and_the_service_stays_ready(
     crashing_service: RunningService,
 ) -> None:
-    response = httpx.post(f"{crashing_service.url}/v1/captions", content=CRASH, timeout=60)
+    response = httpx.post(f"{crashing_service.url}/v1/captions", content=CRASH, timeout=300)
     assert response.status_code == 422
     assert response.headers["content-type"] == "application/problem+json"
     assert "crashed" in response.json()["detail"]
     assert send(crashing_service, example_photos()[0].read_bytes()).json()["captions"][0]["text"]
-    assert httpx.get(f"{crashing_service.url}/ready").status_code == 200
+    assert httpx.get(f"{crashing_service.url}/ready", timeout=300).status_code == 200
 
 
 def test_photo_that_hangs_its_worker_gets_an_error_after_the_timeout(
@@ -76,7 +76,7 @@ def test_photo_that_hangs_its_worker_gets_an_error_after_the_timeout(
     assert send(crashing_service, example_photos()[0].read_bytes()).json()["captions"][0]["text"]
     request.join()
     [caption] = responses[0].json()["captions"]
-    assert caption["error"] == "0.jpg: captioning took more than 2 seconds"
+    assert caption["error"] == "0.jpg: captioning took more than 5 seconds"
 
 
 def test_workers_and_fork_server_killed_while_idle_are_replaced(
@@ -100,7 +100,7 @@ def test_workers_exit_when_the_service_is_killed(tiny_model: Path) -> None:
         assert len(processes) == 3
         service.process.kill()
         service.process.wait()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while (
             survivors := [pid for pid in processes if is_running(pid)]
         ) and time.monotonic() < deadline:

@@ -16,7 +16,7 @@ from showtell.data.download.sources import FLICKR8K, DatasetSource
 from support.dataset_folders import karpathy_images, token_lines
 from support.file_server import FileServer
 
-QUICK = FetchOptions(timeout=0.3, pause=0.01, attempts=2, progress=False)
+QUICK = FetchOptions(timeout=60, pause=0.01, attempts=2, progress=False)
 CAPTIONS = {f"{n}_abcdef012{n}.jpg": (f"A dog {n}", "A cat") for n in range(100_001, 100_007)}
 SPLITS = {"train": list(CAPTIONS)[:4], "dev": list(CAPTIONS)[4:5], "test": list(CAPTIONS)[5:]}
 

@@ -16,7 +16,7 @@ from typing import IO
 
 from support.paths import EXAMPLES
 
-START_TIMEOUT = 120
+START_TIMEOUT = 400
 
 
 @dataclass
@@ -36,7 +36,7 @@ class RunningService:
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 60) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 300) -> int:
         """Send a signal to the service and return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)

@@ -30,7 +30,7 @@ def equal(one: Batch, two: Batch) -> bool:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.lists(st.integers(4, 9), max_size=6), min_size=1, max_size=8),
 )
@@ -44,7 +44,7 @@ def test_collated_captions_start_with_start_and_end_with_end(captions: list[list
     assert PAD not in batch.packing.pack(batch.targets)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 30), st.integers(1, 7), st.integers(0, 50))
 def test_an_epoch_has_every_photo_once(count: int, size: int, seed: int) -> None:
     batches = batches_of(photos_of(count), batch_photos=size, seed=seed)
@@ -74,7 +74,7 @@ def test_few_photos_are_repeated_until_an_epoch_has_enough_steps(
     ] * repeats
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 30), st.integers(0, 3), st.integers(0, 9), st.data())
 def test_an_epoch_that_starts_in_the_middle_has_the_same_batches(
     count: int, stage: int, epoch: int, data: st.DataObject

@@ -223,7 +223,7 @@ def test_a_compiled_encoder_trains_like_an_uncompiled_one(
     assert_about_the_same(tmp_path / "plain", tmp_path / "compiled", tolerance=1e-3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(1, 23), st.integers(1, 7), st.integers(1, 5), st.integers(1, 3), st.integers(0, 9)
 )

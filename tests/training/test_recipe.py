@@ -74,7 +74,7 @@ def test_a_recipe_survives_conversion_to_plain_data() -> None:
         assert recipe_from_dict(yaml.safe_load(yaml.safe_dump(recipe.to_dict()))) == recipe
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.fixed_dictionaries(
         {},
@@ -218,7 +218,7 @@ def test_a_wrong_override_gives_one_line_that_names_recipe_and_key(
     assert str(error.value) == message
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(
         st.one_of(

@@ -27,7 +27,7 @@ def coco_cider(candidates, references):
     return list(scores)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(photo, min_size=1, max_size=6))
 def test_the_cider_reward_equals_coco_caption(photos):
     candidates = [words for words, _ in photos]

@@ -175,9 +175,7 @@ def test_a_photo_with_another_checksum_is_named(shards: Path, tmp_path: Path) ->
         list(iterate_shard(tmp_path / "a.tar"))
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 10_239), mask=st.integers(1, 255))
 def test_damage_anywhere_gives_the_original_bytes_or_an_error(
     place: int, mask: int, shards: Path, tmp_path: Path

@@ -91,7 +91,7 @@ def test_shards_are_what_readers_of_webdataset_expect(shapes: Dataset, tmp_path:
     assert names == [photo.name for photo in shapes.split("train")]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(
     photos=st.lists(
         st.tuples(

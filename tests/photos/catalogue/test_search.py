@@ -104,7 +104,7 @@ QUERY_FRAGMENTS = [
 ]
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(st.text(), st.lists(st.sampled_from(QUERY_FRAGMENTS)))
 @example(text="", fragments=['"'])
 def test_every_text_is_a_valid_query(

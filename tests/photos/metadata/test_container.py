@@ -56,7 +56,7 @@ def test_truncated_jpeg_is_rejected(data: bytes) -> None:
         parse_jpeg(data)
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(FORMATS), st.data())
 def test_damaged_photos_are_rejected_or_parsed_completely(kind: str, data: st.DataObject) -> None:
     complete = photo_with_xmp(picture(1), kind, "words")

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -206,7 +206,6 @@ RESOURCES = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(DATASETS, RESOURCES, RESOURCES, sentences, sentences, st.booleans(), st.integers(1, 999))
 def test_any_iptc_keeps_its_other_values_and_takes_any_caption(
     datasets: list[tuple[tuple[int, int], bytes]],

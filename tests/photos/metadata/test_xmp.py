@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from showtell.errors import MetadataError
@@ -42,7 +42,6 @@ LIGHTROOM = """\ufeff<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 sentences = st.text(min_size=1).map(clean_text).filter(bool)
 
 
-@settings(deadline=None)
 @given(sentences, sentences, sentences)
 def test_fields_read_back_as_they_were_set(one: str, two: str, three: str) -> None:
     packet = set_fields(None, {"description": one, "alt": two})
@@ -299,7 +298,6 @@ def others_of(packet: bytes) -> list[tuple[str, str | None, dict[str, str]]]:
     ]
 
 
-@settings(deadline=None)
 @given(st.lists(described_blocks(), max_size=3), sentences, st.sampled_from(["utf-8", "utf-16"]))
 def test_any_packet_takes_a_description_and_keeps_everything_else(
     blocks: list[str], text: str, encoding: str

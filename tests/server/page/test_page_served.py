@@ -12,7 +12,7 @@ from support.running_service import RunningService
 
 
 def test_page_has_no_inline_code_and_no_other_host(service: RunningService) -> None:
-    response = httpx.get(service.url)
+    response = httpx.get(service.url, timeout=300)
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     policy = response.headers["content-security-policy"]
     assert "unsafe" not in policy
@@ -27,14 +27,14 @@ def test_page_has_no_inline_code_and_no_other_host(service: RunningService) -> N
 
 def test_every_file_of_the_page_exists_with_the_right_media_type(service: RunningService) -> None:
     media_types = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
-    queue = re.findall(r'"(static/[^"]+)"', httpx.get(service.url).text)
+    queue = re.findall(r'"(static/[^"]+)"', httpx.get(service.url, timeout=300).text)
     visited = set()
     while queue:
         url = queue.pop()
         if url in visited:
             continue
         visited.add(url)
-        response = httpx.get(f"{service.url}/{url}")
+        response = httpx.get(f"{service.url}/{url}", timeout=300)
         assert response.status_code == 200, url
         assert response.headers["content-type"].startswith(media_types[url.rpartition(".")[2]])
         assert "http" not in response.text.replace("http://www.w3.org/2000/svg", "")
@@ -43,7 +43,7 @@ def test_every_file_of_the_page_exists_with_the_right_media_type(service: Runnin
 
 
 def test_unchanged_file_is_not_sent_again(service: RunningService) -> None:
-    first = httpx.get(f"{service.url}/static/app.js")
+    first = httpx.get(f"{service.url}/static/app.js", timeout=300)
     assert first.headers["cache-control"] == "no-cache"
     second = httpx.get(
         f"{service.url}/static/app.js", headers={"If-None-Match": first.headers["etag"]}
@@ -53,11 +53,11 @@ def test_unchanged_file_is_not_sent_again(service: RunningService) -> None:
 
 @pytest.mark.parametrize("name", ["nothing.js", "..%2fpage.py", "%2e%2e%2fapp.py", "..\\page.py"])
 def test_no_other_file_is_served(service: RunningService, name: str) -> None:
-    response = httpx.get(f"{service.url}/static/{name}")
+    response = httpx.get(f"{service.url}/static/{name}", timeout=300)
     assert response.status_code == 404
     assert response.headers["content-type"].startswith("application/problem+json")
 
 
 def test_page_and_its_files_need_no_key(keyed_service: RunningService) -> None:
-    assert httpx.get(keyed_service.url).status_code == 200
-    assert httpx.get(f"{keyed_service.url}/static/app.js").status_code == 200
+    assert httpx.get(keyed_service.url, timeout=300).status_code == 200
+    assert httpx.get(f"{keyed_service.url}/static/app.js", timeout=300).status_code == 200
