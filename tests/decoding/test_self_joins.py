@@ -81,7 +81,7 @@ def test_search_finds_another_word_instead(strategy: Strategy) -> None:
     assert after[0].log_probability == pytest.approx(table[path[:-1], path[1:]].sum(), abs=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.sampled_from(STRATEGIES), st.integers(1, 3))
 def test_only_captions_with_a_self_join_change(seed: int, strategy: Strategy, nbest: int) -> None:
     decoder = SeededDecoder(len(SMALL), seed=seed, end=-1.0, spread=2.0)
