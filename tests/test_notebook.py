@@ -14,6 +14,9 @@ from support.paths import DOCS, ROOT
 
 NOTEBOOK = ROOT / "notebooks" / "image_trainer.ipynb"
 MINUTES = 5
+_SOLUTION = re.compile(
+    r"<summary>Solution</summary>\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 @pytest.fixture
@@ -21,8 +24,16 @@ def notebook() -> nbformat.NotebookNode:
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
+def solutions(notebook: nbformat.NotebookNode) -> list[str]:
+    """Return the code of the solutions of all exercises."""
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    return [code for text in texts for code in _SOLUTION.findall(text)]
+
+
 def run(notebook: nbformat.NotebookNode) -> None:
+    """Run the notebook, then the solutions of its exercises."""
     started = processor_seconds()
+    notebook.cells += [nbformat.v4.new_code_cell(code) for code in solutions(notebook)]
     client = NotebookClient(
         notebook, timeout=500, resources={"metadata": {"path": ROOT / "notebooks"}}
     )
@@ -57,6 +68,11 @@ def test_the_notebook_learns_to_caption_drawn_shapes(
         float(x) for x in re.findall(r"^CIDEr +([\d.]+)", text, re.MULTILINE)
     )
     assert captions > 2 * max(shuffled, constant)
+    assert "P(circle) 0.333, loss 1.099\n" in text
+    assert "P(circle) 0.483, loss 0.728\n" in text
+    assert "first gradient -0.667, second -0.517" in text
+    greedy, beam = re.findall(r"^ +sum -[\d.]+, mean (-[\d.]+)$", text, re.MULTILINE)
+    assert float(beam) > float(greedy)
     assert count_images(notebook) >= 14
 
 
@@ -68,6 +84,11 @@ def test_the_notebook_runs_on_flickr8k(
     monkeypatch.setenv("FLICKR8K", str(shared_dir / "flickr8k"))
     run(notebook)
     assert "Flickr8k is here" in printed_text(notebook)
+
+
+def test_exercises_have_solutions_that_are_hidden(notebook: nbformat.NotebookNode) -> None:
+    text = "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert len(solutions(notebook)) == text.count("<details>") == text.count("</details>") == 2
 
 
 def test_the_notebook_is_stored_without_outputs(notebook: nbformat.NotebookNode) -> None:
