@@ -17,6 +17,7 @@ from showtell.cluster import job as job_module
 from showtell.cluster.folder_listing import LISTING, ListingError, check_listing, write_listing
 from showtell.cluster.inputs import open_input
 from showtell.cluster.job import JobOptions, caption_all
+from showtell.cluster.job_state import JOB_FILE
 from showtell.cluster.output import PartResult, part_bytes
 from showtell.cluster.parts import JobPart
 from showtell.cluster.reading import PartReader
@@ -175,6 +176,45 @@ def test_parts_that_an_unreadable_listing_left_short_are_captioned_again(
     (output / "part-000004.parquet").write_bytes(b"")
     assert run(folder, output, tiny) == 3 * SIZE
     assert names_in(output) == all_names(folder)
+
+
+@pytest.fixture
+def stopped(folder: Path, tmp_path: Path, tiny: str, between: list[Between]) -> Path:
+    """Return the folder of a job that stopped before its third part."""
+
+    def stop(number: int) -> None:
+        if number == 2:
+            raise KeyboardInterrupt
+
+    between.append(stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path / "out", tiny)
+    between.clear()
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("part_size", 0), ("part_size", None), ("part_size", "8"), ("decoding", None), ("", None)],
+)
+def test_job_with_a_wrong_value_is_damaged(
+    key: str, value: object, stopped: Path, folder: Path, tiny: str
+) -> None:
+    path = Path(Storage.of(stopped).job_files.address, JOB_FILE)
+    damaged = json.dumps(json.loads(path.read_bytes()) | {key: value})
+    path.write_text(damaged if key else "[" * 100_000)
+    with pytest.raises(DatasetError, match=r"job\.json: damaged \(.*: choose a new folder$"):
+        caption_all(folder, stopped, JobOptions(model=tiny))
+
+
+@pytest.mark.parametrize("record", ['{"attempts": 1e400, "crashes": []}', "[" * 100_000, ""])
+def test_damaged_record_of_attempts_counts_as_none(
+    record: str, stopped: Path, folder: Path, tiny: str
+) -> None:
+    record = record.replace("}", ', "current": null}')
+    Path(Storage.of(stopped).job_files.address, "attempts-000002.json").write_text(record)
+    assert run(folder, stopped, tiny) == PHOTOS - 2 * SIZE
+    assert names_in(stopped) == all_names(folder)
 
 
 def rows_footer(part: Path) -> bytes:

@@ -110,6 +110,14 @@ def test_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
 
 
 @posix
+def test_link_to_itself_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links"):
+        atomic_write_text(tmp_path / "loop", "new")
+    assert list(tmp_path.iterdir()) == [tmp_path / "loop"]
+
+
+@posix
 def test_device_is_written_to_directly() -> None:
     atomic_write_text(Path("/dev/null"), "text")
     assert Path("/dev/null").is_char_device()

@@ -110,6 +110,13 @@ def test_missing_files_and_folders_have_their_own_error(folder: Address) -> None
             read(join(folder, "nowhere"))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="named pipes")
+def test_named_pipe_does_not_block_its_reader(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UnreadableFileError, match="a named pipe, not a file"):
+        read_file(tmp_path / "pipe")
+
+
 def test_file_is_replaced_only_when_it_is_complete(folder: Address) -> None:
     def fail() -> None:
         with write_file(folder, "a.txt") as file:

@@ -194,11 +194,11 @@ class Manifest:
         if type(version) is not int or version < 1:
             raise BundleError(
                 f"{source}: not a showtell manifest (format_version must be a positive integer,"
-                f" not {version!r})"
+                f" not {repr(version)[:60]})"
             )
         if version > FORMAT_VERSION:
             raise BundleError(
-                f"{source}: bundle format {version} is newer than this showtell reads"
+                f"{source}: bundle format {str(version)[:60]} is newer than this showtell reads"
                 f" ({FORMAT_VERSION}): upgrade showtell"
             )
         minor = data.get("format_minor", 0)

@@ -63,7 +63,7 @@ def open_caption_file(
     shown = printable(os.fspath(path))
     if path.is_dir():
         raise ShowtellError(f"{shown}: a folder, not a file to write to")
-    path = path.resolve()
+    path = Path(os.path.realpath(path))  # Path.resolve() raises RuntimeError for a loop
     partial = path.with_name(f".{path.name}.partial")
     try:
         if path.exists() and not path.is_file():

@@ -34,7 +34,9 @@ class PartAttempts:
 
         Raises DatasetError after `MAX_ATTEMPTS`.
         """
-        with contextlib.suppress(DatasetError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(
+            DatasetError, ValueError, KeyError, TypeError, OverflowError, RecursionError
+        ):
             record = json.loads(self._storage.read(self._name))
             crashes = Counter([int(index) for index in record["crashes"]])
             if record["current"] is not None:

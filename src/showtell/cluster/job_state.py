@@ -11,21 +11,26 @@ import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from showtell.cluster.older_jobs import current_source, migrate_job
 from showtell.cluster.output import PartResult, read_result
 from showtell.cluster.parts import JobPart
 from showtell.cluster.storage import Storage
-from showtell.errors import DatasetError
+from showtell.errors import DatasetError, ShowtellError
 from showtell.files.printable_names import printable
 from showtell.files.remote import TEMPORARY_PREFIX
+from showtell.files.typed_settings import load_settings
 
 JOB_FILE = "job.json"
 _FORMAT = 1
 _REQUESTS = 32  # footers that are read at the same time
 _DESCRIPTIONS = {"digest": "its photos", "model_sha256": "the model's files"}
+
+
+class _DamagedJobError(ShowtellError):
+    """A value of the job's file is missing or wrong."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class JobSpec:
     root: str
     digest: str
     batch_size: int
-    part_size: int
+    part_size: int = field(metadata={"ge": 1})
     parts: int
     limit: int | None
     sample: float | None
@@ -94,10 +99,11 @@ def load_job(storage: Storage) -> JobSpec | None:
         fields = json.loads(storage.job_files.read(JOB_FILE))
         if fields["format"] > _FORMAT:
             raise DatasetError(f"{shown}: the job of a newer showtell: upgrade showtell")
-        return JobSpec(**fields)
-    except (ValueError, KeyError, TypeError) as error:
+        spec = load_settings(JobSpec, fields, error=_DamagedJobError)
+    except (ValueError, KeyError, TypeError, RecursionError, _DamagedJobError) as error:
         shown = printable(storage.job_files.address)
         raise DatasetError(f"{shown}/{JOB_FILE}: damaged ({error}): choose a new folder") from None
+    return spec
 
 
 def check_same_job(storage: Storage, saved: JobSpec, requested: JobSpec) -> None:

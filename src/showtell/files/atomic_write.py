@@ -52,7 +52,7 @@ def atomic_write(
         with path.open(**kwargs) as device:  # raises IsADirectoryError for a folder
             yield device
         return
-    path = path.resolve()
+    path = Path(os.path.realpath(path))  # Path.resolve() raises RuntimeError for a link to itself
     status = _status(permissions_of or path)
     if temporary is None:
         temporary = _temporary_name(path)

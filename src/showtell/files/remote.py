@@ -26,6 +26,7 @@ from showtell.files.atomic_write import atomic_write
 from showtell.files.folder_walk import UnlistableFolderError, walk_folders
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
+from showtell.files.regular_files import open_regular
 from showtell.files.retry import fixed_delays, retry
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,10 @@ def join(folder: Address, name: str) -> Address:
 def read_file(address: Address) -> bytes:
     """Return the bytes of a file. Raises UnreadableFileError."""
     with translate_read_errors(address):
-        return _fetch(str(address)) if is_remote(address) else Path(address).read_bytes()
+        if is_remote(address):
+            return _fetch(str(address))
+        with open_regular(Path(address)) as file:
+            return file.read()
 
 
 def read_range(address: Address, start: int, size: int) -> bytes:
@@ -82,7 +86,7 @@ def read_range(address: Address, start: int, size: int) -> bytes:
             blocks = [_block(str(address), number) for number in range(first, last + 1)]
             data = b"".join(blocks)[start - first * BLOCK :][:size]
         else:
-            with Path(address).open("rb") as file:
+            with open_regular(Path(address)) as file:
                 file.seek(start)
                 data = file.read(size)
     if len(data) != size:
@@ -197,7 +201,7 @@ def open_file(address: Address, *, random_access: bool = False) -> Iterator[Bina
                 options["block_size"] = 0  # one response, for servers without range requests
             file: Any = system.open(path, "rb", **options)
         else:
-            file = Path(address).open("rb")  # noqa: SIM115
+            file = open_regular(Path(address))  # a named pipe would block
     with file:
         yield cast(BinaryIO, file)
 
