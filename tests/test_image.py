@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from showtell import image as image_module
 from showtell.errors import PhotoError
 from showtell.image import Preprocessing, open_photo
+from showtell.image_formats.pillow_plugins import load_plugin
 from support.odd_photos import (
     BLUE,
     GREEN,
@@ -85,7 +85,7 @@ def test_pipe_that_is_no_photo_or_has_no_end_is_not_read_to_its_end(
             self.count += len(data)
             return len(data)
 
-    monkeypatch.setattr("showtell.image.MAX_STREAM_BYTES", 5 << 20)
+    monkeypatch.setattr("showtell.image_formats.decode_photo.MAX_STREAM_BYTES", 5 << 20)
     for start, reason, limit in (
         (b"y\n" * 99, "not a photo", 1 << 20),
         (encoded(corners(), "JPEG"), r"image: cannot be read \(larger than 5 MB\)", 7 << 20),
@@ -169,7 +169,7 @@ def test_formats_are_read(kind: str, options: dict[str, object], tolerance: int)
 def test_heic_without_its_extra_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image_module._load_plugin.cache_clear()
+    load_plugin.cache_clear()
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     path = tmp_path / "photo.heic"
     path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))

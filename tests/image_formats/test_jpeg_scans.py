@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from showtell.errors import PhotoError
-from showtell.image import Preprocessing, open_photo, picture_size
+from showtell.image import Preprocessing, open_photo
 from showtell.image_formats.jpeg_scans import MAX_SCANS, has_more_scans, read_jpeg_header
+from showtell.image_formats.photo_header import picture_size
 from support.odd_photos import corners, encoded
 
 BASELINE = encoded(corners(), "JPEG")

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from showtell.errors import PhotoError
-from showtell.image import open_photo, picture_size
+from showtell.image import open_photo
+from showtell.image_formats.photo_header import picture_size
 from showtell.image_formats.png_chunks import MAX_CHUNKS
 from support.odd_photos import corners, encoded
 

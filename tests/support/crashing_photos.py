@@ -11,7 +11,7 @@ _SITECUSTOMIZE = f"""
 import os, signal, sys, time
 if "showtell.server.worker_process" in " ".join(sys.orig_argv):
     import showtell.image as image
-    decode = image._decode
+    decode = image.decode_photo
     def crashing_decode(file, *rest):
         data = file.getvalue()
         if data == {CRASH!r}:
@@ -24,7 +24,7 @@ if "showtell.server.worker_process" in " ".join(sys.orig_argv):
             send_garbage = lambda connection, *rest: connection.sendall(b"\\0\\0\\0\\2[]")
             sys.modules["__main__"]._send = send_garbage
         return decode(file, *rest)
-    image._decode = crashing_decode
+    image.decode_photo = crashing_decode
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from showtell.image import picture_size
+from showtell.image_formats.photo_header import picture_size
 
 # A photo with more pixels is slow: it is captioned alone. Decoding this many takes about a quarter
 # of a second to one second, depending on the format.

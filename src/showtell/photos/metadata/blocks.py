@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from showtell.image import open_header
+from showtell.image_formats.photo_header import open_header
 from showtell.photos.metadata.container import Container
 from showtell.photos.metadata.embed import extended_xmp
 from showtell.photos.metadata.exif import exif_of_raw, parse_exif
