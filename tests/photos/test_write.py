@@ -482,6 +482,22 @@ def test_words_by_a_person_anywhere_in_a_photo_are_not_written_again_without_ove
     assert contents(lib) == before
 
 
+def test_words_in_a_sidecar_that_photos_share_count_for_all_of_them(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    lib = tmp_path / "lib"
+    photos = [photo(lib / "46.jpg", 1), photo(lib / "46.png", 2)]
+    (lib / "46.xmp").write_bytes(set_fields(None, {"description": "by hand"}))
+    scan_fully(catalogue, lib, captioner)
+    before = contents(lib)
+    assert write_fully(catalogue, WriteOptions(fields=("description",))).user_edited == 2
+    assert contents(lib) == before
+    assert write_fully(catalogue, WriteOptions(overwrite=True)).sidecars == 2
+    after = contents(lib)
+    assert after.keys() - before.keys() == {sidecar_path(path) for path in photos}
+    assert after[lib / "46.xmp"] == before[lib / "46.xmp"]
+
+
 def test_captions_are_written_into_the_sidecar_that_is_there_whatever_its_case(
     tmp_path: Path, catalogue: Catalogue, captioner: Captioner
 ) -> None:

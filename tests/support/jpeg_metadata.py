@@ -24,7 +24,7 @@ _OURS = {
     "File:CurrentIPTCDigest",
 }
 _COMPUTED_GROUPS = ("ExifTool:", "System:")
-_COMPUTED_NAMES = ("MPImageStart", "MPImageLength")
+_COMPUTED_NAMES = ("MPImageStart", "MPImageLength", "PreviewImageStart")
 
 Dataset = tuple[tuple[int, int], bytes]
 
@@ -112,3 +112,51 @@ def other_values(path: Path, data: bytes) -> dict[str, object]:
         and not name.startswith(_COMPUTED_GROUPS)
         and name.split(":")[-1] not in _COMPUTED_NAMES
     }
+
+
+MAKER_NOTES_WITH_PREVIEW = ("sony", "minolta", "pentax", "olympus")
+
+
+def trailing_preview(jpeg: bytes, camera: str) -> bytes:
+    """Return a preview as a camera stores it after a picture."""
+    if camera != "sony":
+        return jpeg
+    # a header of its own, another first byte, no JFIF
+    return bytes(32) + b"\0\xd8" + jpeg[jpeg.index(b"\xff\xdb") :]
+
+
+def with_preview_in_maker_note(jpeg: bytes, preview: bytes, camera: str) -> bytes:
+    """Append a preview to a JPEG, with EXIF whose maker note points to it as a camera's does."""
+    gap = bytes(5)
+    exif_start = jpeg.index(b"\xff\xdb") + 10
+    empty = with_segments(jpeg, exif_with_maker_note(camera, 0, len(preview)))
+    offset = len(empty) + len(gap) - exif_start
+    segments = exif_with_maker_note(camera, offset, len(preview))
+    return with_segments(jpeg, segments) + gap + preview
+
+
+def exif_with_maker_note(camera: str, offset: int, size: int) -> bytes:
+    """Return an EXIF segment; `offset` counts from its TIFF header."""
+    order = "<" if camera in ("sony", "olympus") else ">"
+    make = {"minolta": b"Minolta", "olympus": b"OLYMPUS CORP."}.get(camera, camera.upper().encode())
+    start = 8 + 2 + 2 * 12 + 4 + 2 + 12 + 4 + 16  # of the maker note: after two directories
+    header, entries, values = b"", [(0x88, 4, 1, offset), (0x89, 4, 1, size)], b""
+    if camera == "sony":
+        header, values = b"SONY DSC \0\0\0", b"Standard".ljust(16, b"\0")
+        end = start + len(header) + 2 + 2 * 12 + 4
+        entries = [(0x2001, 7, size, offset), (0xB020, 2, 16, end)]
+    elif camera == "pentax":
+        header, entries = b"AOC\0MM", [(3, 4, 1, size), (4, 4, 1, offset)]
+    elif camera == "olympus":  # counts from the maker note
+        header = b"OLYMPUS\0II\3\0"
+        entries[0] = (0x88, 4, 1, max(offset - start, 0))
+    note = header + _directory(order, entries) + values
+    block = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
+    block += _directory(order, [(0x010F, 2, len(make) + 1, start - 16), (0x8769, 4, 1, 38)])
+    block += _directory(order, [(0x927C, 7, len(note), start)]) + make.ljust(16, b"\0") + note
+    return segment(0xE1, b"Exif\0\0" + block)
+
+
+def _directory(order: str, entries: Sequence[tuple[int, int, int, int]]) -> bytes:
+    content = b"".join(struct.pack(f"{order}HHII", *entry) for entry in entries)
+    return struct.pack(f"{order}H", len(entries)) + content + bytes(4)

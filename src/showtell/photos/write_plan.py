@@ -22,7 +22,7 @@ from showtell.photos.metadata.current_metadata import (
     read_sidecar_metadata,
 )
 from showtell.photos.metadata.iptc import truncate_caption
-from showtell.photos.metadata.sidecar import sidecar_path, sidecar_paths
+from showtell.photos.metadata.sidecar import shared_sidecars, sidecar_path, sidecar_paths
 from showtell.photos.photo_names import is_raw_name
 from showtell.photos.replace import failure_message
 
@@ -127,7 +127,10 @@ def _plan_photo(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions)
         embedded, container = read_file_metadata(photo.path)
         sidecar = sidecar_path(photo.path)
         in_sidecar = read_sidecar_metadata(sidecar)
-        others = [read_sidecar_metadata(path) for path in sidecar_paths(photo.path)[1:]]
+        others = [
+            read_sidecar_metadata(path)
+            for path in (*sidecar_paths(photo.path)[1:], *shared_sidecars(photo.path))
+        ]
         embeds = options.to == "embed" and can_embed(photo.path, container)
         target = (
             Path(os.path.realpath(photo.path)) if embeds else _sidecar_target(catalogue, sidecar)

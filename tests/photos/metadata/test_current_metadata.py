@@ -186,6 +186,34 @@ def test_words_in_a_second_packet_of_xmp_are_seen(tmp_path: Path) -> None:
     assert read_file_metadata(path)[0].texts(DESCRIPTION) == {WORDS}
 
 
+def test_words_in_xmp_whose_segment_lacks_the_nul_after_its_name_are_seen(tmp_path: Path) -> None:
+    packet = set_fields(None, {"description": WORDS})
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg_with_segments(b"http://ns.adobe.com/xap/1.0/" + packet))
+    assert read_file_metadata(path)[0].texts(DESCRIPTION) == {WORDS}
+
+
+def test_words_in_a_second_exif_segment_are_seen(tmp_path: Path) -> None:
+    camera = exif_block(0x010F)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg_with_segments(camera, exif_block(), camera[:9], b"Exif\0\0\xff\xd8"))
+    assert read_file_metadata(path)[0].texts(DESCRIPTION) == {ASCII_WORDS}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_words_in_the_utf_8_of_exif_3_are_seen(tmp_path: Path, kind: str, order: str) -> None:
+    if _photo(kind) is None:
+        pytest.skip("this Pillow does not write AVIF")
+    text = WORDS.encode()
+    entry = struct.pack(f"{order}HHHII4x", 1, 0x010E, 129, len(text), 26)
+    header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
+    path = tmp_path / f"a.{kind.lower()}"
+    exif = b"Exif\0\0" + header + entry + text
+    path.write_bytes(encoded(picture(1), kind, exif=exif))
+    assert read_file_metadata(path)[0].texts(DESCRIPTION) == {WORDS}
+
+
 def test_words_in_extended_xmp_are_seen_beside_those_of_an_earlier_version(tmp_path: Path) -> None:
     header = b"http://ns.adobe.com/xmp/extension/\0"
     earlier, now = set_fields(None, {"alt": "x"}), set_fields(None, {"description": WORDS})

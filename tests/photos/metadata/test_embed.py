@@ -21,13 +21,17 @@ from showtell.photos.metadata.embedding_check import check_embedded
 from showtell.photos.metadata.iptc import truncate_caption
 from showtell.photos.metadata.xmp import set_fields
 from support.jpeg_metadata import (
+    MAKER_NOTES_WITH_PREVIEW,
     UTF8_MARKER,
+    exif_with_maker_note,
     iptc_block,
     other_values,
     photoshop,
     resource,
     segment,
+    trailing_preview,
     with_further_pictures,
+    with_preview_in_maker_note,
     with_segments,
 )
 from support.odd_photos import encoded
@@ -274,6 +278,40 @@ def test_a_damaged_list_of_further_pictures_is_refused() -> None:
     ):
         with pytest.raises(MetadataError, match="list of further pictures"):
             embed(damaged, "two otters")
+
+
+@pytest.mark.parametrize("camera", MAKER_NOTES_WITH_PREVIEW)
+def test_preview_after_the_picture_is_found_at_its_new_position(
+    tmp_path: Path, camera: str
+) -> None:
+    preview = trailing_preview(jpeg(2), camera)
+    photo = with_preview_in_maker_note(jpeg(), preview, camera)
+    result = embed(photo, "two otters")
+    exif_start = result.index(b"Exif\0\0") + 6
+    assert result.endswith(preview)
+    offset = len(result) - len(preview) - exif_start
+    assert exif_with_maker_note(camera, offset, len(preview)) in result
+    values = other_values(tmp_path / "after.jpg", result)
+    assert values == other_values(tmp_path / "before.jpg", photo)
+    assert any("PreviewImage" in name for name in values)
+    assert embed(result, "two otters") == result
+    assert apply_patch(make_patch(photo, result), result) == photo
+
+
+def test_pointer_to_a_preview_that_no_longer_fits_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    photo = with_preview_in_maker_note(jpeg(), jpeg(2), "minolta")
+    monkeypatch.setattr(embed_module, "keep_previews", lambda *_: None)
+    with pytest.raises(MetadataError, match=r"would change its (EXIF|previews after the picture)"):
+        embed(photo, "two otters")
+
+
+def test_exif_that_points_elsewhere_keeps_every_byte() -> None:
+    photo = with_preview_in_maker_note(jpeg(), b"no preview " * 9, "minolta")
+    block = photo[photo.index(b"Exif") : photo.index(b"\xff\xdb")]
+    for data in (photo, photo[: -len(b"no preview " * 9)]):
+        assert block in embed(data, "two otters")
 
 
 def with_extended_xmp(photo: bytes, properties: str) -> bytes:

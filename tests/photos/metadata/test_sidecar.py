@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from showtell.photos.metadata.sidecar import sidecar_path, sidecar_paths
+from showtell.photos.metadata.sidecar import shared_sidecars, sidecar_path, sidecar_paths
 from showtell.photos.metadata.xmp import set_fields
 from support.photo_library import photo
 
@@ -21,6 +21,19 @@ def test_sidecar_shared_by_raw_and_jpeg_belongs_to_the_raw_photo(tmp_path: Path)
     assert sidecar_path(alone) == tmp_path / "IMG_2.xmp"
     (tmp_path / "IMG_1.cr2.xmp").write_text("")
     assert sidecar_path(raw) == tmp_path / "IMG_1.cr2.xmp"
+
+
+def test_sidecar_without_the_suffix_is_shared_by_photos_none_of_which_is_raw(
+    tmp_path: Path,
+) -> None:
+    jpeg, png = photo(tmp_path / "46.jpg", 1), photo(tmp_path / "46.png", 2)
+    (tmp_path / "46.XMP").write_bytes(set_fields(None, {"alt": "x"}))
+    for path in (jpeg, png):
+        assert shared_sidecars(path) == [tmp_path / "46.XMP"]
+        assert sidecar_path(path) == tmp_path / f"{path.name}.xmp"
+    (tmp_path / "46.cr2").write_bytes(b"")
+    assert shared_sidecars(jpeg) == []
+    assert shared_sidecars(tmp_path / "46.cr2") == []
 
 
 @pytest.mark.parametrize("name", ["a.XMP", "a.jpg.Xmp", "a.JPG.XMP", "A.xmp", "A.JPG.xMp"])

@@ -34,7 +34,8 @@ _TIFF_IPTC, _TIFF_IMAGE_RESOURCES = 33723, 34377  # tags
 class MetadataBlocks:
     """A photo's metadata, undecoded: `iptc` is in Photoshop's image resources.
 
-    `comments` are those of the file format, `created` is the creation time of a PNG.
+    `further_exif` are blocks after the first, which count for texts only. `comments` are those of
+    the file format, `created` is the creation time of a PNG.
     """
 
     exif: Image.Exif = field(default_factory=Image.Exif)
@@ -42,6 +43,7 @@ class MetadataBlocks:
     iptc: bytes = b""
     comments: tuple[str, ...] = ()
     created: str = ""
+    further_exif: tuple[Image.Exif, ...] = ()
 
 
 def find_blocks(data: bytes, container: Container | None, *, is_raw: bool) -> MetadataBlocks:
@@ -58,11 +60,13 @@ def find_blocks(data: bytes, container: Container | None, *, is_raw: bool) -> Me
     if container.format == "JPEG":
         iptc = b"".join(container.payloads("iptc", data))
         packets += extended_xmp(container, data)
+    exif, *further_exif = [*map(parse_exif, container.payloads("exif", data))] or [Image.Exif()]
     return MetadataBlocks(
-        parse_exif(next(container.payloads("exif", data), None)),
+        exif,
         tuple(packets),
         iptc,
         tuple(_jpeg_comments(data, container)),
+        further_exif=tuple(further_exif),
     )
 
 
@@ -115,7 +119,8 @@ def _blocks_by_pillow(data: bytes) -> MetadataBlocks:
             comments.append(decode_text(comment) if isinstance(comment, bytes) else str(comment))
         if image.format == "TIFF":
             iptc = _tiff_iptc(data)
-        exif = image.getexif()
+        block = image.info.get("exif")
+        exif = parse_exif(block) if block else image.getexif()
     return MetadataBlocks(exif, () if packet is None else (packet,), iptc, tuple(comments))
 
 

@@ -27,6 +27,7 @@ _WEBP_METADATA_CHUNKS: dict[bytes, SegmentKind] = {b"EXIF": "exif", b"XMP ": "xm
 _JPEG_APPLICATION_SEGMENTS: tuple[tuple[int, bytes, SegmentKind], ...] = (
     (0xE1, b"Exif\0\0", "exif"),
     (0xE1, b"http://ns.adobe.com/xap/1.0/\0", "xmp"),
+    (0xE1, b"http://ns.adobe.com/xap/1.0/", "xmp"),  # some programs forget the end of the name
     (0xE2, b"ICC_PROFILE\0", "icc"),
     (0xED, b"Photoshop 3.0\0", "iptc"),
     (0xEE, b"Adobe", "image"),  # defines the colour transform

@@ -72,7 +72,9 @@ def read_photo_metadata(
     """Return the texts in a photo's bytes; damaged metadata other than XMP counts as none."""
     blocks = find_blocks(data, container, is_raw=is_raw)
     fields: dict[str, TextByLanguage] = {}
-    descriptions = [*exif_texts(blocks.exif), *blocks.comments]
+    descriptions = list(blocks.comments)
+    for exif in (blocks.exif, *blocks.further_exif):
+        descriptions += exif_texts(exif)
     other_texts = {"alt": list[str](), "description": descriptions}
     unread = ""
     for packet in blocks.xmp:

@@ -16,6 +16,7 @@ from showtell.photos.metadata.container import Container, Segment, parse_contain
 from showtell.photos.metadata.file_edits import FileEdits
 from showtell.photos.metadata.further_pictures import keep_further_pictures
 from showtell.photos.metadata.iptc import set_caption
+from showtell.photos.metadata.trailing_previews import keep_previews
 from showtell.photos.metadata.xmp import read_fields, set_fields
 
 _XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
@@ -50,6 +51,7 @@ def embed_texts(data: bytes, texts: dict[str, str]) -> bytes:
         if "iptc" in texts:
             _embed_jpeg_iptc(container, edits, texts["iptc"])
         keep_further_pictures(container, edits)
+        keep_previews(container, edits)
     elif in_xmp and container.format == "PNG":
         _embed_png_xmp(container, edits, in_xmp)
     elif in_xmp:

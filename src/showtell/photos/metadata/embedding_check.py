@@ -10,6 +10,7 @@ from showtell.photos.metadata.current_metadata import read_photo_metadata
 from showtell.photos.metadata.further_pictures import further_pictures, is_picture_list
 from showtell.photos.metadata.image_hash import hash_image
 from showtell.photos.metadata.iptc import same_apart_from_caption
+from showtell.photos.metadata.trailing_previews import preview_pointers, without_pointers
 from showtell.photos.metadata.xmp import other_content
 
 _NAMES = {"image": "image data", "exif": "EXIF", "icc": "colour profile", "other": "other data"}
@@ -19,7 +20,8 @@ def check_embedded(old: bytes, new: bytes, texts: dict[str, str]) -> None:
     """Raise MetadataError, naming the difference, unless `new` is `old` with `texts` only.
 
     Compared are the image data, EXIF, colour profile and all other segments with what follows the
-    picture, byte for byte; all other values of XMP and IPTC; and further pictures.
+    picture, byte for byte; all other values of XMP and IPTC; and further pictures and previews, to
+    which the list (MPF) or EXIF may point elsewhere.
     """
     before = parse_container(old)
     try:
@@ -51,6 +53,8 @@ def _changed_part(
         return _NAMES["other"]
     if further_pictures(before, old) != further_pictures(after, new):
         return "further pictures (MPF)"
+    if _previews(before, old) != _previews(after, new):
+        return "previews after the picture"
     old_packet, new_packet = before.xmp(old), after.xmp(new)
     if old_packet != new_packet and (
         other_content(old_packet, fields) != other_content(new_packet, fields)
@@ -64,14 +68,26 @@ def _changed_part(
 def _unchanged_parts(container: Container, data: bytes) -> list[tuple[str, bytes]]:
     """Return kind and bytes of the segments that embedding does not touch, in their order."""
     parts: list[tuple[str, bytes]] = []
+    pointers = preview_pointers(container, data)
     for segment in container.segments:
         content = data[segment.start : segment.end]
         if segment.kind in ("image", "xmp", "iptc") or is_picture_list(segment, data):
             continue
         if container.format == "WEBP" and content.startswith((b"RIFF", b"VP8X")):
             continue  # sizes, and which kinds of segments follow
+        if segment.kind == "exif":
+            content = without_pointers(segment, pointers, data)
         parts.append((segment.kind, content))
     return parts
+
+
+def _previews(container: Container, data: bytes) -> list[tuple[int, int]]:
+    """Return where pointers to previews are in their segment, and the previews in the trailer."""
+    trailer = container.segments[-1].start
+    return [
+        (pointer.position - pointer.exif.start, pointer.target - trailer)
+        for pointer in preview_pointers(container, data)
+    ]
 
 
 def _resources(container: Container, data: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,6 +16,9 @@ _ORIENTATION, _DATE_TIME, _EXIF_IFD, _GPS_IFD = 0x0112, 0x0132, 0x8769, 0x8825
 _DATE_TIME_ORIGINAL, _DATE_TIME_DIGITIZED = 0x9003, 0x9004
 _LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE = 1, 2, 3, 4
 _EXIF_HEADER = b"Exif\0\0"
+# entries of ImageDescription, Make, Model and Software in UTF-8, type 129 of EXIF 3: Pillow skips
+# them, and reads them as ASCII, type 2
+_UTF8_TEXT = re.compile(rb"([\x0e-\x10\x31]\x01)\x81\0|(\x01[\x0e-\x10\x31])\0\x81")
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 # of ORF and RW2 -> that of a TIFF of the same byte order
 _RAW_SIGNATURES = {(b"IIRO", b"IIRS", b"IIU\0"): b"II*\0", (b"MMOR",): b"MM\0*"}
@@ -101,8 +105,16 @@ def parse_exif(block: bytes | Image.Exif | None) -> Image.Exif:
     exif = Image.Exif()
     if block is not None:
         with contextlib.suppress(Exception):
+            head = _UTF8_TEXT.sub(_as_ascii_type, block[:_MAX_SEGMENT])
+            if not block.startswith(head):  # a raw photo is large
+                block = head + block[_MAX_SEGMENT:]
             exif.load(block if block.startswith(_EXIF_HEADER) else _EXIF_HEADER + block)
     return exif
+
+
+def _as_ascii_type(entry: re.Match[bytes]) -> bytes:
+    little_endian, big_endian = entry.groups()
+    return big_endian + b"\0\2" if little_endian is None else little_endian + b"\2\0"
 
 
 def _gps_position(gps: dict[int, Any]) -> tuple[float, float] | None:

@@ -47,6 +47,17 @@ def sidecar_paths(photo: Path) -> list[Path]:
     return [photo.parent / name for name in sidecars]
 
 
+def shared_sidecars(photo: Path) -> list[Path]:
+    """Return `IMG_1.xmp` if a photo shares it with others, none of which is raw, or nothing.
+
+    It may belong to any of them, so that it is read for all and written for none.
+    """
+    names = _folder_names(photo.parent)
+    if names.has_other(photo) and photo.stem not in names.raw_stems:
+        return [photo.parent / name for name in names.sidecars_of(photo.stem, names.stems)]
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class _FolderNames:
     """The names in a folder: sidecars by their lower case, photos, and the photos' stems."""
@@ -54,6 +65,7 @@ class _FolderNames:
     sidecars: dict[str, list[str]]
     photos: set[str]
     stems: Counter[str]
+    raw_stems: set[str]
 
     def sidecars_of(self, name: str, taken: Container[str]) -> list[str]:
         """Return the sidecars `name`.xmp in any case, without those that belong to `taken`."""
@@ -85,11 +97,13 @@ def _unchanged_names(folder: Path, _changed: int) -> _FolderNames:
 
 
 def _list_names(folder: Path) -> _FolderNames:
-    names = _FolderNames({}, set(), Counter())
+    names = _FolderNames({}, set(), Counter(), set())
     for name in os.listdir(folder):  # noqa: PTH208
         if name.lower().endswith(SIDECAR_SUFFIX):
             names.sidecars.setdefault(name.lower(), []).append(name)
         elif is_photo_name(name):
             names.photos.add(name)
             names.stems[Path(name).stem] += 1
+            if is_raw_name(name):
+                names.raw_stems.add(Path(name).stem)
     return names
