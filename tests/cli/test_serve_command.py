@@ -81,6 +81,7 @@ def test_key_comes_from_a_file_or_the_environment_but_not_both(tmp_path: Path) -
     assert "at least 8" in last_error(run("--api-key-file", key), 2)
     assert "empty" in last_error(run("--api-key-file", empty), 1)
     assert "cannot read an API key" in last_error(run("--api-key-file", tmp_path / "none"), 1)
+    assert "cannot read an API key" in last_error(run("--api-key-file", os.devnull), 1)
     twice = run("--api-key-file", key, SHOWTELL_API_KEY="long-enough-key")
     assert "not both" in last_error(twice, 2)
 

@@ -103,6 +103,35 @@ def test_full_standard_output_is_an_error_on_one_line(
     )
 
 
+@needs_full_device
+@pytest.mark.parametrize(("command", "code"), [("photos searc", 2), ("caption gone.jpg -m no", 1)])
+def test_full_standard_error_does_not_change_the_exit_code(command: str, code: int) -> None:
+    assert shell(command, "2>/dev/full").returncode == code
+
+
+@pytest.mark.parametrize("options", ["--output {out}", "> {out}"])
+def test_words_and_tables_are_utf8_in_a_locale_without_such_letters(
+    tmp_path: Path, photo: Path, model: Path, options: str
+) -> None:
+    locale = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "POSIX"}
+    env = {**os.environ, **locale}
+    catalogue = f"--catalogue {tmp_path}/c.sqlite"
+    out = tmp_path / "out.csv"
+    for command in (
+        f"photos scan {tmp_path} -m {model}",
+        f"photos edit {photo} 'Zürich, 東京'",
+        f"photos export {options.format(out=out)}",
+    ):
+        done = shell(f"{command} {catalogue}", "", env=env)
+        assert (command, done.returncode) == (command, 0), done.stderr
+    assert "Zürich, 東京" in out.read_text("utf-8")
+    found = shell(f"photos search zürich {catalogue}", "", env=env)
+    assert found.stdout == f"{photo}: Z\\xfcrich, \\u6771\\u4eac\n"
+    wrong = shell(f"photos edit {photo} \"$(printf 'Z\\374rich')\" {catalogue}", "", env=env)
+    assert wrong.returncode == 2
+    assert "not UTF-8 text" in wrong.stderr
+
+
 def test_reader_that_stops_early_is_quiet(photo: Path, model: Path) -> None:
     script = f'"$1" -m showtell caption {f"{photo} " * 20} -m {model} | true'
     done = subprocess.run(

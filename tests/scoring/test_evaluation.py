@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,17 @@ def test_a_file_that_is_not_an_evaluation_is_named(text: str, message: str, tmp_
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ScoringError, match=r"none\.json: cannot be read \(no such file"):
         read_evaluation(tmp_path / "none.json")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no devices")  # noqa: PTH110
+def test_an_evaluation_is_read_from_a_file_of_bounded_size_only(tmp_path: Path) -> None:
+    (tmp_path / "endless.json").symlink_to("/dev/zero")
+    with pytest.raises(ScoringError, match=r"endless\.json: cannot be read \(a device"):
+        read_evaluation(tmp_path / "endless.json")
+    with (tmp_path / "huge.json").open("wb") as file:
+        file.truncate(2 << 30)
+    with pytest.raises(ScoringError, match=r"huge\.json: cannot be read \(larger than 1,024 MB"):
+        read_evaluation(tmp_path / "huge.json")
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

@@ -319,6 +319,17 @@ def test_unknown_recipes_and_unreadable_files_are_named(tmp_path: Path) -> None:
         load_recipe(tmp_path / "latin.yaml")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="no devices")  # noqa: PTH110
+def test_a_recipe_is_read_from_a_file_of_bounded_size_only(tmp_path: Path) -> None:
+    (tmp_path / "endless.yaml").symlink_to("/dev/zero")
+    with pytest.raises(RecipeError, match=r"endless\.yaml: cannot be read \(a device"):
+        load_recipe(tmp_path / "endless.yaml")
+    with (tmp_path / "huge.yaml").open("wb") as file:
+        file.truncate(2 << 20)
+    with pytest.raises(RecipeError, match=r"huge\.yaml: cannot be read \(larger than 1 MB"):
+        load_recipe(tmp_path / "huge.yaml")
+
+
 def test_a_wrong_key_on_the_command_line_is_one_line_and_exit_code_one(tmp_path: Path) -> None:
     run = subprocess.run(
         [

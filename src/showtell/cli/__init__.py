@@ -14,7 +14,11 @@ from typing import Any
 import click
 
 from showtell import __version__
-from showtell.cli.standard_streams import discard_output, open_standard_streams
+from showtell.cli.standard_streams import (
+    discard_output,
+    open_standard_streams,
+    show_error,
+)
 from showtell.errors import ShowtellError
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
@@ -96,13 +100,13 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except click.UsageError as error:
-        error.show()
+        show_error(error)
         sys.exit(USAGE)
     except click.exceptions.Abort:
-        click.echo("showtell: interrupted", err=True)
+        show_error("showtell: interrupted")
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        show_error(error)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         discard_output()  # the reader has closed the pipe (`| head`), which is not an error of ours
@@ -111,12 +115,12 @@ def main(arguments: list[str] | None = None) -> Any:
         if debug:
             raise
         discard_output()
-        click.echo(f"showtell: {_source_of(error)}: {error_reason(error)}", err=True)
+        show_error(f"showtell: {_source_of(error)}: {error_reason(error)}")
         sys.exit(FAILED)
     except ShowtellError as error:
         if debug:
             raise
-        click.echo(f"showtell: {printable(str(error))}", err=True)
+        show_error(f"showtell: {printable(str(error))}")
         sys.exit(FAILED)
 
 

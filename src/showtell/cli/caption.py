@@ -15,6 +15,7 @@ import click
 from showtell.cli.decoding_options import decoding_options
 from showtell.cli.max_pixels_option import max_pixels_option
 from showtell.cli.model_option import model_option, resolve_model
+from showtell.cli.standard_streams import standard_output
 from showtell.errors import ShowtellError
 from showtell.files.photo_files import LeftOut
 from showtell.files.printable_names import printable
@@ -148,7 +149,7 @@ def _open_captions(
     from showtell.cli.caption_file import CaptionFile, open_caption_file
 
     if output is None:
-        stream = _standard_output()
+        stream = standard_output(form)
         stream.write(header)
         yield CaptionFile(stream, form)
         return
@@ -269,9 +270,3 @@ def _captions(
         return captioner.caption(photos, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-
-
-def _standard_output() -> IO[str]:
-    if hasattr(sys.stdout, "reconfigure"):  # what a terminal cannot show must not end a long run
-        sys.stdout.reconfigure(errors="backslashreplace")
-    return sys.stdout

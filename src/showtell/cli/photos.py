@@ -25,6 +25,7 @@ from showtell.cli.photos_output import (
     write_results,
     write_summary,
 )
+from showtell.cli.text_argument import TEXT
 from showtell.decoding.confidence import GUESS_BELOW
 from showtell.files.counts import count_of
 from showtell.files.printable_names import printable
@@ -137,7 +138,7 @@ def scan_command(
     # -word excludes a word and is never an option
     context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]},
 )
-@click.argument("query", metavar="[QUERY]...", nargs=-1, type=click.UNPROCESSED)
+@click.argument("query", metavar="[QUERY]...", nargs=-1, type=TEXT)
 @click.option(
     "--like",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -216,7 +217,7 @@ def search_command(
     if limit is None:
         limit = {"text": TEXT_LIMIT, "html": HTML_LIMIT}.get(output_format)
     filters = photo_filter(folders, after, before, min_confidence)
-    with open_catalogue(catalogue) as opened, open_output(output) as target:
+    with open_catalogue(catalogue) as opened, open_output(output, output_format) as target:
         if like is not None:
             load_captioner = captioner_loader(model, None)
             results = find_similar(
@@ -378,7 +379,7 @@ def undo_command(yes: bool, dry_run: bool, catalogue: Path | None) -> None:
 
 @photos.command("edit")
 @click.argument("photo", metavar="PHOTO", type=click.Path(path_type=Path))
-@click.argument("words", metavar="[CAPTION]...", nargs=-1)
+@click.argument("words", metavar="[CAPTION]...", nargs=-1, type=TEXT)
 @click.option("--clear", is_flag=True, help="Remove your caption and return to the model's.")
 @_catalogue_option
 def edit_command(photo: Path, words: tuple[str, ...], clear: bool, catalogue: Path | None) -> None:
@@ -446,7 +447,7 @@ def export_command(
 
     output_format = output_format or _export_format(output)
     filters = photo_filter(paths, None, None, min_confidence)
-    with open_catalogue(catalogue) as opened, open_output(output) as target:
+    with open_catalogue(catalogue) as opened, open_output(output, output_format) as target:
         target.write(export_header(output_format))
         for record in photo_records(opened, filters):
             if source in (None, record.source):

@@ -12,6 +12,7 @@ import click
 
 from showtell.cli.caption_output import doubt_mark
 from showtell.cli.model_option import resolve_model
+from showtell.cli.standard_streams import standard_output
 from showtell.decoding.confidence import GUESS_BELOW
 from showtell.files.counts import count_of
 from showtell.image_formats.decoding_memory import MAX_PIXELS
@@ -99,7 +100,7 @@ def photo_filter(
 
 
 @contextlib.contextmanager
-def open_output(output: Path | None) -> Iterator[IO[str]]:
+def open_output(output: Path | None, output_format: str) -> Iterator[IO[str]]:
     """Open `output` for writing, so that it appears only when complete; None is standard output."""
     if output is not None:
         from showtell.files.atomic_write import output_file
@@ -107,9 +108,7 @@ def open_output(output: Path | None) -> Iterator[IO[str]]:
         with output_file(output) as file:
             yield file
         return
-    if hasattr(sys.stdout, "reconfigure"):  # a name the terminal cannot show must not stop the list
-        sys.stdout.reconfigure(errors="backslashreplace")
-    yield sys.stdout
+    yield standard_output(output_format)
 
 
 def write_results(

@@ -11,6 +11,9 @@ from showtell.cli.max_pixels_option import max_pixels_option
 from showtell.cli.model_option import model_option, resolve_model
 from showtell.errors import MissingExtraError, ShowtellError
 from showtell.files.os_errors import error_reason
+from showtell.files.regular_files import read_regular
+
+_MAX_KEY_FILE_BYTES = 1 << 20
 
 
 @click.command()
@@ -191,7 +194,7 @@ def serve(api_key_file: Path | None, **options: Any) -> None:
 
 def _first_line(path: Path) -> str:
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = read_regular(path, _MAX_KEY_FILE_BYTES, or_pipe=True).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ShowtellError(
             f"{path}: cannot read an API key from this file ({error_reason(error)})"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from typing import IO
+
+import click
 
 _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
@@ -40,3 +44,24 @@ def discard_output() -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
         os.close(null)
+
+
+def standard_output(output_format: str) -> IO[str]:
+    """Return standard output, where what the terminal's encoding lacks becomes an escape.
+
+    Into a file or pipe, every format but `text` is UTF-8, as programs expect that read it.
+    """
+    if hasattr(sys.stdout, "reconfigure"):
+        is_for_people = output_format == "text" or sys.stdout.isatty()
+        encoding = None if is_for_people else "utf-8"
+        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
+    return sys.stdout
+
+
+def show_error(error: click.ClickException | str) -> None:
+    """Print an error on standard error; one that is full does not change the exit code."""
+    with contextlib.suppress(OSError):
+        if isinstance(error, str):
+            click.echo(error, err=True)
+        else:
+            error.show()

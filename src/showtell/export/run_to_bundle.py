@@ -43,10 +43,14 @@ from showtell.export.onnx_graphs import decoder_graphs, encoder_graph
 from showtell.export.parity import Parity, check_parity
 from showtell.export.quantize import at_precision
 from showtell.files.folders import cache_dir
+from showtell.files.os_errors import error_reason
+from showtell.files.regular_files import read_regular
 from showtell.scoring.evaluate import evaluate
 from showtell.training.run_folder import TrainedRun, open_run
 
 logger = logging.getLogger(__name__)
+
+_MAX_NOTES_BYTES = 1 << 20
 
 PrecisionChoice = Precision | tuple[Precision, Precision] | Literal["auto"]
 
@@ -134,9 +138,9 @@ def cached_bundle(run: Path) -> Path:
 
 def _read_notes(path: Path | None) -> str:
     try:
-        return path.read_text("utf-8") if path else ""
+        return read_regular(path, _MAX_NOTES_BYTES, or_pipe=True).decode("utf-8") if path else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"{path}: the notes cannot be read ({error})") from None
+        raise ExportError(f"{path}: the notes cannot be read ({error_reason(error)})") from None
 
 
 def _dev_dataset(data: Path | str | None, dev_photos: int) -> Dataset | None:

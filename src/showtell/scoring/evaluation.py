@@ -12,10 +12,12 @@ from typing import Any
 from showtell import __version__
 from showtell.files.counts import count_of
 from showtell.files.os_errors import error_reason
+from showtell.files.regular_files import read_regular
 from showtell.scoring import ScoringError
 from showtell.scoring.metrics import PhotoScores, Scores
 
 FORMAT_VERSION = 1
+_MAX_BYTES = 1 << 30  # of a report or JSON file
 ALL = "all"
 DATA_ID = "showtell-evaluation"  # id of the script element with the JSON in a report
 _EMBEDDED = re.compile(rf'<script type="application/json" id="{DATA_ID}">(.*?)</script>', re.DOTALL)
@@ -178,7 +180,7 @@ def read_evaluation(path: Path) -> Evaluation:
     Raises ScoringError if the file is neither.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, _MAX_BYTES, or_pipe=True).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error_reason(error) if isinstance(error, OSError) else "not UTF-8 text"
         raise ScoringError(f"{path}: cannot be read ({reason})") from None

@@ -16,10 +16,14 @@ import yaml
 from showtell.data.feature_cache import VIEWS
 from showtell.decoding.options import DecodingDefaults
 from showtell.errors import RecipeError
+from showtell.files.os_errors import error_reason
+from showtell.files.regular_files import read_regular
 from showtell.files.typed_settings import check_limits, load_settings, parse_yaml
 from showtell.nets.decoder import DecoderSettings
 
 logger = logging.getLogger(__name__)
+
+_MAX_BYTES = 1 << 20  # of a recipe
 
 
 def _setting(
@@ -192,9 +196,9 @@ def _recipe_text(name: str | Path) -> str:
         known = ", ".join(shipped_recipes())
         raise RecipeError(f"recipe '{name}': neither a file nor one of {known}{hint}")
     try:
-        return path.read_text("utf-8")
+        return read_regular(path, _MAX_BYTES, or_pipe=True).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read ({error})") from None
+        raise RecipeError(f"{path}: cannot be read ({error_reason(error)})") from None
 
 
 def _override(data: Any, text: str) -> None:
