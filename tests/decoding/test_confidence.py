@@ -10,6 +10,7 @@ from showtell.decoding.beam_search import Hypothesis
 from showtell.decoding.confidence import (
     FEATURES,
     Calibration,
+    confidence_level,
     expected_calibration_error,
     features_of,
     fit,
@@ -119,3 +120,7 @@ def test_reliability_counts_every_caption_once() -> None:
     ]
     error = expected_calibration_error([0.05, 0.15, 0.18, 1.0], [False, True, False, True])
     assert error == pytest.approx((0.05 + 2 * (0.5 - 0.165) + 0) / 4)
+
+
+def test_number_below_zero_is_a_guess() -> None:
+    assert confidence_level(-1.0).name == "guess"

@@ -7,7 +7,7 @@ import os
 import click
 
 
-class _Text(click.ParamType):
+class _Text(click.ParamType[str]):
     """Text in UTF-8, also in a locale without such letters.
 
     Python hides bytes that the locale cannot decode in lone surrogates.

@@ -70,8 +70,9 @@ CONFIDENCE_LEVELS = (
 
 
 def confidence_level(confidence: float) -> ConfidenceLevel:
-    """Return the level of a confidence, from 0 to 1."""
-    return next(level for level in CONFIDENCE_LEVELS if confidence >= level.minimum)
+    """Return the level of a confidence, from 0 to 1; a number below is a guess."""
+    *surer, guess = CONFIDENCE_LEVELS
+    return next((level for level in surer if confidence >= level.minimum), guess)
 
 
 GUESS_BELOW = CONFIDENCE_LEVELS[1].minimum  # a caption with a lower confidence is probably wrong

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -233,3 +234,57 @@ def test_pipe_in_place_of_a_file_of_sqlite_is_refused_at_once(tmp_path: Path, su
     os.mkfifo(f"{path}{suffix}")
     with pytest.raises(CatalogueError, match=f"sqlite{suffix}: not a file: move it away"):
         Catalogue(path)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "DROP TABLE edits",
+        "DROP INDEX files_of_picture",
+        "DROP TABLE search; CREATE TABLE search (caption)",
+        "ALTER TABLE pictures RENAME COLUMN taken TO shot",
+        "ALTER TABLE captions ADD COLUMN stars INTEGER",
+        "CREATE TRIGGER thief AFTER INSERT ON edits BEGIN DELETE FROM captions; END",
+        """
+        DROP TABLE folders;
+        CREATE VIEW folders AS WITH RECURSIVE endless (id) AS
+            (SELECT 1 UNION ALL SELECT id + 1 FROM endless)
+        SELECT id, x'2f' AS path, 0 AS scan FROM endless
+        """,
+    ],
+)
+def test_other_tables_than_those_of_its_format_are_damage(tmp_path: Path, statements: str) -> None:
+    path = tmp_path / "photos.sqlite"
+    Catalogue(path, create=True).close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(statements)
+    with pytest.raises(CatalogueError, match=r"damaged \(wrong tables\): move it away"):
+        Catalogue(path)
+
+
+def test_tables_and_indices_of_the_user_are_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "photos.sqlite"
+    with Catalogue(path, create=True) as catalogue:
+        catalogue.execute("CREATE TABLE albums (name)")
+        catalogue.execute("CREATE INDEX by_date ON pictures (taken)")
+        catalogue.execute("CREATE VIEW mine AS SELECT * FROM edits")
+        catalogue.execute("ANALYZE")
+    with Catalogue(path) as catalogue:
+        assert catalogue.is_intact()
+
+
+def test_damaged_name_in_the_schema_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "photos.sqlite"
+    Catalogue(path, create=True).close()
+    # the name of the index and its statement are not UTF-8: SQLite quotes them in its message
+    path.write_bytes(path.read_bytes().replace(b"writes_open", b"writes_\xe4\xff\xfe("))
+    with pytest.raises(CatalogueError, match="damaged: move it away"):
+        Catalogue(path)
+
+
+def test_full_text_index_that_cannot_be_opened_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "photos.sqlite"
+    with Catalogue(path, create=True) as catalogue:
+        catalogue.execute("UPDATE search_config SET v = 99 WHERE k = 'version'")
+    with pytest.raises(CatalogueError, match=r"damaged .*fts5.*: move it away"), Catalogue(path):
+        pass

@@ -16,11 +16,22 @@ from showtell.files.permissions import PRIVATE
 from showtell.files.printable_names import printable
 from showtell.files.retry import delays_until_timeout, retry
 from showtell.photos.catalogue.schema import APPLICATION_ID, MIGRATIONS
+from showtell.photos.catalogue.schema_check import has_schema
 
 BUSY_TIMEOUT = 30.0  # seconds to wait until another process finishes its transaction
 Parameters = Sequence[object] | dict[str, object]
 _DAMAGE_ADVICE = (
     "move it away and scan again, or restore a copy; captions saved with the photos are not lost"
+)
+
+_SIGNS_OF_DAMAGE = (
+    "malformed",
+    "not a database",
+    "corrupt",
+    "unsupported file format",
+    "vtable constructor failed",
+    "fts5",
+    "decode to UTF-8",
 )
 
 # what code raises that gets a value of another type than the schema says
@@ -183,6 +194,8 @@ class Catalogue:
         connection.execute("PRAGMA synchronous = NORMAL")
         if version < len(MIGRATIONS):
             self._migrate()
+        if not has_schema(connection, MIGRATIONS):
+            raise CatalogueError(f"{self.display_path}: damaged (wrong tables): {_DAMAGE_ADVICE}")
 
     def _version(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
@@ -203,6 +216,8 @@ class Catalogue:
             yield
         except sqlite3.DatabaseError as error:
             raise CatalogueError(f"{self.display_path}: {_reason(error)}") from error
+        except UnicodeDecodeError as error:  # a message of SQLite with a damaged name in it
+            raise CatalogueError(f"{self.display_path}: damaged: {_DAMAGE_ADVICE}") from error
 
 
 def now() -> str:
@@ -245,7 +260,7 @@ def _reason(error: sqlite3.DatabaseError) -> str:
     text = str(error)
     if "locked" in text or "busy" in text:
         return "locked by another program: wait until it has finished and try again"
-    if "malformed" in text or "not a database" in text or "corrupt" in text:
+    if any(sign in text for sign in _SIGNS_OF_DAMAGE):
         return f"damaged ({text}): {_DAMAGE_ADVICE}"
     if "I/O error" in text:
         return "disk I/O error: is the disk full or failing?"
@@ -255,4 +270,4 @@ def _reason(error: sqlite3.DatabaseError) -> str:
         return "cannot be written: no permission, or the disk is read-only"
     if "unable to open" in text:
         return "cannot be opened: check that its folder exists and that you may write to it"
-    return f"the catalogue failed ({text})"
+    return f"the catalogue failed ({text}): if it fails again, {_DAMAGE_ADVICE}"
