@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -329,3 +330,88 @@ def test_output_is_one_table_for_readers_of_parquet(
     library = pytest.importorskip(reader)
     run(folder, tmp_path / "out", tiny)
     assert READERS[reader](library, str(tmp_path / "out")) == PHOTOS
+
+
+@pytest.mark.parametrize("lost", ["the folder", "its content", "a subfolder"])
+def test_folder_that_is_gone_for_a_while_stops_the_job_which_resumes_without_errors(
+    lost: str, folder: Path, tmp_path: Path, tiny: str, between: list[Between]
+) -> None:
+    output, away = tmp_path / "out", tmp_path / "away"
+    place = folder / "inside" if lost == "a subfolder" else folder
+    first_lost = 4 if lost == "a subfolder" else 2  # its photos come last
+
+    def lose(number: int) -> None:
+        if number == first_lost:
+            place.rename(away)
+            if lost == "its content":  # as a mount point looks without its disk
+                place.mkdir()
+
+    between.append(lose)
+    with pytest.raises(ShowtellError, match=r"no such file|is empty since the photos were listed"):
+        run(folder, output, tiny)
+    between.clear()
+    if lost == "its content":
+        place.rmdir()
+    away.rename(place)
+    assert run(folder, output, tiny) == PHOTOS - first_lost * SIZE
+    assert names_in(output) == all_names(folder)
+    assert all(row["error"] is None for row in rows_of(output))
+
+
+def test_lost_root_of_parquet_paths_stops_the_job_and_a_wrong_path_does_not(
+    folder: Path, tmp_path: Path, tiny: str, between: list[Between]
+) -> None:
+    paths = [str(Path(name).relative_to(folder)) for name in all_names(folder)]
+    table = write_parquet(tmp_path / "a.parquet", {"path": [*paths, "nowhere/1.png"]})
+    options = JobOptions(model=tiny, part_size=SIZE, root=folder)
+
+    def lose(number: int) -> None:
+        if number == 2:
+            folder.rename(tmp_path / "away")
+
+    between.append(lose)
+    with pytest.raises(ShowtellError, match="no such file"):
+        caption_all(table, tmp_path / "out", options)
+    between.clear()
+    (tmp_path / "away").rename(folder)
+    assert caption_all(table, tmp_path / "out", options).failed == 1
+    assert len(rows_of(tmp_path / "out")) == PHOTOS + 1
+
+
+def test_part_with_a_changed_byte_is_captioned_again(
+    folder: Path, tmp_path: Path, tiny: str, between: list[Between]
+) -> None:
+    output = tmp_path / "out"
+    run(folder, output, tiny)
+    part = output / "part-000001.parquet"
+    data = bytearray(part.read_bytes())
+    column = pq.read_metadata(part).row_group(0).column(0)
+    first_byte = column.dictionary_page_offset or column.data_page_offset
+    data[first_byte + column.total_compressed_size - 1] ^= 0x10
+    part.write_bytes(data)
+    assert run(folder, output, tiny) == SIZE
+    assert names_in(output) == all_names(folder)
+
+
+def test_part_whose_counts_are_text_is_captioned_again(
+    folder: Path, tmp_path: Path, tiny: str, between: list[Between]
+) -> None:
+    output = tmp_path / "out"
+    run(folder, output, tiny)
+    part = output / "part-000001.parquet"
+    fields = json.loads(rows_footer(part)) | {"reasons": {"x": "y"}}
+    table = pq.read_table(part).replace_schema_metadata({"showtell": json.dumps(fields)})
+    pq.write_table(table, part)
+    assert run(folder, output, tiny) == SIZE
+    assert names_in(output) == all_names(folder)
+
+
+@pytest.mark.parametrize("name", ["part-000002.parquet", "_job/attempts-000002.json"])
+def test_pipe_in_place_of_a_file_of_the_job_does_not_hang(
+    name: str, stopped: Path, folder: Path, tiny: str
+) -> None:
+    os.mkfifo(stopped / name)
+    with pytest.raises(ShowtellError, match=r"cannot be written \(a named pipe, not a file\)$"):
+        run(folder, stopped, tiny)
+    (stopped / name).unlink()
+    assert run(folder, stopped, tiny) == PHOTOS - 2 * SIZE

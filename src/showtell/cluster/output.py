@@ -15,6 +15,7 @@ from typing import Any
 
 from showtell.cluster.storage import Storage
 from showtell.errors import DatasetError
+from showtell.files.typed_settings import load_settings
 
 _METADATA_KEY = b"showtell"
 
@@ -71,22 +72,26 @@ def part_bytes(records: Sequence[dict[str, Any]], job_id: str, result: PartResul
     )
     table = pa.Table.from_pylist([_utf8_record(record) for record in records], schema=schema)
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     return buffer.getvalue()
 
 
 def read_result(storage: Storage, name: str, job_id: str) -> PartResult | None:
-    """Return the result in a part's footer; None if it is damaged or belongs to another job."""
-    import pyarrow as pa
+    """Return the result in a part's footer; None if it is damaged or belongs to another job.
+
+    The rows are read too, because only their checksums show that a byte has changed.
+    """
     import pyarrow.parquet as pq
 
     try:
         with storage.opened(name) as file:
-            fields = json.loads((pq.read_metadata(file).metadata or {})[_METADATA_KEY])
-        if fields.pop("job") != job_id:
-            return None
-        return PartResult(**fields)
-    except (DatasetError, pa.ArrowException, KeyError, ValueError, TypeError):
+            part = pq.ParquetFile(file, page_checksum_verification=True)
+            fields = json.loads((part.metadata.metadata or {})[_METADATA_KEY])
+            if fields.pop("job") != job_id:
+                return None
+            part.read()
+        return load_settings(PartResult, fields, error=DatasetError)
+    except (DatasetError, KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -68,6 +69,8 @@ class PartReader:
         self.job_input, self.part, self.storage = job_input, part, storage
         self.seconds = 0.0
         self.seen = 0
+        self._folders: set[Path] = set()  # that must be there, or no error is a photo's own
+        self._fetched = self._not_fetched = 0
 
     def __iter__(self) -> Iterator[tuple[str, PartPhoto]]:
         photos = self._photos()
@@ -85,7 +88,37 @@ class PartReader:
             if item is None:
                 self._check_whole()
                 return
+            self._note_place(item[1])
             yield item
+
+    def check_folders(self) -> None:
+        """Raise DatasetError if the photos' folder is gone or empty, such as a lost mount.
+
+        To be called after the iteration where some photos have errors: these are not their own
+        then, and may be gone in a while.
+        """
+        for folder in sorted(self._folders):
+            with translate_read_errors(str(folder)), os.scandir(folder) as entries:
+                if next(entries, None) is None:
+                    raise DatasetError(
+                        f"{printable(str(folder))}: is empty since the photos were listed:"
+                        " bring them back, and run the same command again"
+                    )
+        if self.job_input.kind == "folder" and self._not_fetched and not self._fetched:
+            raise DatasetError(
+                f"{printable(self.job_input.address)}: none of {self._not_fetched} photos can be"
+                " fetched: run the same command again when they can"
+            )
+
+    def _note_place(self, photo: PartPhoto) -> None:
+        """Remember where a photo is; in Parquet any path may be wrong, only the root is not."""
+        if isinstance(photo, FetchedPhoto):
+            self._fetched += photo.error is None
+            self._not_fetched += photo.error is not None
+        elif self.job_input.kind == "folder" and isinstance(photo, Path):
+            self._folders.add(photo.parent)
+        elif isinstance(photo, NamedLocalPhoto) and self.job_input.root:
+            self._folders.add(Path(self.job_input.root))
 
     def _photos(self) -> Iterator[tuple[str, PartPhoto]]:
         part, columns = self.part, self.job_input.columns

@@ -82,11 +82,13 @@ class CaptionWorker:
                 records = list(self._caption_one_by_one(reader, attempts))
             else:
                 records = list(self._caption_batches(reader))
+            failures = count_failures(records)
+            if failures:
+                reader.check_folders()
         except DatasetError:  # no crash: the next attempt is the first again
             with contextlib.suppress(DatasetError):
                 attempts.end()
             raise
-        failures = count_failures(records)
         result = PartResult(
             number=part.number,
             source=part.source,

@@ -6,6 +6,7 @@ to a device without end.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -58,6 +59,15 @@ def read_regular(path: Path, max_bytes: int, *, or_pipe: bool = False) -> bytes:
         if os.fstat(file.fileno()).st_size > max_bytes:
             raise _too_large(max_bytes)
         return read_at_most(file, max_bytes)
+
+
+def refuse_special(path: Path) -> None:
+    """Raise UnsuitableFileError if a path is a device, pipe or socket, which a file cannot replace.
+
+    A path that does not exist, or is a folder, passes.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        _check_kind(path.stat().st_mode, or_pipe=False)
 
 
 def read_at_most(stream: IO[bytes], max_bytes: int, start: bytes = b"") -> bytes:

@@ -26,7 +26,7 @@ from showtell.files.atomic_write import atomic_write
 from showtell.files.folder_walk import UnlistableFolderError, walk_folders
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
-from showtell.files.regular_files import open_regular
+from showtell.files.regular_files import open_regular, refuse_special
 from showtell.files.retry import fixed_delays, retry
 
 logger = logging.getLogger(__name__)
@@ -221,6 +221,7 @@ def write_file(folder: Address, name: str) -> Iterator[IO[bytes]]:
         if not is_remote(folder):
             local = Path(folder)
             local.mkdir(parents=True, exist_ok=True)
+            refuse_special(local / name)  # a pipe would wait for a reader
             with atomic_write(local / name, binary=True, temporary=local / temporary) as file:
                 yield file
             return
