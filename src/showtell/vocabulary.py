@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from showtell.errors import BundleError
-from showtell.files.typed_settings import load_settings, parse_json
+from showtell.files.plain_data import parse_json
+from showtell.files.typed_settings import load_settings
 
 NORMALISATION_RULE = 1  # increment when `tokenize` changes: a trained model keeps its rule
 PAD, START, END, UNKNOWN = 0, 1, 2, 3

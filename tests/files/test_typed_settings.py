@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from showtell.errors import BundleError, RecipeError
-from showtell.files.typed_settings import check_limits, load_settings, parse_json, parse_yaml
+from showtell.files.typed_settings import check_limits, load_settings
 
 
 @dataclass(frozen=True)
@@ -150,32 +150,6 @@ def test_limits_of_a_dataclass_built_in_python_are_checked() -> None:
         check_limits(Whole("x", Part(1), scale=(1, 0)), RecipeError)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "not valid JSON"),
-        ("{", "not valid JSON"),
-        ('{"a": NaN}', "NaN is not a JSON number"),
-        ('{"a": -Infinity}', "-Infinity is not a JSON number"),
-        ('{"a": 1, "b": 2, "a": 3}', "the key 'a' occurs twice"),
-        ("[" * 100_000, "nested too deeply"),
-        (b"\xff\xfe", "not UTF-8 text"),
-        ("1" * 10_000, "not valid JSON"),
-    ],
-)
-def test_text_that_is_not_json_is_one_error(text: str | bytes, message: str) -> None:
-    with pytest.raises(BundleError, match=rf"^a\.json: .*{message}"):
-        parse_json(text, error=BundleError, source="a.json")
-
-
-def test_text_that_is_not_yaml_is_one_error() -> None:
-    pytest.importorskip("yaml")
-    assert parse_yaml("a: 1", error=RecipeError, source="a.yaml") == {"a": 1}
-    for text in ("a: [", "a: b: c", "[" * 10_000, "a: 2020-99-99"):
-        with pytest.raises(RecipeError, match=r"^a\.yaml: "):
-            parse_yaml(text, error=RecipeError, source="a.yaml")
-
-
 KEYS = [*asdict(Whole("x", Part(1))), "size"]
 TEXT = st.text("ab1", max_size=3)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
@@ -228,19 +202,3 @@ def test_number_of_another_type_is_refused_in_python_too(value: Any) -> None:
 def test_numpy_numbers_are_numbers() -> None:
     np = pytest.importorskip("numpy")
     assert Short(number=np.int64(3), rate=np.float32(1)).rate == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[" * 150 + "]" * 150, "nested too deeply"),
-        ('{"a": ' * 150 + "1" + "}" * 150, "nested too deeply"),
-        (r'{"a": "\ud800"}', "half a surrogate pair"),
-        (r'{"\uDC00": 1}', "half a surrogate pair"),
-        ('{"\u202e": 1, "\u202e": 2}', r"the key '\\u202e' occurs twice"),
-    ],
-)
-def test_json_that_breaks_others_is_refused(text: str, message: str) -> None:
-    with pytest.raises(BundleError, match=message):
-        parse_json(text, error=BundleError, source="a.json")
-    assert parse_json(r'["\ud83d\ude00"]', error=BundleError, source="a.json") == ["\U0001f600"]

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from showtell.server.photo_pixels import LIGHT_PIXELS
-from showtell.server.photo_queue import (
+from showtell.server.photo_queue import PhotoQueue
+from showtell.server.queued_requests import (
     BusyError,
     CaptionRequest,
-    PhotoQueue,
     PhotoResult,
     QueuedPhoto,
     TooManyPixelsError,

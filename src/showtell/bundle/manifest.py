@@ -16,7 +16,8 @@ from typing import Any, Literal
 from showtell.decoding.confidence import Calibration
 from showtell.decoding.options import DecodingDefaults
 from showtell.errors import BundleError
-from showtell.files.typed_settings import load_settings, parse_json
+from showtell.files.plain_data import parse_json
+from showtell.files.typed_settings import load_settings
 from showtell.image import Preprocessing
 
 FORMAT_VERSION = 2  # 2: bundles with a word detector; others are still written as 1

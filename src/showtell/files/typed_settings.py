@@ -1,4 +1,4 @@
-"""Load plain data from JSON or YAML into a dataclass, and check every key and value.
+"""Load plain data into a dataclass, and check every key and value.
 
 `load_settings` reads recipes, manifests, preprocessing, decoding defaults and encoder settings.
 Types come from the dataclass. The metadata of a field adds what a type cannot say:
@@ -11,8 +11,6 @@ Types come from the dataclass. The metadata of a field adds what a type cannot s
 
     beam: int = field(default=3, metadata={"ge": 1, "le": 100})
 
-Text must be valid Unicode, and JSON at most 100 levels deep.
-
 Old names and values are read with a warning that gives the new one. Checks that involve several
 fields belong to the dataclass's `__post_init__`: it raises a ShowtellError or a ValueError whose
 text starts with the field's name, and the loader puts the file and the parent keys in front.
@@ -21,7 +19,6 @@ text starts with the field's name, and the loader puts the file and the parent k
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import math
 import numbers
@@ -32,32 +29,18 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from showtell.errors import ShowtellError
-from showtell.files.printable_names import printable
-
-__all__ = ["check_limits", "load_settings", "parse_json", "parse_yaml"]
+from showtell.files.plain_data import ErrorType
+from showtell.files.shown_settings import TYPE_NAMES, join_key, shown_value
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-ErrorType = type[ShowtellError]
 _LIMITS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
     "ge": (operator.ge, "at least"),
     "gt": (operator.gt, "above"),
     "le": (operator.le, "at most"),
     "lt": (operator.lt, "below"),
 }
-_TYPE_NAMES = {
-    type(None): "null",
-    bool: "true or false",
-    int: "an integer",
-    float: "a number",
-    str: "text",
-    list: "a list",
-    tuple: "a list",
-    dict: "a mapping",
-}
-_LONGEST_VALUE = 60  # characters of a wrong value or key that a message shows
-_DEEPEST = 100  # levels of JSON; Python's own limits come later and differ
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -103,43 +86,6 @@ def check_limits(settings: object, error: type[Exception] = ValueError) -> None:
                 raise error(f"{key}: {message}")
 
 
-def parse_json(text: str | bytes, *, error: ErrorType, source: str | Path) -> Any:
-    """Parse JSON text; raises `error`, naming the source, if it is not valid JSON.
-
-    NaN and Infinity are not valid JSON. A key that occurs twice is an error too, and so is half
-    a surrogate pair, which no file or terminal takes.
-    """
-    try:
-        if isinstance(text, bytes):
-            text = text.decode("utf-8")
-        data = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
-        if _is_deep(data):
-            raise error(f"{source}: nested too deeply")
-        if "\\ud" in text.lower():
-            json.dumps(data, ensure_ascii=False).encode()
-        return data
-    except UnicodeEncodeError:
-        raise error(f"{source}: holds half a surrogate pair, which is not text") from None
-    except UnicodeDecodeError as problem:
-        raise error(f"{source}: not UTF-8 text (byte {problem.start})") from None
-    except RecursionError:
-        raise error(f"{source}: nested too deeply") from None
-    except ValueError as problem:
-        raise error(f"{source}: not valid JSON ({problem})") from None
-
-
-def parse_yaml(text: str, *, error: ErrorType, source: str | Path) -> Any:
-    """Parse YAML text; raises `error`, naming the source, if it is not valid YAML."""
-    import yaml  # only the extra `train` installs it
-
-    try:
-        return yaml.safe_load(text)
-    except RecursionError:
-        raise error(f"{source}: nested too deeply") from None
-    except (yaml.YAMLError, ValueError) as problem:
-        raise error(f"{source}: not valid YAML ({' '.join(str(problem).split())})") from None
-
-
 @dataclasses.dataclass(frozen=True)
 class _Loader:
     """Checks one file.
@@ -157,19 +103,19 @@ class _Loader:
 
     def dataclass(self, kind: type[T], data: object, key_path: str, *, complete: bool = False) -> T:
         if not isinstance(data, dict):
-            raise self.fail(key_path, f"must be a mapping, not {_shown(data)}")
+            raise self.fail(key_path, f"must be a mapping, not {shown_value(data)}")
         fields = {field.name: field for field in _fields(kind)}
         types_of = get_type_hints(kind)
         values = {}
         for name, value in self.renamed(fields, data, key_path).items():
             if name in fields:
-                key = _join(key_path, name)
+                key = join_key(key_path, name)
                 values[name] = self.value(types_of[name], value, key, fields[name].metadata)
             elif not self.ignore_unknown:
-                raise self.fail(_join(key_path, str(name)), f"unknown key{_hint(name, fields)}")
+                raise self.fail(join_key(key_path, str(name)), f"unknown key{_hint(name, fields)}")
         for name, field in fields.items():
             if name not in values and (complete or _is_required(field)):
-                raise self.fail(_join(key_path, name), "missing")
+                raise self.fail(join_key(key_path, name), "missing")
         try:
             return kind(**values)
         except (ShowtellError, ValueError) as problem:
@@ -189,9 +135,10 @@ class _Loader:
         for key, value in data.items():
             name = current.get(key, key) if isinstance(key, str) else key
             if name != key:
+                old_key = join_key(key_path, key)
                 if name in data:
-                    raise self.fail(_join(key_path, key), f"the old name of '{name}': remove one")
-                self.warn(f"'{_join(key_path, key)}' is now called '{name}'")
+                    raise self.fail(old_key, f"the old name of '{name}': remove one")
+                self.warn(f"'{old_key}' is now called '{name}'")
             result[name] = value
         return result
 
@@ -231,7 +178,7 @@ class _Loader:
             value = renamed[value]
         if not any(value == choice and type(value) is type(choice) for choice in choices):
             listed = ", ".join(map(str, choices))
-            raise self.fail(key_path, f"must be one of {listed}, not {_shown(value)}")
+            raise self.fail(key_path, f"must be one of {listed}, not {shown_value(value)}")
         return value
 
     def sequence(
@@ -243,7 +190,7 @@ class _Loader:
         metadata: Mapping[str, Any],
     ) -> Any:
         if not isinstance(value, list | tuple):
-            raise self.fail(key_path, f"must be a list, not {_shown(value)}")
+            raise self.fail(key_path, f"must be a list, not {shown_value(value)}")
         self.check_length(value, key_path, metadata, "values")
         if container is list or kinds[1:] == (...,):
             kinds = kinds[:1] * len(value)
@@ -252,19 +199,19 @@ class _Loader:
         if all(type(item) is kind is str for kind, item in zip(kinds, value, strict=True)):
             return container(value)  # a vocabulary has thousands of words
         return container(
-            self.value(kind, item, _join(key_path, str(index)), metadata)
+            self.value(kind, item, join_key(key_path, str(index)), metadata)
             for index, (kind, item) in enumerate(zip(kinds, value, strict=True))
         )
 
     def mapping(self, kind: Any, value: Any, key_path: str, metadata: Mapping[str, Any]) -> Any:
         if not isinstance(value, dict):
-            raise self.fail(key_path, f"must be a mapping, not {_shown(value)}")
+            raise self.fail(key_path, f"must be a mapping, not {shown_value(value)}")
         self.check_length(value, key_path, metadata, "keys")
         for key in value:
             if not isinstance(key, str):
-                raise self.fail(key_path, f"the key {_shown(key)} must be text")
+                raise self.fail(key_path, f"the key {shown_value(key)} must be text")
         return {
-            key: self.value(kind, item, _join(key_path, key), metadata)
+            key: self.value(kind, item, join_key(key_path, key), metadata)
             for key, item in value.items()
         }
 
@@ -274,7 +221,7 @@ class _Loader:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = _as_float(value)
         if type(value) is not kind:
-            raise self.fail(key_path, f"must be {_TYPE_NAMES[kind]}, not {_shown(value)}")
+            raise self.fail(key_path, f"must be {TYPE_NAMES[kind]}, not {shown_value(value)}")
         if kind is str:
             self.check_length(value, key_path, metadata, "characters")
         for _, number in _numbers(value, key_path):
@@ -332,7 +279,7 @@ def _wrong_number(kind: Any, value: Any) -> str:
         return ""
     base = numbers.Integral if wanted is int else numbers.Real
     if type(value) is bool or not isinstance(value, base):
-        return f"must be {_TYPE_NAMES[wanted]}, not {_shown(value)}"
+        return f"must be {TYPE_NAMES[wanted]}, not {shown_value(value)}"
     return ""
 
 
@@ -344,10 +291,10 @@ def _numbers(value: Any, key: str) -> Iterator[tuple[str, Any]]:
         yield key, value
     elif isinstance(value, tuple | list):
         for index, item in enumerate(value):
-            yield from _numbers(item, _join(key, str(index)))
+            yield from _numbers(item, join_key(key, str(index)))
     elif isinstance(value, dict):
         for name, item in value.items():
-            yield from _numbers(item, _join(key, str(name)))
+            yield from _numbers(item, join_key(key, str(name)))
 
 
 def _out_of_range(number: Any, metadata: Mapping[str, Any]) -> str:
@@ -358,24 +305,7 @@ def _out_of_range(number: Any, metadata: Mapping[str, Any]) -> str:
     if all(_LIMITS[name][0](number, metadata[name]) for name in limits):
         return ""
     bounds = " and ".join(f"{_LIMITS[name][1]} {metadata[name]}" for name in limits)
-    return f"must be {bounds}, not {_shown(number)}"
-
-
-def _join(key_path: str, name: str) -> str:
-    if len(name) > _LONGEST_VALUE or not name.isprintable():
-        name = printable(name[:_LONGEST_VALUE]) + ("..." if len(name) > _LONGEST_VALUE else "")
-    return f"{key_path}.{name}" if key_path else name
-
-
-def _shown(value: Any) -> str:
-    """Return a wrong value for a message: short, on one line."""
-    if isinstance(value, dict | list | tuple | None):
-        return _TYPE_NAMES[type(value)]
-    try:
-        text = repr(value)
-    except ValueError:  # an integer of more digits than Python prints
-        text = "a number of thousands of digits"
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+    return f"must be {bounds}, not {shown_value(number)}"
 
 
 def _hint(word: object, known: Mapping[str, object]) -> str:
@@ -384,27 +314,3 @@ def _hint(word: object, known: Mapping[str, object]) -> str:
 
     near = difflib.get_close_matches(str(word), known, 1, 0.4)
     return f": did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(known)}"
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {_shown(twice)} occurs twice")
-    return data
-
-
-def _is_deep(data: Any) -> bool:
-    """Return whether lists and dicts are nested more than `_DEEPEST` levels."""
-    level = [data] if isinstance(data, dict | list) else []
-    for _ in range(_DEEPEST):
-        children = (parent.values() if isinstance(parent, dict) else parent for parent in level)
-        level = [item for child in children for item in child if isinstance(item, dict | list)]
-        if not level:
-            return False
-    return True

@@ -8,10 +8,10 @@ from showtell.errors import PhotoError
 
 MAX_PIXELS = 178_956_970  # the default, as Pillow's own limit
 BYTES_PER_PIXEL = 16  # that a photo of `max_pixels` may take
+ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")  # of Pillow
 
 _WAY_OUT = "too large to open safely; --max-pixels (in Python max_pixels) raises the limit"
 _GREY = ("1", "L", "P")
-_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _DEEP = ("I", "F")
 # Peak bytes per pixel of `open_photo`: decoder, conversion to RGB and turning upright. Measured
 # with Pillow 13 and pillow-heif 1.8; where the files of a format differ, the most.
@@ -41,7 +41,7 @@ def decoding_memory(
     """
     if mode in _GREY:
         kind = "grey"
-    elif mode in _ALPHA:
+    elif mode in ALPHA_MODES:
         kind = "alpha"
     elif mode in _DEEP or mode.startswith("I;16"):
         kind = "deep"

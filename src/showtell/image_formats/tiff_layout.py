@@ -32,7 +32,7 @@ _COLOUR_NAMES = {
 }
 UNSIGNED, SIGNED, FLOAT, UNDEFINED = 1, 2, 3, 4
 _FORMAT_NAMES = {UNSIGNED: "", SIGNED: "signed ", FLOAT: "float ", 5: "complex ", 6: "complex "}
-NO_ALPHA, ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 0, 1, 2
+ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2
 UNCOMPRESSED, JPEG = 1, 7
 # compressed bytes: the samples come out as they are stored uncompressed
 LOSSLESS_BYTES = {1: "none", 5: "LZW", 8: "deflate", 32773: "PackBits", 32946: "deflate"}
@@ -219,9 +219,13 @@ def _layout(directory: TiffDirectory, page: int) -> TiffLayout:
         colour_map=directory.numbers(320, ()) if colour == PALETTE else (),
         profile=directory.raw(34675),
     )
+    _refuse_too_many_chunks(layout)
+    return layout
+
+
+def _refuse_too_many_chunks(layout: TiffLayout) -> None:
     if layout.chunks > _MOST_CHUNKS:
         raise PhotoError(
             f"a TIFF in {layout.chunks:,} strips or tiles, more than {_MOST_CHUNKS:,}:"
             " save it again with larger ones"
         )
-    return layout

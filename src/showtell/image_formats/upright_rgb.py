@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image
 
 from showtell.image_formats.colour_profile import to_srgb
+from showtell.image_formats.decoding_memory import ALPHA_MODES
 from showtell.image_formats.sample_depth import to_8_bits
 
 _ORIENTATION = 0x0112  # EXIF tag
 _XMP_KEYS = ("xmp", "XML:com.adobe.xmp")  # of Pillow's `info`
-_ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,11 +50,11 @@ def flat_rgb(image: Image.Image, name: str | None) -> Image.Image:
     """Return the image as RGB, its colours converted to sRGB if it has a name for warnings."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _from_high_bit_depth(image)
-    if "transparency" in image.info and image.mode not in _ALPHA_MODES:
+    if "transparency" in image.info and image.mode not in ALPHA_MODES:
         image = _with_alpha_channel(image)
     if name is not None and "icc_profile" in image.info:
         image = to_srgb(image, name)
-    if image.mode in _ALPHA_MODES:
+    if image.mode in ALPHA_MODES:
         with_alpha = image.convert("RGBA")
         flat = Image.new("RGB", image.size, "white")
         flat.paste(with_alpha, mask=with_alpha)

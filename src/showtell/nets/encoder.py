@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from showtell.errors import RecipeError, TrainingError
-from showtell.files.typed_settings import load_settings, parse_json
+from showtell.files.plain_data import parse_json
+from showtell.files.typed_settings import load_settings
 from showtell.image import Preprocessing
 from showtell.nets.batch_norm_folding import fold_batch_norm
 from showtell.nets.detector_settings import DetectorSettings

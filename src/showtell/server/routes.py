@@ -13,8 +13,8 @@ from showtell.bundle import Bundle
 from showtell.server import schemas
 from showtell.server.access_control import check_key
 from showtell.server.openapi import PHOTOS_BODY, problem_responses
-from showtell.server.photo_queue import BusyError, PhotoResult
 from showtell.server.problem_details import ProblemError, not_ready
+from showtell.server.queued_requests import BusyError, PhotoResult
 from showtell.server.service import Service
 from showtell.server.settings import MEGABYTE, ServerSettings
 

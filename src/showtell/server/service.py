@@ -16,14 +16,14 @@ from showtell.decoding.options import Decoding
 from showtell.server.access_control import RateLimit, client_network
 from showtell.server.host_names import is_loopback
 from showtell.server.metrics import Metrics
-from showtell.server.photo_queue import (
+from showtell.server.photo_queue import PhotoQueue
+from showtell.server.problem_details import busy, invalid_request, too_many_pixels
+from showtell.server.queued_requests import (
     BusyError,
     CaptionRequest,
-    PhotoQueue,
     PhotoResult,
     TooManyPixelsError,
 )
-from showtell.server.problem_details import busy, invalid_request, too_many_pixels
 from showtell.server.schemas import CaptionQuery
 from showtell.server.settings import ServerSettings
 from showtell.server.uploads import UploadBudget

@@ -16,7 +16,7 @@ from typing import Any
 
 from showtell.errors import ShowtellError
 from showtell.server.photo_pixels import LIGHT_PIXELS
-from showtell.server.photo_queue import PhotoResult, QueuedPhoto
+from showtell.server.queued_requests import PhotoResult, QueuedPhoto
 from showtell.server.worker_protocol import encode_message, receive_message
 
 START_TIMEOUT = 120.0  # seconds to load a model

@@ -12,7 +12,8 @@ from showtell.caption import Caption
 from showtell.files.printable_names import printable
 from showtell.files.retry import exponential_delay
 from showtell.server.metrics import Metrics
-from showtell.server.photo_queue import PhotoQueue, PhotoResult, QueuedPhoto
+from showtell.server.photo_queue import PhotoQueue
+from showtell.server.queued_requests import PhotoResult, QueuedPhoto
 from showtell.server.settings import ServerSettings
 from showtell.server.worker_launcher import Worker, WorkerError, WorkerLauncher
 

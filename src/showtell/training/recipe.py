@@ -17,8 +17,9 @@ from showtell.data.feature_cache import VIEWS
 from showtell.decoding.options import DecodingDefaults
 from showtell.errors import RecipeError
 from showtell.files.os_errors import error_reason
+from showtell.files.plain_data import parse_yaml
 from showtell.files.regular_files import read_regular
-from showtell.files.typed_settings import check_limits, load_settings, parse_yaml
+from showtell.files.typed_settings import check_limits, load_settings
 from showtell.nets.decoder import DecoderSettings
 
 logger = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -13,6 +12,7 @@ from showtell.image_formats.photo_header import open_header
 from showtell.photos.metadata.container import Container
 from showtell.photos.metadata.embed import extended_xmp
 from showtell.photos.metadata.exif import exif_of_raw, parse_exif
+from showtell.photos.metadata.image_resources import encode_resource
 from showtell.photos.metadata.png_text import decode_text, png_texts, raw_profiles
 from showtell.photos.metadata.tiff_tags import read_tag
 from showtell.photos.metadata.xmp import find_packet
@@ -26,7 +26,6 @@ _PNG_XMP = "xml:com.adobe.xmp"
 _PNG_CREATION_TIME = "creation time"
 _EXIF_MARK, _XMP_MARK = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _ORIENTATION = 0x0112
-_IPTC_RESOURCE = 0x0404
 _TIFF_IPTC, _TIFF_IMAGE_RESOURCES = 33723, 34377  # tags
 
 
@@ -131,7 +130,4 @@ def _tiff_iptc(data: bytes) -> bytes:
 
 def _image_resource(datasets: bytes) -> bytes:
     """Return IPTC datasets as Photoshop's image resource, in which a JPEG stores them."""
-    if not datasets:
-        return b""
-    header = struct.pack(">4sHHI", b"8BIM", _IPTC_RESOURCE, 0, len(datasets))
-    return header + datasets + bytes(len(datasets) % 2)
+    return encode_resource(datasets) if datasets else b""

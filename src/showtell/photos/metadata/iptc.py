@@ -9,21 +9,24 @@ for UTF-8 and they are Latin-1.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from showtell.errors import MetadataError
+from showtell.photos.metadata.image_resources import (
+    encode_resource,
+    parse_resources,
+    replace_bytes,
+)
 
 MAX_CAPTION_BYTES = 2000  # the longest Caption-Abstract (2:120) that IIM allows
 _UTF8_MARKER = b"\x1b%G"
 _UTF8_MARKERS = {_UTF8_MARKER, b"\x1b%/G", b"\x1b%/H", b"\x1b%/I"}
 _ISO_8859_MARKER = re.compile(rb"\x1b[,\-./]([ABCDFGHLMb])")  # ISO 2022
 _ISO_8859_PARTS = dict(zip(b"ABCDFGHLMb", (1, 2, 3, 4, 7, 6, 8, 5, 9, 15), strict=True))
-_RESOURCE_SIGNATURES = (b"8BIM", b"PHUT", b"DCSR", b"AgHg", b"MeSa")
-_IPTC_RESOURCE, _DIGEST_RESOURCE = 0x0404, 0x0425
+_DIGEST_RESOURCE = 0x0425
 _ENVELOPE_VERSION, _CHARACTER_SET = (1, 0), (1, 90)
 _RECORD_VERSION, _CAPTION = (2, 0), (2, 120)
 _DATE_CREATED, _TIME_CREATED = (2, 55), (2, 60)
@@ -48,26 +51,6 @@ class Iptc:
 
 
 @dataclass(frozen=True, slots=True)
-class _Resource:
-    """An image resource: its content is the bytes `payload` to `payload + size`."""
-
-    signature: bytes
-    id: int
-    name: bytes
-    start: int
-    payload: int
-    size: int
-    end: int
-
-    @property
-    def is_iptc(self) -> bool:
-        return (self.signature, self.id) == (b"8BIM", _IPTC_RESOURCE)
-
-    def content(self, data: bytes) -> bytes:
-        return data[self.payload : self.payload + self.size]
-
-
-@dataclass(frozen=True, slots=True)
 class _DataSet:
     """A dataset of IIM: its key (record, number), its value, and its bytes with the header."""
 
@@ -79,7 +62,7 @@ class _DataSet:
 def read_iptc(resources: bytes) -> Iptc:
     """Read Photoshop's image resources, up to the first one that is damaged."""
     captions, present = [], False
-    for resource in _parse_resources(resources)[0]:
+    for resource in parse_resources(resources)[0]:
         if resource.is_iptc:
             present = True
             datasets = _parse_datasets(resource.content(resources))[0]
@@ -95,7 +78,7 @@ def read_date_created(resources: bytes) -> str:
     IIM writes an unknown month or day as zeros, which are left out.
     """
     values: dict[tuple[int, int], str] = {}
-    for resource in _parse_resources(resources)[0]:
+    for resource in parse_resources(resources)[0]:
         if resource.is_iptc:
             for dataset in _parse_datasets(resource.content(resources))[0]:
                 values.setdefault(dataset.key, dataset.value.decode("latin-1"))
@@ -115,13 +98,13 @@ def set_caption(segments: Sequence[bytes], caption: str) -> list[bytes]:
     Raises MetadataError if the resources are damaged, or their characters cannot be kept.
     """
     data = b"".join(segments)
-    resources, end = _parse_resources(data)
+    resources, end = parse_resources(data)
     if data[end:].strip(b"\0"):
         raise MetadataError("its Photoshop resources are damaged")
     blocks = [resource for resource in resources if resource.is_iptc]
     parts = list(segments) or [b""]
     if not blocks:
-        return _replace_bytes(parts, end, end, _encode_resource(_new_block(caption)))
+        return replace_bytes(parts, end, end, encode_resource(_new_block(caption)))
     old_blocks = [resource.content(data) for resource in blocks]
     new_blocks = [_set_in_block(old_blocks[0], caption)]
     new_blocks += [_set_in_block(block, None) for block in old_blocks[1:]]
@@ -131,8 +114,8 @@ def set_caption(segments: Sequence[bytes], caption: str) -> list[bytes]:
             new_contents[id(resource)] = _digest(new_blocks[0])
     for resource in reversed(resources):
         if id(resource) in new_contents:
-            new = _encode_resource(new_contents[id(resource)], resource)
-            parts = _replace_bytes(parts, resource.start, resource.end, new)
+            new = encode_resource(new_contents[id(resource)], resource)
+            parts = replace_bytes(parts, resource.start, resource.end, new)
     return parts
 
 
@@ -161,7 +144,7 @@ def _other_content(
     resources: bytes, ignored: set[tuple[int, int]]
 ) -> list[tuple[object, str | bytes]]:
     content: list[tuple[object, str | bytes]] = []
-    for resource in _parse_resources(resources)[0]:
+    for resource in parse_resources(resources)[0]:
         data = resource.content(resources)
         if not resource.is_iptc:
             if resource.id != _DIGEST_RESOURCE:
@@ -175,29 +158,6 @@ def _other_content(
                 text = _decode(value, encoding) if _is_text(dataset) else value
                 content.append((dataset.key, text))
     return content
-
-
-def _parse_resources(data: bytes) -> tuple[list[_Resource], int]:
-    """Return the image resources up to the first damaged one, and where the last one ends."""
-    resources: list[_Resource] = []
-    position = 0
-    while data.startswith(_RESOURCE_SIGNATURES, position) and position + 8 <= len(data):
-        start = position
-        resource_id, name_length = struct.unpack_from(">HB", data, position + 4)
-        position += 7
-        name = data[position : position + name_length]
-        position += name_length + (name_length + 1) % 2
-        if position + 4 > len(data):
-            return resources, start
-        size = struct.unpack_from(">I", data, position)[0]
-        payload, position = position + 4, position + 4 + size
-        if position > len(data):
-            return resources, start
-        if size % 2 and not data.startswith(_RESOURCE_SIGNATURES, position):
-            position = min(position + 1, len(data))  # some programs forget the padding
-        signature = data[start : start + 4]
-        resources.append(_Resource(signature, resource_id, name, start, payload, size, position))
-    return resources, position
 
 
 def _parse_datasets(block: bytes) -> tuple[list[_DataSet], bytes]:
@@ -315,24 +275,5 @@ def _encode_dataset(key: tuple[int, int], value: bytes) -> bytes:
     return bytes([0x1C, *key]) + size + value
 
 
-def _encode_resource(content: bytes, old: _Resource | None = None) -> bytes:
-    signature, resource_id, name = b"8BIM", _IPTC_RESOURCE, b""
-    if old is not None:
-        signature, resource_id, name = old.signature, old.id, old.name
-    padded_name = bytes([len(name)]) + name + bytes((len(name) + 1) % 2)
-    header = signature + struct.pack(">H", resource_id) + padded_name
-    return header + struct.pack(">I", len(content)) + content + bytes(len(content) % 2)
-
-
 def _digest(block: bytes) -> bytes:
     return hashlib.md5(block, usedforsecurity=False).digest()
-
-
-def _replace_bytes(parts: list[bytes], start: int, end: int, new: bytes) -> list[bytes]:
-    """Replace bytes of the joined parts; a part whose bytes are all replaced becomes empty."""
-    ends = list(itertools.accumulate(len(part) for part in parts))
-    first = next((i for i, part_end in enumerate(ends) if start < part_end), len(parts) - 1)
-    last = max(first, next((i for i, part_end in enumerate(ends) if end <= part_end), first))
-    head = parts[first][: start - (ends[first] - len(parts[first]))]
-    tail = parts[last][end - (ends[last] - len(parts[last])) :]
-    return [*parts[:first], head + new + tail, *[b""] * (last - first), *parts[last + 1 :]]
