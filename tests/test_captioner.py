@@ -430,3 +430,19 @@ def test_prepared_photos_are_captioned_as_photos_are_and_bring_their_features(
         alone = captioner.caption(image)
         assert (caption.text, caption.confidence) == (alone.text, pytest.approx(alone.confidence))
         np.testing.assert_allclose(pooled, captioner.features(image).pooled, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("photo", "word"), [("coffee", "coffee"), ("tiger-in-snow", "tiger")])
+def test_the_general_model_names_things_that_no_captioned_photo_showed(
+    photo: str, word: str
+) -> None:
+    path = Path(__file__).parents[1] / "examples" / f"{photo}.jpg"
+    assert word in Captioner.load("general").caption(path).text.split()
+
+
+def test_the_general_model_captions_a_photo_alone_as_in_a_batch() -> None:
+    folder = Path(__file__).parents[1] / "examples"
+    photos = sorted(folder.glob("*.jpg"))[:6]
+    captioner = Captioner.load("general")
+    alone = [captioner.caption(photo).text for photo in photos]
+    assert [caption.text for caption in captioner.caption(photos)] == alone

@@ -131,16 +131,17 @@ def test_weights_that_do_not_reproduce_the_bundle_are_refused(
     assert "start from the training run" in str(caught.value)
 
 
-def test_the_weights_of_the_shipped_model_can_be_read_back() -> None:
-    start = open_initial_model("flickr8k")
+@pytest.mark.parametrize("model", ["flickr8k", "general"])
+def test_the_weights_of_the_shipped_models_can_be_read_back(model: str) -> None:
+    start = open_initial_model(model)
     assert "Flickr8k" in start.terms
-    features, words = compare_with_bundle(load_bundle(find_bundle("flickr8k")), start.model)
+    features, words = compare_with_bundle(load_bundle(find_bundle(model)), start.model)
     assert (features < 1e-3, words < 0.05) == (True, True)
     with torch.no_grad():  # the comparison notices a twentieth of one weight of many
         for name, weight in start.model.decoder.named_parameters():
             if name.endswith("output_proj.weight"):
                 weight.mul_(1.05)
-    assert compare_with_bundle(load_bundle(find_bundle("flickr8k")), start.model)[1] > 0.05
+    assert compare_with_bundle(load_bundle(find_bundle(model)), start.model)[1] > 0.05
 
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from showtell.bundle.manifest import Manifest, ScoreInfo
+from showtell.bundle.manifest import DetectorInfo, Manifest, ScoreInfo
 from showtell.decoding.confidence import Calibration
 from showtell.decoding.options import DecodingDefaults
 from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
@@ -76,6 +76,7 @@ def _properties(manifest: Manifest, vocabulary: Vocabulary) -> list[str]:
         f"- Encoder: {encoder.network}, {encoder.channels} channels on a grid of"
         f" {height} x {width}; initial weights: {encoder.weights};"
         f" fine-tuned: {', '.join(encoder.fine_tuned) or 'none'}",
+        *_detector(encoder.detector),
         f"- Decoder: {_decoder(manifest)}; {words} words",
         f"- Input: {preprocessing.height} x {preprocessing.width} pixels,"
         f" resized by {preprocessing.resize}",
@@ -83,6 +84,15 @@ def _properties(manifest: Manifest, vocabulary: Vocabulary) -> list[str]:
         f"- Precision: encoder {manifest.precision.encoder}, decoder {manifest.precision.decoder}",
         f"- Training data: {data}; training took {training.seconds / 60:.0f} minutes",
         f"- Written by: {manifest.written_by}",
+    ]
+
+
+def _detector(detector: DetectorInfo | None) -> list[str]:
+    if detector is None:
+        return []
+    return [
+        f"- Word detector: the encoder and {detector.network} at {detector.size} x {detector.size}"
+        f" pixels detect {detector.words} words; the decoder learned when to name them"
     ]
 
 
