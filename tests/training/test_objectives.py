@@ -148,3 +148,27 @@ def test_distillation_brings_a_decoder_close_to_its_teacher(decoder):
         optimizer.step()
     assert divergence() < before / 5
     assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_a_teacher_reads_captions_without_the_words_that_are_new_to_it(decoder):
+    known_words = 8
+    new, old = [[8, 5, 9, 6], [5, 8, 8]], [[5, 6], [5]]
+    features = batch_of().features
+    first_two = {name: values[:2] for name, values in features.items()}
+    batch, known = collate(first_two, new), collate(first_two, old)
+    teacher = copy.deepcopy(decoder).eval()
+    objective = CrossEntropy(0.0, teacher, 0.8, known_words)
+    probabilities = objective._teacher_probabilities(first_two, batch)
+    expected = known.packing.unpack(
+        teacher(first_two, known.inputs, known.packing).softmax(-1)
+    )  # [rows, steps, words]
+    rows = batch.packing.unpack(probabilities)
+    # the teacher's step for each token: a new word leaves it where it was
+    for row, steps in enumerate([[0, 0, 1, 1, 2], [0, 1, 1, 1]]):
+        for step, teacher_step in enumerate(steps):
+            assert torch.allclose(rows[row, step], expected[row, teacher_step], atol=1e-6)
+    share = batch.packing.unpack(objective._distill_share(batch.packing.pack(batch.targets)))
+    assert share.tolist() == [
+        pytest.approx([0, 0.8, 0, 0.8, 0.8]),  # END is known
+        pytest.approx([0.8, 0, 0, 0.8, 0]),  # the last is padding
+    ]

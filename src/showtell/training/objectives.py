@@ -51,14 +51,23 @@ class CrossEntropy:
     `teacher`, the share `distill` of each target is the teacher's distribution of the next word
     (Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015; Furlanello et
     al., Born-Again Neural Networks, 2018).
+
+    A teacher that knows only the first `known_words` of the vocabulary reads captions without the
+    other words, which would confuse it, and teaches nothing where one of them is the target. So
+    the decoder learns new words from the references, and forgets little of what it knew.
     """
 
     def __init__(
-        self, smoothing: float, teacher: DecoderNetwork | None = None, distill: float = 0.0
+        self,
+        smoothing: float,
+        teacher: DecoderNetwork | None = None,
+        distill: float = 0.0,
+        known_words: int | None = None,
     ) -> None:
         self.smoothing = smoothing
         self.teacher = teacher
         self.distill = distill
+        self.known_words = known_words
         self.values: dict[str, float] = {}
 
     def loss(self, model: CaptionModel, batch: Batch) -> Tensor:
@@ -66,6 +75,7 @@ class CrossEntropy:
         features = batch_features(model, batch)
         targets = batch.packing.pack(batch.targets)  # [tokens]
         teacher = self._teacher_probabilities(features, batch)  # [tokens, words] or None
+        distill = self._distill_share(targets)  # [tokens]
         losses = []
         for logits in model.decoder.member_logits(features, batch.inputs, batch.packing):
             scores = logits.float().log_softmax(-1)  # [tokens, words]
@@ -73,7 +83,7 @@ class CrossEntropy:
             if self.smoothing:
                 token_losses = token_losses.lerp(-scores.mean(-1), self.smoothing)
             if teacher is not None:
-                token_losses = token_losses.lerp(-(teacher * scores).sum(-1), self.distill)
+                token_losses = token_losses.lerp(-(teacher * scores).sum(-1), distill)
             losses.append(token_losses.mean())
         loss = torch.stack(losses).mean()
         return loss * batch.share.of_tokens if batch.share else loss
@@ -82,9 +92,31 @@ class CrossEntropy:
         """Return the teacher's probabilities of the next word, [tokens, words]."""
         if self.teacher is None:
             return None
+        known = batch if self.known_words is None else without_new_words(batch, self.known_words)
         with torch.no_grad():
-            logits: Tensor = self.teacher(features, batch.inputs, batch.packing)
-        return logits.float().softmax(-1)
+            logits: Tensor = self.teacher(features, known.inputs, known.packing)
+        probabilities = logits.float().softmax(-1)
+        if self.known_words is None:
+            return probabilities
+        # the teacher's step at a token: the number of known words before it
+        is_known = batch.inputs < self.known_words  # [rows, steps], START included
+        steps = (is_known.cumsum(1) - 1).clamp(max=known.inputs.shape[1] - 1)  # [rows, steps]
+        rows = torch.arange(len(steps), device=steps.device)[:, None].expand_as(steps)
+        padded = known.packing.unpack(probabilities)  # [rows, steps of the teacher, words]
+        return padded[batch.packing.pack(rows), batch.packing.pack(steps)]
+
+    def _distill_share(self, targets: Tensor) -> Tensor:
+        """Return the teacher's share of the target of each token, [tokens]."""
+        share = torch.full(targets.shape, self.distill, device=targets.device)
+        return share if self.known_words is None else share * (targets < self.known_words)
+
+
+def without_new_words(batch: Batch, known_words: int) -> Batch:
+    """Return a batch whose captions have only words with an id below `known_words`."""
+    captions = [
+        [word for word in row if END < word < known_words] for row in batch.targets.tolist()
+    ]
+    return collate(batch.features, captions).to(batch.targets.device)
 
 
 class SelfCritical:

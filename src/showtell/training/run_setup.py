@@ -39,12 +39,17 @@ FREE_KEYS = (
 
 @dataclass(frozen=True)
 class RunStart:
-    """A run folder that is ready to train: its recipe, vocabulary and encoder."""
+    """A run folder that is ready to train: its recipe, vocabulary and encoder.
+
+    `known_words` is the number of words that the initial model knows, the first ones of the
+    vocabulary; None if the run starts with a new decoder.
+    """
 
     recipe: Recipe
     vocabulary: Vocabulary
     encoder: Encoder
     resumed: bool
+    known_words: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,18 +66,18 @@ class RunSetup:
         """Set up the run on the first rank and send the result to the others; see `start`."""
         on_this_rank: list[RunStart] = []
 
-        def start() -> tuple[Recipe, str, dict[str, Any], dict[str, torch.Tensor], bool]:
+        def start() -> tuple[Recipe, str, dict[str, Any], dict[str, torch.Tensor], Any]:
             run = self.start(resume)
             on_this_rank.append(run)
             state = run.encoder.weights() if ranks.count > 1 else {}
             spec = run.encoder.spec.to_dict()
-            return run.recipe, run.vocabulary.to_json(), spec, state, run.resumed
+            return run.recipe, run.vocabulary.to_json(), spec, state, (run.resumed, run.known_words)
 
-        recipe, words, spec, state, resumed = ranks.on_rank_zero(start)
+        recipe, words, spec, state, more = ranks.on_rank_zero(start)
         if on_this_rank:
             return on_this_rank[0]
         encoder = encoder_from_spec(EncoderSpec.from_dict(spec), state)
-        return RunStart(recipe, Vocabulary.from_json(words, Path(VOCABULARY)), encoder, resumed)
+        return RunStart(recipe, Vocabulary.from_json(words, Path(VOCABULARY)), encoder, *more)
 
     def start(self, resume: str | None) -> RunStart:
         """Create the run folder `output`, or open the run that it holds.
@@ -113,7 +118,8 @@ class RunSetup:
             initial.write_decoder(output, len(vocabulary), recipe.seed)
         # last, because a folder with this file holds a run
         write_run_json(output / RUN, self._description(recipe, encoder, initial))
-        return RunStart(recipe, vocabulary, encoder, resumed=False)
+        known_words = len(initial.vocabulary) if initial else None
+        return RunStart(recipe, vocabulary, encoder, resumed=False, known_words=known_words)
 
     def _description(
         self, recipe: Recipe, encoder: Encoder, initial: InitialModel | None
@@ -149,7 +155,8 @@ class RunSetup:
             spec_of(description, output / RUN), read_tensors(output / ENCODER)
         )
         write_run_json(output / RUN, description | {"recipe": recipe.to_dict()})
-        return RunStart(recipe, vocabulary, encoder, resumed=True)
+        known_words = description.get("began", {}).get("words")
+        return RunStart(recipe, vocabulary, encoder, resumed=True, known_words=known_words)
 
     def _check_recipe(self, recipe: Recipe, old: Recipe) -> None:
         """Raise RecipeError where a resumed run would compute something else than before."""

@@ -31,6 +31,7 @@ class ObjectiveBuilder:
     photos: Sequence[CaptionedPhoto]
     output: Path
     ranks: Ranks
+    known_words: int | None = None  # words that the run's initial model knows
 
     def build(self, number: int, *, resumed: bool) -> Objective:
         """Build the objective of stage `number`, for the weights that the stage starts from."""
@@ -40,7 +41,9 @@ class ObjectiveBuilder:
         if stage.objective == "self_critical":
             return self._self_critical(stage)
         teacher = self._teacher(number, resumed) if stage.distill else None
-        return CrossEntropy(stage.label_smoothing, teacher, stage.distill)
+        # the teacher of a later stage has been trained on the new words
+        known_words = self.known_words if number == 0 else None
+        return CrossEntropy(stage.label_smoothing, teacher, stage.distill, known_words)
 
     def _self_critical(self, stage: Stage) -> SelfCritical:
         # with END, n-grams count how a caption ends

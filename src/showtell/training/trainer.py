@@ -130,7 +130,16 @@ def _train_run(
     log = TrainingLog(output, progress.position if resumed else None) if ranks.first else NoLog()
     with contextlib.closing(log):
         session = Session(recipe, model, checkpoints, log, device, stop, ranks)
-        stages = _Stages(session, start.vocabulary, photos, batches, dev, extractor, output)
+        stages = _Stages(
+            session,
+            start.vocabulary,
+            photos,
+            batches,
+            dev,
+            extractor,
+            output,
+            start.known_words,
+        )
         first = progress.stage
         for number in range(first, len(recipe.stages)):
             if number != first:
@@ -238,6 +247,7 @@ class _Stages:
     dev: list[CaptionedPhoto]
     extractor: FeatureExtractor
     output: Path
+    known_words: int | None
 
     def start(self, number: int, *, resumed: bool) -> StageTrainer:
         """Return the trainer of stage `number`, with the weights it starts or resumes from."""
@@ -248,7 +258,13 @@ class _Stages:
         elif number and checkpoints.has(stage.init_checkpoint):
             load_weights(model, kept_weights(checkpoints, stage.init_checkpoint))
         objective = ObjectiveBuilder(
-            recipe, model, self.vocabulary, self.photos.train, self.output, session.ranks
+            recipe,
+            model,
+            self.vocabulary,
+            self.photos.train,
+            self.output,
+            session.ranks,
+            self.known_words,
         ).build(number, resumed=resumed)
         if not resumed and stage.reinit_decoder:
             torch.manual_seed(step_seed(recipe.seed, number))

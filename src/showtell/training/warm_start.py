@@ -91,6 +91,7 @@ class InitialModel:
         """Return what a run's description keeps of this model."""
         return {
             "model": self.name,
+            "words": len(self.vocabulary),
             "dataset": self.dataset,
             "terms": self.terms,
             NAMES_KEY: self.names,
