@@ -51,7 +51,7 @@ class BatchShare:
 
 @dataclass(frozen=True)
 class Batch:
-    """Captions of some photos: `captions_per_photo` rows each, grouped by photo.
+    """Captions of some photos: the same number of rows for each, grouped by photo.
 
     `features` or `pixels` have one row per photo. `inputs` and `targets` [rows, steps] are padded
     ids: the caption after START, and the caption before END. `packing` tells tokens from padding.
@@ -208,6 +208,9 @@ class CaptionBatches:
         self.photos, self.recipe, self.ranks = photos, recipe, ranks
         self.workers, self.pin = workers, pin
         self.captions = [_encode_captions(photo, vocabulary, recipe.max_words) for photo in photos]
+        # more than any photo has would only be copies
+        most = max((len(captions) for captions in self.captions), default=1)
+        self.captions_per_photo = max(1, min(recipe.captions_per_photo, most))
         with_captions = [row for row in usable if self.captions[row]]
         self.usable = np.asarray(with_captions, np.int64)
         is_new = self.usable < len(photos) - rehearsed
@@ -267,7 +270,7 @@ class CaptionBatches:
     ) -> tuple[list[int], list[_Caption], list[bool]]:
         """Return the photos of a whole step, their captions, and which photos are mirrored."""
         random = np.random.default_rng((*position, step))
-        size, width = self.recipe.batch_photos, self.recipe.captions_per_photo
+        size, width = self.recipe.batch_photos, self.captions_per_photo
         photos: list[int] = order[step * size : (step + 1) * size].tolist()
         chosen: list[_Caption] = []
         flips: list[bool] = []
@@ -314,7 +317,7 @@ class _RankBatches(Dataset[Batch]):
         recipe, ranks = self.batches.recipe, self.batches.ranks
         step, turn = divmod(number, recipe.accumulate)
         step += self.first
-        width = recipe.captions_per_photo
+        width = self.batches.captions_per_photo
         photos, captions, flips = self.batches.choose(self.order, self.position, step, self.flip)
         parts = ranks.count * recipe.accumulate
         bounds = [len(photos) * n // parts for n in range(parts + 1)]

@@ -182,7 +182,7 @@ class StageTrainer:
             loss=loss,
             learning_rate=learning_rate,
             gradient_norm=norm,
-            captions=photos * self.session.recipe.captions_per_photo,
+            captions=photos * plan.batches.captions_per_photo,
             photos=photos,
             waited=waited,
             **dict(zip(measured, values, strict=True)),

@@ -104,7 +104,7 @@ class Recipe:
     limit: int = _setting(0, ge=0)
     min_count: int = _setting(5, ge=1)  # rarer words of the training captions become <unknown>
     max_words: int = _setting(24, ge=1)  # longer training captions are cut
-    captions_per_photo: int = _setting(5, ge=1)  # captions sampled per photo and step
+    captions_per_photo: int = _setting(5, ge=1)  # captions per photo and step, if one has so many
     batch_photos: int = _setting(32, ge=1)  # photos per step, over all ranks
     # an epoch repeats the photos until it has at least this many steps
     min_epoch_steps: int = _setting(0, ge=0)
