@@ -232,6 +232,39 @@ def test_import_of_an_export_changes_no_caption(
     assert list(photo_records(catalogue)) == before
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_import_reads_the_line_that_tells_excel_the_separator(
+    catalogue: Catalogue, lib: list[Path], separator: str, quote: str, encoding: str
+) -> None:
+    table = lib[0].parent / "mine.csv"
+    lines = [
+        f"{quote}sep={separator}{quote}",
+        separator.join(["image", "caption", "source"]),
+        separator.join([lib[0].name, '"two, or; more otters"', "model"]),
+        separator.join(["gone.jpg", "an otter", "model"]),
+    ]
+    table.write_text("\r\n".join(lines), encoding)
+    errors: list[PhotoError] = []
+    with pytest.raises(CatalogueError, match="1 photo not in the catalogue"):
+        corrections.import_captions(catalogue, table, report=errors.append)
+    assert [str(error).split(": ")[0] for error in errors] == [f"{table}:4"]
+    table.write_text("\r\n".join(lines[:3]), encoding)
+    corrections.import_captions(catalogue, table, report=pytest.fail)
+    assert corrections.current_caption(catalogue, lib[0]) == "two, or; more otters"
+
+
+@pytest.mark.parametrize("output_format", ["csv", "jsonl"])
+def test_import_reads_a_caption_of_any_length(
+    catalogue: Catalogue, lib: list[Path], tmp_path: Path, output_format: str
+) -> None:
+    corrections.edit_caption(catalogue, lib[0], "otters " * 20_000)
+    source = export_all(catalogue, tmp_path / f"captions.{output_format}")
+    counts = corrections.import_captions(catalogue, source, report=pytest.fail)
+    assert (counts.changed, counts.unchanged) == (0, len(lib))
+
+
 def test_caption_with_outer_blanks_in_the_catalogue_is_unchanged_by_an_import(
     catalogue: Catalogue, lib: list[Path], tmp_path: Path
 ) -> None:

@@ -1,13 +1,45 @@
-"""Write lines of CSV that spreadsheets can open safely."""
+"""CSV as spreadsheets write it, and lines of CSV that they can open safely."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 _FORMULA = re.compile("'*[=+\\-@\t\r\n]")  # after apostrophes: escaped, or by a person
+
+_DELIMITERS = ",;\t|"
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # the first line, as Excel reads it
+
+
+def detect_delimiter(text: str, columns: Collection[Collection[str]]) -> tuple[str, str, int]:
+    """Return a CSV's text without the line for Excel, its delimiter, and the lines left out.
+
+    `columns` are the names that each column which must be there may have, in lower case. In many
+    European locales, spreadsheets separate the columns of a .csv with semicolons.
+    """
+    first_line, _, rest = text.partition("\n")
+    separator = _SEPARATOR_LINE.fullmatch(first_line.strip("\r ;,"))
+    if separator is None:  # a tab would be stripped with the blanks
+        separator = _SEPARATOR_LINE.fullmatch(first_line.rstrip("\r"))
+    if separator is not None:
+        return rest, separator[1], 1
+    for mark in _DELIMITERS:
+        header = [column.strip(' "\r').lower() for column in first_line.split(mark)]
+        if all(any(name in header for name in names) for names in columns):
+            return text, mark, 0
+    return text, next((mark for mark in _DELIMITERS if mark in first_line), ","), 0
+
+
+def csv_fields(text: str, delimiter: str) -> Reader:
+    """Return a strict reader of the fields of each row; a field has any length."""
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
 
 
 def csv_row(cells: Iterable[str]) -> str:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import json
 import os
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from showtell.errors import CatalogueError, PhotoError, PhotoErrorHandler
 from showtell.files.counts import count_of
-from showtell.files.csv_text import csv_row, unescape_csv_formula
+from showtell.files.csv_text import csv_fields, csv_row, detect_delimiter, unescape_csv_formula
 from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 from showtell.files.regular_files import read_regular
@@ -190,7 +190,9 @@ def _cell(row: dict[str, Any], names: tuple[str, ...], location: str) -> str:
 def _rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     display_path = printable(os.fspath(source))
     try:
-        text = read_regular(source, _MAX_IMPORT_BYTES, or_pipe=True).decode("utf-8-sig")
+        data = read_regular(source, _MAX_IMPORT_BYTES, or_pipe=True)
+        # the "Unicode text" of spreadsheets is UTF-16
+        text = data.decode("utf-16" if data[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig")
     except UnicodeDecodeError:
         raise CatalogueError(f"{display_path}: not UTF-8: save it as CSV UTF-8") from None
     except OSError as error:
@@ -217,15 +219,14 @@ def _json_rows(text: str, display_path: str) -> Iterator[tuple[int, dict[str, An
 
 
 def _csv_rows(text: str, display_path: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    first_line = text.partition("\n")[0]
-    # spreadsheets write semicolons in countries with a decimal comma
-    delimiter = next((character for character in ",;\t" if character in first_line), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    text, delimiter, lines_before = detect_delimiter(text, (_IMAGE_COLUMNS, _CAPTION_COLUMNS))
+    reader = csv_fields(text, delimiter)
     columns: list[str] = []
-    next_line = 1
+    next_line = lines_before + 1
     try:
         for fields in reader:
-            line_number, next_line = next_line, reader.line_num + 1  # a quoted field may span lines
+            # a quoted field may span lines
+            line_number, next_line = next_line, lines_before + reader.line_num + 1
             if not any(fields):
                 continue
             if not columns:

@@ -7,10 +7,8 @@ columns may also be called `file_name` and `text`, as in Hugging Face's datasets
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +25,9 @@ from showtell.data.readers.caption_files import (
 from showtell.data.readers.listing import DatasetLayout, DatasetListing
 from showtell.data.readers.splits import parse_split
 from showtell.errors import DatasetError
+from showtell.files.csv_text import csv_fields, detect_delimiter
 
 _SUFFIXES = (".csv", ".jsonl")
-_DELIMITERS = ",;\t|"
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # the first line, as Excel reads it
 _PHOTO_FOLDERS = ("images", "Images")
 # The names of the two columns that must be there, the usual one first.
 _COLUMNS = {"image": ("image", "file_name", "filename"), "caption": ("caption", "text")}
@@ -141,8 +138,8 @@ def _has_usual_columns(path: Path) -> bool:
 
 
 def _csv_rows(source: Path, listing: DatasetListing) -> Iterator[TableRow]:
-    text, delimiter, lines_before = _detect_delimiter(read_text_file(source))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    text, delimiter, lines_before = detect_delimiter(read_text_file(source), _COLUMNS.values())
+    reader = csv_fields(text, delimiter)
     columns: list[str] = []
     while True:
         # A quoted caption may contain line breaks: name the line at which its row begins.
@@ -165,24 +162,6 @@ def _csv_rows(source: Path, listing: DatasetListing) -> Iterator[TableRow]:
             listing.note_broken(error)
         else:
             yield row
-
-
-def _detect_delimiter(text: str) -> tuple[str, str, int]:
-    """Return a CSV's text without the line for Excel, its delimiter, and the lines left out.
-
-    In many European locales, spreadsheets separate the columns of a .csv with semicolons.
-    """
-    first_line, _, rest = text.partition("\n")
-    separator = _SEPARATOR_LINE.fullmatch(first_line.strip("\r ;,"))
-    if separator is None:  # a tab would be stripped with the blanks
-        separator = _SEPARATOR_LINE.fullmatch(first_line.rstrip("\r"))
-    if separator is not None:
-        return rest, separator[1], 1
-    for mark in _DELIMITERS:
-        columns = [column.strip(' "\r').lower() for column in first_line.split(mark)]
-        if all(any(name in columns for name in names) for names in _COLUMNS.values()):
-            return text, mark, 0
-    return text, next((mark for mark in _DELIMITERS if mark in first_line), ","), 0
 
 
 def _parse_csv_row(fields: list[str], columns: list[str], location: str) -> TableRow:
