@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -91,6 +92,23 @@ def test_wrong_bytes_do_not_replace_the_target(server: FileServer, tmp_path: Pat
         download(f"{server.url}/file", tmp_path / "file", sha256=RIGHT)
     assert (tmp_path / "file").read_bytes() == b"the old one"
     assert leftovers(tmp_path / "file") == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_private_file_is_replaced_by_one_that_was_never_readable_by_others(
+    server: FileServer, tmp_path: Path
+) -> None:
+    target, part = tmp_path / "file", tmp_path / "file.part"
+    target.write_bytes(b"old")
+    target.chmod(0o600)
+    part.write_bytes(b"left by an earlier run")
+    server.faults["/file"] = [("cut", 100_000), ("status", 500)]
+    with pytest.raises(DownloadError, match="given up"):
+        download(f"{server.url}/file", target, attempts=1, **QUICK)
+    assert stat.S_IMODE(part.stat().st_mode) == 0o600
+    download(f"{server.url}/file", target, sha256=RIGHT, **QUICK)
+    assert target.read_bytes() == BODY
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
 def test_missing_file_is_reported_without_retries(server: FileServer, tmp_path: Path) -> None:

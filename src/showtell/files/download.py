@@ -1,6 +1,7 @@
 """Download a file over HTTP: resumable, verified by hash, and written whole or not at all.
 
-A download goes to `NAME.part` beside its target and is renamed when it is complete and verified.
+A download goes to `NAME.part` beside its target and is renamed when it is complete and verified. If
+it replaces a file, it gets that file's permissions, and only the user can read it until then.
 The version of the file (its ETag) is kept in `NAME.part.json`, and a part is only continued while
 the server still has that version.
 """
@@ -24,6 +25,7 @@ from showtell import __version__
 from showtell.errors import ShowtellError
 from showtell.files.atomic_write import move_into_place
 from showtell.files.os_errors import error_reason
+from showtell.files.permissions import NEW_FILE, PRIVATE, copy_permissions, creation_opener
 from showtell.files.printable_names import printable
 from showtell.files.progress import progress_bar
 from showtell.files.redirects import RedirectError, checked_opener
@@ -102,7 +104,7 @@ def download(
                     f"{url}: wrong bytes: their {algorithm} is {actual}, not {expected.lower()}:"
                     " the file was changed or damaged, and is not kept"
                 )
-    part.finish(target)
+    part.finish()
     return target
 
 
@@ -119,6 +121,7 @@ class _PartFile:
     """The downloaded part of a file, and the version of the file that it belongs to."""
 
     def __init__(self, url: str, target: Path, *, has_hash: bool) -> None:
+        self.target = target
         self.path = target.with_name(target.name + ".part")
         self.version_file = target.with_name(target.name + ".part.json")
         self.has_hash = has_hash  # which verifies all bytes in the end
@@ -140,7 +143,9 @@ class _PartFile:
     def restart(self, version: str | None) -> None:
         """Empty the part and record the version of the file that is downloaded from here on."""
         # emptied first: old bytes must never belong to a new version
-        self.path.write_bytes(b"")
+        mode = PRIVATE if self.target.exists() else NEW_FILE
+        with open(self.path, "wb", opener=creation_opener(mode)):
+            pass
         self.version = version
         self.version_file.write_text(json.dumps({"url": self.url, "version": version}), "utf-8")
 
@@ -153,8 +158,10 @@ class _PartFile:
         self.version_file.unlink(missing_ok=True)
         self.version = None
 
-    def finish(self, target: Path) -> None:
-        move_into_place(self.path, target)
+    def finish(self) -> None:
+        with suppress(FileNotFoundError):
+            copy_permissions(self.target.stat(), self.path)
+        move_into_place(self.path, self.target)
         self.version_file.unlink(missing_ok=True)
 
 

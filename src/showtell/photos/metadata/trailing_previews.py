@@ -28,7 +28,9 @@ _MAKER_NOTES = {
 }
 _NIKON_HEADER = 10  # bytes before the TIFF header in Nikon's maker note
 _SONY_HEADER = 32  # bytes before the JPEG in Sony's previews
-_JPEG_START = b"\xd8\xff"  # its second and third byte: Sony and Minolta change the first
+# the start of a JPEG with a table, an application segment or a comment: Sony and Minolta change
+# the first byte
+_JPEG_START = re.compile(rb".\xd8\xff[\xc4\xdb\xdd-\xef\xfe]", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +101,4 @@ def _segment_pointers(exif: Segment, data: bytes, trailer: Segment) -> Iterator[
 
 
 def _is_preview(data: bytes, position: int) -> bool:
-    return any(data.startswith(_JPEG_START, position + header + 1) for header in (0, _SONY_HEADER))
+    return any(_JPEG_START.match(data, position + header) for header in (0, _SONY_HEADER))
