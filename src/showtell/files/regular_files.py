@@ -1,6 +1,6 @@
-"""Read files that other people made: only regular files, and at most so many bytes.
+"""Read files from elsewhere: only regular files, and at most a given number of bytes.
 
-In a folder from elsewhere any name can be a named pipe, which blocks its reader for ever, or a link
+In a folder from elsewhere any name can be a named pipe, which blocks its reader forever, or a link
 to a device without end.
 """
 

@@ -64,8 +64,8 @@ def to_srgb(image: Image.Image, name: str) -> Image.Image:
 def jpeg_profile(segments: Iterable[bytes]) -> bytes | None:
     """Return the profile in a JPEG's APP2 segments (ICC.1:2022, B.4), or None if there is none.
 
-    Pieces that are there twice count once, and the number of pieces in them is not looked at, as
-    some programs write it wrong. A profile that lacks a piece is shorter than its header says.
+    Repeated pieces count once. The number of pieces that each states is ignored, as some programs
+    write it wrong. A profile that lacks a piece is shorter than its header says.
     """
     pieces = {segment for segment in segments if segment.startswith(_JPEG_PIECE)}
     start = len(_JPEG_PIECE) + 2

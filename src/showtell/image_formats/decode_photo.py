@@ -64,7 +64,7 @@ def decode_photo(file: BinaryIO, settings: DecodeSettings) -> Image.Image:
     except (PhotoError, MemoryError, Image.DecompressionBombError):
         raise
     except Exception as error:
-        if kind not in FORMATS_WITH_PARTS:  # reading it again would be in vain
+        if kind not in FORMATS_WITH_PARTS:  # a second attempt would fail too
             raise
         file.seek(0)
         return _decode_repaired(kind, file.read(), settings, error)
@@ -159,7 +159,7 @@ def _decode_tiff(file: BinaryIO, settings: DecodeSettings) -> Image.Image:
 
 
 def _read_stream(stream: BinaryIO) -> BinaryIO:
-    """Read a pipe to its end, but none that is no photo, and at most MAX_STREAM_BYTES."""
+    """Read a photo from a pipe: at most `MAX_STREAM_BYTES`, and nothing else to its end."""
     head: object = stream.read(HEAD_BYTES)
     if not isinstance(head, bytes):
         raise PhotoError(_OPENED_AS_TEXT)

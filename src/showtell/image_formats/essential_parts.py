@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from showtell.image_formats.jpeg_markers import START_OF_SCAN
+
 FORMATS_WITH_PARTS = ("PNG", "JPEG", "WEBP", "AVIF")  # of which copies are made
 MAX_PROFILE_BYTES = 16 << 20  # of a colour profile, inflated
 
@@ -22,7 +24,6 @@ _WEBP_METADATA_FLAGS = 0x2C  # in VP8X: ICC, EXIF, XMP
 _WEBP_ICC_FLAG = 0x20
 # first bytes of the application segments of a JPEG that matter -> their least length
 _JPEG_KEPT = {b"Adobe": 12, b"JFIF\0": 14, b"ICC_PROFILE\0": 15, b"Exif\0\0": 14}
-_SOS = 0xDA
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class EssentialParts:
 def essential_parts(kind: str, data: bytes) -> EssentialParts:
     """Return a photo without metadata, other than its orientation and colour profile if whole.
 
-    `kind` is Pillow's name of the format. A photo of another format, or of a structure too damaged
-    to follow, is returned as it is, as far as it cannot be followed.
+    `kind` is Pillow's name of the format. A photo of another format is returned as it is, and
+    so is the rest of a photo from where its structure is too damaged to follow.
     """
     if kind == "PNG":
         return _essential_png(data)
@@ -94,7 +95,7 @@ def _essential_jpeg(data: bytes) -> bytes:
         if marker == 0xFF:  # a fill byte
             length = 1
         segment = data[position : position + length]
-        if marker == _SOS:
+        if marker == START_OF_SCAN:
             break
         is_metadata = 0xE0 <= marker <= 0xEF or marker == 0xFE
         if not is_metadata or _is_kept_segment(segment[4:]):

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from showtell.errors import PhotoError
+from showtell.image_formats.jpeg_markers import END, FRAMES, START_OF_SCAN
 
 MAX_SCANS = 100  # progressive JPEGs have about ten
 MAX_HEADER_PARTS = 10_000  # segments and fill bytes before the first scan, read one by one
 SCANNED_PIXELS = 30  # of all scans together, times the pixels of the largest photo that is decoded
 
-_EOI, _SOS = 0xD9, 0xDA
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = {0xC0, 0xC1, 0xC3, 0xC9, 0xCB}
 _MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _BLOCK = 1 << 20  # bytes
@@ -51,10 +50,10 @@ def read_jpeg_header(file: BinaryIO) -> JpegHeader:
             position += 1
         elif marker in _STANDALONE:
             position += 2
-        elif marker == _SOS:
+        elif marker == START_OF_SCAN:
             return JpegHeader(bits, not (sequential and start[4] == components))
         else:
-            if marker in _FRAMES:
+            if marker in FRAMES:
                 bits, components, sequential = start[4], start[9], marker in _SEQUENTIAL
             position += 2 + int.from_bytes(start[2:4], "big")
     raise PhotoError(f"a JPEG of more than {MAX_HEADER_PARTS:,} segments: save it again")
@@ -79,10 +78,10 @@ def has_more_scans(file: BinaryIO, limit: int) -> bool:
     position, scans = 2, 0
     while scans <= limit:  # the markers in metadata and in further pictures do not count
         found = _MARKER_AFTER_SCAN.search(data, position)
-        if found is None or data[found.end() - 1] == _EOI:
+        if found is None or data[found.end() - 1] == END:
             return False
         marker, position = data[found.end() - 1], found.end()
-        scans += marker == _SOS
+        scans += marker == START_OF_SCAN
         if marker not in _STANDALONE:
             position += int.from_bytes(data[position : position + 2], "big")
     return True

@@ -36,18 +36,18 @@ def image_of_samples(samples: NDArray[Any], layout: TiffLayout) -> Image.Image:
 
 
 def _alpha(samples: NDArray[Any], layout: TiffLayout) -> NDArray[np.uint8] | None:
-    """Return the opacity, 0 to 255, or None if the extra channel is no alpha channel."""
+    """Return the opacity, 0 to 255, or None if the extra channel is not alpha."""
     if samples.shape[2] == layout.colour_samples:
         return None
-    # four channels without a word about the fourth are usually RGBA
-    untold = tiff.UNASSOCIATED_ALPHA if layout.colour == tiff.RGB and layout.samples == 4 else 0
-    meaning = layout.extra_samples[0] if layout.extra_samples else untold
+    # a fourth channel whose meaning is not stated is usually alpha
+    assumed = tiff.UNASSOCIATED_ALPHA if layout.colour == tiff.RGB and layout.samples == 4 else 0
+    meaning = layout.extra_samples[0] if layout.extra_samples else assumed
     if meaning not in (tiff.ASSOCIATED_ALPHA, tiff.UNASSOCIATED_ALPHA):
         return None
     alpha = samples[:, :, layout.colour_samples]
     kind = alpha.dtype.kind
     if not layout.extra_samples and not alpha.any():
-        return None  # padding: nobody stores a picture that is not seen at all
+        return None  # padding: no picture is wholly transparent
     if kind == "u":
         return to_8_bits(alpha, bits=layout.bits[0])
     if kind == "f" and alpha.min() >= 0 and alpha.max() <= 1:

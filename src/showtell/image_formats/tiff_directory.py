@@ -85,7 +85,7 @@ def read_directories(file: BinaryIO) -> Iterator[TiffDirectory]:
 def _entry(
     file: BinaryIO, file_size: int, entry: bytes, byte_order: str
 ) -> tuple[int, int, bytes | None]:
-    """Return a tag, the type of its values and their bytes, None if they are of no use."""
+    """Return a tag, its type and its bytes: None if they are outside of the file or not needed."""
     is_big = len(entry) == 20
     tag, kind, count = _unpack(
         f"{byte_order}HH{'Q' if is_big else 'L'}", entry[: -8 if is_big else -4]

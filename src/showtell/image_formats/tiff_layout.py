@@ -10,7 +10,7 @@ from typing import BinaryIO
 from showtell.errors import PhotoError
 from showtell.image_formats.tiff_directory import TiffDirectory, read_directories
 
-_MOST_PAGES = 16  # looked at for one that is neither a thumbnail nor a mask
+_MOST_PAGES = 16  # searched for one that is neither a thumbnail nor a mask
 _THUMBNAIL_OR_MASK = 0b101  # of NewSubfileType
 _MOST_SAMPLES = 8
 _MOST_CHUNKS = 1 << 18  # strips or tiles, each of which takes some microseconds
@@ -145,9 +145,9 @@ class TiffLayout:
             depths = (1, 2, 4, 8, 16) if self.colour == GREY else (1, 2, 4, 8)
             return extra == 0 and bits in depths and not self.has_8_bit_palette
         if self.colour == RGB:
-            # a fourth channel without a word about it may be alpha or padding
-            is_told = len(self.extra_samples) == extra or self.compression not in LOSSLESS_BYTES
-            return (extra == 0 and bits in (8, 16)) or (extra == 1 and bits == 8 and is_told)
+            # a fourth channel whose meaning is not stated may be alpha or padding
+            is_stated = len(self.extra_samples) == extra or self.compression not in LOSSLESS_BYTES
+            return (extra == 0 and bits in (8, 16)) or (extra == 1 and bits == 8 and is_stated)
         if self.colour == CMYK:
             return self.ink_set == 1 and extra == 0 and bits in (8, 16)
         if self.colour == YCBCR:
@@ -157,7 +157,7 @@ class TiffLayout:
 
 
 def read_layout(file: BinaryIO) -> TiffLayout:
-    """Return the layout of a TIFF's picture: the first page that is no thumbnail and no mask.
+    """Return the layout of a TIFF's picture: the first page that is neither a thumbnail nor a mask.
 
     Raises PhotoError if the number of channels is not read, ValueError or OSError if the header is
     damaged.

@@ -264,7 +264,7 @@ def _undo_float_differences(
 def _unpacked(
     chunk: NDArray[np.uint8], bits: int, shape: tuple[int, int, int], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
-    """Return samples of a number of bits that is no whole number of bytes, highest bit first."""
+    """Return samples of a number of bits that is not a whole number of bytes, highest bit first."""
     rows, width, samples = shape
     values = np.empty((rows, width * samples), dtype.newbyteorder("="))
     for row in range(rows):  # one at a time: a bit takes a byte here

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
+from showtell.image_formats.jpeg_markers import COMMENT
 from showtell.image_formats.photo_header import open_header
 from showtell.photos.metadata.container import Container
 from showtell.photos.metadata.embed import extended_xmp
@@ -17,7 +18,6 @@ from showtell.photos.metadata.png_text import decode_text, png_texts, raw_profil
 from showtell.photos.metadata.tiff_tags import read_tag
 from showtell.photos.metadata.xmp import find_packet
 
-_COMMENT_MARKER = 0xFE
 # ImageMagick also writes the values of EXIF as texts
 _PNG_DESCRIPTIONS = (
     *("description", "comment", "caption", "exif:imagedescription", "exif:usercomment"),
@@ -73,7 +73,7 @@ def _jpeg_comments(data: bytes, container: Container) -> Iterator[str]:
     if container.format == "JPEG":
         for segment in container.segments:
             # the marker is before the length, after any number of fill bytes
-            if segment.kind == "other" and data[segment.payload - 3] == _COMMENT_MARKER:
+            if segment.kind == "other" and data[segment.payload - 3] == COMMENT:
                 yield decode_text(data[segment.payload : segment.end])
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from showtell.errors import PhotoError
+from showtell.image_formats.jpeg_markers import COMMENT, END, FRAMES, START_OF_SCAN
 
 SegmentKind = Literal["image", "exif", "icc", "xmp", "iptc", "other"]
 
@@ -32,9 +33,8 @@ _JPEG_APPLICATION_SEGMENTS: tuple[tuple[int, bytes, SegmentKind], ...] = (
     (0xED, b"Photoshop 3.0\0", "iptc"),
     (0xEE, b"Adobe", "image"),  # defines the colour transform
 )
-_TEM, _RST0, _RST7, _EOI, _SOS, _COM = 0x01, 0xD0, 0xD7, 0xD9, 0xDA, 0xFE
+_TEM, _RST0, _RST7 = 0x01, 0xD0, 0xD7
 _MARKERS_WITHOUT_CONTENT = {_TEM, *range(_RST0, _RST7 + 1)}
-_FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _MARKER_AFTER_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _MAX_TEXT_BYTES = 64 << 20  # of a compressed text, inflated
 _TRUNCATED_MESSAGE = "truncated: image data is missing at the end"
@@ -123,19 +123,19 @@ def _parse_jpeg(data: bytes, start: int) -> Container:
             position += 1
         marker = data[position]
         position += 1
-        if marker in _MARKERS_WITHOUT_CONTENT or marker == _EOI:
+        if marker in _MARKERS_WITHOUT_CONTENT or marker == END:
             segments.append(Segment("image", segment_start, position, position))
-            if marker == _EOI:
+            if marker == END:
                 break
             continue
         length = struct.unpack_from(">H", data, position)[0]
         payload, position = position + 2, position + length
         if length < 2 or position > len(data):
             raise PhotoError(_TRUNCATED_MESSAGE)
-        if marker in _FRAME_MARKERS:
+        if marker in FRAMES:
             height, width = struct.unpack_from(">HH", data, payload + 1)
             size = (width, height)
-        elif marker == _SOS:
+        elif marker == START_OF_SCAN:
             following = _MARKER_AFTER_SCAN.search(data, position)
             position = following.start() if following else len(data)
         kind, payload = _jpeg_kind(data, marker, payload)
@@ -147,7 +147,7 @@ def _parse_jpeg(data: bytes, start: int) -> Container:
 
 def _jpeg_kind(data: bytes, marker: int, payload: int) -> tuple[SegmentKind, int]:
     """Return a JPEG segment's kind and the position of its content."""
-    if not (0xE0 <= marker <= 0xEF or marker == _COM):
+    if not (0xE0 <= marker <= 0xEF or marker == COMMENT):
         return "image", payload
     for application, signature, kind in _JPEG_APPLICATION_SEGMENTS:
         if marker == application and data.startswith(signature, payload):

@@ -7,6 +7,7 @@ JPEG in the file: raw formats of all camera makers contain one.
 from __future__ import annotations
 
 from showtell.errors import PhotoError
+from showtell.image_formats.jpeg_markers import END
 from showtell.photos.metadata.container import parse_jpeg
 from showtell.photos.metadata.exif import parse_exif
 
@@ -15,7 +16,6 @@ _MIN_SIDE = 160  # pixels of the longer side: anything smaller is a thumbnail
 _LOSSLESS_MARKERS = (0xC3, 0xC7, 0xCB, 0xCF)
 _ORIENTATION = 0x0112  # EXIF tag
 _QUARTER_TURNS = (5, 6, 7, 8)
-_END_MARKER = 0xD9
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 
@@ -58,7 +58,7 @@ def _preview_at(data: bytes, start: int) -> tuple[int, int, int] | None:
         return None
     segments = [segment for segment in jpeg.segments if segment.kind == "image"]
     markers = {data[segment.start + 1] for segment in segments}
-    if _END_MARKER not in markers or markers.intersection(_LOSSLESS_MARKERS) or jpeg.size is None:
+    if END not in markers or markers.intersection(_LOSSLESS_MARKERS) or jpeg.size is None:
         return None
     if max(jpeg.size) < _MIN_SIDE:
         return None
