@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -446,3 +447,26 @@ def test_the_general_model_captions_a_photo_alone_as_in_a_batch() -> None:
     captioner = Captioner.load("general")
     alone = [captioner.caption(photo).text for photo in photos]
     assert [caption.text for caption in captioner.caption(photos)] == alone
+
+
+@pytest.mark.parametrize("name", ["nbest", "batch_size", "threads"])
+@pytest.mark.parametrize("value", ["3", 1.5, [1]])
+def test_count_of_a_wrong_type_is_a_value_error_that_names_it(
+    name: str, value: Any, tmp_path: Path
+) -> None:
+    write_bundle(tmp_path / "model")
+
+    def caption(*, threads: Any = None, **options: Any) -> None:
+        list(Captioner.load(tmp_path / "model", threads=threads).caption([b""], **options))
+
+    with pytest.raises(ValueError, match=f"^{name}: must be an integer, not "):
+        caption(**{name: value})
+
+
+def test_network_that_changed_after_the_check_is_not_loaded(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "model")
+    bundle = load_bundle(tmp_path / "model")
+    encoder = bundle.file("encoder.onnx")
+    encoder.write_bytes(encoder.read_bytes() + b"\x12\x01x")  # another producer name: still loads
+    with pytest.raises(BundleError, match=r"encoder\.onnx: changed while the model was loaded"):
+        OnnxModel(bundle, threads=1)

@@ -25,6 +25,7 @@ from showtell.decoding.confidence import predict
 from showtell.decoding.options import CaptionOptions, Decoding, Strategy
 from showtell.decoding.self_joins import SelfJoins
 from showtell.errors import PhotoError
+from showtell.files.typed_settings import check_integer
 from showtell.image import Photo, name_of
 from showtell.image_formats.decoding_memory import MAX_PIXELS
 from showtell.pipeline import PixelBatch, PreparedPhoto, pipeline, prepare_photo
@@ -228,8 +229,7 @@ class Captioner:
         fail: Callable[[PreparedPhoto], Result],
     ) -> Result | Iterator[Result]:
         """Return the result of one photo, raising its error, or an iterator over those of many."""
-        if batch_size < 1:
-            raise ValueError(f"batch_size: must be at least 1, not {batch_size}")
+        check_integer("batch_size", batch_size)
         if _is_one_photo(photos):
             photo = self._prepare_photo(0, cast("Photo", photos))
             if photo.pixels is None:

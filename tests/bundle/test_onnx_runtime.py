@@ -63,6 +63,8 @@ def test_network_that_fails_leaves_no_lines_of_onnx_runtime(
     shape.CopyFrom(numpy_helper.from_array(np.int64([0, CHANNELS, 7]), shape.name))
     network.graph.node[1].name = "\x1b[31mred"
     bundle.file(ENCODER).write_bytes(network.SerializeToString())
+    rehash(bundle.path)
+    bundle = load_bundle(bundle.path)
     with pytest.raises(BundleError, match="does not run"):
         Captioner(bundle).caption(PHOTO)
     assert capfd.readouterr() == ("", "")

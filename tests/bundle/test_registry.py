@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -157,3 +158,10 @@ def test_finding_a_model_loads_nothing_of_the_network() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_pipe_in_place_of_the_origin_does_not_block_the_list_of_models() -> None:
+    write_dummy_bundle(pulled_models_dir() / "mine")
+    os.mkfifo(pulled_models_dir() / "mine" / registry.ORIGIN)
+    [mine] = [model for model in installed_models() if model.name == "mine"]
+    assert registry.origin(mine) is None

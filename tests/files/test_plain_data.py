@@ -48,3 +48,12 @@ def test_json_that_breaks_others_is_refused(text: str, message: str) -> None:
     with pytest.raises(BundleError, match=message):
         parse_json(text, error=BundleError, source="a.json")
     assert parse_json(r'["\ud83d\ude00"]', error=BundleError, source="a.json") == ["\U0001f600"]
+
+
+@pytest.mark.parametrize("text", ["[" + "[]," * 100_000 + "0]", "[" + "0," * 1_000_001 + "0]"])
+def test_json_with_too_many_values_is_refused_before_it_is_parsed(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("json.loads", None)
+    with pytest.raises(BundleError, match=r"^m: too many values to be read$"):
+        parse_json(text, error=BundleError, source="m")

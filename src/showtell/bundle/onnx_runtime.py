@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from showtell.bundle.cpu_cores import usable_cores
 from showtell.bundle.onnx_check import read_onnx
 from showtell.decoding.beam_search import Arrays, Floats, Integers
 from showtell.errors import BundleError
+from showtell.files.typed_settings import check_integer
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -37,9 +38,9 @@ class OnnxModel:
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
         self.threads = threads if threads is not None else min(usable_cores(), MOST_THREADS)
         options = _session_options(self.threads)
-        self._encoder = _Session(bundle.file(ENCODER), options)
-        self._init_state = _Session(bundle.file(DECODER_BEGIN), options)
-        self._step = _Session(bundle.file(DECODER_STEP), options)
+        self._encoder = _Session(bundle, ENCODER, options)
+        self._init_state = _Session(bundle, DECODER_BEGIN, options)
+        self._step = _Session(bundle, DECODER_STEP, options)
         decoder = bundle.manifest.decoder
         self._memory: list[str] = list(decoder.memory)
         self._state: list[str] = list(decoder.state)
@@ -106,11 +107,13 @@ class OnnxModel:
 class _Session:
     """One loaded ONNX file; it gets only the inputs that its graph uses."""
 
-    def __init__(self, path: Path, options: onnxruntime.SessionOptions) -> None:
+    def __init__(self, bundle: Bundle, name: str, options: onnxruntime.SessionOptions) -> None:
         import onnxruntime
 
-        self.path = path
+        self.path = path = bundle.file(name)
         data = read_onnx(path)
+        if hashlib.sha256(data).hexdigest() != bundle.manifest.files[name]:
+            raise BundleError(f"{path}: changed while the model was loaded: load it again")
         try:
             # bytes, not a path: nothing beside the file can be found
             self._session = onnxruntime.InferenceSession(
@@ -168,10 +171,9 @@ def _fits(result: object, shape: Shape) -> bool:
 def _session_options(threads: int) -> onnxruntime.SessionOptions:
     import onnxruntime
 
-    if not 1 <= threads <= LARGEST_THREADS:
-        raise ValueError(f"threads: must be from 1 to {LARGEST_THREADS}, not {threads}")
+    check_integer("threads", threads, most=LARGEST_THREADS)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = int(threads)
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised, and their lines would reach the terminal
     # waiting threads that spin would take cores from the threads that open photos

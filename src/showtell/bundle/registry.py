@@ -18,6 +18,7 @@ from pathlib import Path
 from showtell.bundle.bundle import MANIFEST
 from showtell.errors import BundleError
 from showtell.files.folders import NoHomeError, pulled_models_dir
+from showtell.files.regular_files import read_regular
 
 DEFAULT_MODEL = "flickr8k"
 MODEL_VARIABLE = "SHOWTELL_MODEL"
@@ -116,7 +117,7 @@ def find_bundle(model: str | Path | None = None) -> Path:
 def origin(model: InstalledModel) -> str | None:
     """Return the source of a pulled model, or None where it is unknown."""
     try:
-        source = json.loads((model.path / ORIGIN).read_bytes()[:_LONGEST_ORIGIN])["source"]
+        source = json.loads(read_regular(model.path / ORIGIN, _LONGEST_ORIGIN))["source"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return source if isinstance(source, str) else None

@@ -164,7 +164,8 @@ class Decoding(DecodingDefaults):
         """
         values: dict[str, Any] = {**options}
         given = {name: value for name, value in values.items() if value is not None}
-        beam = max(defaults.beam, given.get("nbest", 1))
+        nbest = given.get("nbest", 1)
+        beam = max(defaults.beam, nbest) if isinstance(nbest, int) else defaults.beam
         return cls(**{**asdict(defaults), "beam": beam, **given})
 
     def run(

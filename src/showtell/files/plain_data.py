@@ -13,6 +13,7 @@ from showtell.errors import ShowtellError
 from showtell.files.shown_settings import shown_value
 
 ErrorType = type[ShowtellError]
+_MOST_LISTS, _MOST_VALUES = 100_000, 1_000_000  # of JSON, by its brackets and commas
 _DEEPEST = 100  # levels of JSON; Python's own limits come later and differ
 
 
@@ -20,11 +21,14 @@ def parse_json(text: str | bytes, *, error: ErrorType, source: str | Path) -> An
     """Parse JSON text; raises `error`, naming the source, if it is not valid JSON.
 
     NaN and Infinity are not valid JSON. A key that occurs twice is an error too, and so is half
-    a surrogate pair, which no file or terminal takes.
+    a surrogate pair, which no file or terminal takes. Text with millions of values is refused
+    before it is parsed, because each takes many times its characters in memory.
     """
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
+        if text.count("[") + text.count("{") > _MOST_LISTS or text.count(",") > _MOST_VALUES:
+            raise error(f"{source}: too many values to be read")
         data = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
         if _is_deep(data):
             raise error(f"{source}: nested too deeply")

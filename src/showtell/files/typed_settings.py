@@ -86,6 +86,17 @@ def check_limits(settings: object, error: type[Exception] = ValueError) -> None:
                 raise error(f"{key}: {message}")
 
 
+def check_integer(name: str, value: object, *, most: int | None = None) -> None:
+    """Raise ValueError, naming the argument, if it is not an integer from 1 to `most`."""
+    message = _wrong_number(int, value)
+    if message:
+        raise ValueError(f"{name}: {message}")
+    if most is not None and not 1 <= value <= most:  # type: ignore[operator]
+        raise ValueError(f"{name}: must be from 1 to {most}, not {value}")
+    if value < 1:  # type: ignore[operator]
+        raise ValueError(f"{name}: must be at least 1, not {value}")
+
+
 @dataclasses.dataclass(frozen=True)
 class _Loader:
     """Checks one file.
