@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from showtell.bundle import CARD, ENCODER, MANIFEST, REQUIRED, VOCABULARY, load_bundle, save_bundle
+from showtell.bundle import (
+    CARD,
+    ENCODER,
+    FORMAT_VERSION,
+    MANIFEST,
+    REQUIRED,
+    VOCABULARY,
+    load_bundle,
+    save_bundle,
+)
 from showtell.errors import BundleError
 from showtell.image import Preprocessing
 from support.dummy_bundles import write_dummy_bundle
@@ -49,8 +58,8 @@ def test_a_missing_file_is_refused_by_name(bundle, name):
 
 
 def test_a_newer_format_says_to_upgrade(bundle):
-    rewrite(bundle, format_version=2)
-    with pytest.raises(BundleError, match=r"format 2 is newer.*upgrade showtell"):
+    rewrite(bundle, format_version=FORMAT_VERSION + 1)
+    with pytest.raises(BundleError, match=rf"format {FORMAT_VERSION + 1} is newer.*upgrade"):
         load_bundle(bundle)
 
 

@@ -403,12 +403,13 @@ def test_cocos_photos_are_inside_the_folder(name, tmp_path):
         ("train2017/dog.jpg", "train2017"),
         ("train2017/dog.jpg", "images/train2017"),
         ("other/dog.jpg", "other"),
+        ("{root}/other/dog.jpg", "other"),
     ],
 )
 def test_cocos_file_names_may_have_folders(written, folder, tmp_path):
     write_photos(tmp_path / folder, ["dog.jpg"])
     data = {
-        "images": [{"id": 1, "file_name": written}],
+        "images": [{"id": 1, "file_name": written.format(root=tmp_path)}],
         "annotations": [{"image_id": 1, "caption": "A dog"}],
     }
     (tmp_path / "captions_train2017.json").write_text(json.dumps(data))

@@ -107,10 +107,11 @@ def _add_images(source: Path, images: list[Any], listing: DatasetListing) -> dic
     root = listing.root
     folder = _photo_folder(root, source) or first_folder(root, ("images", "Images")) or root
     names: dict[str, str] = {}
+    prefix = f"{root.absolute()}/"
     for number, image in enumerate(images):
         location = f"{source}: images[{number}]"
         try:
-            image_id, name = _parse_image(image, location)
+            image_id, name = _parse_image(image, prefix, location)
             name, path = _find_photo(name, folder, location, listing)
             if image_id in names or name in listing.photos:
                 raise BrokenLineError(location, f"{name} (id {image_id}) occurs twice")
@@ -122,10 +123,11 @@ def _add_images(source: Path, images: list[Any], listing: DatasetListing) -> dic
     return names
 
 
-def _parse_image(image: Any, location: str) -> tuple[str, str]:
+def _parse_image(image: Any, prefix: str, location: str) -> tuple[str, str]:
+    """Return a photo's id and name; an absolute path may begin with the root's, `prefix`."""
     image_id = _parse_id(image, "id", location)
     file_name = check_text(image.get("file_name"), "file_name", location)
-    return image_id, check_inner_path(file_name, location)
+    return image_id, check_inner_path(file_name.removeprefix(prefix), location)
 
 
 def _find_photo(name: str, folder: Path, location: str, listing: DatasetListing) -> tuple[str, str]:
