@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 
@@ -415,3 +416,22 @@ def test_pipe_in_place_of_a_file_of_the_job_does_not_hang(
         run(folder, stopped, tiny)
     (stopped / name).unlink()
     assert run(folder, stopped, tiny) == PHOTOS - 2 * SIZE
+
+
+def test_store_that_gives_no_photo_stops_the_job_and_one_that_lacks_a_few_does_not(
+    tmp_path: Path, tiny: str, between: list[Between]
+) -> None:
+    store = fsspec.filesystem("memory")
+    names = [f"/lost-photos/{number:02d}.png" for number in range(2 * SIZE)]
+    for number, name in enumerate(names):
+        store.pipe_file(name, photo(number))
+
+    def lose(part: int) -> None:
+        for name in names[: SIZE // 2] if part == 0 else names[SIZE:]:
+            store.rm_file(name)
+
+    between.append(lose)
+    with pytest.raises(ShowtellError, match="none of 8 photos can be fetched: run the same"):
+        caption_all("memory://lost-photos", tmp_path / "out", JobOptions(tiny, part_size=SIZE))
+    errors = [row["error"] is not None for row in rows_of(tmp_path / "out")]
+    assert errors == [True] * (SIZE // 2) + [False] * (SIZE // 2)
