@@ -50,6 +50,7 @@ def test_readme_is_short_and_its_links_work() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+@pytest.mark.extras
 def test_the_wheel_has_absolute_links_and_the_terms_of_code_and_model(tmp_path: Path) -> None:
     with zipfile.ZipFile(build_wheel(tmp_path)) as wheel:
         names = wheel.namelist()

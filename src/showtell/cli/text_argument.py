@@ -7,23 +7,20 @@ import os
 import click
 
 
-class _Text(click.ParamType[str]):
-    """Text in UTF-8, also in a locale without such letters.
+def text(value: str) -> str:
+    """Return words as UTF-8 has them, also in a locale without such letters.
 
-    Python hides bytes that the locale cannot decode in lone surrogates.
+    Python hides bytes that the locale cannot decode in lone surrogates. Raises BadParameter where
+    the bytes are not UTF-8.
     """
-
-    name = "text"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
         try:
-            value.encode()
-        except UnicodeEncodeError:
-            try:
-                return os.fsencode(value).decode()
-            except UnicodeError:
-                self.fail("not UTF-8 text", param, ctx)
-        return value
+            return os.fsencode(value).decode()
+        except UnicodeError:
+            raise click.BadParameter("not UTF-8 text") from None
+    return value
 
 
-TEXT = _Text()
+TEXT = click.types.FuncParamType(text)
