@@ -87,7 +87,7 @@ def caption(input: Path | str, output: Path | str, **options: Any) -> None:
 
     INPUT is a folder of photos with its subfolders, WebDataset shards, or Parquet with a column of
     paths or bytes, on disk or at an address such as s3://bucket/photos. OUTPUT receives finished
-    parts, *.parquet, with the fields of showtell caption --format jsonl, and _summary.json. Its
+    parts, .parquet files with the fields of showtell caption --format jsonl, and _summary.json. Its
     subfolder _job holds what is needed to resume.
 
     To resume a stopped or killed job, run the same command again: finished parts are kept, and
