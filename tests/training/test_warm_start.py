@@ -247,7 +247,9 @@ def test_an_epoch_has_all_new_photos_and_another_sample_of_old_ones(
     rehearsal = open_rehearsal(shapes, 0.5, len(new), seed=0)
     assert len(rehearsal.train) == 20  # all there are: fewer than twenty epochs would draw
     photos = [*new, *rehearsal.train]
-    recipe = replace(load_recipe("finetune"), batch_photos=4, rehearsal_share=0.5)
+    recipe = replace(
+        load_recipe("finetune"), batch_photos=4, rehearsal_share=0.5, min_epoch_steps=0
+    )
     vocabulary = Vocabulary.build([text for photo in photos for text in photo.captions])
     batches = CaptionBatches(photos, range(len(photos)), vocabulary, recipe, len(rehearsal.train))
 

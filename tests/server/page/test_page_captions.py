@@ -171,6 +171,8 @@ def test_arrow_keys_move_between_words_and_show_where_the_model_looked(
     page.keyboard.press("ArrowRight")
     expect(card.locator("canvas.visible")).to_be_visible()
     page.keyboard.press("Tab")  # leaves the whole toolbar
+    expect(card.locator("summary")).to_be_focused()
+    page.keyboard.press("Tab")
     expect(card.locator(".suggestions button").first).to_be_focused()
     expect(card.locator("canvas.visible")).to_have_count(0)
 
