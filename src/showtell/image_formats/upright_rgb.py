@@ -12,9 +12,9 @@ from showtell.image_formats.colour_profile import to_srgb
 from showtell.image_formats.decoding_memory import ALPHA_MODES
 from showtell.image_formats.sample_depth import to_8_bits
 
-_ORIENTATION = 0x0112  # EXIF tag
+ORIENTATION_TAG = 0x0112  # of EXIF
 _XMP_KEYS = ("xmp", "XML:com.adobe.xmp")  # of Pillow's `info`
-_UPRIGHT = {
+TO_UPRIGHT = {  # orientation -> how to get from the stored image to the upright one
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -38,11 +38,11 @@ def upright_rgb(
         image.load()
     with _hidden_xmp(image), contextlib.suppress(Exception):  # damaged EXIF: the photo is fine
         # read after load(): some formats store it after the pixels, or apply it themselves
-        orientation = image.getexif().get(_ORIENTATION)
+        orientation = image.getexif().get(ORIENTATION_TAG)
     if is_borrowed and "icc_profile" in image.info:
         image = image.copy()
     image = flat_rgb(image, None if colours_as_stored else name)
-    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    method = TO_UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return image if method is None else image.transpose(method)
 
 

@@ -18,6 +18,7 @@ from showtell.files.regular_files import open_regular, read_regular
 from showtell.image import MAX_FILE_BYTES, NamedPhoto, Preprocessing, open_photo, prepare
 from showtell.image_formats.colour_profile import describes_rgb, to_srgb
 from showtell.image_formats.decoding_memory import MAX_PIXELS
+from showtell.image_formats.upright_rgb import ORIENTATION_TAG, TO_UPRIGHT
 from showtell.photos.catalogue.file_status import FileStatus
 from showtell.photos.metadata.blocks import MetadataBlocks, find_blocks
 from showtell.photos.metadata.container import Container, parse_container
@@ -28,17 +29,9 @@ from showtell.photos.metadata.raw_preview import NO_PREVIEW, extract_preview, re
 from showtell.photos.metadata.sidecar import MAX_SIDECAR_BYTES, sidecar_paths
 from showtell.photos.photo_names import is_raw_name
 
-_ORIENTATION_TAG = 0x0112
 _QUARTER_TURNS = (5, 6, 7, 8)
-_TURNED_BACK = {  # orientation -> how to get from the upright image to the stored one
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
+# orientation -> how to get from the upright image to the stored one; only quarter turns differ
+_TURNED_BACK = TO_UPRIGHT | {6: TO_UPRIGHT[8], 8: TO_UPRIGHT[6]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +175,7 @@ def open_raw(
         except PhotoError:
             raise PhotoError(NO_PREVIEW) from None
     raw_orientation = read_exif(exif_of_raw(data)).orientation
-    image.getexif()[_ORIENTATION_TAG] = remaining_orientation(preview, raw_orientation)
+    image.getexif()[ORIENTATION_TAG] = remaining_orientation(preview, raw_orientation)
     return ImageOps.exif_transpose(image)
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from showtell.image_formats.jpeg_markers import COMMENT
 from showtell.image_formats.photo_header import open_header
+from showtell.image_formats.upright_rgb import ORIENTATION_TAG
 from showtell.photos.metadata.container import Container
 from showtell.photos.metadata.embed import extended_xmp
 from showtell.photos.metadata.exif import exif_of_raw, parse_exif
@@ -25,7 +26,6 @@ _PNG_DESCRIPTIONS = (
 _PNG_XMP = "xml:com.adobe.xmp"
 _PNG_CREATION_TIME = "creation time"
 _EXIF_MARK, _XMP_MARK = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
-_ORIENTATION = 0x0112
 _TIFF_IPTC, _TIFF_IMAGE_RESOURCES = 33723, 34377  # tags
 
 
@@ -94,8 +94,8 @@ def _png_blocks(data: bytes, container: Container) -> MetadataBlocks:
             if len(exif):
                 continue
             exif = parse_exif(profile)
-            if kind == "app1" and _ORIENTATION in exif:  # no program turns the picture by it
-                del exif[_ORIENTATION]
+            if kind == "app1" and ORIENTATION_TAG in exif:  # no program turns the picture by it
+                del exif[ORIENTATION_TAG]
     return MetadataBlocks(
         exif,
         tuple(packets),

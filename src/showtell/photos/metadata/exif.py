@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from showtell.image_formats.upright_rgb import ORIENTATION_TAG
 from showtell.photos.metadata.dates import iso_date
 
-_ORIENTATION, _DATE_TIME, _EXIF_IFD, _GPS_IFD = 0x0112, 0x0132, 0x8769, 0x8825
+_DATE_TIME, _EXIF_IFD, _GPS_IFD = 0x0132, 0x8769, 0x8825
 _DATE_TIME_ORIGINAL, _DATE_TIME_DIGITIZED = 0x9003, 0x9004
 _LATITUDE_REF, _LATITUDE, _LONGITUDE_REF, _LONGITUDE = 1, 2, 3, 4
 _EXIF_HEADER = b"Exif\0\0"
@@ -54,7 +55,7 @@ def read_exif(exif: bytes | Image.Exif | None) -> ExifInfo:
     orientation = 1
     # Pillow raises many exception types for damaged EXIF, and the rest of the photo is still good.
     with contextlib.suppress(Exception):
-        code = exif.get(_ORIENTATION)
+        code = exif.get(ORIENTATION_TAG)
         orientation = code if isinstance(code, int) and 1 <= code <= 8 else 1
     with contextlib.suppress(Exception):
         position = _gps_position(exif.get_ifd(_GPS_IFD))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from showtell.errors import PhotoError
 from showtell.image_formats.jpeg_markers import END
+from showtell.image_formats.upright_rgb import ORIENTATION_TAG
 from showtell.photos.metadata.container import parse_jpeg
 from showtell.photos.metadata.exif import parse_exif
 
 NO_PREVIEW = "this raw photo has no readable preview: give it a caption with showtell photos edit"
 _MIN_SIDE = 160  # pixels of the longer side: anything smaller is a thumbnail
 _LOSSLESS_MARKERS = (0xC3, 0xC7, 0xCB, 0xCF)
-_ORIENTATION = 0x0112  # EXIF tag
 _QUARTER_TURNS = (5, 6, 7, 8)
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 
@@ -43,8 +43,8 @@ def remaining_orientation(preview: bytes, raw_orientation: int) -> int:
     unless its shape says that the camera has turned it already: sensors are wider than high.
     """
     jpeg = parse_jpeg(preview)
-    own = parse_exif(next(jpeg.payloads("exif", preview), None)).get(_ORIENTATION)
-    if isinstance(own, int) and 1 <= own <= 8:
+    orientation = parse_exif(next(jpeg.payloads("exif", preview), None)).get(ORIENTATION_TAG)
+    if isinstance(orientation, int) and 1 <= orientation <= 8:
         return 1
     width, height = jpeg.size or (0, 0)
     return 1 if raw_orientation in _QUARTER_TURNS and height > width else raw_orientation
