@@ -14,9 +14,13 @@ from typing import IO
 
 from showtell.cli.caption_output import STDIN, Format
 from showtell.errors import ShowtellError
-from showtell.files.atomic_write import atomic_write_text, move_into_place, sync_file
+from showtell.files.atomic_write import (
+    atomic_write_text,
+    move_into_place,
+    output_errors,
+    sync_file,
+)
 from showtell.files.csv_text import csv_row, escape_csv_formula
-from showtell.files.os_errors import error_reason
 from showtell.files.printable_names import printable
 
 _NO_CAPTIONS = "not captions in this format: choose another file, or --recaption to replace it"
@@ -60,17 +64,14 @@ def open_caption_file(
 
     Raises ShowtellError, naming the file, if it cannot be written or does not hold captions.
     """
-    shown = printable(os.fspath(path))
-    if path.is_dir():
-        raise ShowtellError(f"{shown}: a folder, not a file to write to")
-    path = Path(os.path.realpath(path))  # Path.resolve() raises RuntimeError for a loop
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with output_errors(path):
+        path = Path(os.path.realpath(path))  # Path.resolve() raises RuntimeError for a loop
         if path.exists() and not path.is_file():
             with path.open("w", encoding="utf-8", newline="\n") as stream:
                 stream.write(header)
                 yield CaptionFile(stream, form)
             return
+        partial = path.with_name(f".{path.name}.partial")
         kept = [] if recaption else _earlier_captions(path, partial, form, header)
         text = header + "".join(caption.text for caption in kept)
         atomic_write_text(partial, text, permissions_of=path)
@@ -79,10 +80,6 @@ def open_caption_file(
             yield CaptionFile(stream, form, done, kept=len(kept))
             sync_file(stream)
         move_into_place(partial, path)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise ShowtellError(f"{shown}: cannot be written ({error_reason(error)})") from error
 
 
 def _earlier_captions(path: Path, partial: Path, form: Format, header: str) -> list[_Written]:

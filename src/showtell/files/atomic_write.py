@@ -75,15 +75,23 @@ def atomic_write(
 def output_file(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
     """Open an output file that a user named, as `atomic_write` does.
 
-    Raises ShowtellError, naming the file, if it cannot be written. A closed pipe stays a
-    BrokenPipeError.
+    Raises the errors of `output_errors`.
+    """
+    with output_errors(path), atomic_write(path, binary=binary) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn errors of writing a file that a user named into ShowtellErrors that name it.
+
+    Raises ShowtellError at once if `path` is a folder. A closed pipe stays a BrokenPipeError.
     """
     shown = printable(os.fspath(path))
     if path.is_dir():
         raise ShowtellError(f"{shown}: a folder, not a file to write to")
     try:
-        with atomic_write(path, binary=binary) as file:
-            yield file
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:
