@@ -151,10 +151,10 @@ class _Session:
             raise BundleError(f"{self.path}: does not run ({_short_reason(error)})") from error
         for name, result, shape in zip(outputs, results, shapes, strict=True):
             if not _fits(result, shape):
-                found = list(result.shape) if isinstance(result, np.ndarray) else type(result)
+                given = list(result.shape) if isinstance(result, np.ndarray) else type(result)
                 raise BundleError(
                     f"{self.path}: does not fit its manifest and vocabulary: the shape of {name!r}"
-                    f" is {found}, not {[*shape]}".replace("Ellipsis", "...")
+                    f" is {given}, not {[*shape]}".replace("Ellipsis", "...")
                 )
         return results
 

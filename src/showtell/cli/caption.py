@@ -104,13 +104,13 @@ def caption(
     _check_usage(paths, words=words, form=form)
 
     screen = _Screen()
-    found = _find_photos(paths, recursive, screen)
+    all_photos = _find_photos(paths, recursive, screen)
     with contextlib.ExitStack() as stack:
         captions_file = stack.enter_context(
             _open_captions(output, form, header(form, nbest=nbest), recaption=recaption)
         )
         screen.target = captions_file.stream
-        photos: Iterable[Path | BinaryIO] = _without_captions(found, captions_file, screen)
+        photos: Iterable[Path | BinaryIO] = _without_captions(all_photos, captions_file, screen)
         if sys.stderr.isatty():
             photos = counted = list(photos)
             if len(counted) > 1:

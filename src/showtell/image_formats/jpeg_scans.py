@@ -77,10 +77,10 @@ def has_more_scans(file: BinaryIO, limit: int) -> bool:
     data = file.read()
     position, scans = 2, 0
     while scans <= limit:  # the markers in metadata and in further pictures do not count
-        found = _MARKER_AFTER_SCAN.search(data, position)
-        if found is None or data[found.end() - 1] == END:
+        next_marker = _MARKER_AFTER_SCAN.search(data, position)
+        if next_marker is None or data[next_marker.end() - 1] == END:
             return False
-        marker, position = data[found.end() - 1], found.end()
+        marker, position = data[next_marker.end() - 1], next_marker.end()
         scans += marker == START_OF_SCAN
         if marker not in _STANDALONE:
             position += int.from_bytes(data[position : position + 2], "big")

@@ -45,9 +45,9 @@ def nouns() -> tuple[Noun, ...]:
 
 def main_nouns(references: Sequence[str], agreeing: int = AGREEING) -> dict[Noun, int]:
     """Return the nouns that at least `agreeing` references name, and how many name each."""
-    said = [set(tokenize(text)) for text in references]
+    words_of_captions = [set(tokenize(text)) for text in references]
     counts = {
-        noun: sum(not noun.synonyms.isdisjoint(words) for words in said)
+        noun: sum(not noun.synonyms.isdisjoint(words) for words in words_of_captions)
         for noun in nouns()
         if noun.name not in _VAGUE
     }

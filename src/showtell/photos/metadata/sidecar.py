@@ -69,9 +69,11 @@ class _FolderNames:
 
     def sidecars_of(self, name: str, taken: Container[str]) -> list[str]:
         """Return the sidecars `name`.xmp in any case, without those that belong to `taken`."""
-        found = self.sidecars.get(name.lower() + SIDECAR_SUFFIX, [])
-        mine = [sidecar for sidecar in found if sidecar[: -len(SIDECAR_SUFFIX)] == name]
-        others = [sidecar for sidecar in found if sidecar[: -len(SIDECAR_SUFFIX)] not in taken]
+        named_alike = self.sidecars.get(name.lower() + SIDECAR_SUFFIX, [])
+        mine = [sidecar for sidecar in named_alike if sidecar[: -len(SIDECAR_SUFFIX)] == name]
+        others = [
+            sidecar for sidecar in named_alike if sidecar[: -len(SIDECAR_SUFFIX)] not in taken
+        ]
         exact = name + SIDECAR_SUFFIX
         return sorted({*mine, *others}, key=lambda s: (s != exact, s not in mine, s))
 

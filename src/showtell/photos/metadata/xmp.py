@@ -157,17 +157,17 @@ class _Occurrences:
 
 def _occurrences(packet: Packet) -> dict[str, _Occurrences]:
     """Find the fields in the descriptions of a packet, by field."""
-    found = {key: _Occurrences() for key in _PROPERTIES}
+    occurrences = {key: _Occurrences() for key in _PROPERTIES}
     for node in packet.rdf.children:
         for name, value in node.attributes.items():
             if name in _FIELD_BY_PROPERTY:
-                occurrence = found[_FIELD_BY_PROPERTY[name]]
+                occurrence = occurrences[_FIELD_BY_PROPERTY[name]]
                 occurrence.attribute_texts.append(value)
                 occurrence.attribute_spans.append(packet.attribute_span(node, name))
         for child in node.children:
             if child.name in _FIELD_BY_PROPERTY:
-                found[_FIELD_BY_PROPERTY[child.name]].elements.append(child)
-    return found
+                occurrences[_FIELD_BY_PROPERTY[child.name]].elements.append(child)
+    return occurrences
 
 
 def _fields(occurrences: dict[str, _Occurrences]) -> dict[str, TextByLanguage]:
