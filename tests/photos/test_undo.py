@@ -13,7 +13,8 @@ from showtell.errors import CatalogueError, PhotoError
 from showtell.photos import replace
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.metadata.sidecar import sidecar_path
-from showtell.photos.metadata.xmp import DEFAULT_LANGUAGE, read_fields, set_fields
+from showtell.photos.metadata.xmp import read_fields, set_fields
+from showtell.photos.metadata.xmp_occurrences import DEFAULT_LANGUAGE
 from showtell.photos.undo import last_run, undo_last_run
 from showtell.photos.write_plan import WriteOptions
 from support.photo_library import contents, library, scan_fully, undo_fully, write_fully

@@ -23,9 +23,10 @@ from showtell.photos.catalogue.filters import PhotoFilter
 from showtell.photos.catalogue.writer_lock import only_writer
 from showtell.photos.corrections import edit_caption
 from showtell.photos.metadata.current_metadata import read_file_metadata, read_sidecar_metadata
-from showtell.photos.metadata.embed import embed_texts
+from showtell.photos.metadata.embed import embed_fields
 from showtell.photos.metadata.sidecar import sidecar_path
-from showtell.photos.metadata.xmp import DEFAULT_LANGUAGE, read_fields, set_fields
+from showtell.photos.metadata.xmp import read_fields, set_fields
+from showtell.photos.metadata.xmp_occurrences import DEFAULT_LANGUAGE
 from showtell.photos.reading import read_stable_file
 from showtell.photos.replace import Replacement
 from showtell.photos.write_plan import WriteOptions, count_plans, plan_writes
@@ -265,7 +266,7 @@ def test_embedding_that_changes_anything_else_is_refused_by_name(
     scan_fully(catalogue, tmp_path / "lib", captioner)
     edit_caption(catalogue, path, "a scene")
     before = contents(tmp_path / "lib")
-    monkeypatch.setattr(write, "embed_texts", lambda *args: damage(embed_texts(*args)))
+    monkeypatch.setattr(write, "embed_fields", lambda *args: damage(embed_fields(*args)))
     errors: list[PhotoError] = []
     counts = write_fully(catalogue, WriteOptions(to="embed"), errors)
     assert (counts.failed, counts.embedded) == (1, 0)
@@ -553,7 +554,7 @@ def test_xmp_in_a_foreign_encoding_fails_by_name_and_the_other_photos_are_writte
 STEPS = [
     (write_plan, "read_file_metadata"),
     (write, "file_stamp"),
-    (write, "embed_texts"),
+    (write, "embed_fields"),
     (write, "make_patch"),
     (replace_module, "move_into_place"),
 ]

@@ -27,7 +27,7 @@ from showtell.photos.catalogue.journal import (
 )
 from showtell.photos.catalogue.records import photo_records
 from showtell.photos.catalogue.writer_lock import only_writer
-from showtell.photos.metadata.embed import embed_texts
+from showtell.photos.metadata.embed import embed_fields
 from showtell.photos.metadata.embedding_check import check_embedded
 from showtell.photos.metadata.image_hash import hash_bytes
 from showtell.photos.metadata.xmp import set_fields
@@ -226,7 +226,7 @@ def _stage_sidecar(target: _Target) -> _StagedCopy:
 def _stage_photo(target: _Target) -> _StagedCopy:
     """Embed in a photo and write the verified result beside it; undo restores it by a patch."""
     assert target.data is not None
-    new = embed_texts(target.data, target.plan.texts)
+    new = embed_fields(target.data, target.plan.texts)
     check_embedded(target.data, new, target.plan.texts)
     patch = make_patch(target.data, new)
     if apply_patch(patch, new) != target.data:

@@ -16,7 +16,7 @@ from showtell.photos.catalogue.caption_text import clean_text
 from showtell.photos.metadata import embed as embed_module
 from showtell.photos.metadata.container import parse_container
 from showtell.photos.metadata.current_metadata import read_photo_metadata
-from showtell.photos.metadata.embed import embed_texts
+from showtell.photos.metadata.embed import embed_fields
 from showtell.photos.metadata.embedding_check import check_embedded
 from showtell.photos.metadata.iptc import truncate_caption
 from showtell.photos.metadata.xmp import set_fields
@@ -54,7 +54,7 @@ def embed(data: bytes, caption: str) -> bytes:
     texts = {"description": caption, "alt": caption}
     if container.format == "JPEG":
         texts["iptc"] = truncate_caption(caption)
-    result = embed_texts(data, texts)
+    result = embed_fields(data, texts)
     check_embedded(data, result, texts)
     return result
 
@@ -226,9 +226,9 @@ def test_any_iptc_keeps_its_other_values_and_takes_any_caption(
         jpeg(), photoshop(content[: cut % len(content)], content[cut % len(content) :])
     )
     texts = {"iptc": one, "description": two}
-    changed = embed_texts(photo, texts)
+    changed = embed_fields(photo, texts)
     check_embedded(photo, changed, texts)
-    again = embed_texts(changed, {"iptc": two})
+    again = embed_fields(changed, {"iptc": two})
     check_embedded(changed, again, {"iptc": two})
     check_embedded(photo, again, {"iptc": two, "description": two})
 
@@ -387,9 +387,9 @@ def test_xmp_that_is_padded_gives_up_padding_and_full_xmp_is_refused() -> None:
 
     texts = {"description": "two otters " * 40}
     padded = with_packet(60_000, 4_800)
-    check_embedded(padded, embed_texts(padded, texts), texts)
+    check_embedded(padded, embed_fields(padded, texts), texts)
     with pytest.raises(MetadataError, match="too long for a caption"):
-        embed_texts(with_packet(64_900, 0), texts)
+        embed_fields(with_packet(64_900, 0), texts)
 
 
 @pytest.mark.parametrize(
@@ -451,9 +451,9 @@ def test_webp_without_a_picture_size_is_refused(lossless: bool) -> None:
     photo = encoded(picture(1), "WEBP", lossless=lossless)
     for damaged in (photo[:20] + bytes(len(photo) - 20), b"RIFF\x0c\0\0\0WEBPVP8 \0\0\0\0"):
         with pytest.raises(MetadataError, match="no image where a WebP file begins"):
-            embed_texts(damaged, {"alt": "two otters"})
+            embed_fields(damaged, {"alt": "two otters"})
 
 
 def test_other_formats_are_refused() -> None:
     with pytest.raises(MetadataError, match="not a JPEG, PNG or WebP"):
-        embed_texts(b"GIF89a", {"alt": "two otters"})
+        embed_fields(b"GIF89a", {"alt": "two otters"})

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from showtell.errors import MetadataError
 from showtell.photos.catalogue.caption_text import clean_text
 from showtell.photos.metadata.xmp import (
-    DEFAULT_LANGUAGE,
     find_packet,
     other_content,
     read_fields,
     set_fields,
 )
+from showtell.photos.metadata.xmp_occurrences import DEFAULT_LANGUAGE
 from support.photo_library import exiftool
 
 LIGHTROOM = """\ufeff<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>

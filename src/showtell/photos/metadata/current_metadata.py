@@ -1,4 +1,4 @@
-"""Read the captions that a photo and its sidecar contain now."""
+"""Read the captions and keywords that a photo and its sidecar contain now."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from showtell.photos.metadata.blocks import find_blocks
 from showtell.photos.metadata.boilerplate import is_boilerplate
 from showtell.photos.metadata.container import Container, parse_container
 from showtell.photos.metadata.exif_text import exif_texts
+from showtell.photos.metadata.field_values import IPTC, IPTC_KEYWORDS, KEYWORDS, FieldValue
 from showtell.photos.metadata.iptc import Iptc, read_iptc
 from showtell.photos.metadata.sidecar import MAX_SIDECAR_BYTES
-from showtell.photos.metadata.xmp import DEFAULT_LANGUAGE, TextByLanguage, read_fields
+from showtell.photos.metadata.xmp import read_fields, read_keywords
+from showtell.photos.metadata.xmp_occurrences import DEFAULT_LANGUAGE, TextByLanguage
 from showtell.photos.metadata.xmp_properties import read_properties
 from showtell.photos.photo_names import is_raw_name
 
@@ -29,36 +31,45 @@ _UNWRITTEN_PROPERTIES = {
     ),
     "alt": ("Iptc4xmpCore:ExtDescrAccessibility",),
 }
-# a packet that is not decoded and has none of these names has no caption, but maybe a depth map
-_CAPTION_NAMES = re.compile(rb"description|usercomment|accessibility|acdsee", re.IGNORECASE)
+# a packet that is not decoded and has none of these names has neither, but maybe a depth map
+_FIELD_NAMES = re.compile(
+    rb"description|usercomment|accessibility|acdsee|\bsubject\b", re.IGNORECASE
+)
 _HEAD_SIZE = 1 << 20  # bytes: a JPEG's metadata precedes its pixels and is smaller than this
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentMetadata:
-    """The texts in a photo or sidecar: XMP fields by name and language, and the IPTC caption.
+    """The texts in a photo or sidecar: XMP fields by name and language, IPTC, and keywords of XMP.
 
     `other_texts` are texts by field that showtell never writes, such as EXIF's ImageDescription.
-    `unread` says why XMP that may contain a caption is not read; it is empty if all is read.
+    `other_keywords` are those of further XMP packets, which are not written either.
+    `unread` says why XMP that may contain texts is not read; it is empty if all is read.
     """
 
     xmp: dict[str, TextByLanguage]
     iptc: Iptc
     other_texts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unread: str = ""
+    keywords: tuple[str, ...] = ()
+    other_keywords: tuple[str, ...] = ()
 
     def texts(self, fields: tuple[str, ...]) -> set[str]:
         """Return the texts of some fields in all languages, without those by cameras."""
         texts = {text for field in fields for text in self.xmp.get(field, {}).values()}
         texts.update(text for field in fields for text in self.other_texts.get(field, ()))
-        if "iptc" in fields:
+        if IPTC in fields:
             texts.add(self.iptc.caption)
         words = (text.replace("\0", " ").split() for text in texts if not is_boilerplate(text))
         return {" ".join(parts) for parts in words}
 
-    def value(self, field: str) -> str | None:
-        """Return a field's text in the default language, or None."""
-        if field == "iptc":
+    def value(self, field: str) -> FieldValue | None:
+        """Return a field's text in the default language, or None; or its keywords."""
+        if field == KEYWORDS:
+            return self.keywords
+        if field == IPTC_KEYWORDS:
+            return self.iptc.keywords
+        if field == IPTC:
             return self.iptc.caption if self.iptc.present else None
         return self.xmp.get(field, {}).get(DEFAULT_LANGUAGE)
 
@@ -77,21 +88,28 @@ def read_photo_metadata(
         descriptions += exif_texts(exif)
     other_texts = {"alt": list[str](), "description": descriptions}
     unread = ""
+    keywords: list[tuple[str, ...]] = []  # of each packet; the first packet is the main one
     for packet in blocks.xmp:
         in_packet: dict[str, TextByLanguage] = {}
         try:
             in_packet = read_fields(packet)
+            keywords.append(read_keywords(packet))
         except MetadataError as error:
-            if _CAPTION_NAMES.search(packet.replace(b"\0", b"")):  # also in UTF-16
+            if _FIELD_NAMES.search(packet.replace(b"\0", b"")):  # also in UTF-16
                 unread = str(error)
         for key, texts in in_packet.items():
             other_texts[key] += texts.values()
-        fields = {**in_packet, **fields}  # the first packet is the main one
+        fields = {**in_packet, **fields}
         for key, extra in _unwritten_texts(packet).items():
             other_texts[key] += extra
     iptc = read_iptc(blocks.iptc)
     return CurrentMetadata(
-        fields, iptc, {key: tuple(texts) for key, texts in other_texts.items() if texts}, unread
+        fields,
+        iptc,
+        {key: tuple(texts) for key, texts in other_texts.items() if texts},
+        unread,
+        next(iter(keywords), ()),
+        tuple(word for words in keywords[1:] for word in words),
     )
 
 
@@ -150,6 +168,11 @@ def read_sidecar_metadata(path: Path) -> CurrentMetadata:
         display_path = printable(os.fspath(path))
         raise MetadataError(f"{display_path}: cannot be read ({error_reason(error)})") from None
     try:
-        return CurrentMetadata(read_fields(packet), Iptc(), _unwritten_texts(packet))
+        return CurrentMetadata(
+            read_fields(packet),
+            Iptc(),
+            _unwritten_texts(packet),
+            keywords=read_keywords(packet),
+        )
     except MetadataError as error:
         raise MetadataError(f"{printable(os.fspath(path))}: {error}: left unchanged") from None

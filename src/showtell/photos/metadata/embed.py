@@ -1,4 +1,4 @@
-"""Embed captions in a JPEG, PNG or WebP file: in its XMP, and in a JPEG's IPTC.
+"""Embed captions and keywords in a JPEG, PNG or WebP file: in its XMP, and in a JPEG's IPTC.
 
 Only the segments of XMP and IPTC change, and what depends on their size. All other bytes stay and
 keep their order.
@@ -13,17 +13,18 @@ from collections.abc import Iterable
 
 from showtell.errors import MetadataError
 from showtell.photos.metadata.container import Container, Segment, parse_container
+from showtell.photos.metadata.field_values import IPTC_FIELDS, FieldValues, xmp_values
 from showtell.photos.metadata.file_edits import FileEdits
 from showtell.photos.metadata.further_pictures import keep_further_pictures
-from showtell.photos.metadata.iptc import set_caption
+from showtell.photos.metadata.iptc import set_iptc
 from showtell.photos.metadata.trailing_previews import keep_previews
-from showtell.photos.metadata.xmp import read_fields, set_fields
+from showtell.photos.metadata.xmp import field_names, set_fields
 
 _XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENDED_XMP_HEADER = b"http://ns.adobe.com/xmp/extension/\0"
 _GUID_SIZE = 32
 _EXTENDED_XMP_FIELDS = _GUID_SIZE + 4 + 4  # GUID, full length, offset
-_PROPERTY_NAMES = (b"description", b"AltTextAccessibility")
+_PROPERTY_NAMES = (b"description", b"AltTextAccessibility", b"subject")
 _PHOTOSHOP_HEADER = b"Photoshop 3.0\0"
 _APP0, _APP1, _APP13 = 0xE0, 0xE1, 0xED
 _MAX_SEGMENT = 0xFFFF - 2  # bytes of content
@@ -34,8 +35,8 @@ _VP8X_XMP, _VP8X_ALPHA = 0x04, 0x10
 _CANVAS_BITS = 14  # of width and height in VP8 and VP8L
 
 
-def embed_texts(data: bytes, texts: dict[str, str]) -> bytes:
-    """Return a photo with texts by field: those of XMP, and `iptc` for a JPEG.
+def embed_fields(data: bytes, values: FieldValues) -> bytes:
+    """Return a photo with values by field: those of XMP, and those of IPTC for a JPEG.
 
     Raises MetadataError if it has no format to embed in, or cannot be changed safely; PhotoError
     if it is damaged.
@@ -44,12 +45,13 @@ def embed_texts(data: bytes, texts: dict[str, str]) -> bytes:
     if container is None:
         raise MetadataError("not a JPEG, PNG or WebP file")
     edits = FileEdits(data)
-    in_xmp = {key: text for key, text in texts.items() if key != "iptc"}
+    in_xmp = xmp_values(values)
+    in_iptc = {field: value for field, value in values.items() if field in IPTC_FIELDS}
     if container.format == "JPEG":
         if in_xmp:
             _embed_jpeg_xmp(container, edits, in_xmp)
-        if "iptc" in texts:
-            _embed_jpeg_iptc(container, edits, texts["iptc"])
+        if in_iptc:
+            _embed_jpeg_iptc(container, edits, in_iptc)
         keep_further_pictures(container, edits)
         keep_previews(container, edits)
     elif in_xmp and container.format == "PNG":
@@ -75,12 +77,12 @@ def extended_xmp(container: Container, data: bytes) -> list[bytes]:
     return [b"".join(part for _, part in sorted(pieces)) for pieces in parts.values()]
 
 
-def _embed_jpeg_xmp(container: Container, edits: FileEdits, texts: dict[str, str]) -> None:
+def _embed_jpeg_xmp(container: Container, edits: FileEdits, values: FieldValues) -> None:
     for rest in extended_xmp(container, edits.data):
         # it may hold megabytes of other data, such as a depth map
-        if any(name in rest for name in _PROPERTY_NAMES) and set(texts) & set(read_fields(rest)):
-            raise MetadataError("its caption is in extended XMP, which is not changed")
-    packet = set_fields(container.xmp(edits.data), texts)
+        if any(name in rest for name in _PROPERTY_NAMES) and set(values) & field_names(rest):
+            raise MetadataError("its caption or keywords are in extended XMP, which is not changed")
+    packet = set_fields(container.xmp(edits.data), values)
     content = _XMP_HEADER + _fit(packet, _MAX_SEGMENT - len(_XMP_HEADER))
     existing = _segments(container, "xmp")
     _replace_segments(edits, existing[:1], container, [_jpeg_segment(_APP1, content)])
@@ -95,10 +97,10 @@ def _fit(packet: bytes, size: int) -> bytes:
     return packet
 
 
-def _embed_jpeg_iptc(container: Container, edits: FileEdits, caption: str) -> None:
+def _embed_jpeg_iptc(container: Container, edits: FileEdits, values: FieldValues) -> None:
     existing = _segments(container, "iptc")
     old = list(container.payloads("iptc", edits.data))
-    contents = set_caption(old, caption)
+    contents = set_iptc(old, values)
     encoded = [b"".join(_photoshop_segments(content)) for content in contents]
     if not existing:
         _replace_segments(edits, [], container, encoded)
@@ -133,12 +135,12 @@ def _jpeg_segment(marker: int, content: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
 
 
-def _embed_png_xmp(container: Container, edits: FileEdits, texts: dict[str, str]) -> None:
+def _embed_png_xmp(container: Container, edits: FileEdits, values: FieldValues) -> None:
     existing = _segments(container, "xmp")
     packet = container.xmp(edits.data)
     if existing and packet is None:
         raise MetadataError("its XMP is damaged")
-    content = b"iTXt" + _PNG_XMP_PREFIX + set_fields(packet, texts)
+    content = b"iTXt" + _PNG_XMP_PREFIX + set_fields(packet, values)
     chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
     if existing:
         edits.replace(existing[0].start, existing[0].end, chunk)
@@ -147,9 +149,9 @@ def _embed_png_xmp(container: Container, edits: FileEdits, texts: dict[str, str]
     edits.replace(header_end, header_end, chunk)
 
 
-def _embed_webp_xmp(container: Container, edits: FileEdits, texts: dict[str, str]) -> None:
+def _embed_webp_xmp(container: Container, edits: FileEdits, values: FieldValues) -> None:
     data = edits.data
-    packet = set_fields(container.xmp(data), texts)
+    packet = set_fields(container.xmp(data), values)
     chunk = b"XMP " + struct.pack("<I", len(packet)) + packet + bytes(len(packet) % 2)
     existing = _segments(container, "xmp")
     if existing:

@@ -1,23 +1,22 @@
-"""Check that a photo with embedded captions has no other change."""
+"""Check that a photo with embedded captions and keywords has no other change."""
 
 from __future__ import annotations
-
-from collections.abc import Collection
 
 from showtell.errors import MetadataError, PhotoError
 from showtell.photos.metadata.container import Container, parse_container
 from showtell.photos.metadata.current_metadata import read_photo_metadata
+from showtell.photos.metadata.field_values import IPTC_FIELDS, FieldValues, xmp_values
 from showtell.photos.metadata.further_pictures import further_pictures, is_picture_list
 from showtell.photos.metadata.image_hash import hash_image
-from showtell.photos.metadata.iptc import same_apart_from_caption
+from showtell.photos.metadata.iptc import same_other_values
 from showtell.photos.metadata.trailing_previews import preview_pointers, without_pointers
 from showtell.photos.metadata.xmp import other_content
 
 _NAMES = {"image": "image data", "exif": "EXIF", "icc": "colour profile", "other": "other data"}
 
 
-def check_embedded(old: bytes, new: bytes, texts: dict[str, str]) -> None:
-    """Raise MetadataError, naming the difference, unless `new` is `old` with `texts` only.
+def check_embedded(old: bytes, new: bytes, values: FieldValues) -> None:
+    """Raise MetadataError, naming the difference, unless `new` is `old` with `values` only.
 
     Compared are the image data, EXIF, colour profile and all other segments with what follows the
     picture, byte for byte; all other values of XMP and IPTC; and further pictures and previews, to
@@ -30,17 +29,17 @@ def check_embedded(old: bytes, new: bytes, texts: dict[str, str]) -> None:
         raise MetadataError(f"embedding would damage it ({error}): left alone") from None
     if before is None or after is None or before.format != after.format:
         raise MetadataError("embedding would change its format: left alone")
-    changed = _changed_part(before, old, after, new, [key for key in texts if key != "iptc"])
+    changed = _changed_part(before, old, after, new, values)
     if changed is not None:
         raise MetadataError(f"embedding would change its {changed}: left alone")
     metadata = read_photo_metadata(new, after)
-    for key, text in texts.items():
-        if metadata.value(key) != text:
+    for key, value in values.items():
+        if metadata.value(key) != value:
             raise MetadataError(f"its {key} does not read back: left alone")
 
 
 def _changed_part(
-    before: Container, old: bytes, after: Container, new: bytes, fields: Collection[str]
+    before: Container, old: bytes, after: Container, new: bytes, values: FieldValues
 ) -> str | None:
     """Return the name of a part that has changed, or None."""
     if hash_image(old, before) != hash_image(new, after):
@@ -55,12 +54,14 @@ def _changed_part(
         return "further pictures (MPF)"
     if _previews(before, old) != _previews(after, new):
         return "previews after the picture"
+    in_xmp = xmp_values(values)
     old_packet, new_packet = before.xmp(old), after.xmp(new)
     if old_packet != new_packet and (
-        other_content(old_packet, fields) != other_content(new_packet, fields)
+        other_content(old_packet, in_xmp) != other_content(new_packet, in_xmp)
     ):
         return "XMP"
-    if not same_apart_from_caption(_resources(before, old), _resources(after, new)):
+    in_iptc = [field for field in values if field in IPTC_FIELDS]
+    if not same_other_values(_resources(before, old), _resources(after, new), in_iptc):
         return "IPTC"
     return None
 

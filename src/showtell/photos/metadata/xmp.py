@@ -1,17 +1,25 @@
-"""Read caption fields from an XMP packet, and set them without changing any other byte.
+"""Read captions and keywords from an XMP packet, and set them without changing any other byte.
 
-XMP (ISO 16684-1) stores these fields as language alternatives. A sidecar may contain settings of
-other programs, so showtell never rebuilds it: an XML parser locates the properties, and only the
-bytes of those that change are replaced.
+A sidecar may contain settings of other programs, so showtell never rebuilds it: an XML parser
+locates the properties, and only the bytes of those that change are replaced.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
 from showtell.errors import MetadataError
+from showtell.photos.metadata.field_values import KEYWORDS, FieldValue, FieldValues
+from showtell.photos.metadata.xmp_occurrences import (
+    DEFAULT_LANGUAGE,
+    PROPERTIES,
+    Occurrences,
+    TextByLanguage,
+    find_occurrences,
+    language_of,
+    value_of,
+)
 from showtell.photos.metadata.xmp_tree import (
     RDF_NAMESPACE,
     Element,
@@ -20,16 +28,6 @@ from showtell.photos.metadata.xmp_tree import (
     rdf_name,
 )
 
-TextByLanguage = dict[str, str]
-DEFAULT_LANGUAGE = "x-default"  # the text that programs show
-_PROPERTIES = {  # field -> namespace, prefix, name
-    "description": ("http://purl.org/dc/elements/1.1/", "dc", "description"),
-    "alt": ("http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/", "Iptc4xmpCore", "AltTextAccessibility"),
-}
-_FIELD_BY_PROPERTY = {
-    f"{namespace} {name}": key for key, (namespace, _, name) in _PROPERTIES.items()
-}
-_LANGUAGE_ATTRIBUTE = "http://www.w3.org/XML/1998/namespace lang"
 _ABOUT = rdf_name("about")
 _EMPTY_PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -38,6 +36,7 @@ _EMPTY_PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 </x:xmpmeta>
 <?xpacket end="w"?>
 """
+_Edit = tuple[int, int, str]  # start, end, new text
 
 
 def read_fields(packet: bytes) -> dict[str, TextByLanguage]:
@@ -47,7 +46,16 @@ def read_fields(packet: bytes) -> dict[str, TextByLanguage]:
     language has several texts, they are joined by line ends.
     Raises MetadataError if it is not XMP.
     """
-    return _fields(_occurrences(parse_packet(packet)))
+    return _fields(find_occurrences(parse_packet(packet)))
+
+
+def field_names(packet: bytes) -> set[str]:
+    """Return the fields that a packet has.
+
+    Raises MetadataError if it is not XMP.
+    """
+    occurrences = find_occurrences(parse_packet(packet))
+    return {key for key, occurrence in occurrences.items() if occurrence.items()}
 
 
 def find_packet(data: bytes) -> bytes | None:
@@ -57,53 +65,70 @@ def find_packet(data: bytes) -> bytes | None:
     return data[start : end + len(b"</x:xmpmeta>")] if 0 <= start < end else None
 
 
-def set_fields(packet: bytes | None, texts: dict[str, str]) -> bytes:
-    """Return the packet with `texts` as the default language of their fields.
+def read_keywords(packet: bytes) -> tuple[str, ...]:
+    """Return the keywords in a packet (dc:subject), in their order.
+
+    Raises MetadataError if it is not XMP.
+    """
+    return find_occurrences(parse_packet(packet))[KEYWORDS].items()
+
+
+def set_fields(packet: bytes | None, values: FieldValues) -> bytes:
+    """Return the packet with texts as the default language of their fields, and with keywords.
 
     None creates a new packet. All other bytes stay the same, and so do other languages of the
-    same fields; but UTF-16 becomes UTF-8.
+    same fields, and keywords that are in the packet already; but UTF-16 becomes UTF-8.
 
     Raises MetadataError if the packet is not XMP, or cannot be changed safely.
     """
     original = parse_packet(_EMPTY_PACKET.encode() if packet is None else packet)
-    occurrences = _occurrences(original)
-    edits: list[tuple[int, int, str]] = []  # start, end, new text
+    occurrences = find_occurrences(original)
+    edits: list[_Edit] = []
     new_properties = ""
-    for key, text in texts.items():
+    for key, value in values.items():
         occurrence = occurrences[key]
-        if alternatives := occurrence.single_alternatives():
-            edits += _default_item_edits(original, alternatives, text)
+        if (container := occurrence.single_list()) and value:
+            edits += _item_edits(original, container, value)
             continue
-        languages = {**occurrence.texts(), DEFAULT_LANGUAGE: text}
         edits += [(*span, "") for span in occurrence.attribute_spans]
         edits += [(element.start, element.end, "") for element in occurrence.elements[1:]]
+        element_xml = _property_xml(key, value, occurrence)
         if occurrence.elements:
             first = occurrence.elements[0]
-            edits.append((first.start, first.end, _property_xml(key, languages)))
-        else:
-            new_properties += f"   {_property_xml(key, languages)}\n"
+            edits.append((first.start, first.end, element_xml))
+        elif element_xml:
+            new_properties += f"   {element_xml}\n"
     if new_properties:
         edits.append(_new_description_edit(original, new_properties))
     result = original.data
     for start, end, text in sorted(edits, reverse=True):
         result = result[:start] + original.encode(text) + result[end:]
-    read_back = read_fields(result)
-    if any(read_back[key].get(DEFAULT_LANGUAGE) != text for key, text in texts.items()) or (
-        other_content(original.data, texts) != other_content(result, texts)
+    if not _reads_back(result, values) or (
+        other_content(original.data, values) != other_content(result, values)
     ):
         raise MetadataError("its XMP has a form that cannot be changed safely")
     return result
 
 
+def _reads_back(packet: bytes, values: FieldValues) -> bool:
+    occurrences = find_occurrences(parse_packet(packet))
+    return all(
+        occurrences[key].items() == value
+        if isinstance(value, tuple)
+        else occurrences[key].texts().get(DEFAULT_LANGUAGE) == value
+        for key, value in values.items()
+    )
+
+
 def other_content(packet: bytes | None, fields: Collection[str]) -> list[object]:
-    """Return all that a packet contains apart from the default language of `fields`.
+    """Return all that a packet contains apart from `fields` in their default language.
 
     Two packets with equal results differ in nothing else, apart from spaces and comments. None
     is an empty packet.
     """
     parsed = parse_packet(_EMPTY_PACKET.encode() if packet is None else packet)
-    occurrences = _occurrences(parsed)
-    ours = {f"{_PROPERTIES[key][0]} {_PROPERTIES[key][2]}" for key in fields}
+    occurrences = find_occurrences(parsed)
+    ours = {f"{PROPERTIES[key][0]} {PROPERTIES[key][2]}" for key in fields}
     skipped = {id(element) for key in fields for element in occurrences[key].elements}
     content: list[object] = []
     for node in parsed.rdf.children:
@@ -127,87 +152,24 @@ def _lines(element: Element) -> Iterator[tuple[int, str, dict[str, str], str]]:
         yield depth, inner.name, inner.attributes, text
 
 
-@dataclass
-class _Occurrences:
-    """Where a packet contains a field: as elements, and as attributes of rdf:Description."""
-
-    elements: list[Element] = field(default_factory=list)
-    attribute_texts: list[str] = field(default_factory=list)
-    attribute_spans: list[tuple[int, int]] = field(default_factory=list)
-
-    def texts(self) -> TextByLanguage:
-        """Return the field's texts by language, without blank ones."""
-        texts: dict[str, dict[str, None]] = {}
-        pairs = [(DEFAULT_LANGUAGE, text) for text in self.attribute_texts]
-        pairs += [pair for element in self.elements for pair in _language_texts(element)]
-        for language, text in pairs:
-            if text.strip():
-                texts.setdefault(language, {})[text] = None
-        return {language: "\n".join(values) for language, values in texts.items()}
-
-    def single_alternatives(self) -> Element | None:
-        """Return the field's rdf:Alt if that is its only form, and it has items."""
-        if len(self.elements) != 1 or self.attribute_spans:
-            return None
-        element = self.elements[0]
-        alternatives = element.named("Alt")
-        is_single = len(element.children) == len(alternatives) == 1
-        return alternatives[0] if is_single and alternatives[0].named("li") else None
-
-
-def _occurrences(packet: Packet) -> dict[str, _Occurrences]:
-    """Find the fields in the descriptions of a packet, by field."""
-    occurrences = {key: _Occurrences() for key in _PROPERTIES}
-    for node in packet.rdf.children:
-        for name, value in node.attributes.items():
-            if name in _FIELD_BY_PROPERTY:
-                occurrence = occurrences[_FIELD_BY_PROPERTY[name]]
-                occurrence.attribute_texts.append(value)
-                occurrence.attribute_spans.append(packet.attribute_span(node, name))
-        for child in node.children:
-            if child.name in _FIELD_BY_PROPERTY:
-                occurrences[_FIELD_BY_PROPERTY[child.name]].elements.append(child)
-    return occurrences
-
-
-def _fields(occurrences: dict[str, _Occurrences]) -> dict[str, TextByLanguage]:
+def _fields(occurrences: dict[str, Occurrences]) -> dict[str, TextByLanguage]:
     fields = {key: occurrence.texts() for key, occurrence in occurrences.items()}
-    return {key: texts for key, texts in fields.items() if texts}
+    return {key: texts for key, texts in fields.items() if texts and key != KEYWORDS}
 
 
-def _language_texts(element: Element) -> Iterator[tuple[str, str]]:
-    """Yield the texts of a property, each with its language."""
-    lists = element.named("Alt", "Seq", "Bag")
-    if not lists:
-        yield _language(element), _value(element).strip()
-    for container in lists:
-        for item in container.named("li"):
-            yield _language(item), _value(item)
+def _item_edits(packet: Packet, container: Element, value: FieldValue) -> Iterable[_Edit]:
+    """Return the edits of a list's items that give it a value."""
+    if isinstance(value, tuple):
+        return _keyword_edits(packet, container, value)
+    return _default_item_edits(packet, container, value)
 
 
-def _language(element: Element) -> str:
-    language = element.attributes.get(_LANGUAGE_ATTRIBUTE, DEFAULT_LANGUAGE)
-    return DEFAULT_LANGUAGE if language.lower() == DEFAULT_LANGUAGE else language
-
-
-def _value(element: Element) -> str:
-    """Return the text of a property or item: with qualifiers, it is in rdf:value."""
-    for node in (element, *element.named("Description")):
-        if rdf_name("value") in node.attributes:
-            return node.attributes[rdf_name("value")]
-        for value in node.named("value"):
-            return value.text
-    return element.attributes.get(rdf_name("resource"), element.text)
-
-
-def _default_item_edits(
-    packet: Packet, alternatives: Element, text: str
-) -> Iterable[tuple[int, int, str]]:
+def _default_item_edits(packet: Packet, alternatives: Element, text: str) -> Iterable[_Edit]:
     """Yield the edits that make `text` the default language, and keep all other items."""
-    name = packet.tag_name(alternatives).removesuffix("Alt") + "li"
+    name = _item_name(packet, alternatives)
     item = f'<{name} xml:lang="{DEFAULT_LANGUAGE}">{_escape_text(text)}</{name}>'
     items = alternatives.named("li")
-    defaults = [element for element in items if _language(element) == DEFAULT_LANGUAGE]
+    defaults = [element for element in items if language_of(element) == DEFAULT_LANGUAGE]
     if not defaults:
         yield items[0].start, items[0].start, item
     for element in defaults:
@@ -215,7 +177,34 @@ def _default_item_edits(
         item = ""
 
 
-def _new_description_edit(packet: Packet, properties: str) -> tuple[int, int, str]:
+def _keyword_edits(packet: Packet, bag: Element, keywords: tuple[str, ...]) -> Iterable[_Edit]:
+    """Yield the edits that remove items which are not among `keywords`, and append new ones."""
+    items = bag.named("li")
+    texts = [value_of(item).strip() for item in items]
+    for item, text in zip(items, texts, strict=True):
+        if text and text not in keywords:
+            yield item.start - len(_space_before(packet, item)), item.end, ""
+    name, space = _item_name(packet, bag), _space_before(packet, items[-1])
+    new = "".join(
+        f"{space}<{name}>{_escape_text(keyword)}</{name}>"
+        for keyword in keywords
+        if keyword not in texts
+    )
+    yield items[-1].end, items[-1].end, new
+
+
+def _space_before(packet: Packet, element: Element) -> str:
+    before = packet.data[: element.start]
+    return before[len(before.rstrip()) :].decode("ascii")
+
+
+def _item_name(packet: Packet, container: Element) -> str:
+    """Return the name of a list's items as the packet spells it, with its prefix."""
+    prefix, colon, _ = packet.tag_name(container).rpartition(":")
+    return f"{prefix}{colon}li"
+
+
+def _new_description_edit(packet: Packet, properties: str) -> _Edit:
     """Return the edit that adds properties at the end of rdf:RDF."""
     rdf = packet.rdf
     about = next(
@@ -236,16 +225,25 @@ def _new_description_edit(packet: Packet, properties: str) -> tuple[int, int, st
     return rdf.content_end, rdf.content_end, description
 
 
-def _property_xml(key: str, languages: TextByLanguage) -> str:
-    namespace, prefix, name = _PROPERTIES[key]
-    items = "".join(
-        f'<rdf:li xml:lang="{_escape_attribute(language)}">'
-        f"{_escape_text(languages[language])}</rdf:li>"
-        for language in sorted(languages, key=lambda language: language != DEFAULT_LANGUAGE)
-    )
+def _property_xml(key: str, value: FieldValue, occurrence: Occurrences) -> str:
+    """Return a property as an element; without keywords it is empty."""
+    if not value:
+        return ""
+    namespace, prefix, name = PROPERTIES[key]
+    if isinstance(value, tuple):
+        items = "".join(f"<rdf:li>{_escape_text(keyword)}</rdf:li>" for keyword in value)
+        content = f"<rdf:Bag>{items}</rdf:Bag>"
+    else:
+        languages = {**occurrence.texts(), DEFAULT_LANGUAGE: value}
+        items = "".join(
+            f'<rdf:li xml:lang="{_escape_attribute(language)}">'
+            f"{_escape_text(languages[language])}</rdf:li>"
+            for language in sorted(languages, key=lambda language: language != DEFAULT_LANGUAGE)
+        )
+        content = f"<rdf:Alt>{items}</rdf:Alt>"
     return (
         f'<{prefix}:{name} xmlns:{prefix}="{namespace}" xmlns:rdf="{RDF_NAMESPACE}">'
-        f"<rdf:Alt>{items}</rdf:Alt></{prefix}:{name}>"
+        f"{content}</{prefix}:{name}>"
     )
 
 
