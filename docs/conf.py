@@ -19,7 +19,7 @@ exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
-suppress_warnings = ["myst.header"]  # the shipped model's card begins below its page's heading
+suppress_warnings = ["myst.header"]  # the models' cards begin below their page's heading
 
 smartquotes = False  # options keep their two dashes
 default_role = "code"  # docstrings are plain text with `code`

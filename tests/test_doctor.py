@@ -21,7 +21,7 @@ from support.tiny_bundles import rehash, write_bundle
 @pytest.fixture(autouse=True)
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A shipped model that captions, and a cache of the test's own."""
-    folder = tmp_path / "shipped" / "flickr8k"
+    folder = tmp_path / "shipped" / "general"
     write_bundle(folder)
     for module in (registry, doctor):
         monkeypatch.setattr(module, "shipped_models_dir", lambda: tmp_path / "shipped")
@@ -37,7 +37,7 @@ def test_whole_installation_captions(shipped: Path) -> None:
     findings = list(examine())
     assert can_caption(findings)
     by_name = {finding.name: finding for finding in findings}
-    assert by_name["shipped model"].state == "ok"
+    assert by_name["default model"].state == "ok"
     assert "captioned in" in by_name["captions"].text
     assert by_name["numpy"].text == metadata.version("numpy")
 
@@ -51,7 +51,7 @@ def test_core_packages_are_those_the_package_asks_for() -> None:
 def test_changed_byte_of_the_shipped_model_is_found_and_named(shipped: Path) -> None:
     encoder = shipped / "encoder.onnx"
     encoder.write_bytes(b"!" + encoder.read_bytes()[1:])
-    finding = found("shipped model")
+    finding = found("default model")
     assert finding.state == "broken"
     assert "encoder.onnx: changed" in finding.text
     assert finding.remedy == "install showtell again"
@@ -65,7 +65,7 @@ def test_model_that_loads_and_does_not_caption_is_found(
     write_dummy_bundle(shipped)
     (shipped / ENCODER).write_bytes(b"no network")
     rehash(shipped)
-    assert found("shipped model").state == "ok"
+    assert found("default model").state == "ok"
     with pytest.raises(SystemExit) as exit:
         main(["doctor"])
     assert exit.value.code == 1
@@ -81,7 +81,7 @@ def test_another_working_model_captions_though_the_shipped_one_is_gone(
     assert not can_caption(list(examine()))
     monkeypatch.setenv("SHOWTELL_MODEL", str(tmp_path / "elsewhere"))
     assert can_caption(list(examine()))
-    assert found("shipped model").state == "broken"
+    assert found("default model").state == "broken"
 
 
 @pytest.mark.extras

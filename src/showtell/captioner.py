@@ -82,7 +82,7 @@ class Captioner:
     ) -> Captioner:
         """Load a model by its name or from a bundle folder.
 
-        None stands for $SHOWTELL_MODEL, or the shipped model without it. The networks use
+        None stands for $SHOWTELL_MODEL, or the model `general` without it. The networks use
         `threads` threads, by default one per usable physical core, at most 8. An encoded photo
         with more than `max_pixels` pixels is an error; a JPEG counts as it is decoded, at a
         fraction of its size. PIL images and arrays have no limit.

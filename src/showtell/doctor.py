@@ -54,7 +54,7 @@ def examine() -> Iterator[Finding]:
     python = f"{platform.python_version()} in {sys.prefix}, {platform.platform(terse=True)}"
     yield Finding("showtell", "python", "ok", python)
     yield from _core_packages()
-    yield _shipped_model()
+    yield _default_model()
     yield _captions()
     yield from _extras()
     yield _java()
@@ -78,7 +78,7 @@ def _core_packages() -> Iterator[Finding]:
             yield Finding("showtell", name, "ok", version)
 
 
-def _shipped_model() -> Finding:
+def _default_model() -> Finding:
     from showtell.bundle import load_bundle
 
     path = shipped_models_dir() / DEFAULT_MODEL
@@ -86,14 +86,14 @@ def _shipped_model() -> Finding:
         bundle = load_bundle(path)
     except (ShowtellError, OSError) as error:
         remedy = "install showtell again"
-        return Finding("captioning", "shipped model", "broken", str(error), remedy)
+        return Finding("captioning", "default model", "broken", str(error), remedy)
     size = sum(bundle.file(name).stat().st_size for name in bundle.manifest.files)
     text = f"{DEFAULT_MODEL}, {_size(size)}, {len(bundle.manifest.files)} files unchanged"
-    return Finding("captioning", "shipped model", "ok", text)
+    return Finding("captioning", "default model", "ok", text)
 
 
 def _captions() -> Finding:
-    """Caption a generated picture with the default model ($SHOWTELL_MODEL, or the shipped one)."""
+    """Caption a generated picture with the model that $SHOWTELL_MODEL names, or the default one."""
     try:
         from PIL import Image
 

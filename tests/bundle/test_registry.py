@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from showtell.bundle import registry
-from showtell.bundle.registry import find_bundle, installed_models, remove_model
+from showtell.bundle.registry import DEFAULT_MODEL, find_bundle, installed_models, remove_model
 from showtell.cli.model_option import resolve_model
 from showtell.errors import BundleError
 from showtell.files.folders import pulled_models_dir
@@ -22,19 +22,19 @@ def shelves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package with one shipped model and a cache with one pulled model."""
     monkeypatch.setenv("SHOWTELL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(registry, "shipped_models_dir", lambda: tmp_path / "shipped")
-    write_dummy_bundle(tmp_path / "shipped" / "flickr8k")
+    write_dummy_bundle(tmp_path / "shipped" / DEFAULT_MODEL)
     write_dummy_bundle(tmp_path / "cache" / "models" / "birds")
     return tmp_path
 
 
-def test_default_is_the_shipped_model(shelves: Path) -> None:
-    assert find_bundle() == shelves / "shipped" / "flickr8k"
+def test_the_default_is_the_shipped_model_of_that_name(shelves: Path) -> None:
+    assert find_bundle() == shelves / "shipped" / DEFAULT_MODEL
 
 
 def test_variable_overrides_the_default(shelves: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOWTELL_MODEL", "birds")
     assert find_bundle() == shelves / "cache" / "models" / "birds"
-    assert find_bundle("flickr8k") == shelves / "shipped" / "flickr8k"
+    assert find_bundle(DEFAULT_MODEL) == shelves / "shipped" / DEFAULT_MODEL
 
 
 def test_error_of_the_variable_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,14 +60,12 @@ def test_known_name_wins_over_a_folder_of_that_name_and_a_path_does_not(
 
 
 def test_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
-    with pytest.raises(
-        BundleError, match=r"'flicker8k': did you mean flickr8k\? .*flickr8k, birds"
-    ):
-        find_bundle("flicker8k")
+    with pytest.raises(BundleError, match=r"'generel': did you mean general\? .*general, birds"):
+        find_bundle("generel")
 
 
 def test_name_near_nothing_gets_no_guess() -> None:
-    with pytest.raises(BundleError, match="no model named 'zzz': installed: flickr8k, birds"):
+    with pytest.raises(BundleError, match="no model named 'zzz': installed: general, birds"):
         find_bundle("zzz")
 
 
@@ -128,21 +126,21 @@ def test_missing_shipped_model_says_how_to_get_it_back(
 
 
 def test_installed_models_are_the_shipped_then_the_pulled(shelves: Path) -> None:
-    write_dummy_bundle(pulled_models_dir() / "flickr8k")  # hidden by the shipped one
+    write_dummy_bundle(pulled_models_dir() / DEFAULT_MODEL)  # hidden by the shipped one
     (pulled_models_dir() / ".pulled.xyz").mkdir()
     (pulled_models_dir() / "half").mkdir()
     assert [(model.name, model.shipped) for model in installed_models()] == [
-        ("flickr8k", True),
+        (DEFAULT_MODEL, True),
         ("birds", False),
     ]
 
 
 def test_only_pulled_models_are_removed(shelves: Path) -> None:
     remove_model("birds")
-    assert [model.name for model in installed_models()] == ["flickr8k"]
+    assert [model.name for model in installed_models()] == [DEFAULT_MODEL]
     assert list(pulled_models_dir().iterdir()) == []
     with pytest.raises(BundleError, match="ships with showtell"):
-        remove_model("flickr8k")
+        remove_model(DEFAULT_MODEL)
     with pytest.raises(BundleError, match="no model named 'birds'"):
         remove_model("birds")
     assert find_bundle().is_dir()
@@ -151,7 +149,7 @@ def test_only_pulled_models_are_removed(shelves: Path) -> None:
 def test_finding_a_model_loads_nothing_of_the_network() -> None:
     code = (
         "import sys, showtell.bundle.registry as m\n"
-        "try: m.find_bundle('flickr8k')\n"
+        "try: m.find_bundle('general')\n"
         "except Exception: pass\n"
         "heavy = {'urllib.request', 'http.client', 'tarfile', 'zipfile', 'ssl', 'torch'}\n"
         "print(sorted(heavy & set(sys.modules)))"

@@ -60,7 +60,7 @@ def test_ctrl_c_while_the_command_line_is_imported_is_one_line(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("showtell caption --model f", "plain,flickr8k"),
+        ("showtell caption --model g", "plain,general"),
         ("showtell models show f", "plain,flickr8k"),
         ("showtell evaluate f", "plain,flickr8k"),
         ("showtell train se", "plain,seed"),

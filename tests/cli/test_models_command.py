@@ -34,7 +34,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Run the command with one shipped and one pulled model about."""
     monkeypatch.setenv("SHOWTELL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(registry, "shipped_models_dir", lambda: tmp_path / "shipped")
-    write_dummy_bundle(tmp_path / "shipped" / "flickr8k", "flickr8k")
+    write_dummy_bundle(tmp_path / "shipped" / "general", "general")
     write_dummy_bundle(tmp_path / "cache" / "models" / "birds", "birds")
 
     def command(*arguments: str) -> Said:
@@ -54,7 +54,7 @@ def test_list_names_each_model_its_size_score_and_origin(
     said = run(*arguments)
     assert (said.code, said.err) == (0, "")
     shipped, pulled = said.out.splitlines()
-    assert shipped.split("  ")[0] == "flickr8k *"
+    assert shipped.split("  ")[0] == "general *"
     assert "0.0 MB" in shipped
     assert "CIDEr 52.0 (dev)" in shipped
     assert shipped.endswith("shipped")
@@ -86,7 +86,7 @@ def test_list_of_nothing_says_how_to_get_something(
 
 
 def test_show_prints_the_card_and_nothing_else_on_standard_output(run: Run) -> None:
-    assert run("show").out == "# flickr8k\n\nA model of nothing.\n"
+    assert run("show").out == "# general\n\nA model of nothing.\n"
     assert run("show", "birds").out == "# birds\n\nA model of nothing.\n"
 
 
@@ -118,7 +118,7 @@ def test_pull_of_nothing_is_one_line(run: Run) -> None:
 
 
 def test_shipped_model_is_not_removed(run: Run) -> None:
-    said = run("remove", "flickr8k")
+    said = run("remove", "general")
     assert (said.code, "ships with showtell" in said.err) == (1, True)
 
 
@@ -171,7 +171,7 @@ def test_damaged_model_does_not_stand_in_the_way_of_others(
     assert "CIDEr 52.0" in said.out.splitlines()[0]
     assert "damaged: " in said.out.splitlines()[1]
     assert said.out.replace("\n", "").isprintable()
-    assert run("show").out.startswith("# flickr8k")
+    assert run("show").out.startswith("# general")
     said = run("show", "birds")
     assert (said.code, said.err.count("\n")) == (1, 1)
     assert said.err[:-1].isprintable()

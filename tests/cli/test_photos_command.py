@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import resource
 import signal
 import struct
@@ -247,6 +248,23 @@ def test_html_page_is_complete(run: CommandRunner, lib: Path, model: str, tmp_pa
     run("scan", lib, "-m", model)
     run("search", "a*", "--any", "--format", "html", "--output", tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text("utf-8").rstrip().endswith("</html>")
+
+
+def test_captions_of_two_models_in_one_library_are_pointed_out(
+    run: CommandRunner, lib: Path, model: str, tmp_path: Path
+) -> None:
+    other = write_bundle(tmp_path / "models" / "other", seed=9, name="other").path
+    assert "models" not in run("scan", lib, "--model", model).stderr
+    (lib / "new.jpg").write_bytes(encoded(corners(90, 60), "JPEG"))
+    mixed = run("scan", lib, "--model", other)
+    assert "1 captioned" in mixed.stdout
+    assert re.search(
+        r"captions by 2 models: tiny@\w+ 5, other@\w+ 1. --recaption captions all", mixed.stderr
+    )
+    similar = run("search", "--like", lib / "0.jpg")
+    assert "photos that another model captioned were not compared" in similar.stderr
+    assert "models" not in run("scan", lib, "--model", other, "--recaption").stderr
+    assert run("search", "--like", lib / "0.jpg").stderr == ""
 
 
 def test_every_command_has_help_with_examples() -> None:

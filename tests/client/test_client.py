@@ -141,7 +141,7 @@ def test_client_returns_models_limits_and_status(client: Client) -> None:
     assert client.ready() is True
     assert client.health() == "alive"
     [model] = client.models()
-    assert (model.name, model.attention) == ("flickr8k", True)
+    assert (model.name, model.attention) == ("general", True)
     assert len(model.grid) == 2
     limits = client.limits()
     assert limits.max_photos > 1

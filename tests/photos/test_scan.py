@@ -16,6 +16,7 @@ from showtell.errors import PhotoError
 from showtell.files.regular_files import open_regular
 from showtell.photos import scan as scan_module
 from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.pictures import count_by_model, count_encoders
 from showtell.photos.catalogue.records import photo_records
 from showtell.photos.corrections import edit_caption
 from showtell.photos.reading import read_stable_file
@@ -125,6 +126,24 @@ def test_another_model_recaptions_only_on_request(
     }
     assert scan_fully(catalogue, tmp_path / "lib", other, recaption=True).to_read == 0
     assert catalogue.value("SELECT count(*) FROM captions") == 12
+
+
+def test_photos_are_counted_by_the_model_of_their_caption(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    photos = library(tmp_path / "lib", 6)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    photo(tmp_path / "lib" / "new.png", 77)
+    other = Captioner(write_bundle(tmp_path / "other", seed=9, name="other"), threads=1)
+    assert scan_fully(catalogue, tmp_path / "lib", other).captioned == 1
+    edit_caption(catalogue, photos[0], "two otters")
+    counts = count_by_model(catalogue, [tmp_path / "lib"])
+    assert [(model.split("@")[0], count) for model, count in counts.items()] == [
+        ("tiny", 5),
+        ("other", 1),
+    ]
+    assert count_by_model(catalogue, [tmp_path / "elsewhere"]) == {}
+    assert count_encoders(catalogue) == 2
 
 
 def test_unreadable_photos_are_reported_and_retried_and_the_others_captioned(

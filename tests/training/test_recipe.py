@@ -357,7 +357,7 @@ def test_a_wrong_key_on_the_command_line_is_one_line_and_exit_code_one(tmp_path:
 def test_only_the_recipe_of_the_shipped_model_says_that_it_ships() -> None:
     for name in shipped_recipes():
         text = (ROOT / "src" / "showtell" / "recipes" / f"{name}.yaml").read_text()
-        claims_to_ship = text.startswith("# The model that ships with showtell")
+        claims_to_ship = text.startswith("# The shipped model flickr8k:")
         assert claims_to_ship == (name == "flickr8k-best"), name
     manifest = json.loads((ROOT / "src/showtell/bundles/flickr8k/manifest.json").read_text())
     shipped = recipe_from_dict(manifest["training"]["recipe"])

@@ -1,4 +1,4 @@
-"""The models of this machine: the shipped one, pulled ones, and bundle folders.
+"""The models of this machine: the shipped ones, pulled ones, and bundle folders.
 
 Every cold start goes through here, so this module does not import anything for the network; see
 `showtell.bundle.pull` for that.
@@ -20,7 +20,7 @@ from showtell.errors import BundleError
 from showtell.files.folders import NoHomeError, pulled_models_dir
 from showtell.files.regular_files import read_regular
 
-DEFAULT_MODEL = "flickr8k"
+DEFAULT_MODEL = "general"
 MODEL_VARIABLE = "SHOWTELL_MODEL"
 RUN_FILE = "run.json"  # a folder with this file is a training run
 ORIGIN = "origin.json"  # in a pulled model's folder: its source
@@ -78,7 +78,7 @@ def installed_models() -> list[InstalledModel]:
 
 
 def default_model() -> str:
-    """Return the model that is used where none is named: $SHOWTELL_MODEL or the shipped one."""
+    """Return the model that is used where none is named: $SHOWTELL_MODEL or DEFAULT_MODEL."""
     return os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL
 
 
@@ -86,7 +86,7 @@ def find_bundle(model: str | Path | None = None) -> Path:
     """Return the bundle folder of `model`; its files are checked when it is loaded.
 
     `model` is a name (shipped or pulled) or a bundle folder. None stands for $SHOWTELL_MODEL, or
-    the shipped model without it. A string that is a known name is that model even if a folder
+    DEFAULT_MODEL without it. A string that is a known name is that model even if a folder
     has the same name; a Path is always a folder.
 
     Raises BundleError where there is no such model, and TrainingRunError, which is a BundleError,
@@ -151,7 +151,7 @@ def _default_bundle() -> Path:
     path = shipped_models_dir() / DEFAULT_MODEL
     if not (path / MANIFEST).is_file():
         raise BundleError(
-            f"{path}: the shipped model is not in this installation:"
+            f"{path}: the default model is not in this installation:"
             " install showtell again, or name another model"
         )
     return path

@@ -13,7 +13,10 @@ from showtell.cli.completion import complete_models
 from showtell.errors import MissingExtraError
 
 F = TypeVar("F", bound=Callable[..., Any])
-_HELP = "A model's name, a bundle folder or a training run.  [default: the shipped model]"
+_HELP = (
+    "A model's name, a bundle folder or a training run."
+    "  [default: the model marked * by `showtell models`]"
+)
 
 
 def model_option(text: str = _HELP) -> Callable[[F], F]:

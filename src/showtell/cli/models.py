@@ -30,8 +30,9 @@ NO_MODELS = "no models installed: get one with showtell models pull URL|hf:owner
 def models(ctx: click.Context) -> None:
     """List, show, pull and remove models.
 
-    One model ships with showtell; pulled models are kept in the cache folder ($SHOWTELL_CACHE).
-    Commands take a model by its name in this list, or by the folder of a bundle or training run.
+    Two models ship with showtell: general, the default, and flickr8k, which is smaller and
+    faster. Pulled models are kept in the cache folder ($SHOWTELL_CACHE). Commands take a model by
+    its name in this list, or by the folder of a bundle or training run.
     $SHOWTELL_MODEL sets the default.
     """
     if ctx.invoked_subcommand is None:
@@ -54,7 +55,7 @@ def list_models() -> None:
 def show(model: str | None) -> None:
     """Show the card of MODEL: its training data, scores and terms.
 
-    MODEL is a name, or the folder of a bundle or training run.  [default: the default model]
+    MODEL is a name, or the folder of a bundle or training run.  [default: the one marked *]
     """
     from showtell.bundle import load_bundle
     from showtell.bundle.bundle import read_card

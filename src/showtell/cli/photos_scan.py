@@ -17,6 +17,7 @@ from showtell.cli.photos_output import (
     open_catalogue,
 )
 from showtell.files.counts import count_of
+from showtell.files.printable_names import printable
 
 if TYPE_CHECKING:
     from showtell.photos.scan import ScanCounts
@@ -64,6 +65,7 @@ def scan_command(
     showtell photos scan ~/Pictures /media/archive --catalogue archive.sqlite
     showtell photos scan ~/Pictures --model birds --recaption
     """
+    from showtell.photos.catalogue.pictures import count_by_model
     from showtell.photos.scan import ScanCounts, ScanOptions, scan_library
 
     if again:
@@ -76,7 +78,10 @@ def scan_command(
             opened, folders, options, load_captioner=load_captioner, report=progress.report
         ):
             progress.show(counts.read, counts.to_read, f"{count_of(counts.found, 'photo')} found")
+        by_model = count_by_model(opened, folders)
     click.echo(_scan_summary(counts))
+    if len(by_model) > 1:
+        click.echo(_model_summary(by_model), err=True)
     exit_if_failed(progress.failures)
 
 
@@ -90,4 +95,13 @@ def _scan_summary(counts: ScanCounts) -> str:
         f" {counts.already_captioned:,} already captioned, {counts.moved:,} moved,"
         f" {counts.unchanged:,} unchanged, {counts.missing:,} missing, {counts.failed:,} failed,"
         f" in {counts.seconds:.1f} s{rate}"
+    )
+
+
+def _model_summary(by_model: dict[str, int]) -> str:
+    """Return one line that says how many captions are by which model."""
+    models = ", ".join(f"{printable(model)} {count:,}" for model, count in by_model.items())
+    return (
+        f"These photos have captions by {len(by_model)} models: {models}."
+        " --recaption captions all photos with the chosen model"
     )

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 TEXT_LIMIT, HTML_LIMIT = 20, 200
 _SEARCH_FORMATS = ("text", "jsonl", "csv", "html")
+_SEVERAL_ENCODERS = (
+    "photos that another model captioned were not compared:"
+    " run showtell photos scan --recaption DIR"
+)
 
 
 @click.command(
@@ -95,6 +99,7 @@ def search_command(
     showtell photos search --like IMG_1234.jpg --limit 5
     showtell photos search dog --output dogs.html
     """
+    from showtell.photos.catalogue.pictures import count_encoders
     from showtell.photos.catalogue.search import search_photos
     from showtell.photos.similar import find_similar
 
@@ -116,6 +121,8 @@ def search_command(
             results = search_photos(opened, text, filters, any_word=any_word, limit=limit)
         title = text if like is None else f"like {like.name}"
         count = _write_results(results, output_format, title, target)
+        if like is not None and count_encoders(opened) > 1:
+            click.echo(_SEVERAL_ENCODERS, err=True)
     if count == 0 and output_format == "text":
         hint = "" if any_word or len(query) < 2 else ": --any matches any of the words"
         click.echo(f"no photos found{hint}", err=True)

@@ -7,8 +7,9 @@ from showtell.bundle.registry import find_bundle
 from showtell.photos.catalogue.synonyms import _WORDS_OF_CAPTIONS, synonyms
 
 
-def test_a_synonym_is_a_word_that_the_shipped_model_can_say() -> None:
-    vocabulary = load_bundle(find_bundle("flickr8k")).vocabulary
+@pytest.mark.parametrize("model", ["flickr8k", "general"])
+def test_a_synonym_is_a_word_that_each_shipped_model_can_say(model: str) -> None:
+    vocabulary = load_bundle(find_bundle(model)).vocabulary
     for word, others in _WORDS_OF_CAPTIONS.items():
         for other in others.split():
             assert other in vocabulary, f"{word}: {other}"

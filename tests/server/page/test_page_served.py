@@ -21,7 +21,7 @@ def test_page_has_no_inline_code_and_no_other_host(service: RunningService) -> N
     assert re.findall(r"<script[^>]*>", response.text) == [
         '<script type="module" src="static/app.js">'
     ]
-    assert "Model flickr8k" in response.text
+    assert "Model general" in response.text
     assert f"showtell {__version__}" in response.text
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from showtell.caption import Caption
 from showtell.decoding.beam_search import Floats
 from showtell.photos.catalogue.caption_text import segment_cjk
 from showtell.photos.catalogue.database import Catalogue, now
+from showtell.photos.catalogue.file_paths import paths_condition
 from showtell.photos.metadata.exif import ExifInfo
 from showtell.photos.metadata.image_hash import HASH_SIZE, hash_bytes, image_hash_of
 
@@ -97,6 +99,30 @@ def has_caption(catalogue: Catalogue, picture_id: int, model_id: str | None) -> 
         return catalogue.row(sql, (picture_id,)) is not None
     sql = "SELECT 1 FROM captions WHERE picture_id = ? AND model = ?"
     return catalogue.row(sql, (picture_id, model_id)) is not None
+
+
+def count_by_model(catalogue: Catalogue, folders: Sequence[Path]) -> dict[str, int]:
+    """Return the number of photos in `folders` by the model of their caption, most photos first.
+
+    Photos whose caption is by a person, and missing photos, do not count.
+    """
+    in_folders, parameters = paths_condition(folders)
+    rows = catalogue.rows(
+        f"""
+        SELECT pictures.model, count(*) FROM files
+        JOIN folders ON folders.id = files.folder_id
+        JOIN pictures ON pictures.id = files.picture_id
+        WHERE pictures.model IS NOT NULL AND missing_since IS NULL AND {in_folders}
+        GROUP BY pictures.model ORDER BY count(*) DESC, pictures.model
+        """,
+        parameters,
+    )
+    return dict(rows)
+
+
+def count_encoders(catalogue: Catalogue) -> int:
+    """Return how many encoders have computed features of photos in the catalogue."""
+    return int(catalogue.value("SELECT count(DISTINCT encoder) FROM features"))
 
 
 def store_picture(

@@ -2,7 +2,7 @@
 
 The table is directional: a search for `puppy` also finds dogs, one for `dog` finds no puppies. It
 was written by hand, with a word's broader or equal terms where the caption has no narrower one, and
-its kinds (`vehicle` finds buses). All words on the right are words of the shipped model.
+its kinds (`vehicle` finds buses). All words on the right are words of both shipped models.
 """
 
 from __future__ import annotations
