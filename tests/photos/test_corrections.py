@@ -16,6 +16,7 @@ from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.records import photo_records
 from showtell.photos.catalogue.search import search_photos
 from support.photo_library import library, photo, record_of, scan_fully
+from support.tiny_bundles import write_bundle
 
 
 def export_all(catalogue: Catalogue, path: Path) -> Path:
@@ -188,6 +189,78 @@ def test_import_reports_names_that_cannot_be_paths(
         corrections.import_captions(catalogue, tmp_path / "a.jsonl", report=errors.append)
     assert len(errors) == 4
     assert all("\n" not in str(error) for error in errors)
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def save_rows(table: Path, rows: list[dict[str, str]]) -> Path:
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return table
+
+
+@pytest.fixture
+def copies(tmp_path: Path, catalogue: Catalogue, captioner: Captioner) -> list[Path]:
+    """Two files with the same picture, and a third with another."""
+    seeds = {"a.jpg": 1, "b.jpg": 1, "c.jpg": 2}
+    photos = [photo(tmp_path / "copies" / name, seed) for name, seed in seeds.items()]
+    scan_fully(catalogue, tmp_path / "copies", captioner)
+    return photos
+
+
+@pytest.mark.parametrize("corrected", [0, 1])
+def test_a_correction_of_one_copy_is_kept_beside_the_unchanged_row_of_the_other(
+    catalogue: Catalogue, copies: list[Path], tmp_path: Path, corrected: int
+) -> None:
+    table = export_all(catalogue, tmp_path / "captions.csv")
+    rows = rows_of(table)
+    rows[corrected]["caption"] = "two otters"
+    save_rows(table, rows)
+    counts = corrections.import_captions(catalogue, table, report=pytest.fail)
+    assert (counts.changed, counts.unchanged) == (1, 2)
+    captions = [record_of(catalogue, path).caption for path in copies]
+    assert captions == ["two otters", "two otters", rows[2]["caption"]]
+    assert record_of(catalogue, copies[2]).source == "model"
+
+
+def test_two_new_captions_for_one_picture_import_nothing_and_name_both_lines(
+    catalogue: Catalogue, copies: list[Path], tmp_path: Path
+) -> None:
+    table = export_all(catalogue, tmp_path / "captions.csv")
+    rows = rows_of(table)
+    for row, caption in zip(rows, ("two otters", "three otters", "ice"), strict=True):
+        row["caption"] = caption
+    save_rows(table, rows)
+    errors: list[PhotoError] = []
+    with pytest.raises(CatalogueError, match="nothing is imported: 1 row to correct"):
+        corrections.import_captions(catalogue, table, report=errors.append)
+    assert [str(error) for error in errors] == [
+        f"{table}:3: {copies[1]}: line 2 has another new caption for the same picture:"
+        " give both the same caption"
+    ]
+    assert catalogue.value("SELECT count(*) FROM edits") == 0
+    rows[1]["caption"] = "two otters"
+    counts = corrections.import_captions(catalogue, save_rows(table, rows), report=pytest.fail)
+    assert (counts.changed, catalogue.value("SELECT count(*) FROM edits")) == (3, 2)
+
+
+def test_rows_exported_before_another_model_or_an_edit_change_nothing(
+    catalogue: Catalogue, copies: list[Path], tmp_path: Path, captioner: Captioner
+) -> None:
+    table = export_all(catalogue, tmp_path / "captions.csv")
+    other = write_bundle(tmp_path / "other", seed=9, name="other").path
+    scan_fully(catalogue, copies[0].parent, Captioner.load(other), recaption=True)
+    corrections.edit_caption(catalogue, copies[2], "ice")
+    before = list(photo_records(catalogue))
+    assert before[0].caption != rows_of(table)[0]["caption"]
+    counts = corrections.import_captions(catalogue, table, report=pytest.fail)
+    assert (counts.changed, counts.unchanged) == (0, 3)
+    assert list(photo_records(catalogue)) == before
 
 
 ODD_CAPTIONS = [

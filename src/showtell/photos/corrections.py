@@ -11,7 +11,7 @@ import json
 import os
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,40 +113,97 @@ def import_captions(
 ) -> ImportCounts:
     """Import corrected captions from an exported CSV or JSONL file: all rows, or none.
 
-    A photo is found by its path, relative to the file's folder, or else by its `hash`. Rows whose
-    caption is blank or the same as in the catalogue change nothing. Photos that are not found go
-    to `report`.
+    A photo is found by its path, relative to the file's folder, or else by its `hash`. A row
+    changes nothing if its caption is blank, or the one that the catalogue had before the import,
+    or one by the model that the row names. Copies of a photo have one caption, so one changed row
+    is enough. Photos that are not found, and rows that give one picture two new captions, go to
+    `report`.
 
-    Raises CatalogueError, naming file and line, if the file is not valid, or if a photo is not
-    found.
+    Raises CatalogueError, naming file and line, if the file is not valid, or if any row went to
+    `report`.
     """
-    counts, not_found = ImportCounts(), 0
+    importing = _Import(catalogue, source, report)
     with catalogue.transaction():
         for line_number, row in _rows(source):
-            location = f"{printable(os.fspath(source))}:{line_number}"
-            picture_id = _row_picture_id(catalogue, source.parent, row, location)
-            if picture_id is None:
-                not_found += 1
-                name = printable(_cell(row, _IMAGE_COLUMNS, location))
-                report(
-                    PhotoError(f"{location}: {name}: not in the catalogue: scan its folder first")
-                )
-                continue
-            caption = clean_text(_cell(row, _CAPTION_COLUMNS, location))
-            if not caption:
-                counts.blank += 1
-            elif caption == clean_text(_picture_caption(catalogue, picture_id) or ""):
-                counts.unchanged += 1
-            else:
-                store_edit(catalogue, picture_id, caption)
-                counts.changed += 1
-        if not_found:  # the transaction is rolled back
-            raise CatalogueError(
-                f"{printable(os.fspath(source))}: nothing is imported:"
-                f" {count_of(not_found, 'photo')} not in the catalogue: scan the folder first,"
-                " or remove the row"
+            importing.add(line_number, row)
+        importing.raise_if_refused()
+        for picture_id, change in importing.changes.items():
+            store_edit(catalogue, picture_id, change.caption)
+    return importing.counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A new caption, and the line of the imported file that has it."""
+
+    caption: str
+    line_number: int
+
+
+@dataclass
+class _Import:
+    """The rows of a file, compared with the catalogue; `changes` has new captions by picture."""
+
+    catalogue: Catalogue
+    source: Path
+    report: PhotoErrorHandler
+    counts: ImportCounts = field(default_factory=ImportCounts)
+    changes: dict[int, _Change] = field(default_factory=dict)
+    not_found: int = 0
+    refused: int = 0
+
+    def add(self, line_number: int, row: dict[str, Any]) -> None:
+        """Compare one row with the catalogue, which does not change meanwhile."""
+        location = f"{printable(os.fspath(self.source))}:{line_number}"
+        name = printable(_cell(row, _IMAGE_COLUMNS, location))
+        picture_id = _row_picture_id(self.catalogue, self.source.parent, row, location)
+        if picture_id is None:
+            self.not_found += 1
+            self.report(
+                PhotoError(f"{location}: {name}: not in the catalogue: scan its folder first")
             )
-    return counts
+            return
+        caption = clean_text(_cell(row, _CAPTION_COLUMNS, location))
+        if not caption:
+            self.counts.blank += 1
+        elif self._is_unchanged(picture_id, caption, row):
+            self.counts.unchanged += 1
+        elif self.changes.setdefault(picture_id, _Change(caption, line_number)).caption == caption:
+            self.counts.changed += 1
+        else:
+            self.refused += 1
+            other_line = self.changes[picture_id].line_number
+            self.report(
+                PhotoError(
+                    f"{location}: {name}: line {other_line} has another new caption for the same"
+                    " picture: give both the same caption"
+                )
+            )
+
+    def _is_unchanged(self, picture_id: int, caption: str, row: dict[str, Any]) -> bool:
+        """Return whether a caption is the current one, or the model's that was exported."""
+        if caption == clean_text(_picture_caption(self.catalogue, picture_id) or ""):
+            return True
+        exported: str | None = self.catalogue.value(
+            "SELECT text FROM captions WHERE picture_id = ? AND model = ?",
+            (picture_id, str(row.get("model"))),
+        )
+        return row.get("source") == "model" and caption == clean_text(exported or "")
+
+    def raise_if_refused(self) -> None:
+        """Raise CatalogueError if any row cannot be imported."""
+        problems = []
+        if self.not_found:
+            problems.append(
+                f"{count_of(self.not_found, 'photo')} not in the catalogue:"
+                " scan the folder first, or remove the row"
+            )
+        if self.refused:
+            problems.append(f"{count_of(self.refused, 'row')} to correct")
+        if problems:
+            raise CatalogueError(
+                f"{printable(os.fspath(self.source))}: nothing is imported: {'; '.join(problems)}"
+            )
 
 
 def _picture_caption(catalogue: Catalogue, picture_id: int) -> str | None:
