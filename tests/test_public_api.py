@@ -21,6 +21,7 @@ PUBLIC = [
     "Captioner",
     "CatalogueError",
     "DatasetError",
+    "DocumentError",
     "ExportError",
     "MetadataError",
     "MissingExtraError",

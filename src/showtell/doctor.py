@@ -26,6 +26,7 @@ EXTRAS = {
     "heif": "HEIC photos",
     "serve": "the web page and the REST API",
     "photos": "HEIC photos in a photo library",
+    "alt": "alternative texts in Markdown, reStructuredText and notebooks",
     "cluster": "captioning on a Ray cluster",
 }
 

@@ -8,6 +8,7 @@ __all__ = [
     "BundleError",
     "CatalogueError",
     "DatasetError",
+    "DocumentError",
     "ExportError",
     "MetadataError",
     "MissingExtraError",
@@ -37,6 +38,10 @@ PhotoErrorHandler = Callable[[PhotoError], None]
 
 class DatasetError(ShowtellError):
     """A captioned dataset, caption file or feature cache cannot be read."""
+
+
+class DocumentError(ShowtellError):
+    """A document cannot be read or written, or its format is unknown."""
 
 
 class BundleError(ShowtellError):

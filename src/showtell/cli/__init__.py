@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "explain": ("showtell.cli.explain", "explain", "Draw where the model looked for each word."),
     "serve": ("showtell.cli.serve", "serve", "Serve a web page and a REST API."),
     "photos": ("showtell.cli.photos", "photos", "Catalogue, search and tag a photo library."),
+    "alt": ("showtell.cli.alt", "alt", "Check and write alternative texts in documents."),
     "cluster": ("showtell.cli.cluster", "cluster", "Caption millions of photos on Ray."),
     "data": ("showtell.cli.data", "data", "Check, draw and download captioned datasets."),
     "train": ("showtell.cli.train", "train", "Train a captioner from a recipe."),
