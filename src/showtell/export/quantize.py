@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from showtell.bundle import Precision
+from showtell.export.exact_products import with_exact_products
 from showtell.export.quiet_libraries import quiet_libraries
 
 __all__ = ["at_precision"]
@@ -27,8 +28,9 @@ def at_precision(graph: onnx.ModelProto, precision: Precision) -> bytes:
 
     int8 quarters it. Matrix products and word embeddings run in 8 bits, which is faster on a CPU
     (dynamic quantisation; each row has its own scale, so that no photo's caption depends on the
-    other photos of its batch). Weights of convolutions are stored in 8 bits with one scale per
-    channel and widened on load, because 8-bit convolutions of a small network are slower.
+    other photos of its batch; weights are limited, so that the products are the same on every
+    processor: see `exact_products`). Weights of convolutions are stored in 8 bits with one scale
+    per channel and widened on load, because 8-bit convolutions of a small network are slower.
     """
     if precision == "float16":
         return bytes(_with_stored_weights(graph, _as_float16).SerializeToString())
@@ -114,7 +116,7 @@ def _quantized(graph: onnx.ModelProto) -> bytes:
             op_types_to_quantize=list(_QUANTIZED),
         )
         quantized = onnx.load(target)
-    return bytes(_scaled_by_row(quantized).SerializeToString())
+    return bytes(with_exact_products(_scaled_by_row(quantized)).SerializeToString())
 
 
 def _scaled_by_row(graph: onnx.ModelProto) -> onnx.ModelProto:
