@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
 import json
@@ -150,9 +151,9 @@ def test_the_suffix_of_the_output_chooses_its_format(
     run("scan", lib, "--model", model)
     for name, begin in (("a.csv", "image,"), ("a", "image,"), ("a.jsonl", '{"image"')):
         run("export", "--output", tmp_path / name)
-        assert (tmp_path / name).read_text("utf-8").startswith(begin)
+        assert (tmp_path / name).read_text("utf-8-sig").startswith(begin)
     run("export", "--format", "csv", "--output", tmp_path / "b.jsonl")
-    assert (tmp_path / "b.jsonl").read_text("utf-8").startswith("image,")
+    assert (tmp_path / "b.jsonl").read_text("utf-8-sig").startswith("image,")
     assert (
         "a.xlsx: name it .csv or .jsonl"
         in run("export", "--output", tmp_path / "a.xlsx", code=2).stderr
@@ -160,10 +161,39 @@ def test_the_suffix_of_the_output_chooses_its_format(
     beginnings = {"a.html": "<!doctype", "a.csv": "path,", "a.jsonl": '{"path"', "a.txt": str(lib)}
     for name, begin in beginnings.items():
         run("search", "--in", lib, "--output", tmp_path / name)
-        assert (tmp_path / name).read_text("utf-8").startswith(begin)
+        assert (tmp_path / name).read_text("utf-8-sig").startswith(begin)
     assert isinstance(
         run("search", "--in", lib, "--output", tmp_path / "a.json", code=1).exception, ShowtellError
     )
+
+
+def test_csv_files_name_their_encoding_and_confidences_have_six_digits(
+    run: CommandRunner, lib: Path, model: str, tmp_path: Path
+) -> None:
+    run("scan", lib, "--model", model)
+    with Catalogue(run.catalogue) as catalogue, catalogue.transaction():
+        catalogue.execute("UPDATE pictures SET confidence = 0.12345678, latitude = 47.12345678")
+    for arguments in (("export",), ("search", "--in", lib)):
+        run(*arguments, "--output", tmp_path / "a.csv")
+        data = (tmp_path / "a.csv").read_bytes()
+        assert data.startswith(codecs.BOM_UTF8)
+        text = data.decode("utf-8-sig")
+        assert text.count(",0.123457,") == text.count(",47.12345678,") == 5
+        assert run(*arguments, "--format", "csv").stdout == text
+    run("export", "--output", tmp_path / "a.jsonl")
+    assert '"confidence": 0.12345678' in (tmp_path / "a.jsonl").read_text("utf-8")
+
+
+def test_import_says_that_a_blank_caption_changes_nothing(
+    run: CommandRunner, lib: Path, model: str, tmp_path: Path
+) -> None:
+    run("scan", lib, "--model", model)
+    (lib / "mine.csv").write_text("image,caption\n0.jpg,\n1.jpg,two otters\n")
+    assert run("import", lib / "mine.csv").stdout == (
+        "1 caption changed, 0 unchanged, 1 blank (no change: showtell photos edit --clear removes a"
+        " caption)\n"
+    )
+    assert run("import", lib / "mine.csv").stdout.startswith("0 captions changed, 1 unchanged")
 
 
 def test_recaption_has_its_old_name_for_one_release(

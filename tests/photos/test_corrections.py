@@ -263,6 +263,66 @@ def test_rows_exported_before_another_model_or_an_edit_change_nothing(
     assert list(photo_records(catalogue)) == before
 
 
+def refused(catalogue: Catalogue, table: Path) -> list[str]:
+    """Return what an import that changes nothing reports, without the file's name."""
+    before, errors = list(photo_records(catalogue)), list[PhotoError]()
+    with pytest.raises(CatalogueError, match="nothing is imported"):
+        corrections.import_captions(catalogue, table, report=errors.append)
+    assert list(photo_records(catalogue)) == before
+    return [str(error).removeprefix(f"{table}:") for error in errors]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "mac_roman"])
+def test_letters_that_a_spreadsheet_has_misread_are_refused_with_their_line(
+    catalogue: Catalogue, tmp_path: Path, captioner: Captioner, encoding: str
+) -> None:
+    photos = [photo(tmp_path / name, seed) for seed, name in enumerate(("Bär.jpg", "b.jpg"))]
+    scan_fully(catalogue, tmp_path, captioner)
+    corrections.edit_caption(catalogue, photos[1], "Bär am Spieß")
+    table = export_all(catalogue, tmp_path / "captions.csv")
+    right = table.read_text("utf-8")
+    counts = corrections.import_captions(catalogue, table, report=pytest.fail)
+    assert counts.unchanged == 2
+    table.write_text(right.encode().decode(encoding), "utf-8-sig")
+    errors = refused(catalogue, table)
+    assert ["a program has damaged letters" in error for error in errors] == [True, True]
+    assert "in the path: export again" in errors[0] + errors[1]
+    assert "in the caption: if it is right, use showtell photos edit" in errors[0] + errors[1]
+    table.write_bytes(right.encode("ascii", "replace"))
+    assert len(refused(catalogue, table)) == 2
+
+
+def test_a_row_whose_path_and_hash_are_of_different_pictures_is_refused(
+    catalogue: Catalogue, copies: list[Path], tmp_path: Path
+) -> None:
+    table = export_all(catalogue, tmp_path / "captions.csv")
+    rows = rows_of(table)
+    rows[0]["hash"], rows[2]["hash"] = rows[2]["hash"], rows[0]["hash"]
+    errors = refused(catalogue, save_rows(table, rows))
+    assert [error.split(": ")[:3] for error in errors] == [
+        [str(line), str(copies[line - 2]), "the hash is another picture's"] for line in (2, 4)
+    ]
+    for row in rows:
+        row["hash"] = ""
+    rows[2]["caption"] = "ice"
+    counts = corrections.import_captions(catalogue, save_rows(table, rows), report=pytest.fail)
+    assert (counts.changed, record_of(catalogue, copies[2]).caption) == (1, "ice")
+
+
+def test_a_photo_that_was_moved_since_the_export_is_found_by_its_hash(
+    catalogue: Catalogue, copies: list[Path], tmp_path: Path, captioner: Captioner
+) -> None:
+    table = export_all(catalogue, tmp_path / "captions.csv")
+    rows = rows_of(table)
+    rows[2]["caption"] = "ice"
+    save_rows(table, rows)
+    copies[2].rename(copies[2].with_name("otters.jpg"))
+    scan_fully(catalogue, copies[2].parent, captioner)
+    assert corrections.import_captions(catalogue, table, report=pytest.fail).changed == 1
+    photo(copies[2], 9)  # another photo took its path, and is not scanned yet
+    assert refused(catalogue, table)[0].endswith("not in the catalogue: scan its folder first")
+
+
 ODD_CAPTIONS = [
     *(f"{quotes}{start}1" for quotes in ("", "'", "''") for start in "=+-@"),
     "- a dog\n- a cat",

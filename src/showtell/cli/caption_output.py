@@ -13,7 +13,7 @@ import click
 from showtell.caption import Caption
 from showtell.decoding.confidence import doubt_about
 from showtell.errors import ShowtellError
-from showtell.files.csv_text import csv_row, escape_csv_formula
+from showtell.files.csv_text import csv_number, csv_row, escape_csv_formula
 from showtell.files.printable_names import printable
 
 Format = Literal["text", "jsonl", "csv"]
@@ -90,8 +90,8 @@ def line(
             [
                 escape_csv_formula(path),
                 escape_csv_formula(caption.text or ""),
-                _number(caption.log_probability),
-                _number(caption.confidence),
+                csv_number(caption.log_probability),
+                csv_number(caption.confidence),
                 *map(escape_csv_formula, others),
                 escape_csv_formula(caption.error or ""),
             ]
@@ -114,7 +114,3 @@ def doubt_mark(confidence: float | None, *, colour: bool = False) -> str:
         return ""
     mark = f"  {level.mark}"
     return click.style(mark, fg=_COLOURS[level.name]) if colour else mark
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"

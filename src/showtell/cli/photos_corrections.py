@@ -126,8 +126,9 @@ def import_command(file: Path, catalogue: Path | None) -> None:
     """Import corrected captions from FILE.
 
     FILE is a CSV or JSONL file made by showtell photos export. Captions that differ from the
-    catalogue become your own captions; the other rows change nothing. If the file has an error,
-    or a photo that is not in the catalogue, no row is imported.
+    catalogue become your own captions; the other rows change nothing, also those without a
+    caption: showtell photos edit --clear removes your caption. If the file has an error, or a
+    photo that is not in the catalogue, no row is imported.
 
     \b
     showtell photos export --output captions.csv
@@ -137,7 +138,8 @@ def import_command(file: Path, catalogue: Path | None) -> None:
 
     with open_catalogue(catalogue) as opened, PhotoProgress() as progress:
         counts = import_captions(opened, file, report=progress.report)
+    blank_note = " (no change: showtell photos edit --clear removes a caption)"
     click.echo(
         f"{count_of(counts.changed, 'caption')} changed, {counts.unchanged:,} unchanged,"
-        f" {counts.blank:,} blank"
+        f" {counts.blank:,} blank{blank_note if counts.blank else ''}"
     )

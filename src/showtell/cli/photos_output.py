@@ -94,11 +94,17 @@ def photo_filter(
 
 @contextlib.contextmanager
 def open_output(output: Path | None, output_format: str) -> Iterator[IO[str]]:
-    """Open `output` for writing, so that it appears only when complete; None is standard output."""
+    """Open `output` for writing, so that it appears only when complete; None is standard output.
+
+    A CSV file begins with a byte order mark, standard output does not: programs read it.
+    """
     if output is not None:
         from showtell.files.atomic_write import output_file
+        from showtell.files.csv_text import BYTE_ORDER_MARK
 
         with output_file(output) as file:
+            if output_format == "csv":
+                file.write(BYTE_ORDER_MARK)
             yield file
         return
     yield standard_output(output_format)

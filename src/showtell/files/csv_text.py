@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from _csv import Reader
 
+BYTE_ORDER_MARK = "\ufeff"  # begins a CSV file, so that spreadsheets read it as UTF-8
 _FORMULA = re.compile("'*[=+\\-@\t\r\n]")  # after apostrophes: escaped, or by a person
 
 _DELIMITERS = ",;\t|"
@@ -47,6 +48,11 @@ def csv_row(cells: Iterable[str]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer).writerow(cells)  # with its default line end, it also quotes a lone \r
     return buffer.getvalue().removesuffix("\r\n") + "\n"
+
+
+def csv_number(value: float | None) -> str:
+    """Return a number with six digits as a cell; None is an empty cell."""
+    return "" if value is None else f"{value:.6g}"
 
 
 def escape_csv_formula(cell: str) -> str:

@@ -6,25 +6,24 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import os
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from showtell.errors import CatalogueError, PhotoError, PhotoErrorHandler
+from showtell.errors import CatalogueError, MetadataError, PhotoError, PhotoErrorHandler
 from showtell.files.counts import count_of
-from showtell.files.csv_text import csv_fields, csv_row, detect_delimiter, unescape_csv_formula
-from showtell.files.os_errors import error_reason
+from showtell.files.csv_text import csv_row
+from showtell.files.damaged_letters import is_lossy_copy, is_misread
 from showtell.files.printable_names import printable
-from showtell.files.regular_files import read_regular
 from showtell.photos.catalogue.caption_text import clean_text
 from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.file_paths import file_path
 from showtell.photos.catalogue.pictures import find_picture_id, related_picture_ids, store_edit
 from showtell.photos.catalogue.records import PhotoRecord, find_file
+from showtell.photos.import_rows import ImportRow, import_rows
+from showtell.photos.metadata.image_hash import HASH_SIZE, image_hash_of
 from showtell.photos.output_formats import csv_cells
 
 ExportFormat = Literal["csv", "jsonl"]
@@ -41,9 +40,7 @@ EXPORT_COLUMNS = (
     "height",
     "hash",
 )
-_MAX_IMPORT_BYTES = 1 << 30
-# accepted names of a column; the first is the export's
-_IMAGE_COLUMNS, _CAPTION_COLUMNS = ("image", "path"), ("caption", "text")
+_DAMAGED_LETTERS = "a program has damaged letters outside ASCII"
 
 
 @dataclass
@@ -113,82 +110,82 @@ def import_captions(
 ) -> ImportCounts:
     """Import corrected captions from an exported CSV or JSONL file: all rows, or none.
 
-    A photo is found by its path, relative to the file's folder, or else by its `hash`. A row
-    changes nothing if its caption is blank, or the one that the catalogue had before the import,
-    or one by the model that the row names. Copies of a photo have one caption, so one changed row
-    is enough. Photos that are not found, and rows that give one picture two new captions, go to
-    `report`.
+    A photo is found by its path, relative to the file's folder, or else by its `hash` if no file
+    is at its path. A row changes nothing if its caption is blank, or the one that the catalogue
+    had before the import, or one by the model that the row names. Copies of a photo have one
+    caption, so one changed row is enough. To `report` go photos that are not found, a path and a
+    hash of different pictures, letters that a spreadsheet has damaged, and a second new caption
+    for one picture.
 
     Raises CatalogueError, naming file and line, if the file is not valid, or if any row went to
     `report`.
     """
     importing = _Import(catalogue, source, report)
     with catalogue.transaction():
-        for line_number, row in _rows(source):
-            importing.add(line_number, row)
+        for row in import_rows(source):
+            importing.add(row)
         importing.raise_if_refused()
         for picture_id, change in importing.changes.items():
             store_edit(catalogue, picture_id, change.caption)
     return importing.counts
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """A new caption, and the line of the imported file that has it."""
-
-    caption: str
-    line_number: int
-
-
 @dataclass
 class _Import:
-    """The rows of a file, compared with the catalogue; `changes` has new captions by picture."""
+    """The rows of a file, compared with the catalogue; `changes` has rows by picture."""
 
     catalogue: Catalogue
     source: Path
     report: PhotoErrorHandler
     counts: ImportCounts = field(default_factory=ImportCounts)
-    changes: dict[int, _Change] = field(default_factory=dict)
+    changes: dict[int, ImportRow] = field(default_factory=dict)
     not_found: int = 0
     refused: int = 0
 
-    def add(self, line_number: int, row: dict[str, Any]) -> None:
+    def add(self, row: ImportRow) -> None:
         """Compare one row with the catalogue, which does not change meanwhile."""
-        location = f"{printable(os.fspath(self.source))}:{line_number}"
-        name = printable(_cell(row, _IMAGE_COLUMNS, location))
-        picture_id = _row_picture_id(self.catalogue, self.source.parent, row, location)
+        try:
+            picture_id = _row_picture_id(self.catalogue, self.source.parent, row)
+        except MetadataError as error:
+            self._refuse(row, str(error))
+            return
         if picture_id is None:
             self.not_found += 1
-            self.report(
-                PhotoError(f"{location}: {name}: not in the catalogue: scan its folder first")
-            )
+            self._report(row, "not in the catalogue: scan its folder first")
             return
-        caption = clean_text(_cell(row, _CAPTION_COLUMNS, location))
-        if not caption:
+        current = clean_text(_picture_caption(self.catalogue, picture_id) or "")
+        if not row.caption:
             self.counts.blank += 1
-        elif self._is_unchanged(picture_id, caption, row):
+        elif row.caption == current or self._is_exported_caption(picture_id, row):
             self.counts.unchanged += 1
-        elif self.changes.setdefault(picture_id, _Change(caption, line_number)).caption == caption:
+        elif is_misread(row.caption) or is_lossy_copy(row.caption, current):
+            self._refuse(
+                row,
+                f"{_DAMAGED_LETTERS} in the caption:"
+                " if it is right, use showtell photos edit for it",
+            )
+        elif self.changes.setdefault(picture_id, row).caption == row.caption:
             self.counts.changed += 1
         else:
-            self.refused += 1
-            other_line = self.changes[picture_id].line_number
-            self.report(
-                PhotoError(
-                    f"{location}: {name}: line {other_line} has another new caption for the same"
-                    " picture: give both the same caption"
-                )
+            self._refuse(
+                row,
+                f"line {self.changes[picture_id].line_number} has another new caption for the same"
+                " picture: give both the same caption",
             )
 
-    def _is_unchanged(self, picture_id: int, caption: str, row: dict[str, Any]) -> bool:
-        """Return whether a caption is the current one, or the model's that was exported."""
-        if caption == clean_text(_picture_caption(self.catalogue, picture_id) or ""):
-            return True
+    def _is_exported_caption(self, picture_id: int, row: ImportRow) -> bool:
+        """Return whether a row still has the caption of the model that it names."""
         exported: str | None = self.catalogue.value(
-            "SELECT text FROM captions WHERE picture_id = ? AND model = ?",
-            (picture_id, str(row.get("model"))),
+            "SELECT text FROM captions WHERE picture_id = ? AND model = ?", (picture_id, row.model)
         )
-        return row.get("source") == "model" and caption == clean_text(exported or "")
+        return exported is not None and row.caption == clean_text(exported)
+
+    def _refuse(self, row: ImportRow, reason: str) -> None:
+        self.refused += 1
+        self._report(row, reason)
+
+    def _report(self, row: ImportRow, reason: str) -> None:
+        self.report(PhotoError(f"{row.location}: {printable(row.name)}: {reason}"))
 
     def raise_if_refused(self) -> None:
         """Raise CatalogueError if any row cannot be imported."""
@@ -213,99 +210,49 @@ def _picture_caption(catalogue: Catalogue, picture_id: int) -> str | None:
     return caption
 
 
-def _row_picture_id(
-    catalogue: Catalogue, folder: Path, row: dict[str, Any], location: str
-) -> int | None:
-    name = _cell(row, _IMAGE_COLUMNS, location)
-    if name and "\0" not in name:
+def _row_picture_id(catalogue: Catalogue, folder: Path, row: ImportRow) -> int | None:
+    """Return the id of a row's picture, or None if it is not in the catalogue.
+
+    The path counts first. Without a file there, the photo was moved or renamed since the export,
+    and the hash finds it.
+
+    Raises MetadataError if the hash is another picture's, or the path has damaged letters.
+    """
+    if row.name and "\0" not in row.name:
         with contextlib.suppress(UnicodeEncodeError):  # no file can have this name
-            file = find_file(catalogue, folder / name)
+            file = find_file(catalogue, folder / row.name)
             if file is not None and file.picture_id is not None:
+                _check_hash(catalogue, file.picture_id, row)
                 return file.picture_id
-    digest = row.get("hash")
-    try:
-        image_hash = bytes.fromhex(digest) if isinstance(digest, str) else b""
-    except ValueError:
-        image_hash = b""
-    picture_id = find_picture_id(catalogue, image_hash)
-    if picture_id is None and image_hash:  # it was turned since, or exported by an older version
-        related = related_picture_ids(catalogue, image_hash)
-        return related[0] if len(related) == 1 else None
+            if os.path.lexists(folder / row.name):
+                return None
+    picture_id = find_picture_id(catalogue, row.image_hash)
+    if picture_id is None and row.image_hash:  # turned since, or exported by an older version
+        related = related_picture_ids(catalogue, row.image_hash)
+        picture_id = related[0] if len(related) == 1 else None
+    if picture_id is not None and (
+        is_misread(row.name)
+        or any(is_lossy_copy(row.name, path) for path in _picture_paths(catalogue, picture_id))
+    ):
+        raise MetadataError(f"{_DAMAGED_LETTERS} in the path: export again, and save it as UTF-8")
     return picture_id
 
 
-def _cell(row: dict[str, Any], names: tuple[str, ...], location: str) -> str:
-    for name in names:
-        value = row.get(name)
-        if isinstance(value, str):
-            return value
-        if value is None and name in row:
-            return ""
-    raise CatalogueError(f"{location}: {names[0]!r} is missing or not text")
+def _check_hash(catalogue: Catalogue, picture_id: int, row: ImportRow) -> None:
+    """Raise MetadataError if a row has the hash of another picture than that at its path."""
+    stored: bytes = catalogue.value("SELECT hash FROM pictures WHERE id = ?", (picture_id,))
+    has_hash = len(row.image_hash) >= HASH_SIZE  # a spreadsheet may have made a number of it
+    if has_hash and image_hash_of(row.image_hash) != image_hash_of(stored):
+        raise MetadataError(
+            "the hash is another picture's: the photo was edited since the export, or the rows are"
+            " mixed up: export again, or clear the hash if the caption is right"
+        )
 
 
-def _rows(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    display_path = printable(os.fspath(source))
-    try:
-        data = read_regular(source, _MAX_IMPORT_BYTES, or_pipe=True)
-        # the "Unicode text" of spreadsheets is UTF-16
-        text = data.decode("utf-16" if data[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig")
-    except UnicodeDecodeError:
-        raise CatalogueError(f"{display_path}: not UTF-8: save it as CSV UTF-8") from None
-    except OSError as error:
-        raise CatalogueError(f"{display_path}: cannot be read ({error_reason(error)})") from None
-    if source.suffix.lower() in (".jsonl", ".ndjson"):
-        yield from _json_rows(text, display_path)
-    else:
-        yield from _csv_rows(text, display_path)
-
-
-def _json_rows(text: str, display_path: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line_number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise CatalogueError(f"{display_path}:{line_number}: not JSON ({error})") from None
-        if not isinstance(row, dict):
-            raise CatalogueError(
-                f'{display_path}:{line_number}: not an object such as {{"image": …, "caption": …}}'
-            )
-        yield line_number, row
-
-
-def _csv_rows(text: str, display_path: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    text, delimiter, lines_before = detect_delimiter(text, (_IMAGE_COLUMNS, _CAPTION_COLUMNS))
-    reader = csv_fields(text, delimiter)
-    columns: list[str] = []
-    next_line = lines_before + 1
-    try:
-        for fields in reader:
-            # a quoted field may span lines
-            line_number, next_line = next_line, lines_before + reader.line_num + 1
-            if not any(fields):
-                continue
-            if not columns:
-                columns = _column_names(fields, f"{display_path}:{line_number}")
-                continue
-            if len(fields) > len(columns):
-                raise CatalogueError(
-                    f"{display_path}:{line_number}: {count_of(len(fields), 'field')} for"
-                    f" {count_of(len(columns), 'column')}: put captions that contain commas in"
-                    " quotes"
-                )
-            yield line_number, dict(zip(columns, map(unescape_csv_formula, fields), strict=False))
-    except csv.Error as error:
-        raise CatalogueError(f"{display_path}:{next_line}: broken CSV ({error})") from None
-
-
-def _column_names(fields: list[str], location: str) -> list[str]:
-    columns = [field.strip().lower() for field in fields]
-    for names in (_IMAGE_COLUMNS, _CAPTION_COLUMNS):
-        if not set(names) & set(columns):
-            raise CatalogueError(
-                f"{location}: the first line must name the columns image and caption,"
-                f" but it is {printable(','.join(fields)[:80])}"
-            )
-    return columns
+def _picture_paths(catalogue: Catalogue, picture_id: int) -> list[str]:
+    rows = catalogue.rows(
+        "SELECT folders.path, name FROM files JOIN folders ON folders.id = folder_id"
+        " WHERE picture_id = ?",
+        (picture_id,),
+    )
+    return [os.fspath(file_path(folder, name)) for folder, name in rows]

@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from showtell.files.csv_text import csv_row, escape_csv_formula
+from showtell.files.csv_text import csv_number, csv_row, escape_csv_formula
 from showtell.files.printable_names import printable
 from showtell.photos.catalogue.records import PhotoRecord
 
@@ -47,7 +47,12 @@ def result_line(record: PhotoRecord, output_format: str, *, mark: str = "") -> s
 
 def csv_cells(values: dict[str, Any]) -> list[str]:
     """Return values as CSV cells that no spreadsheet runs as formulas."""
-    return [
-        escape_csv_formula(value) if isinstance(value, str) else "" if value is None else str(value)
-        for value in values.values()
-    ]
+    return [_csv_cell(name, value) for name, value in values.items()]
+
+
+def _csv_cell(name: str, value: Any) -> str:
+    if name == "confidence":
+        return csv_number(value)
+    if isinstance(value, str):
+        return escape_csv_formula(value)
+    return "" if value is None else str(value)
