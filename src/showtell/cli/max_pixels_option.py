@@ -18,7 +18,7 @@ def max_pixels_option(default: int = MAX_PIXELS) -> Callable[[F], F]:
         "--max-pixels",
         type=click.IntRange(1),
         default=default,
-        show_default=f"{default:,}",
+        show_default=True,
         metavar="N",
         help="Maximum pixels of a photo; a JPEG counts as it is decoded, at up to an eighth of its"
         " width and height.",
