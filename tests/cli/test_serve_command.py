@@ -60,6 +60,9 @@ def test_loopback_addresses_need_no_key(host: str) -> None:
         (["--host", "0.0.0.0"], "--api-key-file), or --no-api-key"),
         (["--allowed-host", "http://photos.example.org"], "--allowed-host"),
         (["--allowed-host", "photos.example.org:8443"], "without http:// and port"),
+        (["--trusted-proxy", "localhost"], "must be an IP address or a network, such as 127.0.0.1"),
+        (["--trusted-proxy", "10.0.0.0/33"], "--trusted-proxy 10.0.0.0/33"),
+        (["--trusted-proxy", "10.0.0.1/8"], "--trusted-proxy 10.0.0.1/8"),
         (["--root-path", "captions"], "--root-path"),
         (["--root-path", "/captions/"], "--root-path"),
         (["--root-path", "/a/../b"], "--root-path"),
@@ -72,6 +75,18 @@ def test_loopback_addresses_need_no_key(host: str) -> None:
 )
 def test_invalid_options_are_usage_errors(options: list[str], message: str) -> None:
     assert message in last_error(run(*options), 2)
+
+
+def test_proxies_are_addresses_or_networks() -> None:
+    proxies = ("127.0.0.1", "::1", "172.16.0.0/12", "fd00::/8", "*")
+    assert ServerSettings(trusted_proxies=proxies).trusted_proxies == proxies
+
+
+def test_defaults_in_the_help_are_plain_numbers() -> None:
+    text = " ".join(serve.get_help(serve.make_context("serve", [])).split())
+    assert "--max-pixels N Maximum pixels" in text
+    assert "[default: 50000000; x>=1]" in text
+    assert "[default: 400000000; x>=1]" in text
 
 
 def test_key_comes_from_a_file_or_the_environment_but_not_both(tmp_path: Path) -> None:

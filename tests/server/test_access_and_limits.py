@@ -146,6 +146,19 @@ def test_default_port_of_an_origin_equals_a_missing_port(
     assert send(strict_service, "GET", "/v1/models", headers=headers).status_code == status
 
 
+def test_machine_is_known_by_its_own_name_where_other_machines_may_connect(
+    tiny_model: Path, service: RunningService
+) -> None:
+    name = socket.gethostname().upper()
+    with running_service(
+        "--model", tiny_model, "--workers", "1", "--host", "0.0.0.0", "--no-api-key"
+    ) as open_service:
+        url = open_service.url.replace("0.0.0.0", "127.0.0.1")
+        for host, status in ((f"{name}:8000", 200), ("10.1.2.3", 200), ("evil.example", 403)):
+            assert httpx.get(f"{url}/health", headers={"Host": host}).status_code == status, host
+    check_problem(send(service, "GET", "/health", headers={"Host": name}), 403)
+
+
 # Forms of a request
 
 
@@ -209,16 +222,16 @@ def test_only_health_checks_and_the_page_work_without_the_key(
     for path in ("/health", "/ready", "/", "/openapi.json"):
         assert httpx.get(strict_service.url + path, timeout=300).status_code == 200
     for method, path in (("GET", "/v1/models"), ("GET", "/metrics"), ("POST", "/v1/captions")):
-        for headers in (
-            {},
-            {"Authorization": "Bearer wrong"},
-            {"Authorization": "Basic b3Blbi1zZXNhbWU="},
-            {"Authorization": "Bearer"},
-            {"Authorization": "Bearer \xe9\xe9\xe9"},
+        for headers, reason in (
+            ({}, "is missing: send the header Authorization: Bearer KEY"),
+            ({"Authorization": "Bearer wrong"}, "is wrong: send the key"),
+            ({"Authorization": "Basic b3Blbi1zZXNhbWU="}, "is missing"),
+            ({"Authorization": "Bearer"}, "is missing"),
+            ({"Authorization": "Bearer \xe9\xe9\xe9"}, "is wrong"),
         ):
             encoded = {name: value.encode("latin-1") for name, value in headers.items()}
             response = httpx.request(method, strict_service.url + path, headers=encoded)
-            assert "Authorization: Bearer" in check_problem(response, 401)["detail"]
+            assert f"the API key {reason}" in check_problem(response, 401)["detail"]
             assert response.headers["www-authenticate"] == "Bearer"
         assert send(strict_service, method, path).status_code != 401
 
@@ -309,7 +322,7 @@ def test_rate_limit_applies_to_each_client_separately(
     tiny_model: Path,
 ) -> None:
     with running_service(
-        "--model", tiny_model, "--workers", "1", "--rate", "8", "--trusted-proxy", "127.0.0.1"
+        "--model", tiny_model, "--workers", "1", "--rate", "8", "--trusted-proxy", "127.0.0.0/8"
     ) as service:
         first = {"X-Forwarded-For": "203.0.113.7"}
         responses = [send(service, "GET", "/v1/models", headers=first) for _ in range(3)]

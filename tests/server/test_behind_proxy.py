@@ -73,6 +73,7 @@ def test_service_that_knows_its_prefix_works_below_it(
         assert description["servers"] == [{"url": "/photos/captions"}]
         assert "/v1/captions" in description["paths"]
         assert httpx.get(f"{url}/nothing", timeout=300).status_code == 404
+    assert "Warning" not in "".join(prefixed_service.log)
 
 
 def test_health_check_needs_no_prefix(prefixed_service: RunningService) -> None:

@@ -218,7 +218,25 @@ def test_signal_stops_the_service_after_all_accepted_requests(
             assert response.startswith(b"HTTP/1.1 200 ")
             assert [request.result().status_code for request in waiting] == [200] * 8
         assert service.process.wait(60) == 0
-        assert "Traceback" not in "".join(service.log)
+    assert service.log[-1] == "Stopped\n"
+    assert "Traceback" not in "".join(service.log)
+
+
+def test_idle_service_refuses_connections_and_closes_the_open_ones_at_shutdown(
+    tiny_model: Path,
+) -> None:
+    with (
+        running_service("--model", tiny_model, "--workers", "1") as service,
+        socket.create_connection(("127.0.0.1", service.port), timeout=300) as probe,
+    ):
+        probe.sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert probe.recv(4096).startswith(b"HTTP/1.1 200 ")
+        service.process.send_signal(signal.SIGTERM)
+        wait_until_refusing_connections(service)
+        while probe.recv(4096):
+            pass
+        assert service.process.wait(60) == 0
+    assert service.log[-2:] == ["Stopping: finishing 0 requests\n", "Stopped\n"]
 
 
 def test_second_ctrl_c_stops_the_service_at_once(tiny_model: Path) -> None:
@@ -247,7 +265,8 @@ def test_stalled_upload_does_not_block_the_shutdown(tiny_model: Path) -> None:
         response = b"".join(iter(lambda: slow.recv(4096), b""))
         assert response.startswith(b"HTTP/1.1 503 ")
         assert service.stop() == 0
-        assert "Traceback" not in "".join(service.log)
+    assert "Stopping: finishing 1 request\n" in service.log
+    assert "Traceback" not in "".join(service.log)
 
 
 def test_uploads_reach_neither_disk_nor_log(tiny_model: Path, tmp_path: Path) -> None:

@@ -152,7 +152,8 @@ _MAX_KEY_FILE_BYTES = 1 << 20
     "trusted_proxies",
     multiple=True,
     metavar="ADDRESS",
-    help="Proxy whose X-Forwarded-For header is trusted. Repeatable.",
+    help="Address or network (10.0.0.0/8) of a proxy whose X-Forwarded-For header is trusted."
+    " Repeatable.",
 )
 @click.option(
     "--root-path",

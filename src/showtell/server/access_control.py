@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import math
+import socket
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class HostPolicy:
         self._allows_any_name = "*" in settings.allowed_hosts
         names = (settings.host, *settings.allowed_hosts)
         self._names = {normalized_host(name) for name in names if name != "*"}
+        if not self._is_local:  # clients on the network know this machine by its name
+            self._names.add(normalized_host(socket.gethostname()))
 
     def check(self, headers: Headers, method: str) -> None:
         """Raise ProblemError if Host is not the service's own, or another site sent the request.
@@ -128,11 +131,13 @@ def check_key(key: str | None, required_key: str | None) -> None:
         return
     if key is not None and hmac.compare_digest(key.encode(), required_key.encode()):
         return
+    kind, detail = (
+        ("wrong-key", "the API key is wrong: send the key that the service was started with")
+        if key
+        else ("no-key", "the API key is missing: send the header Authorization: Bearer KEY")
+    )
     raise ProblemError(
-        HTTPStatus.UNAUTHORIZED,
-        "wrong-key" if key else "no-key",
-        "send the service's API key in the header  Authorization: Bearer KEY",
-        headers={"WWW-Authenticate": "Bearer"},
+        HTTPStatus.UNAUTHORIZED, kind, detail, headers={"WWW-Authenticate": "Bearer"}
     )
 
 

@@ -47,7 +47,6 @@ def create_app(settings: ServerSettings) -> FastAPI:
         redoc_url=None,
         description="Captions for photos. Errors are problem documents (RFC 9457).",
         license_info={"name": "Apache-2.0"},
-        root_path=settings.root_path,
         responses=problem_responses(400, 403, 500),
     )
     app.state.service = service

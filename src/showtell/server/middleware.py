@@ -69,7 +69,7 @@ class RequestMiddleware:
         self.metrics.open_requests.inc()
         # Uvicorn leaves out the body where its own scope says HEAD.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        inner: Scope = {**scope, "method": method}
+        inner: Scope = {**scope, "method": method, "root_path": self.settings.root_path}
         try:
             problem = await self._run(inner, receive, response)
             if problem is not None and response.status is None:

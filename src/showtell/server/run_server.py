@@ -18,6 +18,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from showtell.errors import ShowtellError
+from showtell.files.counts import count_of
 from showtell.files.os_errors import error_reason
 from showtell.server.app import create_app
 from showtell.server.settings import ServerSettings
@@ -76,13 +77,18 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Logs its addresses once it accepts connections."""
+    """Logs its addresses once it accepts connections, and its shutdown."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             for listener in sockets or []:
                 logger.info("Listening on http://%s", _address(listener))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        logger.info("Stopping: finishing %s", count_of(len(self.server_state.tasks), "request"))
+        await super().shutdown(sockets)
+        logger.info("Stopped")
 
 
 def run_server(settings: ServerSettings, *, debug: bool = False) -> None:
@@ -121,7 +127,9 @@ def _uvicorn_config(settings: ServerSettings, app: Any) -> uvicorn.Config:
         log_config=None,
         access_log=False,  # the application's own has times
         proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=list(settings.trusted_proxies),
+        forwarded_allow_ips="*"
+        if "*" in settings.trusted_proxies
+        else list(settings.trusted_proxies),
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_TIMEOUT,
         backlog=_BACKLOG,

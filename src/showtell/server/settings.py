@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from dataclasses import dataclass, field
@@ -66,7 +67,8 @@ class ServerSettings:
     allowed_hosts: tuple[str, ...] = ()
     """Additional host names that requests may use (`Host` header)."""
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted."""
+    """Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto headers are
+    trusted; `*` for any."""
     root_path: str = ""
     """Path prefix under which a proxy serves the service, such as /captions; empty for none."""
     access_log: bool = False
@@ -105,6 +107,12 @@ class ServerSettings:
             if name != "*" and normalized_host(name) is None:
                 raise ValueError(
                     f"--allowed-host {name}: not a host name: give it without http:// and port"
+                )
+        for proxy in self.trusted_proxies:
+            if proxy != "*" and not _is_network(proxy):
+                raise ValueError(
+                    f"--trusted-proxy {proxy}: must be an IP address or a network, such as"
+                    " 127.0.0.1 or 172.16.0.0/12"
                 )
         if self.api_key is not None and not _is_valid_key(self.api_key):
             raise ValueError(
@@ -166,6 +174,14 @@ def _is_root_path(path: str) -> bool:
         and all(re.fullmatch(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", part) for part in parts)
         and f"/{parts[0]}" not in _OWN_PATHS
     )
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_valid_key(key: str) -> bool:
