@@ -25,6 +25,9 @@ LIGHT_PACKAGES = {
 }
 # Modules of showtell that import a package of an extra.
 NEED_AN_EXTRA = (
+    "alt.markdown_images",
+    "alt.notebook_images",
+    "alt.rst_images",
     "bundle.onnx_weights",
     "client",
     "cluster.job",

@@ -15,7 +15,6 @@ from showtell.alt.reference import ImageReference
 from showtell.alt.rules import Problem
 from showtell.errors import DocumentError, PhotoError
 from showtell.files.folder_walk import is_skipped, is_subfolder, walk_folders
-from showtell.files.printable_names import printable
 
 _SKIPPED = frozenset({"node_modules", "__pycache__", "site-packages"})
 ErrorHandler = Callable[[Exception], None]
@@ -112,9 +111,6 @@ def check_documents(
             references = image_references(document)
         except DocumentError as error:
             report(error)
-            continue
-        except RecursionError:
-            report(DocumentError(f"{printable(os.fspath(found.path))}: nested too deeply"))
             continue
         counts.documents += 1
         counts.images += len(references)

@@ -180,7 +180,8 @@ class _Reader:
         if alt is not None:
             before = "" if "=" in self.text[alt.start : alt.value_start] else "="
             return AltSlot(alt.value_start, alt.value_end, before + quote, quote, syntax)
-        position = source.end if source else tag.attributes_start
+        has_address = source is not None and source.value_end > source.value_start  # not `src=>`
+        position = source.end if source and has_address else tag.attributes_start
         return AltSlot(position, position, f" alt={quote}", quote, syntax)
 
     def _end_of_svg(self, element: OpenElement) -> None:

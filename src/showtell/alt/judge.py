@@ -18,9 +18,8 @@ _NOUNS = {
     "svg": "SVG",
     "role": 'element with role="img"',
     "markdown": "image",
-    "directive": "image",
+    "directive": "image directive",
 }
-_MARKUP = ("markdown", "directive")
 
 
 def judge(reference: ImageReference) -> Problem | None:
@@ -46,8 +45,7 @@ def _judge_missing(reference: ImageReference) -> Problem | None:
         return None
     if reference.kind == "svg" and reference.link is not None:
         return None  # beside a text, an SVG without a role is decoration
-    noun = _NOUNS[reference.kind]
-    return Problem(RULES["missing-alt"], f"{noun} without alternative text")
+    return _missing(reference)
 
 
 def _judge_empty(reference: ImageReference, alt: str) -> Problem | None:
@@ -58,8 +56,7 @@ def _judge_empty(reference: ImageReference, alt: str) -> Problem | None:
     if reference.kind == "markdown":
         return Problem(RULES["empty-alt"], 'no text in "![]": write one, or <img alt=""> instead')
     if reference.kind == "input" and not reference.title:
-        noun = _NOUNS[reference.kind]
-        return Problem(RULES["missing-alt"], f"{noun} without alternative text")
+        return _missing(reference)
     if alt:
         return Problem(RULES["blank-alt"], 'the alternative text is only spaces: write alt=""')
     if reference.title and reference.kind == "img":
@@ -84,6 +81,10 @@ def _judge_text(reference: ImageReference, text: str) -> Problem | None:
     if reference.caption and _words(reference.caption) == _words(text):
         return Problem(RULES["repeated-text"], f"{quoted} is also the figure's caption")
     return None
+
+
+def _missing(reference: ImageReference) -> Problem:
+    return Problem(RULES["missing-alt"], f"{_NOUNS[reference.kind]} without alternative text")
 
 
 def _linked(reference: ImageReference) -> Problem:

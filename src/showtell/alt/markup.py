@@ -64,7 +64,13 @@ def image_references(document: Document) -> list[ImageReference]:
         )
     if markup in ("html", "template"):
         return html_images(mask_template(document.text, is_template=markup == "template"))
-    return _reader(markup)(document.text)
+    try:
+        return _reader(markup)(document.text)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise DocumentError(
+            f"{printable(os.fspath(document.path))}: cannot be parsed ({printable(reason)})"
+        ) from None
 
 
 def _reader(markup: Markup) -> Callable[[str], list[ImageReference]]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["img", "input", "area", "object", "svg", "role", "markdown", "directive"]
-Syntax = Literal["double", "single", "markdown", "line", "yaml"]
+Syntax = Literal["double", "single", "markdown", "line", "option", "yaml"]
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_\[\]<>&|!~$])")
+_PLAIN_YAML = re.compile(r"[^\W\d_][\w,. -]* [\w,. -]+")
 _ESCAPES: dict[Syntax, Callable[[str], str]] = {
     "double": lambda text: _html(text).replace('"', "&quot;"),
     "single": lambda text: _html(text).replace("'", "&#39;"),
     "markdown": lambda text: _MARKDOWN_SPECIAL.sub(r"\\\1", text),
-    "line": lambda text: text.replace("\\", "\\\\"),
-    "yaml": lambda text: json.dumps(text, ensure_ascii=False),
+    "line": lambda text: text,
+    "option": lambda text: text if _PLAIN_YAML.fullmatch(text) else _yaml(text),
+    "yaml": lambda text: _yaml(text),
 }
 
 
@@ -76,19 +78,8 @@ class ImageReference:
     embedded: bytes | None = None  # the encoded image, where the document holds it
 
 
-def moved(reference: ImageReference, position: Callable[[int], int | None]) -> ImageReference:
-    """Return a reference of a text that is part of a document; `position` maps its positions.
-
-    A slot whose positions have no counterpart (None) is dropped.
-    """
-    slot = reference.slot
-    if slot is not None:
-        start, end = position(slot.start), position(slot.end)
-        is_whole = start is not None and end is not None and end - start == slot.end - slot.start
-        slot = replace(slot, start=start, end=end) if is_whole else None  # type: ignore[arg-type]
-    start = position(reference.start) or 0
-    end = position(reference.end)
-    return replace(reference, start=start, end=start if end is None else end, slot=slot)
+def _yaml(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _html(text: str) -> str:

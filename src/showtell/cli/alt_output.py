@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -13,12 +16,20 @@ from showtell.alt.rules import RULES
 from showtell.cli.caption_output import doubt_mark
 from showtell.cli.photos_output import open_output
 from showtell.files.counts import count_of
+from showtell.files.printable_names import printable
 
 if TYPE_CHECKING:
     from showtell.alt.check import AltFinding, CheckCounts
     from showtell.alt.reports import ReportFormat
     from showtell.alt.suggestion import Suggestion
+    from showtell.alt.write import AltVerdict, PlannedText
 
+_SKIPPED: dict[AltVerdict, str] = {
+    "no_image": "without an image to caption",
+    "linked": "that have to say where a link leads",
+    "kept": "with a text already",
+    "no_place": "where a text cannot be written",
+}
 F = TypeVar("F", bound=Callable[..., Any])
 _FORMAT_OF_SUFFIX: dict[str, ReportFormat] = {
     ".jsonl": "jsonl",
@@ -27,6 +38,18 @@ _FORMAT_OF_SUFFIX: dict[str, ReportFormat] = {
     ".json": "sarif",  # GitHub and editors take *.sarif and *.sarif.json
 }
 
+root_option = click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help='Folder of the site: "/images/a.png" is in it.  [default: PATH, or a folder below it]',
+)
+journal_option = click.option(
+    "--journal",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder that keeps what is needed to undo.  [default: showtell/alt in your data folder]",
+)
 exclude_option = click.option(
     "--exclude",
     multiple=True,
@@ -107,6 +130,33 @@ def _write_lines(
 
 def _format_of(output: Path | None) -> ReportFormat:
     return "text" if output is None else _FORMAT_OF_SUFFIX.get(output.suffix.lower(), "text")
+
+
+def print_plan(plans: Iterable[PlannedText]) -> None:
+    """Print each text that a run would write, one line each."""
+    colour = sys.stdout.isatty()
+    for plan in plans:
+        if plan.verdict == "write":
+            line, column = plan.finding.line_and_column
+            path = printable(os.fspath(plan.finding.document.path))
+            mark = doubt_mark(plan.suggestion.confidence, colour=colour)
+            click.echo(f"{path}:{line}:{column}: {printable(plan.text)}{mark}")
+
+
+def plan_summary(plans: Iterable[PlannedText], min_confidence: float) -> str:
+    """Return one line that says what a run will write, and what it will leave alone."""
+    plans = list(plans)
+    counts = Counter(plan.verdict for plan in plans)
+    documents = {plan.finding.document.path for plan in plans if plan.verdict == "write"}
+    text = (
+        f"To write: {count_of(counts['write'], 'text')} into {count_of(len(documents), 'document')}"
+    )
+    skipped = [
+        f"{counts[verdict]:,} {reason}" for verdict, reason in _SKIPPED.items() if counts[verdict]
+    ]
+    if counts["unsure"]:
+        skipped.append(f"{counts['unsure']:,} under --min-confidence {min_confidence:g}")
+    return f"{text}. To skip: {', '.join(skipped)}" if skipped else text
 
 
 def check_summary(counts: CheckCounts, findings: int) -> str:

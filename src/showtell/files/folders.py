@@ -53,6 +53,16 @@ def catalogue_file() -> Path:
     )
 
 
+def alt_journal_dir() -> Path:
+    """Return the folder of what `showtell alt write` has changed, for undo (it may not exist).
+
+    Raises NoHomeError.
+    """
+    from platformdirs import user_data_path  # imported here: captioning does not need it
+
+    return _user_folder(user_data_path, "set HOME, or name a folder with --journal") / "alt"
+
+
 def _user_folder(platform_folder: Callable[..., Any], remedy: str) -> Path:
     try:
         folder = Path(platform_folder("showtell", appauthor=False))
