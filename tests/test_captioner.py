@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from showtell import Caption, Captioner
-from showtell.bundle import load_bundle
+from showtell.bundle import CARD, REQUIRED, VOCABULARY, load_bundle, sha256
 from showtell.bundle.onnx_runtime import OnnxModel
 from showtell.decoding.beam_search import beam_search
 from showtell.decoding.options import Strategy
@@ -463,10 +463,34 @@ def test_count_of_a_wrong_type_is_a_value_error_that_names_it(
         caption(**{name: value})
 
 
+@pytest.mark.parametrize("name", [name for name in REQUIRED if name != CARD])
+def test_a_changed_file_of_a_model_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    write_bundle(tmp_path / "model")
+    file = tmp_path / "model" / name
+    file.write_bytes(file.read_bytes() + b"\x12\x01x")
+    with pytest.raises(BundleError, match=f"{name}: changed since it was written"):
+        Captioner.load(tmp_path / "model")
+
+
+def test_each_file_of_a_model_is_hashed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bundle(tmp_path / "model")
+    hashed: list[str] = []
+
+    def note_and_hash(path: Path) -> str:
+        hashed.append(path.name)
+        return sha256(path)
+
+    monkeypatch.setattr("showtell.bundle.bundle.sha256", note_and_hash)
+    Captioner.load(tmp_path / "model")  # the networks are hashed as they are read
+    assert sorted(hashed) == sorted([CARD, VOCABULARY])
+
+
 def test_network_that_changed_after_the_check_is_not_loaded(tmp_path: Path) -> None:
     write_bundle(tmp_path / "model")
     bundle = load_bundle(tmp_path / "model")
     encoder = bundle.file("encoder.onnx")
     encoder.write_bytes(encoder.read_bytes() + b"\x12\x01x")  # another producer name: still loads
-    with pytest.raises(BundleError, match=r"encoder\.onnx: changed while the model was loaded"):
+    with pytest.raises(BundleError, match=r"encoder\.onnx: changed since it was written"):
         OnnxModel(bundle, threads=1)

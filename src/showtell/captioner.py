@@ -90,7 +90,8 @@ class Captioner:
         Raises BundleError where there is no such model, it is damaged, or it is a training run:
         export that first with `showtell export` or `showtell.export.cached_bundle`.
         """
-        return cls(load_bundle(find_bundle(model)), threads=threads, max_pixels=max_pixels)
+        bundle = load_bundle(find_bundle(model), networks=False)  # OnnxModel checks them
+        return cls(bundle, threads=threads, max_pixels=max_pixels)
 
     @overload
     def caption(  # type: ignore[overload-overlap]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell.bundle import DECODER_BEGIN, DECODER_STEP, ENCODER, Bundle
+from showtell.bundle.bundle import check_hash
 from showtell.bundle.cpu_cores import usable_cores
 from showtell.bundle.onnx_check import read_onnx
 from showtell.decoding.beam_search import Arrays, Floats, Integers
@@ -30,9 +31,10 @@ Shape = tuple[int | EllipsisType, ...]  # `...` at the end: any further dimensio
 class OnnxModel:
     """The three networks of a bundle; several threads may use one at the same time.
 
-    Raises BundleError, naming the file, if it could read other files, ONNX Runtime cannot load it,
-    or it does not fit the manifest. Running a network raises BundleError too, if its results do
-    not have the shapes that the manifest and the vocabulary promise.
+    Raises BundleError, naming the file, if it changed since it was written, could read other files,
+    ONNX Runtime cannot load it, or it does not fit the manifest. Running a network raises
+    BundleError too, if its results do not have the shapes that the manifest and the vocabulary
+    promise.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
@@ -112,8 +114,7 @@ class _Session:
 
         self.path = path = bundle.file(name)
         data = read_onnx(path)
-        if hashlib.sha256(data).hexdigest() != bundle.manifest.files[name]:
-            raise BundleError(f"{path}: changed while the model was loaded: load it again")
+        check_hash(path, hashlib.sha256(data).hexdigest(), bundle.manifest.files[name])
         try:
             # bytes, not a path: nothing beside the file can be found
             self._session = onnxruntime.InferenceSession(
