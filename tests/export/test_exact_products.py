@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnx import helper, numpy_helper
 
+from showtell.bundle import DECODER_BEGIN, DECODER_STEP
+from showtell.bundle.registry import shipped_models_dir
 from showtell.export.exact_products import LARGEST_PAIR, limit_pairs, with_exact_products
 from showtell.export.quantize import at_precision
 
 INPUTS, OUTPUTS = 37, 12
+SHIPPED = ("flickr8k", "general")
 
 weights_in_8_bits = arrays(
     np.int8, st.tuples(st.integers(1, 9), st.integers(1, 4)), elements=st.integers(-127, 127)
@@ -49,6 +52,14 @@ def is_exact(weights: np.ndarray) -> bool:
     activations = largest_activations(weights)
     exact = activations.astype(np.int64) @ weights.astype(np.int64)
     return np.array_equal(product_without_vnni(activations, weights), exact)
+
+
+def sums_fit_into_16_bits(weights: np.ndarray) -> bool:
+    """Whether no activations make a sum of two products that is cut off."""
+    pairs = np.pad(weights.astype(np.int64), ((0, len(weights) % 2), (0, 0)))
+    pairs = 255 * pairs.reshape(-1, 2, weights.shape[1])
+    largest, smallest = pairs.clip(min=0).sum(1).max(), pairs.clip(max=0).sum(1).min()
+    return bool(smallest >= -(2**15) and largest < 2**15)
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +120,11 @@ def test_products_of_an_exported_graph_are_exact_and_close_to_float32(
 def test_a_limited_graph_stays_as_it_is(linear_graph: onnx.ModelProto) -> None:
     graph = onnx.load_model_from_string(at_precision(linear_graph, "int8"))
     assert with_exact_products(graph) == graph
+
+
+@pytest.mark.parametrize("model", SHIPPED)
+@pytest.mark.parametrize("network", [DECODER_BEGIN, DECODER_STEP])
+def test_products_of_the_shipped_models_are_exact(model: str, network: str) -> None:
+    weights = int8_weights(onnx.load(shipped_models_dir() / model / network))
+    assert weights
+    assert [name for name, bits in weights.items() if not sums_fit_into_16_bits(bits)] == []
