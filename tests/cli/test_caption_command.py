@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +18,8 @@ import pytest
 
 from support.odd_photos import corners, encoded, write_broken, write_odd
 from support.paths import EXAMPLES
-from support.tiny_bundles import write_bundle
+from support.photo_library import picture
+from support.tiny_bundles import CALIBRATION, write_bundle
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,8 @@ def test_broken_photos_are_named_and_the_others_captioned(tmp_path: Path, model:
         record = found[os.fspath(tmp_path / name)]
         assert record["error"] is None
         assert record["text"]
-    errors = done.stderr.decode().splitlines()
+    *errors, left_out = done.stderr.decode().splitlines()
+    assert left_out.startswith("left out: ")
     assert len(errors) == len(broken)
     for name, reason in broken.items():
         [message] = [row for row in errors if f"/{name}: " in row]
@@ -135,6 +139,7 @@ main([*arguments, {os.fspath(folder)!r}, {os.fspath(folder / "room")!r}])
     assert done.returncode == 1
     assert done.stdout.count("open.jpg: ") == 2
     assert sorted(done.stderr.splitlines()) == [
+        "left out: 2 subfolders (see --recursive)",
         f"showtell: {folder}/closed.jpg: no permission to read it",
         f"showtell: {folder}/room: the folder cannot be listed (permission denied)",
     ]
@@ -175,7 +180,7 @@ def test_csv_to_a_file(photos: Path, tmp_path: Path, model: str) -> None:
     output = tmp_path / "captions.csv"
     done = showtell(photos, "-m", model, "--format", "csv", "--output", output)
     assert (done.returncode, done.stdout) == (0, b"")
-    with output.open(newline="") as file:
+    with output.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [Path(row["path"]).name for row in rows] == ["a.jpg", "b.png"]
     assert all(row["text"] and not row["error"] for row in rows)
@@ -197,7 +202,8 @@ def test_a_later_run_captions_only_what_the_file_does_not_have(
     (photos / "broken.jpg").unlink()
     second = showtell(photos, "-m", model, "-o", output)
     assert (second.returncode, second.stdout) == (0, b"")
-    summary = "1 captioned, 3 kept from an earlier run (see --recaption)"
+    of_any_model = ", whichever model wrote them" if suffix == "txt" else ""
+    summary = f"1 captioned, 3 kept from an earlier run{of_any_model} (see --recaption)"
     assert second.stderr.decode() == f"{output}: {summary}\n"
     lines = output.read_text().splitlines()
     assert len(lines) == 4 + (suffix == "csv")
@@ -209,15 +215,122 @@ def test_a_later_run_captions_only_what_the_file_does_not_have(
     assert sorted(output.read_text().splitlines()) == sorted(lines)
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_a_file_with_the_captions_of_another_model_is_not_continued(
+    photos: Path, tmp_path: Path, model: str, suffix: str
+) -> None:
+    output = tmp_path / f"captions.{suffix}"
+    other = write_bundle(tmp_path / "other", seed=9, name="other").path
+    assert showtell(photos, "-m", other, "-o", output).returncode == 0
+    before = output.read_text()
+    assert before.count("other@") == 2
+    done = showtell(photos, "-m", model, "-o", output)
+    assert (done.returncode, output.read_text()) == (1, before)
+    message = done.stderr.decode()
+    assert message.startswith(f"showtell: {output}: has captions by the model other@")
+    assert "--recaption to replace it" in message
+    assert showtell(photos, "-m", model, "-o", output, "--recaption").returncode == 0
+    assert "other@" not in output.read_text()
+
+
+def test_a_file_with_other_columns_is_not_continued_and_the_option_is_named(
+    photos: Path, tmp_path: Path, model: str
+) -> None:
+    output = tmp_path / "captions.csv"
+    assert showtell(photos, "-m", model, "-o", output).returncode == 0
+    done = showtell(photos, "-m", model, "-o", output, "--nbest", "3")
+    assert done.returncode == 1
+    assert b"captions.csv: has the columns of --nbest 1, not 3: give --nbest 1" in done.stderr
+    output.write_text("path,text,log_probability,confidence,error\na.jpg,a dog,,,\n")
+    done = showtell(photos, "-m", model, "-o", output)
+    assert b"captions.csv: does not say which model wrote its captions" in done.stderr
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_a_later_run_leaves_out_earlier_captions_below_the_confidence(
+    tmp_path: Path, suffix: str
+) -> None:
+    bundle = write_bundle(tmp_path / "sure", confidence=CALIBRATION).path
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(4):
+        picture(number).save(folder / f"{number}.png")
+    output = tmp_path / f"captions.{suffix}"
+    assert showtell(folder, "-m", bundle, "-o", output).returncode == 0
+    all_of_them = showtell(folder, "-m", bundle, "--format", "jsonl")
+    confidences = sorted(float(str(record["confidence"])) for record in records(all_of_them))
+    middle = (confidences[1] + confidences[2]) / 2
+    done = showtell(folder, "-m", bundle, "-o", output, "--min-confidence", str(middle))
+    assert b"0 captioned, 2 kept from an earlier run (see --recaption), 2 below" in done.stderr
+    assert output.read_text().count("photos/") == 2
+
+
+@pytest.mark.parametrize("suffix", ["txt", "jsonl", "csv"])
+def test_the_same_photos_have_one_caption_whatever_the_current_folder(
+    photos: Path, tmp_path: Path, model: str, suffix: str
+) -> None:
+    output = tmp_path / "out" / f"captions.{suffix}"
+    output.parent.mkdir()
+    (tmp_path / "link").symlink_to(photos)
+    assert showtell("photos", "-m", model, "-o", output, cwd=tmp_path).returncode == 0
+    text = output.read_text("utf-8-sig")
+    assert text.count("../photos/") == 2  # relative to the file, as readers take it
+    for folder, cwd in ((".", photos), (photos, "/"), ("link", tmp_path), ("../photos", photos)):
+        done = showtell(folder, "-m", model, "-o", output, cwd=cwd)
+        assert b"0 captioned, 2 kept" in done.stderr
+        assert output.read_text("utf-8-sig") == text
+
+
+def test_a_csv_file_begins_with_a_byte_order_mark_and_standard_output_does_not(
+    photos: Path, tmp_path: Path, model: str
+) -> None:
+    output = tmp_path / "captions.csv"
+    showtell(photos, "-m", model, "-o", output)
+    on_standard_output = showtell(photos, "-m", model, "--format", "csv").stdout
+    assert output.read_bytes() == codecs.BOM_UTF8 + on_standard_output
+
+
+def test_an_interrupted_run_says_what_it_has_saved(tmp_path: Path, model: str) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(400):
+        picture(number).save(folder / f"{number}.png")
+    output, partial = tmp_path / "captions.csv", tmp_path / ".captions.csv.partial"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "showtell", "caption", folder, "-m", model, "-o", output],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (partial.exists() and partial.read_text("utf-8").count("\n") > 1):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=240)
+    saved = partial.read_text("utf-8").count("\n") - 1
+    assert (process.returncode, errors.splitlines()) == (
+        130,
+        [
+            f"showtell: {output}: {saved} caption{'s'[: saved != 1]} saved so far: run the same"
+            " command again for the rest",
+            "",
+            "showtell: interrupted",
+        ],
+    )
+    assert (
+        f"{400 - saved} captioned, {saved} kept"
+        in showtell(folder, "-m", model, "-o", output).stderr.decode()
+    )
+
+
 @pytest.mark.parametrize("suffix", ["txt", "jsonl", "csv"])
 def test_a_stopped_run_continues(photos: Path, tmp_path: Path, model: str, suffix: str) -> None:
     output = tmp_path / f"captions.{suffix}"
-    assert showtell(photos, "-m", model, "-o", output, "--nbest", "2").returncode == 0
+    options = ("-m", model, "-o", output, "--nbest", "2", "--batch-size", "1")
+    assert showtell(photos, *options).returncode == 0
     complete = output.read_text()
     output.unlink()
     [end] = [complete.index(f"{photos}/b.png")]
     (tmp_path / f".captions.{suffix}.partial").write_text(complete[: end + 5])  # half a line
-    done = showtell(photos, "-m", model, "-o", output, "--nbest", "2")
+    done = showtell(photos, *options)
     assert b"1 captioned, 1 kept" in done.stderr
     assert output.read_text() == complete
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [output.name]
@@ -250,7 +363,7 @@ def test_the_suffix_of_the_file_gives_the_format(photos: Path, tmp_path: Path, m
         "c": f"{photos}/a.jpg: ",
     }.items():
         assert showtell(photos, "-m", model, "-o", tmp_path / name).returncode == 0
-        assert (tmp_path / name).read_text().startswith(start)
+        assert (tmp_path / name).read_text("utf-8-sig").startswith(start)
     done = showtell(photos, "-m", model, "-o", tmp_path / "a.json")
     assert done.returncode == 1
     assert b"name it .jsonl" in done.stderr
@@ -262,11 +375,12 @@ def test_the_summary_counts_what_a_folder_has_beside_photos(
     photos: Path, tmp_path: Path, model: str
 ) -> None:
     (photos / "more").mkdir()
-    for name in ("a.arw", "b.arw", "notes.txt", ".hidden"):
+    for name in ("a.arw", "b.arw", "notes.txt", ".hidden", ".hidden.jpg"):
         (photos / name).touch()
     done = showtell(photos, "-m", model, "-o", tmp_path / "captions.txt")
-    left_out = "left out: 1 subfolder (see --recursive), 3 other files (.arw .txt)"
+    left_out = "left out: 1 subfolder (see --recursive), 1 hidden photo, 3 other files (.arw .txt)"
     assert done.stderr.decode() == f"{tmp_path}/captions.txt: 2 captioned, {left_out}\n"
+    assert showtell(photos, "-m", model).stderr.decode() == f"{left_out}\n"
 
 
 def test_captions_below_a_confidence_are_left_out(tmp_path: Path) -> None:
@@ -277,6 +391,8 @@ def test_captions_below_a_confidence_are_left_out(tmp_path: Path) -> None:
     middle = confidences[len(confidences) // 2]
     done = showtell(folder, "-o", tmp_path / "sure.jsonl", "--min-confidence", str(middle))
     kept = [json.loads(line) for line in (tmp_path / "sure.jsonl").read_text().splitlines()]
+    for record in [*kept, *all_of_them]:
+        record["path"] = Path(record["path"]).name  # type: ignore[arg-type]
     assert kept == [record for record in all_of_them if record["confidence"] >= middle]  # type: ignore[operator]
     assert 0 < len(kept) < len(all_of_them)
     assert f"{len(all_of_them) - len(kept)} below --min-confidence" in done.stderr.decode()

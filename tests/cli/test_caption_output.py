@@ -131,6 +131,15 @@ def test_no_csv_cell_is_run_as_a_formula(text: str) -> None:
     row[1].encode("utf-8")
 
 
+def test_jsonl_and_csv_name_the_model_that_wrote_a_caption() -> None:
+    assert json.loads(line(GOOD, "jsonl", model="general@1a"))["model"] == "general@1a"
+    text = header("csv", nbest=2, with_model=True)
+    text += line(GOOD, "csv", nbest=2, model="general@1a")
+    [row] = csv.DictReader(io.StringIO(text))
+    assert (row["model"], row["confidence"], row["error"]) == ("general@1a", "0.75", "")
+    assert line(GOOD, "text", model="general@1a") == line(GOOD, "text")
+
+
 def test_formula_is_kept_readable() -> None:
     for text in ("=HYPERLINK(1)", "+1", "-1", "@SUM(A1)"):
         [row] = csv.reader(io.StringIO(line(Caption(None, text), "csv")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import os
 import sys
@@ -13,10 +14,12 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 import click
 
 from showtell.cli.decoding_options import decoding_options
+from showtell.cli.interruption import on_interrupt
 from showtell.cli.max_pixels_option import max_pixels_option
 from showtell.cli.model_option import model_option, resolve_model
 from showtell.cli.standard_streams import standard_output
 from showtell.errors import ShowtellError
+from showtell.files.counts import count_of
 from showtell.files.photo_files import LeftOut
 from showtell.files.printable_names import printable
 
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from showtell.caption import Caption
-    from showtell.cli.caption_file import CaptionFile
+    from showtell.captioner import Captioner
+    from showtell.cli.caption_file import CaptionFile, CaptionSettings
     from showtell.cli.caption_output import Format
 
 FAILED = 1
@@ -98,35 +102,45 @@ def caption(
     showtell caption dog.jpg
     showtell caption holiday/ --recursive --format jsonl --output holiday.jsonl
     """
-    from showtell.cli.caption_output import format_of, header, line
+    from showtell.cli.caption_file import CaptionSettings
+    from showtell.cli.caption_output import format_of, line
+    from showtell.photos.catalogue.pictures import ModelIds
 
     form = form or format_of(output)
     _check_usage(paths, words=words, form=form)
 
-    screen = _Screen()
+    screen = _Screen(output)
     all_photos = _find_photos(paths, recursive, screen)
+    captioner = _load_captioner(model, threads, max_pixels)
+    model_id = ModelIds.of(captioner.bundle).model_id
+    settings = CaptionSettings(form, nbest, model_id, min_confidence)
     with contextlib.ExitStack() as stack:
-        captions_file = stack.enter_context(
-            _open_captions(output, form, header(form, nbest=nbest), recaption=recaption)
-        )
+        captions_file = stack.enter_context(_open_captions(output, settings, recaption=recaption))
+        stack.enter_context(on_interrupt(screen.saved_so_far))
         screen.target = captions_file.stream
         photos: Iterable[Path | BinaryIO] = _without_captions(all_photos, captions_file, screen)
         if sys.stderr.isatty():
             photos = counted = list(photos)
             if len(counted) > 1:
                 stack.enter_context(screen.progress(len(counted)))
-        for result in _captions(photos, model, threads, max_pixels, {"nbest": nbest, **options}):
+        for result in _captions(captioner, photos, {"nbest": nbest, **options}):
             if result.error is not None:
                 screen.fail(result.error)
-            if not _is_below(result, min_confidence):
+            if result.path is not None:
+                written_path = captions_file.written_path(result.path)
+                result = dataclasses.replace(result, path=written_path)
+            if not settings.is_below(result.confidence):
                 colour = form == "text" and screen.target.isatty()
-                screen.show(line(result, form, nbest=nbest, words=words, colour=colour))
+                screen.show(
+                    line(
+                        result, form, nbest=nbest, words=words, colour=colour, model=settings.model
+                    )
+                )
                 screen.captioned += result.error is None
             else:
                 screen.below += 1
             screen.advance()
-    if output is not None or sys.stderr.isatty():
-        screen.summarise(output)
+    screen.summarise(form)
     if screen.failures:
         click.get_current_context().exit(FAILED)
 
@@ -144,40 +158,41 @@ def _check_usage(paths: tuple[str, ...], *, words: bool, form: Format) -> None:
 
 @contextlib.contextmanager
 def _open_captions(
-    output: Path | None, form: Format, header: str, *, recaption: bool
+    output: Path | None, settings: CaptionSettings, *, recaption: bool
 ) -> Iterator[CaptionFile]:
     from showtell.cli.caption_file import CaptionFile, open_caption_file
 
     if output is None:
-        stream = standard_output(form)
-        stream.write(header)
-        yield CaptionFile(stream, form)
+        stream = standard_output(settings.form)
+        stream.write(settings.header)
+        yield CaptionFile(stream, settings)
         return
-    with open_caption_file(output, form, header=header, recaption=recaption) as captions_file:
+    with open_caption_file(output, settings, recaption=recaption) as captions_file:
         yield captions_file
 
 
 def _without_captions(
     photos: Iterable[Path | BinaryIO], captions_file: CaptionFile, screen: _Screen
 ) -> Iterator[Path | BinaryIO]:
-    """Yield the photos whose captions the file does not have."""
+    """Yield the photos whose captions the file did not have."""
     for photo in photos:
-        if isinstance(photo, Path) and captions_file.holds(photo):
+        key = captions_file.key(photo) if isinstance(photo, Path) else None
+        if key in captions_file.earlier:
             screen.kept += 1
+        elif key in captions_file.below:
+            screen.below += 1
         else:
             yield photo
 
 
-def _is_below(caption: Caption, min_confidence: float | None) -> bool:
-    if min_confidence is None or caption.confidence is None:
-        return False
-    return caption.confidence < min_confidence
-
-
 class _Screen:
-    """Writes captions to `target` and errors to standard error, above a progress bar."""
+    """Writes captions to `target` and errors to standard error, above a progress bar.
 
-    def __init__(self) -> None:
+    `output` is the file of the captions, or None for standard output.
+    """
+
+    def __init__(self, output: Path | None) -> None:
+        self.output = output
         self.target: IO[str] = sys.stdout
         self.failures = 0
         self.captioned = 0
@@ -203,18 +218,35 @@ class _Screen:
         self.failures += 1
         self._write(f"showtell: {message}\n", sys.stderr)
 
-    def summarise(self, output: Path | None) -> None:
-        """Say how many photos were captioned, and what was not."""
+    def saved_so_far(self) -> str:
+        """Say what an interrupted run has saved."""
+        if self.output is None:
+            return f"{count_of(self.captioned, 'caption')} so far"
+        return (
+            f"{printable(os.fspath(self.output))}: {count_of(self.captioned, 'caption')} saved so"
+            " far: run the same command again for the rest"
+        )
+
+    def summarise(self, form: Format) -> None:
+        """Say how many photos were captioned, and what was not.
+
+        On standard output into a file or pipe, only what was left out.
+        """
+        if self.output is None and not sys.stderr.isatty():
+            if self.left_out:
+                click.echo(f"left out: {self.left_out}", err=True)
+            return
         parts = [f"{self.captioned} captioned"]
         if self.kept:
-            parts.append(f"{self.kept} kept from an earlier run (see --recaption)")
+            by_any_model = ", whichever model wrote them" if form == "text" else ""
+            parts.append(f"{self.kept} kept from an earlier run{by_any_model} (see --recaption)")
         if self.below:
             parts.append(f"{self.below} below --min-confidence")
         if self.failures:
             parts.append(f"{self.failures} failed")
         if self.left_out:
             parts.append(f"left out: {self.left_out}")
-        where = f"{printable(os.fspath(output))}: " if output else ""
+        where = f"{printable(os.fspath(self.output))}: " if self.output else ""
         click.echo(where + ", ".join(parts), err=True)
 
     def _write(self, text: str, target: IO[str]) -> None:
@@ -256,17 +288,19 @@ def _find_photos(
     return []
 
 
-def _captions(
-    photos: Iterable[Path | BinaryIO],
-    model: str | None,
-    threads: int | None,
-    max_pixels: int,
-    options: dict[str, Any],
-) -> Iterator[Caption]:
+def _load_captioner(model: str | None, threads: int | None, max_pixels: int) -> Captioner:
     from showtell.captioner import Captioner
 
     try:
-        captioner = Captioner.load(resolve_model(model), threads=threads, max_pixels=max_pixels)
+        return Captioner.load(resolve_model(model), threads=threads, max_pixels=max_pixels)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _captions(
+    captioner: Captioner, photos: Iterable[Path | BinaryIO], options: dict[str, Any]
+) -> Iterator[Caption]:
+    try:
         return captioner.caption(photos, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error

@@ -54,12 +54,16 @@ def suffix_format(output: Path | None, formats: Sequence[Chosen]) -> Chosen | No
     return next((item for item in formats if item == named), None)
 
 
-def header(form: Format, *, nbest: int = 1) -> str:
-    """Return the column names for CSV, and nothing for the other formats."""
-    if form != "csv":
-        return ""
+def columns(*, nbest: int = 1, with_model: bool = False) -> list[str]:
+    """Return the columns of CSV."""
     alternatives = [f"alternative_{number}" for number in range(1, nbest)]
-    return csv_row(["path", "text", "log_probability", "confidence", *alternatives, "error"])
+    model = ["model"] if with_model else []
+    return ["path", "text", "log_probability", "confidence", *model, *alternatives, "error"]
+
+
+def header(form: Format, *, nbest: int = 1, with_model: bool = False) -> str:
+    """Return the column names for CSV, and nothing for the other formats."""
+    return csv_row(columns(nbest=nbest, with_model=with_model)) if form == "csv" else ""
 
 
 def line(
@@ -69,8 +73,11 @@ def line(
     nbest: int = 1,
     words: bool = False,
     colour: bool = False,
+    model: str | None = None,
 ) -> str:
     r"""Return a caption in one of the formats, with a newline; an error gives no text.
+
+    JSONL and CSV say which `model` wrote the caption, if one is given.
 
     Text is `path: caption` on one line, with alternatives and words indented below; a caption that
     is not sure is marked, with `colour` in colour. JSONL is
@@ -82,6 +89,8 @@ def line(
     if form == "jsonl":
         record = caption.to_dict(words=words)
         record["path"] = path
+        if model is not None:
+            record["model"] = model
         return json.dumps(record) + "\n"
     if form == "csv":
         others = [item.text for item in caption.alternatives]
@@ -92,6 +101,7 @@ def line(
                 escape_csv_formula(caption.text or ""),
                 csv_number(caption.log_probability),
                 csv_number(caption.confidence),
+                *([] if model is None else [escape_csv_formula(model)]),
                 *map(escape_csv_formula, others),
                 escape_csv_formula(caption.error or ""),
             ]

@@ -61,8 +61,13 @@ def escape_csv_formula(cell: str) -> str:
     So that `unescape_csv_formula` restores every text, one more precedes `'=` too. Bytes of a path
     that are not UTF-8 become backslash escapes.
     """
-    cell = cell.encode("utf-8", "backslashreplace").decode("utf-8")
+    cell = escape_stray_bytes(cell)
     return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def escape_stray_bytes(text: str) -> str:
+    """Return text in which bytes that are not UTF-8, as in paths, are backslash escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def unescape_csv_formula(cell: str) -> str:

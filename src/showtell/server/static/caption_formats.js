@@ -18,7 +18,7 @@ export function asMarkdown(name, text) {
   return `![${text.replace(MARKDOWN_SYNTAX, "\\$&")}](${url})`;
 }
 
-/** The records as `showtell caption --format csv` writes them. */
+/** The records as `showtell caption --format csv` writes them, without the model. */
 export function asCsv(records) {
   const count = Math.max(0, ...records.map((record) => record.alternatives.length));
   const alternatives = Array.from({ length: count }, (_, index) => `alternative_${index + 1}`);
