@@ -1,7 +1,8 @@
-"""Take screenshots of the web page with example photos: `python docs/page_pictures.py`.
+"""Make the pictures of the docs from example photos: `python docs/page_pictures.py`.
 
-Writes `docs/images/page.png`, `page-dark.png` and `page-phone.png`. Needs the extras `serve` and
-`dev`, and Chromium.
+Writes screenshots of the web page, `docs/images/page.png`, `page-dark.png` and `page-phone.png`,
+and `explain.png`. Look at them: the captions must be right. Needs the extras `serve` and `dev`,
+and Chromium.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 DOCS = Path(__file__).resolve().parent
 PHOTOS = [
     DOCS.parent / "examples" / f"{name}.jpg"
-    for name in ("two-dogs-at-a-window", "mariachi-band", "german-shepherd", "horses")
+    for name in ("polar-bear", "panda", "bicycle-trick", "mountain-top")
 ]
 PAGE_COLOURS = 48  # colours of the palette that are kept for the page itself
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1120, "height": 1090}}
@@ -45,9 +46,9 @@ class Screenshot:
 
 
 SCREENSHOTS = [
-    Screenshot("page.png", DESKTOP, PHOTOS, "dog"),
-    Screenshot("page-dark.png", {**DESKTOP, "color_scheme": "dark"}, PHOTOS[2:], "grass"),
-    Screenshot("page-phone.png", PHONE, PHOTOS[1:], "men"),
+    Screenshot("page.png", DESKTOP, PHOTOS, "bear"),
+    Screenshot("page-dark.png", {**DESKTOP, "color_scheme": "dark"}, PHOTOS[2:], "bicycle"),
+    Screenshot("page-phone.png", PHONE, PHOTOS[3:], "mountain"),
 ]
 
 
@@ -97,8 +98,19 @@ def reduce_colours(image: Image.Image) -> Image.Image:
     return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
 
 
+def draw_explanation() -> None:
+    """Draw where the model looked for each word of the first photo's caption."""
+    picture = DOCS / "images" / "explain.png"
+    command = [sys.executable, "-m", "showtell", "explain", PHOTOS[0], "--output", picture]
+    subprocess.run(command, check=True)
+    with Image.open(picture) as image:
+        reduced = reduce_colours(image.convert("RGB"))
+    reduced.save(picture, optimize=True)
+
+
 def main() -> None:
-    """Take all screenshots."""
+    """Make all pictures."""
+    draw_explanation()
     with service() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]

@@ -28,6 +28,7 @@ from showtell.decoding.self_joins import SelfJoins
 from showtell.errors import BundleError, PhotoError
 from showtell.image import open_photo, prepare
 from support.odd_photos import corners, encoded, write_broken, write_odd
+from support.paths import SAMPLE_PHOTOS
 from support.tiny_bundles import CALIBRATION, GRID, write_bundle
 
 
@@ -437,13 +438,12 @@ def test_prepared_photos_are_captioned_as_photos_are_and_bring_their_features(
 def test_the_general_model_names_things_that_no_captioned_photo_showed(
     photo: str, word: str
 ) -> None:
-    path = Path(__file__).parents[1] / "examples" / f"{photo}.jpg"
-    assert word in Captioner.load("general").caption(path).text.split()
+    caption = Captioner.load("general").caption(SAMPLE_PHOTOS / f"{photo}.jpg")
+    assert word in caption.text.split()
 
 
 def test_the_general_model_captions_a_photo_alone_as_in_a_batch() -> None:
-    folder = Path(__file__).parents[1] / "examples"
-    photos = sorted(folder.glob("*.jpg"))[:6]
+    photos = sorted(SAMPLE_PHOTOS.glob("*.jpg"))[:6]
     captioner = Captioner.load("general")
     alone = [captioner.caption(photo).text for photo in photos]
     assert [caption.text for caption in captioner.caption(photos)] == alone

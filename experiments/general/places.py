@@ -55,11 +55,11 @@ class Places:
         return open_dataset(self.data / "coco" / "dev").split("dev")
 
     def photos(self, name: str) -> list[Path]:
-        """Return the photos of a set: train, dev, unlabelled, coco_dev or examples."""
+        """Return a set's photos: train, dev, unlabelled, coco_dev or examples (of the tests)."""
         if name == "unlabelled":
             return sorted((self.data / "coco" / "unlabelled").glob("*.jpg"))
         if name == "examples":
-            folder = Path(__file__).parents[2] / "examples"
+            folder = Path(__file__).parents[2] / "tests" / "sample_photos"
             return [folder / f"{example}.jpg" for example in EXAMPLES]
         photos = self.coco_dev if name == "coco_dev" else self.flickr8k.split(name)
         return [photo.path for photo in photos if isinstance(photo.path, Path)]

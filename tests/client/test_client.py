@@ -17,12 +17,12 @@ import showtell.client
 from showtell import Captioner
 from showtell.client import Client, PhotoRefusedError, ServiceError
 from showtell.errors import PhotoError
-from support.paths import EXAMPLES
+from support.paths import SAMPLE_PHOTOS
 from support.running_service import RunningService, running_service
 from support.scripted_server import CAPTION, ScriptedResponse, scripted_server
 
-HORSES = EXAMPLES / "horses.jpg"
-TIGER = EXAMPLES / "tiger-in-snow.jpg"
+HORSES = SAMPLE_PHOTOS / "horses.jpg"
+TIGER = SAMPLE_PHOTOS / "tiger-in-snow.jpg"
 BUSY = {"type": "about:blank", "title": "Busy", "status": 503, "detail": "the queue is full"}
 
 
@@ -94,7 +94,7 @@ def test_caption_many_keeps_the_order_and_gives_unreadable_photos_an_error(
 ) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(HORSES.read_bytes()[:3000])
-    photos = [*sorted(EXAMPLES.glob("*.jpg"))[:4], tmp_path / "missing.jpg", broken, TIGER]
+    photos = [*sorted(SAMPLE_PHOTOS.glob("*.jpg"))[:4], tmp_path / "missing.jpg", broken, TIGER]
     captions = list(client.caption_many(photos, batch_size=3))
     expected = list(captioner.caption(photos))
     assert [caption.path for caption in captions] == photos

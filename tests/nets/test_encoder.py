@@ -21,7 +21,7 @@ from showtell.nets.encoder import (
     encoder_from_spec,
 )
 from showtell.nets.model import CaptionModel
-from support.paths import EXAMPLES
+from support.paths import SAMPLE_PHOTOS
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_mambaout"])
@@ -156,7 +156,7 @@ def test_the_shared_weights_give_the_features_of_the_plain_timm_network(shared_d
     pixels = torch.from_numpy(
         np.stack(
             [
-                prepare(open_photo(EXAMPLES / name), encoder.spec.preprocessing)
+                prepare(open_photo(SAMPLE_PHOTOS / name), encoder.spec.preprocessing)
                 for name in ("rocket.jpg", "horses.jpg")
             ]
         )
@@ -185,7 +185,7 @@ def test_the_shared_weights_with_their_classifier_recognise_the_examples(
         "tiger-in-snow.jpg": {292},  # tiger
     }
     for name, classes in known.items():
-        pixels = prepare(open_photo(EXAMPLES / name), encoder.spec.preprocessing)
+        pixels = prepare(open_photo(SAMPLE_PHOTOS / name), encoder.spec.preprocessing)
         with torch.inference_mode():
             pooled = encoder(torch.from_numpy(pixels)[None])["pooled"][0]
         scores = classifier["classifier.weight"] @ pooled + classifier["classifier.bias"]

@@ -16,12 +16,12 @@ from showtell.image import open_photo, prepare
 from showtell.nets.encoder import Encoder, build_encoder, encoder_from_spec, keras_spec
 from showtell.nets.keras_weights import read_keras_weights
 from support.keras_networks import APPLICATIONS, Application, save_legacy
-from support.paths import EXAMPLES
+from support.paths import SAMPLE_PHOTOS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras")
 
 logger = logging.getLogger(__name__)  # --log-cli-level=INFO shows the differences
-PHOTOS = [EXAMPLES / name for name in ("tiger-in-snow.jpg", "pagoda.jpg")]
+PHOTOS = [SAMPLE_PHOTOS / name for name in ("tiger-in-snow.jpg", "pagoda.jpg")]
 TOLERANCE = 1e-4  # of the features' standard deviation
 
 

@@ -212,7 +212,7 @@ libc = ctypes.CDLL(None)
 if not hasattr(libc, "prctl") or libc.prctl(65, 1, 0, 0, 0):  # PR_SET_MDWE, Linux 6.3
     sys.exit(77)
 from showtell import Captioner
-print(Captioner.load(threads=1).caption("examples/horses.jpg").text)
+print(Captioner.load(threads=1).caption("examples/polar-bear.jpg").text)
 """
     process = run(sys.executable, "-c", script)
     if process.returncode == 77:

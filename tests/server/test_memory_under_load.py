@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from support.damaged_photos import EXAMPLES, damaged_photo
+from support.damaged_photos import SAMPLE_PHOTOS, damaged_photo
 from support.process_memory import memory_of
 from support.running_service import RunningService
 
@@ -74,7 +74,7 @@ def test_memory_does_not_grow_under_long_load(service: RunningService, tmp_path:
 
 def _client(load: Load, url: str, number: int) -> None:
     """Send requests of all kinds, one after the other, until the load ends."""
-    photos = [path.read_bytes() for path in sorted(EXAMPLES.glob("*.jpg"))]
+    photos = [path.read_bytes() for path in sorted(SAMPLE_PHOTOS.glob("*.jpg"))]
     try:
         with httpx.Client(base_url=url, timeout=TIMEOUT) as http:
             for turn in range(number, 1 << 62, CLIENTS):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from support.paths import EXAMPLES, ROOT
+from support.paths import ROOT, SAMPLE_PHOTOS
 
-EXAMPLE = EXAMPLES / "horses.jpg"
+EXAMPLE = SAMPLE_PHOTOS / "horses.jpg"
 CLIENT_SCRIPT = """
 import importlib.util, json, sys
 from showtell.client import Client

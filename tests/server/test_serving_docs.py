@@ -89,12 +89,12 @@ def test_curl_command_with_a_key_needs_the_right_key(
 @needs_curl
 def test_responses_are_as_documented(service: RunningService, folder: Path) -> None:
     shown = json.loads(re.search(r"```json\n(.*?)```", TEXT, re.DOTALL)[1])
-    record = json.loads(run(block_with("horses.jpg http"), service.url, folder))
+    record = json.loads(run(block_with("polar-bear.jpg http"), service.url, folder))
     assert record.keys() == shown.keys()
     # The rest of the sentence varies between machines ("in a field", "on a field").
     assert record["text"].split()[:7] == shown["text"].split()[:7]
     many = json.loads(run(block_with("-F photos"), service.url, folder))
-    assert [caption["path"] for caption in many["captions"]] == ["horses.jpg", "tiger-in-snow.jpg"]
+    assert [caption["path"] for caption in many["captions"]] == ["polar-bear.jpg", "heron.jpg"]
     with_options = json.loads(run(block_with("nbest=3"), service.url, folder))
     assert len(with_options["alternatives"]) == 2
     assert with_options["words"]

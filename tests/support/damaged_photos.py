@@ -10,7 +10,7 @@ from collections.abc import Callable
 from PIL import Image
 from pillow_heif import register_heif_opener
 
-from support.paths import EXAMPLES
+from support.paths import SAMPLE_PHOTOS
 
 KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 LONGEST_SIDE = 240  # small, so that most bytes are headers and tables
@@ -33,7 +33,7 @@ def _photos() -> tuple[bytes, ...]:
     """The example photos, small and in all formats, some with metadata or several frames."""
     register_heif_opener()
     photos = []
-    for index, path in enumerate(sorted(EXAMPLES.glob("*.jpg"))):
+    for index, path in enumerate(sorted(SAMPLE_PHOTOS.glob("*.jpg"))):
         with Image.open(path) as image:
             image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
             kind = KINDS[index % len(KINDS)]

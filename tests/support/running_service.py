@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from support.paths import EXAMPLES
+from support.paths import SAMPLE_PHOTOS
 
 START_TIMEOUT = 400
 
@@ -89,7 +89,7 @@ def _read_log(stream: IO[str], service: RunningService, listening: threading.Eve
 
 def example_photos() -> list[Path]:
     """The paths of the project's example photos."""
-    return sorted(EXAMPLES.glob("*.jpg"))
+    return sorted(SAMPLE_PHOTOS.glob("*.jpg"))
 
 
 def child_processes(pid: int) -> list[int]:
