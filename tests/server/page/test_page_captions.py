@@ -73,11 +73,28 @@ def test_confidence_is_described_in_words(page: Page, responses: MockResponses) 
         expect(card.locator(".confidence-dots .good")).to_have_count(dots)
 
 
+def test_the_dots_of_confidence_are_filled_from_the_left_in_one_colour(
+    page: Page, responses: MockResponses
+) -> None:
+    card = card_of(page, responses, caption(confidence=0.71))
+    expect(card.locator(".confidence-dots .good")).to_have_count(7)
+    dots = card.locator(".confidence-dots i").evaluate_all(
+        """(dots) => dots.map((dot) => {
+          const { backgroundColor, borderColor } = getComputedStyle(dot);
+          return [dot.getBoundingClientRect().left, backgroundColor, borderColor];
+        })"""
+    )
+    fills = [fill for _, fill, _ in sorted(dots)]
+    borders = {border for _, _, border in dots}
+    assert fills == [fills[0]] * 7 + [fills[-1]] * 3
+    assert borders == {fills[0]} != {fills[-1]}
+
+
 def test_what_a_good_caption_is_can_be_read_beside_the_sentence(
     page: Page, responses: MockResponses
 ) -> None:
     card = card_of(page, responses, caption(confidence=0.71))
-    explanation = card.locator(".good p")
+    explanation = card.locator(".good-caption p")
     expect(explanation).to_be_hidden()
     card.get_by_text("What is a good caption?").click()
     expect(explanation).to_be_visible()
