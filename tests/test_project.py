@@ -26,7 +26,7 @@ DESCRIPTIONS = {  # true of the photo; processors differ in details
     "palace.jpg": r"group of people are standing in front of a building",
     "polar-bear.jpg": r"white bear is walking (in|through) the snow",
     "railing-at-sunset.jpg": r"man stands on a railing at sunset",
-    "sunset.jpg": r"man is standing in front of a sunset",
+    "rock-above-a-valley.jpg": r"man (stands|is standing) on a mountain overlooking",
 }
 
 
