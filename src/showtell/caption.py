@@ -1,4 +1,4 @@
-"""The result of captioning: a caption with its words, alternatives and confidence."""
+"""The result of captioning: a caption with its words, alternatives, confidence and keywords."""
 
 from __future__ import annotations
 
@@ -43,12 +43,25 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True)
+class Keyword:
+    """A noun, and the probability that people who describe the photo name it."""
+
+    word: str
+    probability: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the keyword as plain JSON data."""
+        return {"word": self.word, "probability": round(self.probability, 6)}
+
+
+@dataclass(frozen=True, slots=True)
 class Caption:
     """A photo's caption, or the reason why there is none.
 
     `path` is None for a photo given as bytes, image or array. `confidence` is the probability
     that the caption is good, calibrated on dev photos; it is None if the model has no calibration
-    or the strategy is not `beam`. If `error` is not None, it is one line that names the photo,
+    or the strategy is not `beam`. `keywords` come most probable first; there are none if the model
+    has no calibration for them. If `error` is not None, it is one line that names the photo,
     and `text` is None.
     """
 
@@ -58,9 +71,10 @@ class Caption:
     confidence: float | None = None
     alternatives: tuple[Alternative, ...] = ()
     words: tuple[Word, ...] = field(default=(), repr=False)
+    keywords: tuple[Keyword, ...] = ()
     error: str | None = None
 
-    def to_dict(self, *, words: bool = False) -> dict[str, Any]:
+    def to_dict(self, *, words: bool = False, keywords: bool = False) -> dict[str, Any]:
         """Return the caption as plain JSON data: the fields of a line of JSONL."""
         record: dict[str, Any] = {
             "path": None if self.path is None else os.fspath(self.path),
@@ -75,6 +89,8 @@ class Caption:
         }
         if words:
             record["words"] = [word.to_dict() for word in self.words]
+        if keywords:
+            record["keywords"] = [keyword.to_dict() for keyword in self.keywords]
         return record
 
 
