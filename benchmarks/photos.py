@@ -25,8 +25,10 @@ from pathlib import Path
 import numpy as np
 
 from showtell import Captioner
+from showtell.caption import Keyword
 from showtell.photos.catalogue.caption_text import segment_cjk
 from showtell.photos.catalogue.database import Catalogue, now
+from showtell.photos.catalogue.keywords import keywords_as_json, update_current_keywords
 from showtell.photos.catalogue.search import search_photos
 from showtell.photos.folder_changes import compare_folders
 from showtell.photos.scan import scan_library
@@ -52,6 +54,20 @@ SUBJECTS = (
     "three people",
 )
 VERBS = ("is running", "jumps", "are playing", "stands", "is climbing", "sits")
+KEYWORDS = (
+    "man",
+    "woman",
+    "people",
+    "dog",
+    "child",
+    "jacket",
+    "beach",
+    "snow",
+    "grass",
+    "bench",
+    "river",
+    "ball",
+)
 PLACES = ("on a beach", "in the snow", "through the grass", "on a bench", "near a river")
 
 
@@ -148,9 +164,10 @@ def filled_catalogue(path: Path, count: int) -> Catalogue:
                 (f"{number:06}.jpg".encode(), number),
             )
             catalogue.execute(
-                "INSERT INTO captions VALUES (?, 'benchmark', ?, 0.5, -9, ?)",
-                (number, caption, now()),
+                "INSERT INTO captions VALUES (?, 'benchmark', ?, 0.5, -9, ?, ?)",
+                (number, caption, now(), keywords_as_json(_keywords(generator))),
             )
+            update_current_keywords(catalogue, number)
             catalogue.execute(
                 "INSERT INTO search (rowid, caption) VALUES (?, ?)", (number, segment_cjk(caption))
             )
@@ -159,6 +176,10 @@ def filled_catalogue(path: Path, count: int) -> Catalogue:
                 (number, vectors[number % 512].data),
             )
     return catalogue
+
+
+def _keywords(generator: random.Random) -> list[Keyword]:
+    return [Keyword(word, generator.random()) for word in generator.sample(KEYWORDS, 5)]
 
 
 def measure_search(catalogue: Catalogue) -> dict[str, tuple[float, float]]:

@@ -12,8 +12,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from showtell import Captioner
+from showtell.caption import Keyword
 from showtell.errors import PhotoError
 from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.keywords import keywords_as_json, update_current_keywords
 from showtell.photos.catalogue.records import PhotoRecord, photo_records
 from showtell.photos.scan import ScanCounts, ScanOptions, scan_library
 from showtell.photos.undo import UndoCounts, undo_last_run
@@ -142,3 +144,15 @@ def pixels(path: Path) -> bytes:
     """Return a photo's decoded pixels."""
     with Image.open(path) as image:
         return image.convert("RGB").tobytes()
+
+
+def give_keywords(catalogue: Catalogue, photo: Path, **probabilities: float) -> None:
+    """Store keywords as if the model had given them with the photo's caption."""
+    picture_id = record_of(catalogue, photo).picture_id
+    keywords = [Keyword(word, probability) for word, probability in probabilities.items()]
+    with catalogue.transaction():
+        catalogue.execute(
+            "UPDATE captions SET keywords = ? WHERE picture_id = ?",
+            (keywords_as_json(keywords), picture_id),
+        )
+        update_current_keywords(catalogue, picture_id)

@@ -113,7 +113,7 @@ class _Scan:
         yield
 
     def _mark_for_recaption(self, model_id: str) -> None:
-        """Mark as pending the photos that a model has not captioned.
+        """Mark as pending the photos that a model has not captioned, or without keywords.
 
         So are those that were last read by a version which did not notice turned photos.
         """
@@ -126,7 +126,8 @@ class _Scan:
                     WHERE missing_since IS NULL AND {in_folders} AND (
                         ctime_ns IS NULL OR NOT EXISTS (
                             SELECT 1 FROM captions
-                            WHERE captions.picture_id = files.picture_id AND model = ?)))
+                            WHERE captions.picture_id = files.picture_id AND model = ?
+                                AND keywords IS NOT NULL)))
                 """,
                 [*parameters, model_id],
             )

@@ -14,7 +14,7 @@ from showtell.photos.catalogue.file_paths import file_path
 from showtell.photos.catalogue.pictures import (
     ModelIds,
     change_picture,
-    copy_edit,
+    copy_edits,
     find_picture_id,
     related_picture_ids,
     store_caption,
@@ -84,7 +84,7 @@ def _save_result(
         is_new = False
     picture_id = store_picture(catalogue, content.hash, content.exif, content.size)
     if others:
-        copy_edit(catalogue, others, picture_id)
+        copy_edits(catalogue, others, picture_id)
     if result.caption is not None and result.pooled is not None:
         store_caption(catalogue, picture_id, result.caption, result.pooled, ids)
     moved = _set_picture(catalogue, file_id, content, picture_id, is_new=is_new)

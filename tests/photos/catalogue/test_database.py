@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 from showtell import Captioner
+from showtell.caption import Keyword
 from showtell.errors import CatalogueError
 from showtell.photos.catalogue import database as module
 from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.keywords import store_keyword_edit
+from showtell.photos.catalogue.pictures import has_caption
 from showtell.photos.catalogue.schema import APPLICATION_ID, MIGRATIONS
+from showtell.photos.catalogue.search import search_photos
 from support.photo_library import library, scan_fully, write_fully
 
 EXTRA_MIGRATION = (
@@ -43,7 +47,8 @@ def test_older_catalogue_is_migrated_and_keeps_its_data(
         assert catalogue.row("SELECT caption, stars FROM pictures") == ("otters", None)
         assert catalogue.is_intact()
     monkeypatch.undo()
-    with pytest.raises(CatalogueError, match=r"newer showtell \(format 4.*upgrade showtell"):
+    newer = rf"newer showtell \(format {len(MIGRATIONS) + 1}.*upgrade showtell"
+    with pytest.raises(CatalogueError, match=newer):
         Catalogue(path)
 
 
@@ -75,6 +80,44 @@ def test_catalogue_of_format_1_keeps_its_rows_under_the_new_column_names(tmp_pat
         assert catalogue.value("SELECT created FROM edits") == "2024-01-03"
         assert catalogue.value("SELECT started FROM runs") == "2024-01-04"
         assert catalogue.value("SELECT caption FROM writes") == "two otters"
+        assert catalogue.is_intact()
+
+
+def test_catalogue_of_format_3_is_searched_without_keywords_until_it_has_some(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "photos.sqlite"
+    with sqlite3.connect(path) as old:
+        for statements in MIGRATIONS[:3]:
+            for statement in statements:
+                old.execute(statement)
+        old.execute("INSERT INTO folders (id, path) VALUES (1, x'2f')")
+        old.execute("INSERT INTO pictures (id, hash, caption) VALUES (1, x'01', 'an otter')")
+        old.execute(
+            "INSERT INTO files (id, folder_id, name, picture_id, size, mtime_ns, pending)"
+            " VALUES (1, 1, x'61', 1, 5, 6, 0)"
+        )
+        old.execute("INSERT INTO captions VALUES (1, 'm', 'an otter', 0.5, -1, '2024-01-02')")
+        old.execute("INSERT INTO search (rowid, caption) VALUES (1, 'an otter')")
+        old.execute("INSERT INTO runs (id, token, started) VALUES (1, 't', '2024-01-04')")
+        old.execute(
+            "INSERT INTO writes (run_id, file_id, path, state, caption)"
+            " VALUES (1, 1, x'62', 'done', 'an otter')"
+        )
+        old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        old.execute("PRAGMA user_version = 3")
+    old.close()
+    with Catalogue(path) as catalogue:
+        assert catalogue.value("PRAGMA user_version") == len(MIGRATIONS)
+        [record] = search_photos(catalogue, "otters")
+        assert (record.caption, record.keywords) == ("an otter", ())
+        assert catalogue.row("SELECT caption, keywords FROM writes") == ("an otter", None)
+        assert not has_caption(catalogue, 1, "m")  # --recaption gives it keywords
+        with catalogue.transaction():
+            store_keyword_edit(catalogue, 1, [Keyword("ice", 1.0)])
+        assert [item.keywords for item in search_photos(catalogue, "ice")] == [
+            (Keyword("ice", 1.0),)
+        ]
         assert catalogue.is_intact()
 
 

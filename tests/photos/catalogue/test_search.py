@@ -7,10 +7,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from showtell import Captioner
+from showtell.caption import Keyword
 from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.filters import PhotoFilter
+from showtell.photos.catalogue.keywords import store_keyword_edit
 from showtell.photos.catalogue.search import search_photos
 from showtell.photos.corrections import edit_caption
-from support.photo_library import library, scan_fully
+from support.photo_library import give_keywords, library, scan_fully
 
 CAPTIONS = [
     "a dog runs on a sandy beach",
@@ -131,3 +134,77 @@ def test_sure_captions_come_first_and_survive_a_limit(
     ranked = list(search_photos(seven_photos, "dog"))
     assert int(ranked[0].path.stem) == 5
     assert list(search_photos(seven_photos, "dog", limit=2)) == ranked[:2]
+
+
+@pytest.fixture
+def five_photos(tmp_path: Path, catalogue: Catalogue, captioner: Captioner) -> Catalogue:
+    """A catalogue of five photos with keywords by the model; captions of 0 and 4 say them."""
+    photos = library(tmp_path / "lib", 5)
+    scan_fully(catalogue, tmp_path / "lib", captioner)
+    for path, text in zip(photos, ("a bear", "a dog", "a cat", "a man", "two bears"), strict=True):
+        edit_caption(catalogue, path, text)
+    give_keywords(catalogue, photos[1], dog=0.4, bear=0.9, snow=0.6)
+    give_keywords(catalogue, photos[2], bear=0.2, snow=0.3)
+    give_keywords(catalogue, photos[3], bears=0.6)
+    catalogue.execute(
+        "UPDATE pictures SET source = 'model', confidence = 0.7 WHERE caption = 'two bears'"
+    )
+    return catalogue
+
+
+def ranked(catalogue: Catalogue, query: str, **options: object) -> list[int]:
+    return [int(item.path.stem) for item in search_photos(catalogue, query, **options)]  # type: ignore[arg-type]
+
+
+def test_a_keyword_finds_a_photo_and_the_surest_match_comes_first(five_photos: Catalogue) -> None:
+    assert ranked(five_photos, "bear") == [0, 1, 4, 3, 2]
+    assert ranked(five_photos, "bear", limit=2) == [0, 1]
+    assert ranked(five_photos, "bear dog") == [1]
+    assert ranked(five_photos, "dog* snow") == [1]
+    assert ranked(five_photos, "snow") == [1, 2]
+    assert ranked(five_photos, "snow bear") == [1, 2]
+    assert ranked(five_photos, "snow man", any_word=True) == [3, 1, 2]
+
+
+def test_results_name_the_keywords_that_matched_rather_than_the_caption(
+    five_photos: Catalogue,
+) -> None:
+    results = {int(item.path.stem): item for item in search_photos(five_photos, "dog bear")}
+    assert [item.word for item in results[1].keywords] == ["dog", "bear", "snow"]
+    assert results[1].matches == (Keyword("bear", 0.9),)
+    assert [item.matches for item in search_photos(five_photos, "bear")] == [
+        (),
+        (Keyword("bear", 0.9),),
+        (),
+        (Keyword("bears", 0.6),),
+        (Keyword("bear", 0.2),),
+    ]
+
+
+def test_min_confidence_is_that_of_the_match(five_photos: Catalogue) -> None:
+    filters = PhotoFilter(min_confidence=0.65)
+    assert ranked(five_photos, "bear", filters=filters) == [0, 1, 4]
+    filters = PhotoFilter(min_confidence=0.8)
+    assert ranked(five_photos, "bear", filters=filters) == [0, 1]
+
+
+def test_a_keyword_excludes_a_photo_only_if_it_is_more_likely_than_not(
+    five_photos: Catalogue,
+) -> None:
+    assert ranked(five_photos, "bear -snow") == [0, 4, 3, 2]
+    assert ranked(five_photos, "-snow -bear") == [2]
+
+
+def test_a_keyword_by_a_person_is_certain_and_replaces_the_models(five_photos: Catalogue) -> None:
+    picture_id = next(search_photos(five_photos, "cat")).picture_id
+    with five_photos.transaction():
+        store_keyword_edit(five_photos, picture_id, [Keyword("Café au lait", 1.0)])
+    assert ranked(five_photos, "bear") == [0, 1, 4, 3]
+    assert ranked(five_photos, "cafe") == [2]
+    assert ranked(five_photos, '"cafe au"') == [2]
+    with five_photos.transaction():
+        store_keyword_edit(five_photos, picture_id, [])
+    assert ranked(five_photos, "cafe") == []
+    with five_photos.transaction():
+        store_keyword_edit(five_photos, picture_id, None)
+    assert ranked(five_photos, "bear") == [0, 1, 4, 3, 2]

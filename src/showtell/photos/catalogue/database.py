@@ -156,7 +156,8 @@ class Catalogue:
         """Check the whole file for damage: structure, types, references and search index."""
         try:
             intact = self.value("PRAGMA integrity_check") == "ok" and self._has_valid_types()
-            self.execute("INSERT INTO search (search) VALUES ('integrity-check')")
+            for index in ("search", "search_keywords"):
+                self.execute(f"INSERT INTO {index} ({index}) VALUES ('integrity-check')")
             return intact and self.row("PRAGMA foreign_key_check") is None
         except CatalogueError:
             return False

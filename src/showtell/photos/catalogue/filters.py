@@ -34,8 +34,11 @@ class PhotoFilter:
     before: str | None = None
     min_confidence: float | None = None
 
-    def sql_condition(self) -> tuple[str, list[object]]:
-        """Return a condition on files, folders and pictures, and its parameters."""
+    def sql_condition(self, confidence: str = "confidence") -> tuple[str, list[object]]:
+        """Return a condition on files, folders and pictures, and its parameters.
+
+        `confidence` is the column that has at least `min_confidence`.
+        """
         in_folders, folders = paths_condition(self.folders)
         conditions, values = ["files.missing_since IS NULL", in_folders], list[object](folders)
         for date, operator in ((self.after, ">="), (self.before, "<")):
@@ -43,7 +46,7 @@ class PhotoFilter:
                 conditions.append(f"({_FIRST_DAY}) {operator} ?")
                 values.append(parse_date(date))
         if self.min_confidence is not None:
-            conditions.append("(confidence IS NULL OR confidence >= ?)")
+            conditions.append(f"({confidence} IS NULL OR {confidence} >= ?)")
             values.append(self.min_confidence)
         return " AND ".join(conditions), values
 

@@ -10,6 +10,8 @@ files with the journal and settles the writes that are still open.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import os
 import secrets
 from collections.abc import Sequence
@@ -20,18 +22,31 @@ from showtell.files.regular_files import read_regular
 from showtell.photos.catalogue.database import Catalogue, now
 from showtell.photos.catalogue.file_status import FileStatus
 from showtell.photos.metadata.image_hash import hash_bytes
+from showtell.photos.metadata.sidecar import SIDECAR_SUFFIX
 
 _TEMPORARY_PREFIX, _TEMPORARY_SUFFIX = ".showtell-", ".tmp"
 _MAX_FILE_SIZE = 4 << 30  # bytes; larger files are never written
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenKeywords:
+    """The keywords in a file that showtell wrote, and those that a person has removed since."""
+
+    words: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedWrite:
-    """A write to begin: the id of the photo's file, the file to write and the caption."""
+    """A write to begin: the id of the photo's file, the file to write, caption and keywords.
+
+    `keywords` is None if the write does not change them.
+    """
 
     file_id: int
     target: Path
     caption: str
+    keywords: WrittenKeywords | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +107,15 @@ class WriteRun:
         with self.catalogue.transaction(durable=True):
             for write in writes:
                 cursor = self.catalogue.execute(
-                    "INSERT INTO writes (run_id, file_id, path, state, caption)"
-                    " VALUES (?, ?, ?, 'begun', ?)",
-                    (self.id, write.file_id, os.fsencode(write.target), write.caption),
+                    "INSERT INTO writes (run_id, file_id, path, state, caption, keywords)"
+                    " VALUES (?, ?, ?, 'begun', ?, ?)",
+                    (
+                        self.id,
+                        write.file_id,
+                        os.fsencode(write.target),
+                        write.caption,
+                        write.keywords and json.dumps(dataclasses.asdict(write.keywords)),
+                    ),
                 )
                 write_id = int(cursor.lastrowid or 0)
                 temporary = temporary_path(write.target, self.token, write_id)
@@ -128,6 +149,28 @@ class WriteRun:
         with self.catalogue.transaction(durable=True):
             self.catalogue.execute("UPDATE runs SET ended = ? WHERE id = ?", (now(), self.id))
             _delete_empty_runs(self.catalogue)
+
+
+def written_keywords(catalogue: Catalogue, file_id: int) -> tuple[WrittenKeywords, WrittenKeywords]:
+    """Return the keywords that showtell has written into a photo, and into its sidecar.
+
+    A write that was undone does not count. One that undo left alone does: the file has changed
+    since, but may still contain the keywords.
+    """
+    in_photo = in_sidecar = WrittenKeywords()
+    rows = catalogue.rows(
+        "SELECT path, keywords FROM writes WHERE file_id = ? AND keywords IS NOT NULL"
+        " AND state IN ('done', 'kept') ORDER BY id",
+        (file_id,),
+    )
+    for path, stored in rows:
+        values = json.loads(stored)
+        written = WrittenKeywords(tuple(values["words"]), tuple(values["removed"]))
+        if os.fsdecode(path).lower().endswith(SIDECAR_SUFFIX):
+            in_sidecar = written
+        else:
+            in_photo = written
+    return in_photo, in_sidecar
 
 
 def temporary_path(target: Path, token: str, write_id: int) -> Path:

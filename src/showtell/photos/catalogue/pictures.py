@@ -1,4 +1,4 @@
-"""Store and look up what belongs to a picture: captions, the user's edits and features.
+"""Store and look up what belongs to a picture: captions, the user's captions and features.
 
 The functions that write must be called inside a transaction.
 """
@@ -18,6 +18,7 @@ from showtell.decoding.beam_search import Floats
 from showtell.photos.catalogue.caption_text import segment_cjk
 from showtell.photos.catalogue.database import Catalogue, now
 from showtell.photos.catalogue.file_paths import paths_condition
+from showtell.photos.catalogue.keywords import keywords_as_json, update_current_keywords
 from showtell.photos.metadata.exif import ExifInfo
 from showtell.photos.metadata.image_hash import HASH_SIZE, hash_bytes, image_hash_of
 
@@ -78,26 +79,32 @@ def change_picture(catalogue: Catalogue, picture_id: int, picture_hash: bytes) -
     catalogue.execute("DELETE FROM captions WHERE picture_id = ?", (picture_id,))
     catalogue.execute("DELETE FROM features WHERE picture_id = ?", (picture_id,))
     _update_current_caption(catalogue, picture_id)
+    update_current_keywords(catalogue, picture_id)
 
 
-def copy_edit(catalogue: Catalogue, source_ids: Sequence[int], picture_id: int) -> None:
-    """Give a picture that has no edit the latest one of other pictures, if any has one."""
+def copy_edits(catalogue: Catalogue, source_ids: Sequence[int], picture_id: int) -> None:
+    """Give a picture that the user has not edited the latest edits of other pictures, if any."""
     marks = ", ".join("?" * len(source_ids))
-    catalogue.execute(
-        "INSERT OR IGNORE INTO edits (picture_id, text, created)"
-        f" SELECT ?, text, created FROM edits WHERE picture_id IN ({marks})"
-        " ORDER BY created DESC LIMIT 1",
-        (picture_id, *source_ids),
-    )
+    for table, column in (("edits", "text"), ("keyword_edits", "keywords")):
+        catalogue.execute(
+            f"INSERT OR IGNORE INTO {table} (picture_id, {column}, created)"
+            f" SELECT ?, {column}, created FROM {table} WHERE picture_id IN ({marks})"
+            " ORDER BY created DESC LIMIT 1",
+            (picture_id, *source_ids),
+        )
     _update_current_caption(catalogue, picture_id)
+    update_current_keywords(catalogue, picture_id)
 
 
 def has_caption(catalogue: Catalogue, picture_id: int, model_id: str | None) -> bool:
-    """Return whether a picture has a caption by a model, or by anybody if `model_id` is None."""
+    """Return whether a picture has a caption by a model, or by anybody if `model_id` is None.
+
+    A model's caption that is older than keywords does not count.
+    """
     if model_id is None:
         sql = "SELECT 1 FROM pictures WHERE id = ? AND caption IS NOT NULL"
         return catalogue.row(sql, (picture_id,)) is not None
-    sql = "SELECT 1 FROM captions WHERE picture_id = ? AND model = ?"
+    sql = "SELECT 1 FROM captions WHERE picture_id = ? AND model = ? AND keywords IS NOT NULL"
     return catalogue.row(sql, (picture_id, model_id)) is not None
 
 
@@ -147,9 +154,13 @@ def store_picture(
 def store_caption(
     catalogue: Catalogue, picture_id: int, caption: Caption, pooled: Floats, ids: ModelIds
 ) -> None:
-    """Store a model's caption of a picture and its pooled features."""
+    """Store a model's caption and keywords of a picture and its pooled features."""
     catalogue.execute(
-        "INSERT OR REPLACE INTO captions VALUES (?, ?, ?, ?, ?, ?)",
+        """
+        INSERT OR REPLACE INTO captions
+            (picture_id, model, text, confidence, log_probability, created, keywords)
+        VALUES (?, ?, ?, ?, ?, ?, ?)
+        """,
         (
             picture_id,
             ids.model_id,
@@ -157,6 +168,7 @@ def store_caption(
             caption.confidence,
             caption.log_probability,
             now(),
+            keywords_as_json(caption.keywords),
         ),
     )
     catalogue.execute(
@@ -164,6 +176,7 @@ def store_caption(
         (picture_id, ids.encoder_id, quantize_features(pooled)),
     )
     _update_current_caption(catalogue, picture_id)
+    update_current_keywords(catalogue, picture_id)
 
 
 def store_edit(catalogue: Catalogue, picture_id: int, text: str | None) -> None:

@@ -19,19 +19,18 @@ _TERM_PATTERN = re.compile(r'(-?)"([^"]*)"?(\*?)|(\S+)')
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """FTS5 expressions of the terms to match and the terms to exclude; each may be empty."""
+    """FTS5 expressions: one of each term to match, and one of the terms to exclude, maybe empty."""
 
-    include: str
+    include: tuple[str, ...]
     exclude: str
 
 
-def parse_query(text: str, *, any_word: bool = False) -> Query:
+def parse_query(text: str) -> Query:
     """Parse a search such as `dog run* "on a beach" -snow`.
 
-    All terms must match, in any order and form; with `any_word`, one of them. A plain word also
-    matches by its `synonyms`; a word in quotes, a prefix or an exclusion does not. Stop words such
-    as `the` count only in quotes, or if there are no other words. Every text is a valid query:
-    terms without a letter or digit are ignored.
+    A plain word also matches by its `synonyms`; a word in quotes, a prefix or an exclusion does
+    not. Stop words such as `the` count only in quotes, or if there are no other words. Every text
+    is a valid query: terms without a letter or digit are ignored.
     """
     include, stop_words, exclude = [], [], []
     for match in _TERM_PATTERN.finditer(clean_text(text)):
@@ -51,8 +50,7 @@ def parse_query(text: str, *, any_word: bool = False) -> Query:
             stop_words.append(term)
         else:
             include.append(term)
-    operator = " OR " if any_word else " AND "
-    return Query(operator.join(include or stop_words), " OR ".join(exclude))
+    return Query(tuple(dict.fromkeys(include or stop_words)), " OR ".join(exclude))
 
 
 def _quoted(phrase: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from showtell.caption import Keyword
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.file_paths import file_path, folder_and_name
 from showtell.photos.catalogue.filters import PhotoFilter
@@ -14,7 +16,10 @@ from showtell.photos.catalogue.filters import PhotoFilter
 # the columns that `record_from_row` expects
 RECORD_COLUMNS = """
     files.id, folders.path, files.name, pictures.id, pictures.hash, pictures.caption, confidence,
-    source, model, taken, latitude, longitude, width, height
+    source, model, taken, latitude, longitude, width, height, (
+        SELECT json_group_array(json_array(keywords.id, word, probability))
+        FROM keywords WHERE keywords.picture_id = pictures.id
+    )
 """
 _PAGE_SIZE = 512
 
@@ -24,8 +29,10 @@ class PhotoRecord:
     """A photo in the catalogue, with its current caption.
 
     `source` is `model` or `person`, the author of `caption`; `confidence` and `model` are set for
-    a model's caption. `taken` is ISO, by the camera's clock. `similarity` is set by a search for
-    similar photos: the cosine of the two photos' features, at most 1.
+    a model's caption. `taken` is ISO, by the camera's clock. `keywords` are the current ones.
+    A search sets `matches`, the keywords among them by which it found the photo rather than by the
+    caption. `similarity` is set by a search for similar photos: the cosine of the two photos'
+    features, at most 1.
     """
 
     file_id: int
@@ -41,6 +48,8 @@ class PhotoRecord:
     longitude: float | None
     width: int | None
     height: int | None
+    keywords: tuple[Keyword, ...] = ()
+    matches: tuple[Keyword, ...] = ()
     similarity: float | None = None
 
 
@@ -54,8 +63,12 @@ class StoredFile:
 
 def record_from_row(row: tuple[Any, ...], similarity: float | None = None) -> PhotoRecord:
     """Return the photo of a row of RECORD_COLUMNS."""
-    file_id, folder, name, picture_id, image_hash, *rest = row
-    record = PhotoRecord(file_id, file_path(folder, name), picture_id, image_hash.hex(), *rest)
+    file_id, folder, name, picture_id, image_hash, *values, stored_keywords = row
+    keywords = tuple(
+        Keyword(word, probability) for _, word, probability in sorted(json.loads(stored_keywords))
+    )
+    values = [file_id, file_path(folder, name), picture_id, image_hash.hex(), *values, keywords]
+    record = PhotoRecord(*values)
     return record if similarity is None else replace(record, similarity=round(similarity, 4))
 
 

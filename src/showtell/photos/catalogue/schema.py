@@ -5,10 +5,9 @@ migrations that a catalogue has had.
 
 A *picture* is image data as it is shown, identified by a hash of the data, its orientation and its
 colour profile; a *file* is one copy of it on the disk.
-Captions, the user's edits and features belong to the picture, so photos that are moved, copied or
-retagged keep them. `pictures.caption` repeats the current caption (the user's edit, or else the
-latest by a model), so that a search reads one row. Paths and names are bytes, as in the file
-system.
+Captions, keywords, the user's edits and features belong to the picture, so photos that are moved,
+copied or retagged keep them. `pictures.caption` and `keywords` repeat the current ones (the user's
+edit, or else the latest by a model) for searches. Paths and names are bytes, as in the file system.
 """
 
 from __future__ import annotations
@@ -117,5 +116,29 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # see FileStatus; NULL: not read since these columns exist
         "ALTER TABLE files ADD COLUMN ctime_ns INTEGER",
         "ALTER TABLE files ADD COLUMN access TEXT",
+    ),
+    (
+        # JSON: [[word, probability], ...]; NULL: the caption is older than keywords
+        "ALTER TABLE captions ADD COLUMN keywords TEXT",
+        """
+        CREATE TABLE keyword_edits (
+            picture_id INTEGER PRIMARY KEY REFERENCES pictures (id) ON DELETE CASCADE,
+            keywords TEXT NOT NULL,  -- as in captions
+            created TEXT NOT NULL
+        )""",
+        """
+        CREATE TABLE keywords (
+            id INTEGER PRIMARY KEY,  -- the rowid in search_keywords
+            picture_id INTEGER NOT NULL REFERENCES pictures (id) ON DELETE CASCADE,
+            word TEXT NOT NULL,
+            probability REAL NOT NULL
+        )""",
+        "CREATE INDEX keywords_of_picture ON keywords (picture_id)",
+        """
+        CREATE VIRTUAL TABLE search_keywords USING fts5 (
+            word, tokenize = 'porter unicode61 remove_diacritics 2'
+        )""",
+        # JSON: {words: [word, ...], removed: [word, ...]}, see WrittenKeywords; NULL: as before
+        "ALTER TABLE writes ADD COLUMN keywords TEXT",
     ),
 )

@@ -1,13 +1,37 @@
-"""Search the catalogue by the words of captions."""
+"""Search the catalogue by the words of captions and by keywords."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.filters import PhotoFilter
+from showtell.photos.catalogue.keywords import word_key
 from showtell.photos.catalogue.query_parser import Query, parse_query
 from showtell.photos.catalogue.records import RECORD_COLUMNS, PhotoRecord, record_from_row
+from showtell.photos.keyword_limit import PROBABLE
+
+# The pictures that match one term, `sureness` says how surely: a caption by its confidence, and
+# by a person for certain, a keyword by its probability. CROSS JOIN makes SQLite begin with the
+# words. `rank` only decides between equals: alone it would prefer captions that repeat a word,
+# which are the worse ones.
+_MATCHES_OF_TERM = """
+    SELECT search.rowid AS picture_id, {term} AS term,
+        iif(source = 'person', 1.0, confidence) AS sureness, search.rank AS rank, NULL AS keyword
+    FROM search CROSS JOIN pictures ON pictures.id = search.rowid WHERE search MATCH ?
+    UNION ALL
+    SELECT keywords.picture_id, {term}, probability, 0, keywords.word
+    FROM search_keywords CROSS JOIN keywords ON keywords.id = search_keywords.rowid
+    WHERE search_keywords MATCH ?
+"""
+_EXCLUDED = f"""
+    SELECT rowid FROM search WHERE search MATCH ?
+    UNION ALL
+    SELECT keywords.picture_id
+    FROM search_keywords CROSS JOIN keywords ON keywords.id = search_keywords.rowid
+    WHERE search_keywords MATCH ? AND probability >= {PROBABLE}
+"""
 
 
 def search_photos(
@@ -18,46 +42,69 @@ def search_photos(
     any_word: bool = False,
     limit: int | None = None,
 ) -> Iterator[PhotoRecord]:
-    """Yield the photos whose captions match; each copy of a picture is one.
+    """Yield the photos whose captions or keywords match; each copy of a picture is one.
 
-    A person's captions come first, then the model's by confidence.
-    `parse_query` describes the syntax. A query without words (empty, or exclusions only) yields
-    all photos that have a caption, by folder and name.
+    All terms must match, in any order and form; with `any_word`, one of them. The surest matches
+    come first: captions and keywords by a person, then the model's by confidence and probability.
+    The least sure term of a photo counts, with `any_word` the surest. `parse_query` describes the
+    syntax. A query without words (empty, or exclusions only) yields all photos that have a
+    caption, by folder and name.
     """
-    parsed = parse_query(query, any_word=any_word)
-    condition, values = (filters or PhotoFilter()).sql_condition()
+    parsed = parse_query(query)
+    filters = filters or PhotoFilter()
     if parsed.include:
-        sql, parameters = _ranked(parsed, condition, values)
+        sql, parameters = _ranked(parsed, filters, any_word=any_word)
     elif parsed.exclude or not query.strip():
-        sql, parameters = _by_name(parsed.exclude, condition, values)
+        sql, parameters = _by_name(parsed.exclude, filters)
     else:
         return  # only punctuation: nothing can match
-    for row in catalogue.rows(sql, [*parameters, -1 if limit is None else limit]):
-        yield record_from_row(row)
+    for *row, matches in catalogue.rows(sql, [*parameters, -1 if limit is None else limit]):
+        record = record_from_row(tuple(row))
+        keys = {word_key(word) for word in matches.split("\n")} if matches else set()
+        matching = tuple(item for item in record.keywords if word_key(item.word) in keys)
+        yield replace(record, matches=matching) if matching else record
 
 
-def _ranked(query: Query, condition: str, values: list[object]) -> tuple[str, list[object]]:
-    match = f"({query.include})" + (f" NOT ({query.exclude})" if query.exclude else "")
-    # CROSS JOIN makes SQLite begin with the words. A rank by words alone would prefer captions that
-    # repeat a word, which are the worse ones.
+def _ranked(query: Query, filters: PhotoFilter, *, any_word: bool) -> tuple[str, list[object]]:
+    condition, values = filters.sql_condition("sureness")
+    terms = range(len(query.include))
+    matches = " UNION ALL ".join(_MATCHES_OF_TERM.format(term=term) for term in terms)
+    # with one max(), SQLite takes the keyword of the row that has it
     sql = f"""
-        SELECT {RECORD_COLUMNS} FROM search
-        CROSS JOIN pictures ON pictures.id = search.rowid
+        WITH matches AS ({matches}), terms AS (
+            SELECT picture_id, max(sureness) AS sureness, sum(rank) AS rank, keyword
+            FROM matches GROUP BY picture_id, term
+        ), results AS (
+            SELECT picture_id, {"max" if any_word else "min"}(sureness) AS sureness,
+                sum(rank) AS rank, group_concat(keyword, char(10)) AS keywords
+            FROM terms GROUP BY picture_id HAVING count(*) >= {1 if any_word else len(terms)}
+        )
+        SELECT {RECORD_COLUMNS}, results.keywords FROM results
+        CROSS JOIN pictures ON pictures.id = results.picture_id
         CROSS JOIN files ON files.picture_id = pictures.id
         CROSS JOIN folders ON folders.id = files.folder_id
-        WHERE search MATCH ? AND {condition}
-        ORDER BY source = 'person' DESC, confidence DESC, search.rank LIMIT ?
+        WHERE {_not_excluded(query.exclude)}{condition}
+        ORDER BY sureness DESC, results.rank LIMIT ?
     """
-    return sql, [match, *values]
+    included = [term for term in query.include for _ in ("captions", "keywords")]
+    return sql, [*included, *_excluded_values(query.exclude), *values]
 
 
-def _by_name(exclude: str, condition: str, values: list[object]) -> tuple[str, list[object]]:
-    excluded = "pictures.id NOT IN (SELECT rowid FROM search WHERE search MATCH ?) AND "
+def _by_name(exclude: str, filters: PhotoFilter) -> tuple[str, list[object]]:
+    condition, values = filters.sql_condition()
     sql = f"""
-        SELECT {RECORD_COLUMNS} FROM files
+        SELECT {RECORD_COLUMNS}, NULL FROM files
         JOIN folders ON folders.id = files.folder_id
         JOIN pictures ON pictures.id = files.picture_id
-        WHERE pictures.caption IS NOT NULL AND {excluded if exclude else ""}{condition}
+        WHERE pictures.caption IS NOT NULL AND {_not_excluded(exclude)}{condition}
         ORDER BY folders.path, files.name LIMIT ?
     """
-    return sql, [*([exclude] if exclude else []), *values]
+    return sql, [*_excluded_values(exclude), *values]
+
+
+def _not_excluded(exclude: str) -> str:
+    return f"pictures.id NOT IN ({_EXCLUDED}) AND " if exclude else ""
+
+
+def _excluded_values(exclude: str) -> list[object]:
+    return [exclude, exclude] if exclude else []
