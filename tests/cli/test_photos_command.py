@@ -95,7 +95,7 @@ def test_scan_search_write_undo_edit_export_import(
     assert not list(lib.glob("*.xmp"))
     written = run("write")  # this model has no confidence, so nothing is left out
     assert written.stdout.startswith(
-        "5 sidecars written, captions embedded in 0 photos, 0 up to date"
+        "5 sidecars written, 0 photos changed, keywords of 0, 0 up to date"
     )
     assert "1 up to date" in run("write", lib / "3.jpg").stdout
     assert "wrote 5 files" in run("undo", "--dry-run").stderr

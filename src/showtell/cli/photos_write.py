@@ -20,12 +20,12 @@ from showtell.cli.photos_output import (
 from showtell.decoding.confidence import GUESS_BELOW
 from showtell.files.counts import count_of
 from showtell.files.printable_names import printable
+from showtell.photos.keyword_limit import PROBABLE
 
 if TYPE_CHECKING:
     from showtell.photos.catalogue.database import Catalogue
-    from showtell.photos.catalogue.filters import PhotoFilter
     from showtell.photos.write import WriteCounts
-    from showtell.photos.write_plan import PlanCounts, WriteOptions
+    from showtell.photos.write_plan import Destination, PlanCounts, WriteOptions, WritePlan
 
 
 @click.command("write")
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--fields",
-    default="description,alt,iptc",
+    default="description,alt,iptc,keywords",
     show_default=True,
     help="Fields to write: description (dc:description), alt (AltTextAccessibility),"
-    " iptc (Caption-Abstract, only embedded in JPEG).",
+    " iptc (Caption-Abstract and Keywords, only embedded in JPEG), keywords (dc:subject).",
 )
 @click.option(
     "--min-confidence",
@@ -51,6 +51,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Leave out captions with a lower confidence, which are probably wrong; 0 writes all."
     " Your own captions are always written.",
+)
+@click.option(
+    "--min-probability",
+    type=click.FloatRange(0, 1),
+    default=PROBABLE,
+    show_default=True,
+    help="Leave out keywords with a lower probability. Your own keywords are always written.",
 )
 @click.option(
     "--overwrite",
@@ -62,21 +69,23 @@ if TYPE_CHECKING:
 @catalogue_option
 def write_command(
     paths: tuple[Path, ...],
-    to: str,
+    to: Destination,
     fields: str,
     min_confidence: float,
+    min_probability: float,
     overwrite: bool,
     dry_run: bool,
     yes: bool,
     catalogue: Path | None,
 ) -> None:
-    """Save captions with the photos, where photo programs read them.
+    """Save captions and keywords with the photos, where photo programs read them.
 
-    Without DIR, captions of the whole catalogue are written. They go to XMP sidecar files by
+    Without DIR, those of the whole catalogue are written. They go to XMP sidecar files by
     default, and the photos stay untouched. With --to embed they go into the photos, whose
     pixels do not change; formats that cannot take them (HEIC, TIFF) get sidecars. Raw photos
     are never changed. Captions by a person or another program are kept, and captions that are
-    probably wrong are left out. showtell photos undo reverts the last run.
+    probably wrong are left out. Keywords join those that are there; keywords that showtell wrote
+    earlier and no longer gives are removed. showtell photos undo reverts the last run.
 
     \b
     showtell photos write --dry-run
@@ -84,10 +93,12 @@ def write_command(
     showtell photos write ~/Pictures --to embed --fields description,alt
     """
     from showtell.photos.write import WriteCounts, write_captions
-    from showtell.photos.write_plan import count_plans, plan_writes
+    from showtell.photos.write_plan import WriteOptions, count_plans, plan_writes
 
     filters = photo_filter(paths, None, None, None)
-    options = _write_options(to, fields, overwrite, min_confidence, filters)
+    options = WriteOptions(
+        to, _chosen_fields(fields), overwrite, min_confidence, min_probability, filters
+    )
     with open_catalogue(catalogue) as opened:
         if dry_run:
             exit_if_failed(_print_plan(opened, options))
@@ -104,15 +115,13 @@ def write_command(
     exit_if_failed(progress.failures)
 
 
-def _write_options(
-    to: str, fields: str, overwrite: bool, min_confidence: float, filters: PhotoFilter
-) -> WriteOptions:
-    from showtell.photos.write_plan import FIELDS, WriteOptions
+def _chosen_fields(fields: str) -> tuple[str, ...]:
+    from showtell.photos.write_plan import FIELDS
 
     chosen = tuple(dict.fromkeys(name.strip() for name in fields.split(",") if name.strip()))
     if not chosen or set(chosen) - set(FIELDS):
         raise click.UsageError(f"--fields: choose from {', '.join(FIELDS)}, separated by commas")
-    return WriteOptions(to, chosen, overwrite, min_confidence, filters)  # type: ignore[arg-type]
+    return chosen
 
 
 def _plan_summary(planned: PlanCounts, min_confidence: float) -> str:
@@ -120,7 +129,9 @@ def _plan_summary(planned: PlanCounts, min_confidence: float) -> str:
     verdicts = planned.verdicts
     text = f"To write: {count_of(verdicts['sidecar'], 'sidecar')}"
     if verdicts["embed"]:
-        text += f", captions into {count_of(verdicts['embed'], 'photo')}"
+        text += f", {count_of(verdicts['embed'], 'photo')}"
+    if planned.keywords:
+        text += f" (keywords of {count_of(planned.keywords, 'photo')})"
     text += (
         f". To skip: {verdicts['up_to_date']:,} up to date,"
         f" {verdicts['user_edited']:,} with a caption by a person or another program"
@@ -139,7 +150,7 @@ def _write_summary(counts: WriteCounts) -> str:
     """Return one line that says what a run wrote."""
     return (
         f"{count_of(counts.sidecars, 'sidecar')} written,"
-        f" captions embedded in {count_of(counts.embedded, 'photo')},"
+        f" {count_of(counts.embedded, 'photo')} changed, keywords of {counts.keywords:,},"
         f" {counts.up_to_date:,} up to date,"
         f" {counts.user_edited:,} with a caption by a person or another program,"
         f" {counts.unsure:,} under --min-confidence, {counts.failed:,} failed,"
@@ -157,11 +168,20 @@ def _print_plan(catalogue: Catalogue, options: WriteOptions) -> int:
         if item.verdict == "failed":
             click.echo(f"showtell: {item.error}", err=True)
         elif item.writes:
-            caption = printable(next(iter(item.texts.values())))
-            mark = doubt_mark(item.photo.confidence, colour=sys.stdout.isatty())
-            click.echo(f"{printable(str(item.target))}: {caption}{mark}")
+            click.echo(f"{printable(str(item.target))}: {_planned_text(item)}")
     click.echo(_plan_summary(planned, options.min_confidence), err=True)
     return planned.verdicts["failed"]
+
+
+def _planned_text(plan: WritePlan) -> str:
+    """Return what a plan writes, on one line."""
+    parts = []
+    if plan.caption is not None:
+        mark = doubt_mark(plan.photo.confidence, colour=sys.stdout.isatty())
+        parts.append(printable(plan.caption) + mark)
+    if plan.keyword_list is not None:
+        parts.append(f"[keywords: {printable(', '.join(plan.keyword_list))}]")
+    return "  ".join(parts)
 
 
 @click.command("undo")

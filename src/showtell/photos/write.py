@@ -1,7 +1,7 @@
-"""Write captions into sidecars and photos, without risk to the photos.
+"""Write captions and keywords into sidecars and photos, without risk to the photos.
 
 A photo is replaced only by a complete copy that is on the disk and verified: it has no other
-change, and the new texts read back. A killed run leaves no damage (see `catalogue.journal`), and
+change, and the new values read back. A killed run leaves no damage (see `catalogue.journal`), and
 `undo` restores the old files.
 """
 
@@ -53,7 +53,10 @@ _OUT_OF_SPACE = {
 
 @dataclass
 class WriteCounts:
-    """Counts of a run so far: photos examined, and their outcomes."""
+    """Counts of a run so far: photos examined, and their outcomes.
+
+    `keywords` counts the written photos whose keywords changed.
+    """
 
     examined: int = 0
     sidecars: int = 0
@@ -61,6 +64,7 @@ class WriteCounts:
     up_to_date: int = 0
     user_edited: int = 0
     unsure: int = 0
+    keywords: int = 0
     failed: int = 0
     seconds: float = 0.0
 
@@ -143,7 +147,9 @@ class _Writer:
         """Write the files of a batch; failures are reported and leave their files unchanged."""
         entries = self.run.begin(
             [
-                PlannedWrite(plan.photo.file_id, plan.target, plan.photo.caption or "")
+                PlannedWrite(
+                    plan.photo.file_id, plan.target, plan.photo.caption or "", plan.keywords
+                )
                 for plan in plans
             ]
         )
@@ -187,6 +193,7 @@ class _Writer:
             return False
         self.counts.sidecars += copy.plan.verdict == "sidecar"
         self.counts.embedded += copy.plan.verdict == "embed"
+        self.counts.keywords += copy.plan.keyword_list is not None
         return True
 
     def _record_failure(self, plan: WritePlan, entry: JournalEntry, error: Exception) -> None:
@@ -220,14 +227,14 @@ def _read_target(plan: WritePlan, entry: JournalEntry) -> _Target:
 
 def _stage_sidecar(target: _Target) -> _StagedCopy:
     """Write a sidecar's new content beside it; undo restores the old content itself."""
-    return _stage(target, set_fields(target.data, target.plan.texts), undo_data=target.data)
+    return _stage(target, set_fields(target.data, target.plan.values), undo_data=target.data)
 
 
 def _stage_photo(target: _Target) -> _StagedCopy:
     """Embed in a photo and write the verified result beside it; undo restores it by a patch."""
     assert target.data is not None
-    new = embed_fields(target.data, target.plan.texts)
-    check_embedded(target.data, new, target.plan.texts)
+    new = embed_fields(target.data, target.plan.values)
+    check_embedded(target.data, new, target.plan.values)
     patch = make_patch(target.data, new)
     if apply_patch(patch, new) != target.data:
         raise MetadataError("undo could not restore it, so it is left alone")

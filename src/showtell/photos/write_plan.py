@@ -1,4 +1,4 @@
-"""Plan a write: the captions and the target of each photo, and which photos are skipped."""
+"""Plan a write: what each photo gets and where, and which photos are skipped."""
 
 from __future__ import annotations
 
@@ -14,12 +14,22 @@ from showtell.errors import CatalogueError, MetadataError, PhotoError
 from showtell.files.printable_names import printable
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.filters import PhotoFilter
+from showtell.photos.catalogue.journal import WrittenKeywords, written_keywords
 from showtell.photos.catalogue.records import PhotoRecord, photo_records
+from showtell.photos.keyword_limit import PROBABLE
+from showtell.photos.keyword_plan import KeywordPlan, plan_keywords
 from showtell.photos.metadata.container import Container
 from showtell.photos.metadata.current_metadata import (
     CurrentMetadata,
     read_file_metadata,
     read_sidecar_metadata,
+)
+from showtell.photos.metadata.field_values import (
+    IPTC,
+    IPTC_KEYWORDS,
+    KEYWORDS,
+    FieldValue,
+    FieldValues,
 )
 from showtell.photos.metadata.iptc import truncate_caption
 from showtell.photos.metadata.sidecar import shared_sidecars, sidecar_path, sidecar_paths
@@ -28,7 +38,7 @@ from showtell.photos.replace import failure_message
 
 Destination = Literal["sidecar", "embed"]
 Verdict = Literal["sidecar", "embed", "up_to_date", "user_edited", "unsure", "failed"]
-FIELDS = ("description", "alt", "iptc")
+FIELDS = ("description", "alt", IPTC, KEYWORDS)
 # If a person wrote one field of a group, no field of the group is written.
 _EQUIVALENT_FIELDS = (("description", "iptc"), ("alt",))
 
@@ -38,27 +48,31 @@ class WriteOptions:
     """What to write, and to sidecars or photos: see `showtell photos write --help`.
 
     Captions with a confidence under `min_confidence` are not written; a caption without one is.
+    Keywords with a probability under `min_probability` are not written.
     """
 
     to: Destination = "sidecar"
     fields: tuple[str, ...] = FIELDS
     overwrite: bool = False
     min_confidence: float = GUESS_BELOW
+    min_probability: float = PROBABLE
     filters: PhotoFilter = field(default_factory=PhotoFilter)
 
 
 @dataclass(frozen=True, slots=True)
 class WritePlan:
-    """What happens to one photo: `texts` by field go to `target`, or `error` says why it fails.
+    """What happens to one photo: `values` by field go to `target`, or `error` says why it fails.
 
-    `sidecar` and `embed` are written. `up_to_date` has the texts already. `user_edited` has texts
-    by a person or another program. `unsure` is a caption under the least confidence.
+    `sidecar` and `embed` are written. `up_to_date` has the values already. `user_edited` has texts
+    by a person or another program. `unsure` is a caption under the least confidence. `keywords`
+    are what the journal remembers of the keywords in `target`; None if they do not change.
     """
 
     verdict: Verdict
     photo: PhotoRecord
     target: Path
-    texts: dict[str, str] = field(default_factory=dict)
+    values: FieldValues = field(default_factory=dict)
+    keywords: WrittenKeywords | None = None
     error: str | None = None
 
     @property
@@ -66,15 +80,29 @@ class WritePlan:
         """Whether a file is written."""
         return self.verdict in ("sidecar", "embed")
 
+    @property
+    def caption(self) -> str | None:
+        """The caption that is written, or None."""
+        texts = (value for value in self.values.values() if isinstance(value, str))
+        return next(texts, None)
+
+    @property
+    def keyword_list(self) -> tuple[str, ...] | None:
+        """All keywords that a list in the target has afterwards; None if none changes."""
+        lists = (value for value in self.values.values() if isinstance(value, tuple))
+        return next(lists, None)
+
 
 @dataclass
 class PlanCounts:
     """Counts of plans by their verdict, and of the captions under a confidence of 0.3.
 
-    `guesses` are all of these captions, `guesses_to_write` those that will be written.
+    `guesses` are all of these captions, `guesses_to_write` those that will be written. `keywords`
+    counts the photos whose keywords will change.
     """
 
     verdicts: Counter[Verdict] = field(default_factory=Counter)
+    keywords: int = 0
     guesses: int = 0
     guesses_to_write: int = 0
 
@@ -83,7 +111,8 @@ class PlanCounts:
         self.verdicts[plan.verdict] += 1
         is_guess = is_below(plan.photo, GUESS_BELOW)
         self.guesses += is_guess
-        self.guesses_to_write += is_guess and plan.writes
+        self.guesses_to_write += is_guess and plan.caption is not None
+        self.keywords += plan.keyword_list is not None
 
 
 def plan_writes(catalogue: Catalogue, options: WriteOptions) -> Iterator[WritePlan]:
@@ -110,9 +139,11 @@ def plan_photo(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions) 
 
     Raises CatalogueError if the catalogue cannot be read; any other error is the photo's failure.
     """
-    if is_below(photo, options.min_confidence):
-        return WritePlan("unsure", photo, photo.path)
     try:
+        if is_below(photo, options.min_confidence) and not _may_change_keywords(
+            catalogue, photo, options
+        ):
+            return WritePlan("unsure", photo, photo.path)
         return _plan_photo(catalogue, photo, options)
     except CatalogueError:
         raise
@@ -121,42 +152,126 @@ def plan_photo(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions) 
 
 
 def _plan_photo(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions) -> WritePlan:
-    assert photo.caption is not None
     target = photo.path
     try:
-        embedded, container = read_file_metadata(photo.path)
-        sidecar = sidecar_path(photo.path)
-        in_sidecar = read_sidecar_metadata(sidecar)
-        others = [
-            read_sidecar_metadata(path)
-            for path in (*sidecar_paths(photo.path)[1:], *shared_sidecars(photo.path))
-        ]
-        embeds = options.to == "embed" and can_embed(photo.path, container)
+        metadata = _read_metadata(photo.path)
+        embeds = options.to == "embed" and can_embed(photo.path, metadata.container)
         target = (
-            Path(os.path.realpath(photo.path)) if embeds else _sidecar_target(catalogue, sidecar)
+            Path(os.path.realpath(photo.path))
+            if embeds
+            else _sidecar_target(catalogue, metadata.sidecar)
         )
     except (MetadataError, PhotoError, OSError) as error:
         return WritePlan("failed", photo, target, error=str(error))
-    texts = _field_texts(photo.caption, options.fields, container if embeds else None)
-    if not texts:
-        return WritePlan("up_to_date", photo, target)
-    if not options.overwrite:
-        if embedded.unread:
-            message = f"{printable(os.fspath(photo.path))}: {embedded.unread}: left unchanged"
-            return WritePlan("failed", photo, target, error=message)
+    unread = metadata.embedded.unread
+    if unread and not options.overwrite:
+        message = f"{printable(os.fspath(photo.path))}: {unread}: left unchanged"
+        return WritePlan("failed", photo, target, error=message)
+    verdict, values = _plan_caption(catalogue, photo, options, metadata, embeds=embeds)
+    keywords = None
+    if KEYWORDS in options.fields and not unread:
+        plan = _plan_keywords(catalogue, photo, options, metadata, embeds=embeds)
+        values.update(plan.lists)
+        keywords = plan.written
+    if values:
+        verdict = "embed" if embeds else "sidecar"
+    return WritePlan(verdict, photo, target, values, keywords)
+
+
+@dataclass(frozen=True, slots=True)
+class _Metadata:
+    """What a photo and its sidecars contain: `sidecar` is the path of the one to write."""
+
+    container: Container | None
+    embedded: CurrentMetadata
+    sidecar: Path
+    in_sidecar: CurrentMetadata
+    in_other_sidecars: tuple[CurrentMetadata, ...]
+
+
+def _read_metadata(photo: Path) -> _Metadata:
+    embedded, container = read_file_metadata(photo)
+    sidecar = sidecar_path(photo)
+    others = (*sidecar_paths(photo)[1:], *shared_sidecars(photo))
+    return _Metadata(
+        container,
+        embedded,
+        sidecar,
+        read_sidecar_metadata(sidecar),
+        tuple(read_sidecar_metadata(path) for path in others),
+    )
+
+
+def _plan_caption(
+    catalogue: Catalogue,
+    photo: PhotoRecord,
+    options: WriteOptions,
+    metadata: _Metadata,
+    *,
+    embeds: bool,
+) -> tuple[Verdict, dict[str, FieldValue]]:
+    """Return the texts to write, and the verdict if there is nothing else to write."""
+    assert photo.caption is not None
+    if is_below(photo, options.min_confidence):
+        return "unsure", {}
+    texts = _field_texts(photo.caption, options.fields, metadata.container if embeds else None)
+    if not options.overwrite and texts:
+        sources = (metadata.embedded, metadata.in_sidecar, *metadata.in_other_sidecars)
         by_showtell = _texts_by_showtell(catalogue, photo)
         texts = {
             key: text
             for key, text in texts.items()
-            if not _has_other_text(key, (embedded, in_sidecar, *others), by_showtell)
+            if not _has_other_text(key, sources, by_showtell)
         }
         if not texts:
-            return WritePlan("user_edited", photo, target)
-    current = embedded if embeds else in_sidecar
-    changed = {key: text for key, text in texts.items() if current.value(key) != text}
-    if not changed:
-        return WritePlan("up_to_date", photo, target)
-    return WritePlan("embed" if embeds else "sidecar", photo, target, changed)
+            return "user_edited", {}
+    current = metadata.embedded if embeds else metadata.in_sidecar
+    return "up_to_date", {key: text for key, text in texts.items() if current.value(key) != text}
+
+
+def _plan_keywords(
+    catalogue: Catalogue,
+    photo: PhotoRecord,
+    options: WriteOptions,
+    metadata: _Metadata,
+    *,
+    embeds: bool,
+) -> KeywordPlan:
+    """Return how the photo's probable keywords join those in it or in its sidecar."""
+    embedded, in_photo_fields = metadata.embedded, [KEYWORDS]
+    in_photo, in_sidecar = written_keywords(catalogue, photo.file_id)
+    by_person = [
+        word
+        for word in (*embedded.keywords, *embedded.iptc.keywords, *embedded.other_keywords)
+        if word not in in_photo.words
+    ]
+    earlier = in_photo if embeds else in_sidecar
+    if embeds and IPTC in options.fields and _takes_iptc(metadata.container):
+        in_photo_fields.append(IPTC_KEYWORDS)
+    lists = (
+        {field: embedded.keyword_list(field) for field in in_photo_fields}
+        if embeds
+        else {KEYWORDS: metadata.in_sidecar.keywords}
+    )
+    return plan_keywords(
+        lists,
+        _probable_keywords(photo, options),
+        earlier,
+        by_person,
+        restore_removed=options.overwrite,
+    )
+
+
+def _probable_keywords(photo: PhotoRecord, options: WriteOptions) -> list[str]:
+    return [item.word for item in photo.keywords if item.probability >= options.min_probability]
+
+
+def _may_change_keywords(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions) -> bool:
+    """Return whether there are keywords to write or to remove, without opening the photo."""
+    if KEYWORDS not in options.fields:
+        return False
+    written = written_keywords(catalogue, photo.file_id)
+    return any(earlier.words for earlier in written) or bool(_probable_keywords(photo, options))
 
 
 def can_embed(photo: Path, container: Container | None) -> bool:
@@ -187,10 +302,14 @@ def _field_texts(
     caption: str, fields: tuple[str, ...], container: Container | None
 ) -> dict[str, str]:
     """Return each field's text; `container` is the photo's if the texts are to be embedded."""
-    texts = {key: caption for key in fields if key != "iptc"}
-    if "iptc" in fields and container is not None and container.format == "JPEG":
-        texts["iptc"] = truncate_caption(caption)
+    texts = {key: caption for key in fields if key not in (IPTC, KEYWORDS)}
+    if IPTC in fields and _takes_iptc(container):
+        texts[IPTC] = truncate_caption(caption)
     return texts
+
+
+def _takes_iptc(container: Container | None) -> bool:
+    return container is not None and container.format == "JPEG"
 
 
 def _has_other_text(key: str, sources: tuple[CurrentMetadata, ...], by_showtell: set[str]) -> bool:
