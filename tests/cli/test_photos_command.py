@@ -112,6 +112,36 @@ def test_scan_search_write_undo_edit_export_import(
     assert run("search", "otters").stdout == ""
 
 
+def test_keywords_are_corrected_found_and_written(
+    run: CommandRunner, lib: Path, model: str, tmp_path: Path
+) -> None:
+    run("scan", lib, "--model", model)
+    run("edit", lib / "3.jpg", "two", "otters")
+    table = tmp_path / "a.csv"
+    table.write_text(f"image,caption,keywords\n{lib}/3.jpg,,ice; bear 0.6; <snow> 0.4\n")
+    imported = run("import", table).stdout
+    assert imported.startswith("0 captions changed, 0 unchanged, 1 blank")
+    assert imported.endswith("keywords of 1 photo changed\n")
+    assert run("search", "otters").stdout == f"{lib}/3.jpg: two otters\n"
+    assert run("search", "bear", "ice").stdout == f"{lib}/3.jpg: two otters  [ice; bear 0.60]\n"
+    assert run("search", "bear", "--min-confidence", 0.7).stdout == ""
+    result = json.loads(run("search", "bear", "--format", "jsonl").stdout)
+    assert result["keywords"][1] == {"word": "bear", "probability": 0.6}
+    rows = run("search", "bear", "--format", "csv").stdout
+    assert "ice; bear 0.60; <snow> 0.40" in rows
+    page = tmp_path / "page.html"
+    run("search", "snow", "--output", page)
+    assert "&lt;snow&gt; 0.40" in page.read_text("utf-8")
+    planned = run("write", "--dry-run", "--fields", "keywords")
+    assert planned.stdout == f"{lib}/3.jpg.xmp: [keywords: ice, bear]\n"
+    assert "To write: 1 sidecar (keywords of 1 photo). To skip: 4 up to date" in planned.stderr
+    planned = run("write", "--dry-run", "--min-probability", 0.3, lib / "3.jpg")
+    assert planned.stdout == f"{lib}/3.jpg.xmp: two otters  [keywords: ice, bear, <snow>]\n"
+    assert "keywords of 1, 0 up to date" in run("write").stdout
+    run("edit", lib / "3.jpg", "--clear")
+    assert "keywords of 1, 4 up to date" in run("write").stdout
+
+
 def test_doubt_is_shown_before_captions_are_written_and_in_search_results(
     run: CommandRunner, lib: Path, model: str, tmp_path: Path
 ) -> None:
@@ -191,7 +221,7 @@ def test_import_says_that_a_blank_caption_changes_nothing(
     (lib / "mine.csv").write_text("image,caption\n0.jpg,\n1.jpg,two otters\n")
     assert run("import", lib / "mine.csv").stdout == (
         "1 caption changed, 0 unchanged, 1 blank (no change: showtell photos edit --clear removes a"
-        " caption)\n"
+        " caption), keywords of 0 photos changed\n"
     )
     assert run("import", lib / "mine.csv").stdout.startswith("0 captions changed, 1 unchanged")
 

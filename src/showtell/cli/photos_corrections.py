@@ -24,7 +24,7 @@ _EXPORT_FORMATS: tuple[ExportFormat, ...] = ("csv", "jsonl")
 @click.command("edit")
 @click.argument("photo", metavar="PHOTO", type=click.Path(path_type=Path))
 @click.argument("words", metavar="[CAPTION]...", nargs=-1, type=TEXT)
-@click.option("--clear", is_flag=True, help="Remove your caption and return to the model's.")
+@click.option("--clear", is_flag=True, help="Return to the model's caption and keywords.")
 @catalogue_option
 def edit_command(photo: Path, words: tuple[str, ...], clear: bool, catalogue: Path | None) -> None:
     """Give PHOTO your own CAPTION, which replaces the model's.
@@ -83,7 +83,7 @@ def export_command(
     output: Path | None,
     catalogue: Path | None,
 ) -> None:
-    """Export captions, to correct them or to train on them.
+    """Export captions and keywords, to correct them or to train on them.
 
     Without DIR, the whole catalogue is exported.
 
@@ -123,10 +123,10 @@ def _export_format(output: Path | None) -> ExportFormat:
 )
 @catalogue_option
 def import_command(file: Path, catalogue: Path | None) -> None:
-    """Import corrected captions from FILE.
+    """Import corrected captions and keywords from FILE.
 
-    FILE is a CSV or JSONL file made by showtell photos export. Captions that differ from the
-    catalogue become your own captions; the other rows change nothing, also those without a
+    FILE is a CSV or JSONL file made by showtell photos export. Captions and keywords that differ
+    from the catalogue become your own; the other rows change nothing, also those without a
     caption: showtell photos edit --clear removes your caption. If the file has an error, or a
     photo that is not in the catalogue, no row is imported.
 
@@ -141,5 +141,6 @@ def import_command(file: Path, catalogue: Path | None) -> None:
     blank_note = " (no change: showtell photos edit --clear removes a caption)"
     click.echo(
         f"{count_of(counts.changed, 'caption')} changed, {counts.unchanged:,} unchanged,"
-        f" {counts.blank:,} blank{blank_note if counts.blank else ''}"
+        f" {counts.blank:,} blank{blank_note if counts.blank else ''},"
+        f" keywords of {count_of(counts.keywords_changed, 'photo')} changed"
     )

@@ -1,4 +1,4 @@
-"""Captions by the user: edited one by one, or exported, corrected and imported.
+"""Captions and keywords by the user: edited one by one, or exported, corrected and imported.
 
 `showtell train` and `showtell data check` read the exported columns `image` and `caption`.
 """
@@ -10,8 +10,9 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
+from showtell.caption import Keyword
 from showtell.errors import CatalogueError, MetadataError, PhotoError, PhotoErrorHandler
 from showtell.files.counts import count_of
 from showtell.files.csv_text import csv_row
@@ -20,16 +21,24 @@ from showtell.files.printable_names import printable
 from showtell.photos.catalogue.caption_text import clean_text
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.file_paths import file_path
+from showtell.photos.catalogue.keywords import (
+    current_keywords,
+    model_keywords,
+    store_keyword_edit,
+)
 from showtell.photos.catalogue.pictures import find_picture_id, related_picture_ids, store_edit
 from showtell.photos.catalogue.records import PhotoRecord, find_file
 from showtell.photos.import_rows import ImportRow, import_rows
+from showtell.photos.keyword_cells import format_keywords, keywords_of_cell
 from showtell.photos.metadata.image_hash import HASH_SIZE, image_hash_of
 from showtell.photos.output_formats import csv_cells
 
+T = TypeVar("T")
 ExportFormat = Literal["csv", "jsonl"]
 EXPORT_COLUMNS = (
     "image",
     "caption",
+    "keywords",
     "source",
     "confidence",
     "model",
@@ -45,15 +54,18 @@ _DAMAGED_LETTERS = "a program has damaged letters outside ASCII"
 
 @dataclass
 class ImportCounts:
-    """Counts of imported rows: caption changed, unchanged or blank."""
+    """Counts of imported rows: caption changed, unchanged or blank, and keywords changed."""
 
     changed: int = 0
     unchanged: int = 0
     blank: int = 0
+    keywords_changed: int = 0
 
 
 def edit_caption(catalogue: Catalogue, photo: Path, text: str | None) -> None:
-    """Give a photo the user's caption, which replaces the model's; None removes it.
+    """Give a photo the user's caption, which replaces the model's.
+
+    None removes the user's caption and keywords.
 
     Raises CatalogueError if the photo is not in the catalogue, PhotoError if the text is blank.
     """
@@ -64,6 +76,8 @@ def edit_caption(catalogue: Catalogue, photo: Path, text: str | None) -> None:
         raise PhotoError(f"{display_path}: blank caption: use --clear to remove your caption")
     with catalogue.transaction():
         store_edit(catalogue, picture_id, caption)
+        if caption is None:
+            store_keyword_edit(catalogue, picture_id, None)
 
 
 def _catalogued_picture_id(catalogue: Catalogue, photo: Path) -> int:
@@ -101,21 +115,22 @@ def export_line(record: PhotoRecord, output_format: ExportFormat) -> str:
         **{name: getattr(record, name) for name in EXPORT_COLUMNS if name != "image"},
     }
     if output_format == "jsonl":
-        return json.dumps(values) + "\n"
-    return csv_row(csv_cells(values))
+        return json.dumps(values | {"keywords": [k.to_dict() for k in record.keywords]}) + "\n"
+    return csv_row(csv_cells(values | {"keywords": format_keywords(record.keywords)}))
 
 
 def import_captions(
     catalogue: Catalogue, source: Path, *, report: PhotoErrorHandler
 ) -> ImportCounts:
-    """Import corrected captions from an exported CSV or JSONL file: all rows, or none.
+    """Import corrected captions and keywords from an exported CSV or JSONL file: all rows, or none.
 
     A photo is found by its path, relative to the file's folder, or else by its `hash` if no file
     is at its path. A row changes nothing if its caption is blank, or the one that the catalogue
-    had before the import, or one by the model that the row names. Copies of a photo have one
-    caption, so one changed row is enough. To `report` go photos that are not found, a path and a
+    had before the import, or one by the model that the row names. So it is with keywords, but a
+    blank cell of CSV, or an empty list, removes them all. Copies of a photo have one caption, so
+    one changed row is enough. To `report` go photos that are not found, a path and a
     hash of different pictures, letters that a spreadsheet has damaged, and a second new caption
-    for one picture.
+    for one picture, or second new keywords.
 
     Raises CatalogueError, naming file and line, if the file is not valid, or if any row went to
     `report`.
@@ -125,20 +140,31 @@ def import_captions(
         for row in import_rows(source):
             importing.add(row)
         importing.raise_if_refused()
-        for picture_id, change in importing.changes.items():
-            store_edit(catalogue, picture_id, change.caption)
+        for picture_id, change in importing.captions.items():
+            store_edit(catalogue, picture_id, change.value)
+        for picture_id, keywords in importing.keywords.items():
+            store_keyword_edit(catalogue, picture_id, keywords.value)
     return importing.counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Change(Generic[T]):
+    """A new caption or new keywords, and the line of the imported file that has them."""
+
+    value: T
+    line_number: int
 
 
 @dataclass
 class _Import:
-    """The rows of a file, compared with the catalogue; `changes` has rows by picture."""
+    """The rows of a file, compared with the catalogue, and the changes by picture."""
 
     catalogue: Catalogue
     source: Path
     report: PhotoErrorHandler
     counts: ImportCounts = field(default_factory=ImportCounts)
-    changes: dict[int, ImportRow] = field(default_factory=dict)
+    captions: dict[int, _Change[str]] = field(default_factory=dict)
+    keywords: dict[int, _Change[tuple[Keyword, ...]]] = field(default_factory=dict)
     not_found: int = 0
     refused: int = 0
 
@@ -153,6 +179,10 @@ class _Import:
             self.not_found += 1
             self._report(row, "not in the catalogue: scan its folder first")
             return
+        self._add_caption(picture_id, row)
+        self._add_keywords(picture_id, row)
+
+    def _add_caption(self, picture_id: int, row: ImportRow) -> None:
         current = clean_text(_picture_caption(self.catalogue, picture_id) or "")
         if not row.caption:
             self.counts.blank += 1
@@ -164,14 +194,40 @@ class _Import:
                 f"{_DAMAGED_LETTERS} in the caption:"
                 " if it is right, use showtell photos edit for it",
             )
-        elif self.changes.setdefault(picture_id, row).caption == row.caption:
+        elif self._accept(self.captions, picture_id, row.caption, row, "another new caption"):
             self.counts.changed += 1
-        else:
-            self._refuse(
-                row,
-                f"line {self.changes[picture_id].line_number} has another new caption for the same"
-                " picture: give both the same caption",
-            )
+
+    def _add_keywords(self, picture_id: int, row: ImportRow) -> None:
+        current = current_keywords(self.catalogue, picture_id)
+        new = keywords_of_cell(row.keywords, current, row.location)
+        if new is None or new == current or self._are_exported_keywords(picture_id, row):
+            return
+        cell = format_keywords(new)
+        if is_misread(cell) or is_lossy_copy(cell, format_keywords(current)):
+            self._refuse(row, f"{_DAMAGED_LETTERS} in the keywords: save it as UTF-8")
+        elif self._accept(self.keywords, picture_id, new, row, "other new keywords"):
+            self.counts.keywords_changed += 1
+
+    def _are_exported_keywords(self, picture_id: int, row: ImportRow) -> bool:
+        """Return whether a row still has the keywords of the model that it names."""
+        exported = model_keywords(self.catalogue, picture_id, row.model)
+        return exported is not None and exported == keywords_of_cell(
+            row.keywords, exported, row.location
+        )
+
+    def _accept(
+        self, changes: dict[int, _Change[T]], picture_id: int, value: T, row: ImportRow, what: str
+    ) -> bool:
+        """Note a change, or refuse it if an earlier line has another one for the same picture."""
+        change = changes.setdefault(picture_id, _Change(value, row.line_number))
+        if change.value == value:
+            return True
+        self._refuse(
+            row,
+            f"line {change.line_number} has {what} for the same picture:"
+            f" give both the same {what.rpartition(' ')[2]}",
+        )
+        return False
 
     def _is_exported_caption(self, picture_id: int, row: ImportRow) -> bool:
         """Return whether a row still has the caption of the model that it names."""

@@ -16,6 +16,7 @@ from showtell.files.counts import count_of
 from showtell.files.printable_names import printable
 from showtell.image import Preprocessing, open_photo
 from showtell.photos.catalogue.records import PhotoRecord
+from showtell.photos.keyword_cells import format_keywords
 from showtell.photos.photo_names import is_raw_name
 from showtell.photos.reading import open_raw, read_stable_file
 from showtell.pipeline import pipeline
@@ -91,6 +92,8 @@ def _figure(record: PhotoRecord) -> str:
         notes.append("by a person")
     elif record.confidence is not None:
         notes.append(f"confidence {record.confidence:.2f}")
+    if record.matches:
+        notes.append(html.escape(format_keywords(record.matches)))
     doubt = doubt_about(record.confidence)
     mark = "" if doubt is None else f'<em class="{doubt.name}">{html.escape(doubt.title)}</em>'
     # as_uri percent-encodes every byte that has a meaning in HTML

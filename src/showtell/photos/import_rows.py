@@ -1,4 +1,4 @@
-"""Read the rows of captions that `showtell photos import` gets, from CSV or JSONL."""
+"""Read the rows of captions and keywords that `showtell photos import` gets, from CSV or JSONL."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class ImportRow:
     """A row of captions: the photo's path as written, its caption, and what the export adds.
 
     `location` is the file and the line for messages. `image_hash` is empty if the row has no
-    valid one. `model` is the caption's model when it was exported, or None.
+    valid one. `model` is the caption's model when it was exported, or None. `keywords` is the
+    value of that column, see `keywords_of_cell`, or None.
     """
 
     location: str
@@ -38,6 +39,7 @@ class ImportRow:
     caption: str
     image_hash: bytes
     model: str | None
+    keywords: object = None
 
 
 def import_rows(source: Path) -> Iterator[ImportRow]:
@@ -56,6 +58,7 @@ def import_rows(source: Path) -> Iterator[ImportRow]:
             clean_text(_text(values, _CAPTION_COLUMNS, location)),
             _hash(values.get("hash")),
             model if isinstance(model, str) and values.get("source") == "model" else None,
+            values.get("keywords"),
         )
 
 

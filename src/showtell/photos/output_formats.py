@@ -9,6 +9,7 @@ from typing import Any
 from showtell.files.csv_text import csv_number, csv_row, escape_csv_formula
 from showtell.files.printable_names import printable
 from showtell.photos.catalogue.records import PhotoRecord
+from showtell.photos.keyword_cells import format_keywords
 
 _RESULT_COLUMNS = (
     "path",
@@ -16,6 +17,7 @@ _RESULT_COLUMNS = (
     "confidence",
     "source",
     "model",
+    "keywords",
     "taken",
     "latitude",
     "longitude",
@@ -33,14 +35,17 @@ def result_header(output_format: str) -> str:
 def result_line(record: PhotoRecord, output_format: str, *, mark: str = "") -> str:
     """Return a photo as one line, with its newline.
 
-    In text, control characters are escaped, and `mark` follows the caption.
+    In text, control characters are escaped. `mark` follows the caption, and then the keywords by
+    which a search found the photo.
     """
     values: dict[str, Any] = {"path": os.fspath(record.path), "text": record.caption}
     values |= {name: getattr(record, name) for name in _RESULT_COLUMNS[2:]}
     if output_format == "jsonl":
-        return json.dumps(values) + "\n"
+        return json.dumps(values | {"keywords": [k.to_dict() for k in record.keywords]}) + "\n"
     if output_format == "csv":
-        return csv_row(csv_cells(values))
+        return csv_row(csv_cells(values | {"keywords": format_keywords(record.keywords)}))
+    if record.matches:
+        mark += f"  [{printable(format_keywords(record.matches))}]"
     similarity = "" if record.similarity is None else f"{record.similarity:.3f}  "
     return f"{similarity}{printable(values['path'])}: {printable(record.caption or '')}{mark}\n"
 

@@ -67,9 +67,20 @@ def store_keyword_edit(
 
 def current_keywords(catalogue: Catalogue, picture_id: int) -> tuple[Keyword, ...]:
     """Return the keywords of a picture: the user's, or else those of the latest caption."""
-    stored = catalogue.value(_CURRENT_KEYWORDS, {"id": picture_id})
-    pairs: list[tuple[str, float]] = json.loads(stored) if stored else []
-    return tuple(Keyword(word, probability) for word, probability in pairs)
+    return _from_json(catalogue.value(_CURRENT_KEYWORDS, {"id": picture_id}) or "[]")
+
+
+def model_keywords(
+    catalogue: Catalogue, picture_id: int, model_id: str | None
+) -> tuple[Keyword, ...] | None:
+    """Return the keywords that a model gave a picture, or None."""
+    sql = "SELECT keywords FROM captions WHERE picture_id = ? AND model = ?"
+    stored = catalogue.value(sql, (picture_id, model_id))
+    return None if stored is None else _from_json(stored)
+
+
+def _from_json(stored: str) -> tuple[Keyword, ...]:
+    return tuple(Keyword(word, probability) for word, probability in json.loads(stored))
 
 
 def update_current_keywords(catalogue: Catalogue, picture_id: int) -> None:
