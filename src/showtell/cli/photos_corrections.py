@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from showtell.cli.caption_output import suffix_format
-from showtell.cli.photos_options import catalogue_option, confidence_option, existing_path
+from showtell.cli.photos_options import catalogue_option, existing_path
 from showtell.cli.photos_output import PhotoProgress, open_catalogue, open_output, photo_filter
 from showtell.cli.text_argument import TEXT
 from showtell.files.counts import count_of
@@ -66,7 +66,11 @@ def edit_command(photo: Path, words: tuple[str, ...], clear: bool, catalogue: Pa
     type=click.Choice(["person", "model"]),
     help="Only captions by a person, or only captions by a model.",
 )
-@confidence_option
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    help="Skip captions with a lower confidence. Your own captions are always included.",
+)
 @click.option(
     "-o",
     "--output",

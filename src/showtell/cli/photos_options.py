@@ -13,9 +13,4 @@ catalogue_option = click.option(
     metavar="FILE",
     help="The catalogue file.  [default: showtell/photos.sqlite in your data folder]",
 )
-confidence_option = click.option(
-    "--min-confidence",
-    type=click.FloatRange(0, 1),
-    help="Skip captions with a lower confidence. Your own captions are always included.",
-)
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")

@@ -11,7 +11,7 @@ import click
 
 from showtell.cli.caption_output import doubt_mark, suffix_format
 from showtell.cli.model_option import model_option
-from showtell.cli.photos_options import catalogue_option, confidence_option, existing_path
+from showtell.cli.photos_options import catalogue_option, existing_path
 from showtell.cli.photos_output import captioner_loader, open_catalogue, open_output, photo_filter
 from showtell.cli.text_argument import TEXT
 
@@ -51,7 +51,12 @@ _SEVERAL_ENCODERS = (
     "--after", metavar="DATE", help="Taken on or after DATE: 2024, 2024-05 or 2024-05-31."
 )
 @click.option("--before", metavar="DATE", help="Taken before DATE.")
-@confidence_option
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    help="Skip captions with a lower confidence, and keywords with a lower probability. Your own"
+    " are always included.",
+)
 @click.option(
     "--limit",
     type=click.IntRange(1),
@@ -86,7 +91,7 @@ def search_command(
     catalogue: Path | None,
     model: str | None,
 ) -> None:
-    """Find photos by the words of their captions, the surest captions first.
+    """Find photos by the words of their captions and by keywords, the surest matches first.
 
     All words must match, in any order and form: run also finds running. run* finds words that
     begin with run, "on a beach" finds the exact phrase, and -word excludes a word. A search

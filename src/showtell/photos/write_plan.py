@@ -238,21 +238,19 @@ def _plan_keywords(
     embeds: bool,
 ) -> KeywordPlan:
     """Return how the photo's probable keywords join those in it or in its sidecar."""
-    embedded, in_photo_fields = metadata.embedded, [KEYWORDS]
+    embedded = metadata.embedded
     in_photo, in_sidecar = written_keywords(catalogue, photo.file_id)
     by_person = [
         word
         for word in (*embedded.keywords, *embedded.iptc.keywords, *embedded.other_keywords)
         if word not in in_photo.words
     ]
-    earlier = in_photo if embeds else in_sidecar
-    if embeds and IPTC in options.fields and _takes_iptc(metadata.container):
-        in_photo_fields.append(IPTC_KEYWORDS)
-    lists = (
-        {field: embedded.keyword_list(field) for field in in_photo_fields}
-        if embeds
-        else {KEYWORDS: metadata.in_sidecar.keywords}
-    )
+    if not embeds:
+        lists, earlier = {KEYWORDS: metadata.in_sidecar.keywords}, in_sidecar
+    else:
+        lists, earlier = {KEYWORDS: embedded.keywords}, in_photo
+        if IPTC in options.fields and _takes_iptc(metadata.container):
+            lists[IPTC_KEYWORDS] = embedded.iptc.keywords
     return plan_keywords(
         lists,
         _probable_keywords(photo, options),

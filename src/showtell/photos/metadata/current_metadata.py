@@ -65,15 +65,13 @@ class CurrentMetadata:
 
     def value(self, field: str) -> FieldValue | None:
         """Return a field's text in the default language, or None; or its keywords."""
-        if field in (KEYWORDS, IPTC_KEYWORDS):
-            return self.keyword_list(field)
+        if field == KEYWORDS:
+            return self.keywords
+        if field == IPTC_KEYWORDS:
+            return self.iptc.keywords
         if field == IPTC:
             return self.iptc.caption if self.iptc.present else None
         return self.xmp.get(field, {}).get(DEFAULT_LANGUAGE)
-
-    def keyword_list(self, field: str) -> tuple[str, ...]:
-        """Return the keywords of XMP or of IPTC."""
-        return self.iptc.keywords if field == IPTC_KEYWORDS else self.keywords
 
 
 _NO_METADATA = CurrentMetadata({}, Iptc())
