@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
+import subprocess
+import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -331,3 +335,37 @@ def test_full_text_index_that_cannot_be_opened_is_damage(tmp_path: Path) -> None
         catalogue.execute("UPDATE search_config SET v = 99 WHERE k = 'version'")
     with pytest.raises(CatalogueError, match=r"damaged .*fts5.*: move it away"), Catalogue(path):
         pass
+
+
+def test_a_catalogue_that_cannot_be_written_can_be_searched() -> None:
+    folder = Path(tempfile.mkdtemp())  # pytest's own folders are closed to other users
+    path = folder / "photos.sqlite"
+    try:
+        Catalogue(path, create=True).close()
+        path.chmod(0o444)
+        folder.chmod(0o555)
+        # root may write anything, so the process gives its rights up once all code is loaded
+        script = f"""
+import os
+from pathlib import Path
+from showtell.errors import CatalogueError
+from showtell.photos.catalogue.database import Catalogue
+from showtell.photos.catalogue.search import search_photos
+if os.getuid() == 0:
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+with Catalogue(Path({os.fspath(path)!r})) as catalogue:
+    print(len(list(search_photos(catalogue, "otter"))), catalogue.is_intact())
+    try:
+        with catalogue.transaction():
+            catalogue.execute("DELETE FROM edits")
+    except CatalogueError as error:
+        print(error)
+"""
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+    assert done.stdout.splitlines() == [
+        "0 True",
+        f"{path}: cannot be written: no permission, or the disk is read-only",
+    ], done.stderr

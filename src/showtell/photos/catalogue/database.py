@@ -51,9 +51,9 @@ _STORED_TYPES = {
 class Catalogue:
     """An open catalogue file, which several processes may use at once; close it when done.
 
-    With `any_thread`, threads may share it if only one uses it at a time. Every method raises
-    CatalogueError if the file is missing (unless `create`), locked, damaged, not a catalogue, or
-    from a newer showtell.
+    With `any_thread`, threads may share it if only one uses it at a time. A catalogue that cannot
+    be written can be read. Every method raises CatalogueError if the file is missing (unless
+    `create`), locked, damaged, not a catalogue, or from a newer showtell.
     """
 
     def __init__(self, path: Path, *, create: bool = False, any_thread: bool = False) -> None:
@@ -75,9 +75,14 @@ class Catalogue:
             beside = path.with_name(path.name + suffix)
             if beside.exists() and not beside.is_file():
                 raise CatalogueError(f"{self.display_path}{suffix}: not a file: move it away")
+        self._is_writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
         with self._catalogue_errors():
             self._connection = sqlite3.connect(
-                path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=not any_thread
+                path if self._is_writable else _read_only_uri(path),
+                timeout=BUSY_TIMEOUT,
+                isolation_level=None,
+                check_same_thread=not any_thread,
+                uri=not self._is_writable,
             )
         try:
             with self._catalogue_errors():
@@ -156,7 +161,7 @@ class Catalogue:
         """Check the whole file for damage: structure, types, references and search index."""
         try:
             intact = self.value("PRAGMA integrity_check") == "ok" and self._has_valid_types()
-            for index in ("search", "search_keywords"):
+            for index in ("search", "search_keywords") if self._is_writable else ():
                 self.execute(f"INSERT INTO {index} ({index}) VALUES ('integrity-check')")
             return intact and self.row("PRAGMA foreign_key_check") is None
         except CatalogueError:
@@ -191,7 +196,8 @@ class Catalogue:
                 f"{self.display_path}: from a newer showtell (format {version}, this one reads"
                 f" {len(MIGRATIONS)}): upgrade showtell"
             )
-        _use_wal(connection)
+        if self._is_writable:
+            _use_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         if version < len(MIGRATIONS):
             self._migrate()
@@ -219,6 +225,18 @@ class Catalogue:
             raise CatalogueError(f"{self.display_path}: {_reason(error)}") from error
         except UnicodeDecodeError as error:  # a message of SQLite with a damaged name in it
             raise CatalogueError(f"{self.display_path}: damaged: {_DAMAGE_ADVICE}") from error
+
+
+def _read_only_uri(path: Path) -> str:
+    """Return the URI that opens a catalogue which cannot be written, and so has no new log.
+
+    SQLite needs to create files beside a database with a write-ahead log, unless it is told that
+    nobody changes the database. With a log of changes that are not in the database, it must read
+    that too.
+    """
+    log = path.with_name(path.name + "-wal")
+    mode = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
+    return f"{path.absolute().as_uri()}?{mode}"
 
 
 def now() -> str:
