@@ -59,6 +59,8 @@ def test_the_suffix_of_a_file_chooses_among_the_formats_of_a_command() -> None:
     assert suffix_format(None, ("text", "csv")) is None
     with pytest.raises(ShowtellError, match=r"a\.json: name it \.jsonl"):
         suffix_format(Path("a.json"), ("csv",))
+    with pytest.raises(ShowtellError, match=r"a\.xlsx: name it \.csv, which spreadsheets open"):
+        format_of(Path("a.xlsx"))
 
 
 def test_the_web_page_has_the_same_levels_of_confidence() -> None:

@@ -26,6 +26,11 @@ _FORMAT_OF_SUFFIX = {
     ".html": "html",
     ".htm": "html",
 }
+_SPREADSHEET = "name it .csv, which spreadsheets open"
+_OTHER_FORMATS = {
+    ".json": "name it .jsonl, for one JSON object per line",
+    **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), _SPREADSHEET),
+}
 Chosen = TypeVar("Chosen", bound=str)
 STDIN = "-"
 _COLOURS = {"unsure": "yellow", "guess": "red"}
@@ -34,7 +39,7 @@ _COLOURS = {"unsure": "yellow", "guess": "red"}
 def format_of(output: Path | None) -> Format:
     """Return the format that the suffix of a file names, and text otherwise.
 
-    Raises ShowtellError for `.json`, which no format is.
+    Raises ShowtellError for a suffix of another format, such as `.json` or `.xlsx`.
     """
     return suffix_format(output, FORMATS) or "text"
 
@@ -42,12 +47,12 @@ def format_of(output: Path | None) -> Format:
 def suffix_format(output: Path | None, formats: Sequence[Chosen]) -> Chosen | None:
     """Return which of `formats` the suffix of a file names, or None if it names none.
 
-    Raises ShowtellError for `.json`, which no format is.
+    Raises ShowtellError for a suffix of another format, such as `.json` or `.xlsx`.
     """
     suffix = "" if output is None else output.suffix.lower()
-    if suffix == ".json":
+    if suffix in _OTHER_FORMATS:
         raise ShowtellError(
-            f"{printable(os.fspath(str(output)))}: name it .jsonl, for one JSON object per line,"
+            f"{printable(os.fspath(str(output)))}: {_OTHER_FORMATS[suffix]},"
             " or choose with --format"
         )
     named = _FORMAT_OF_SUFFIX.get(suffix)
