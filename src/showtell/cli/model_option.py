@@ -19,9 +19,10 @@ _HELP = (
 )
 
 
-def model_option(text: str = _HELP) -> Callable[[F], F]:
-    """Give a command the option `--model`, with `text` as its help."""
-    return click.option("-m", "--model", help=text, shell_complete=complete_models)
+def model_option(text: str = _HELP, *, short: bool = True) -> Callable[[F], F]:
+    """Give a command the option `--model`, `-m` for short, with `text` as its help."""
+    names = ("-m", "--model") if short else ("--model",)
+    return click.option(*names, help=text, shell_complete=complete_models)
 
 
 def resolve_model(model: str | None) -> str | None:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from showtell.cli.caption_output import suffix_format
-from showtell.cli.photos_options import catalogue_option, existing_path
+from showtell.cli.photos_options import catalogue_option, existing_path, max_confidence_option
 from showtell.cli.photos_output import PhotoProgress, open_catalogue, open_output, photo_filter
 from showtell.cli.text_argument import TEXT
 from showtell.files.counts import count_of
 from showtell.files.printable_names import printable
 
 if TYPE_CHECKING:
+    from showtell.photos.catalogue.search import Sort
     from showtell.photos.corrections import ExportFormat
 
 _EXPORT_FORMATS: tuple[ExportFormat, ...] = ("csv", "jsonl")
@@ -71,6 +72,14 @@ def edit_command(photo: Path, words: tuple[str, ...], clear: bool, catalogue: Pa
     type=click.FloatRange(0, 1),
     help="Skip captions with a lower confidence. Your own captions are always included.",
 )
+@max_confidence_option
+@click.option(
+    "--sort",
+    type=click.Choice(("name", "surest", "doubtful", "date")),
+    default="name",
+    show_default=True,
+    help="doubtful: the lowest confidence first.",
+)
 @click.option(
     "-o",
     "--output",
@@ -84,6 +93,8 @@ def export_command(
     output_format: ExportFormat | None,
     source: str | None,
     min_confidence: float | None,
+    max_confidence: float | None,
+    sort: Sort,
     output: Path | None,
     catalogue: Path | None,
 ) -> None:
@@ -93,17 +104,18 @@ def export_command(
 
     \b
     showtell photos export --output captions.csv
+    showtell photos export --max-confidence 0.6 --sort doubtful --output doubts.csv
     showtell photos export ~/Pictures --source person --output corrected.csv
     showtell data check corrected.csv
     """
-    from showtell.photos.catalogue.records import photo_records
+    from showtell.photos.catalogue.search import search_photos
     from showtell.photos.corrections import export_header, export_line
 
     output_format = output_format or _export_format(output)
-    filters = photo_filter(paths, None, None, min_confidence)
+    filters = photo_filter(paths, min_confidence=min_confidence, max_confidence=max_confidence)
     with open_catalogue(catalogue) as opened, open_output(output, output_format) as target:
         target.write(export_header(output_format))
-        for record in photo_records(opened, filters):
+        for record in search_photos(opened, "", filters, sort=sort):
             if source in (None, record.source):
                 target.write(export_line(record, output_format))
 

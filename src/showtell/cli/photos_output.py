@@ -84,12 +84,16 @@ def captioner_loader(
 
 
 def photo_filter(
-    paths: Iterable[Path], after: str | None, before: str | None, min_confidence: float | None
+    paths: Iterable[Path],
+    after: str | None = None,
+    before: str | None = None,
+    min_confidence: float | None = None,
+    max_confidence: float | None = None,
 ) -> PhotoFilter:
     """Return the filter that the command's options describe."""
     from showtell.photos.catalogue.filters import PhotoFilter
 
-    return PhotoFilter(tuple(paths), after, before, min_confidence)
+    return PhotoFilter(tuple(paths), after, before, min_confidence, max_confidence)
 
 
 @contextlib.contextmanager

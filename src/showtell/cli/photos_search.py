@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,14 @@ import click
 
 from showtell.cli.caption_output import doubt_mark, suffix_format
 from showtell.cli.model_option import model_option
-from showtell.cli.photos_options import catalogue_option, existing_path
+from showtell.cli.photos_options import catalogue_option, existing_path, max_confidence_option
 from showtell.cli.photos_output import captioner_loader, open_catalogue, open_output, photo_filter
 from showtell.cli.text_argument import TEXT
+from showtell.files.counts import count_of
 
 if TYPE_CHECKING:
     from showtell.photos.catalogue.records import PhotoRecord
+    from showtell.photos.catalogue.search import Sort
 
 TEXT_LIMIT, HTML_LIMIT = 20, 200
 _SEARCH_FORMATS = ("text", "jsonl", "csv", "html")
@@ -24,10 +27,19 @@ _SEVERAL_ENCODERS = (
     "photos that another model captioned were not compared:"
     " run showtell photos scan --recaption DIR"
 )
+_SHORT_OPTIONS = {"-o": "--output", "-m": "--model", "-h": "--help"}
+
+
+class _SearchCommand(click.Command):
+    """A command whose short options stand alone: `-o FILE` is one, `-otter` excludes a word."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [_SHORT_OPTIONS.get(word, word) for word in args])
 
 
 @click.command(
     "search",
+    cls=_SearchCommand,
     # -word excludes a word and is never an option
     context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]},
 )
@@ -57,6 +69,12 @@ _SEVERAL_ENCODERS = (
     help="Skip captions with a lower confidence, and keywords with a lower probability. Your own"
     " are always included.",
 )
+@max_confidence_option
+@click.option(
+    "--sort",
+    type=click.Choice(("surest", "doubtful", "name", "date")),
+    help="doubtful: the lowest confidence first.  [default: surest; name without words]",
+)
 @click.option(
     "--limit",
     type=click.IntRange(1),
@@ -73,10 +91,10 @@ _SEVERAL_ENCODERS = (
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write to FILE.  [default: standard output]",
+    help="Write to FILE; -o for short.  [default: standard output]",
 )
 @catalogue_option
-@model_option("The model for --like when PHOTO is not in the catalogue.")
+@model_option("The model for --like when PHOTO is not in the catalogue.", short=False)
 def search_command(
     query: tuple[str, ...],
     like: Path | None,
@@ -85,6 +103,8 @@ def search_command(
     after: str | None,
     before: str | None,
     min_confidence: float | None,
+    max_confidence: float | None,
+    sort: Sort | None,
     limit: int | None,
     output_format: str | None,
     output: Path | None,
@@ -101,6 +121,7 @@ def search_command(
     showtell photos search dog running on a beach
     showtell photos search 'child* -snow "red jacket"' --after 2023 --before 2024
     showtell photos search --after 2024-05 --in ~/Pictures/Rome
+    showtell photos search --max-confidence 0.3 --sort doubtful
     showtell photos search --like IMG_1234.jpg --limit 5
     showtell photos search dog --output dogs.html
     """
@@ -111,21 +132,25 @@ def search_command(
     _reject_unknown_options(query)
     text = " ".join(query)
     output_format = output_format or suffix_format(output, _SEARCH_FORMATS) or "text"
-    is_filtered = bool(folders or after or before or min_confidence is not None)
-    _check_search_usage(text, like, output_format, output, is_filtered=is_filtered)
-    if limit is None:
-        limit = {"text": TEXT_LIMIT, "html": HTML_LIMIT}.get(output_format)
-    filters = photo_filter(folders, after, before, min_confidence)
+    filters = photo_filter(folders, after, before, min_confidence, max_confidence)
+    _check_search_usage(text, like, output_format, output, sort, is_filtered=filters.is_set)
+    default_limit = {"text": TEXT_LIMIT, "html": HTML_LIMIT}.get(output_format)
     with open_catalogue(catalogue) as opened, open_output(output, output_format) as target:
         if like is not None:
             load_captioner = captioner_loader(model, None)
             results = find_similar(
-                opened, like, filters, load_captioner=load_captioner, limit=limit
+                opened, like, filters, load_captioner=load_captioner, limit=limit or default_limit
             )
         else:
-            results = search_photos(opened, text, filters, any_word=any_word, limit=limit)
+            results = search_photos(
+                opened, text, filters, any_word=any_word, sort=sort, limit=limit
+            )
         title = text if like is None else f"like {like.name}"
-        count = _write_results(results, output_format, title, target)
+        shown = itertools.islice(results, limit or default_limit)
+        count = _write_results(shown, output_format, title, target)
+        total = count + sum(1 for _ in results)
+        if total > count:
+            click.echo(f"{count:,} of {count_of(total, 'photo')}: --limit N shows more", err=True)
         if like is not None and count_encoders(opened) > 1:
             click.echo(_SEVERAL_ENCODERS, err=True)
     if count == 0 and output_format == "text":
@@ -141,7 +166,13 @@ def _reject_unknown_options(query: tuple[str, ...]) -> None:
 
 
 def _check_search_usage(
-    text: str, like: Path | None, output_format: str, output: Path | None, *, is_filtered: bool
+    text: str,
+    like: Path | None,
+    output_format: str,
+    output: Path | None,
+    sort: Sort | None,
+    *,
+    is_filtered: bool,
 ) -> None:
     """Raise UsageError if options contradict each other or are missing."""
     if not text and like is None and not is_filtered:
@@ -150,6 +181,8 @@ def _check_search_usage(
         )
     if text and like is not None:
         raise click.UsageError("give either words or --like PHOTO, not both")
+    if sort is not None and like is not None:
+        raise click.UsageError("--like sorts by likeness: leave out --sort")
     if output_format == "html" and output is None and sys.stdout.isatty():
         raise click.UsageError("--format html needs a file: --output page.html")
 

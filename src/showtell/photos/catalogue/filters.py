@@ -24,15 +24,22 @@ class PhotoFilter:
     """Conditions that photos must meet.
 
     They are in `folders` or below, or are themselves listed there; taken on or after `after`, and
-    before `before`; and their caption has at least `min_confidence`. Dates are 2024, 2024-05 or
-    2024-05-31. A photo without a date matches no date condition. A caption without a
-    confidence, by a person or by a model that gives none, matches any `min_confidence`.
+    before `before`; and their caption has at least `min_confidence` and at most
+    `max_confidence`. Dates are 2024, 2024-05 or 2024-05-31. A photo without a date matches no date
+    condition. A caption without a confidence, by a person or by a model that gives none, matches
+    any `min_confidence` and no `max_confidence`.
     """
 
     folders: Sequence[Path] = ()
     after: str | None = None
     before: str | None = None
     min_confidence: float | None = None
+    max_confidence: float | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is any condition."""
+        return self != PhotoFilter()
 
     def sql_condition(self, confidence: str = "confidence") -> tuple[str, list[object]]:
         """Return a condition on files, folders and pictures, and its parameters.
@@ -48,6 +55,9 @@ class PhotoFilter:
         if self.min_confidence is not None:
             conditions.append(f"({confidence} IS NULL OR {confidence} >= ?)")
             values.append(self.min_confidence)
+        if self.max_confidence is not None:
+            conditions.append("confidence <= ?")
+            values.append(self.max_confidence)
         return " AND ".join(conditions), values
 
 

@@ -55,10 +55,14 @@ class PhotoRecord:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file in the catalogue; `picture_id` is None until the file has been read."""
+    """A file in the catalogue; `picture_id` is None until the file has been read.
+
+    `error` says why it could not be read when it was last scanned.
+    """
 
     id: int
     picture_id: int | None
+    error: str | None
 
 
 def record_from_row(row: tuple[Any, ...], similarity: float | None = None) -> PhotoRecord:
@@ -104,7 +108,7 @@ def photo_records(
 def find_file(catalogue: Catalogue, photo: Path) -> StoredFile | None:
     """Return a photo's file by its path, or None if it is not in the catalogue."""
     row = catalogue.row(
-        "SELECT files.id, picture_id FROM files JOIN folders ON folders.id = folder_id"
+        "SELECT files.id, picture_id, error FROM files JOIN folders ON folders.id = folder_id"
         " WHERE folders.path = ? AND name = ?",
         folder_and_name(photo),
     )

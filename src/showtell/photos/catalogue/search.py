@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Literal, get_args
 
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.filters import PhotoFilter
@@ -33,6 +34,17 @@ _EXCLUDED = f"""
     WHERE search_keywords MATCH ? AND probability >= {PROBABLE}
 """
 
+Sort = Literal["surest", "doubtful", "name", "date"]
+SORTS: tuple[Sort, ...] = get_args(Sort)
+_BY_NAME = "folders.path, files.name"
+# by the sureness of the matches, or the confidence of the captions of a query without words
+_ORDERS: dict[Sort, str] = {
+    "surest": f"source = 'person' DESC, {{sureness}} DESC, {_BY_NAME}",
+    "doubtful": f"source = 'person', {{sureness}} IS NULL, {{sureness}}, {_BY_NAME}",
+    "name": _BY_NAME,
+    "date": f"taken IS NULL, taken, {_BY_NAME}",
+}
+
 
 def search_photos(
     catalogue: Catalogue,
@@ -40,22 +52,26 @@ def search_photos(
     filters: PhotoFilter | None = None,
     *,
     any_word: bool = False,
+    sort: Sort | None = None,
     limit: int | None = None,
 ) -> Iterator[PhotoRecord]:
     """Yield the photos whose captions or keywords match; each copy of a picture is one.
 
-    All terms must match, in any order and form; with `any_word`, one of them. The surest matches
-    come first: captions and keywords by a person, then the model's by confidence and probability.
-    The least sure term of a photo counts, with `any_word` the surest. `parse_query` describes the
-    syntax. A query without words (empty, or exclusions only) yields all photos that have a
-    caption, by folder and name.
+    All terms must match, in any order and form; with `any_word`, one of them. `parse_query`
+    describes the syntax. A query without words (empty, or exclusions only) yields all photos that
+    have a caption.
+
+    With the sort `surest`, captions and keywords by a person come first, then the model's by
+    confidence and probability. The least sure term of a photo counts, with `any_word` the surest.
+    With `doubtful` the lowest confidence comes first, and photos without one last. By default, a
+    query with words sorts by `surest`, and one without by `name`: folder and name.
     """
     parsed = parse_query(query)
     filters = filters or PhotoFilter()
     if parsed.include:
-        sql, parameters = _ranked(parsed, filters, any_word=any_word)
+        sql, parameters = _ranked(parsed, sort, filters, any_word=any_word)
     elif parsed.exclude or not query.strip():
-        sql, parameters = _by_name(parsed.exclude, filters)
+        sql, parameters = _all(parsed.exclude, sort, filters)
     else:
         return  # only punctuation: nothing can match
     for *row, matches in catalogue.rows(sql, [*parameters, -1 if limit is None else limit]):
@@ -65,8 +81,11 @@ def search_photos(
         yield replace(record, matches=matching) if matching else record
 
 
-def _ranked(query: Query, filters: PhotoFilter, *, any_word: bool) -> tuple[str, list[object]]:
+def _ranked(
+    query: Query, sort: Sort | None, filters: PhotoFilter, *, any_word: bool
+) -> tuple[str, list[object]]:
     condition, values = filters.sql_condition("sureness")
+    order = _ORDERS[sort].format(sureness="sureness") if sort else "sureness DESC, results.rank"
     terms = range(len(query.include))
     matches = " UNION ALL ".join(_MATCHES_OF_TERM.format(term=term) for term in terms)
     # with one max(), SQLite takes the keyword of the row that has it
@@ -84,20 +103,23 @@ def _ranked(query: Query, filters: PhotoFilter, *, any_word: bool) -> tuple[str,
         CROSS JOIN files ON files.picture_id = pictures.id
         CROSS JOIN folders ON folders.id = files.folder_id
         WHERE {_not_excluded(query.exclude)}{condition}
-        ORDER BY sureness DESC, results.rank LIMIT ?
+        ORDER BY {order} LIMIT ?
     """
     included = [term for term in query.include for _ in ("captions", "keywords")]
     return sql, [*included, *_excluded_values(query.exclude), *values]
 
 
-def _by_name(exclude: str, filters: PhotoFilter) -> tuple[str, list[object]]:
+def _all(
+    exclude: str, sort: Sort | None, filters: PhotoFilter
+) -> tuple[str, list[object]]:
     condition, values = filters.sql_condition()
+    order = _ORDERS[sort or "name"].format(sureness="confidence")
     sql = f"""
         SELECT {RECORD_COLUMNS}, NULL FROM files
         JOIN folders ON folders.id = files.folder_id
         JOIN pictures ON pictures.id = files.picture_id
         WHERE pictures.caption IS NOT NULL AND {_not_excluded(exclude)}{condition}
-        ORDER BY folders.path, files.name LIMIT ?
+        ORDER BY {order} LIMIT ?
     """
     return sql, [*_excluded_values(exclude), *values]
 
