@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import csv
 import fcntl
 import json
 import os
@@ -98,7 +99,9 @@ def test_scan_search_write_undo_edit_export_import(
         "5 sidecars written, 0 photos changed, keywords of 0, 0 up to date"
     )
     assert "1 up to date" in run("write", lib / "3.jpg").stdout
-    assert "wrote 5 files" in run("undo", "--dry-run").stderr
+    dry_run = run("undo", "--dry-run")
+    assert "wrote 5 files" in dry_run.stderr
+    assert sorted(dry_run.stdout.splitlines()) == [f"{lib}/{n}.jpg.xmp: remove" for n in range(5)]
     assert len(list(lib.glob("*.xmp"))) == 5
     assert run("undo").stdout.startswith("5 files restored")
     assert not list(lib.glob("*.xmp"))
@@ -162,10 +165,11 @@ def test_doubt_is_shown_before_captions_are_written_and_in_search_results(
     planned = run("write", "--dry-run")
     assert "To write: 3 sidecars" in planned.stderr
     assert "2 under --min-confidence 0.3" in planned.stderr
-    assert "2 captions with a confidence under 0.3 (probably wrong): 0 to write" in planned.stderr
+    guesses = "Of 2 captions with a confidence under 0.3, which are probably wrong, "
+    assert f"{guesses}none will be written\n" in planned.stderr
     assert (planned.stdout.count(guess), planned.stdout.count(unsure)) == (0, 1)
     planned = run("write", "--dry-run", "--min-confidence", 0)
-    assert "2 captions with a confidence under 0.3 (probably wrong): 2 to write" in planned.stderr
+    assert f"{guesses}2 will be written\n" in planned.stderr
     assert planned.stdout.count(guess) == 2
     written = run("write")
     assert "2 under --min-confidence 0.3" in written.stderr
@@ -185,8 +189,8 @@ def test_the_suffix_of_the_output_chooses_its_format(
     run("export", "--format", "csv", "--output", tmp_path / "b.jsonl")
     assert (tmp_path / "b.jsonl").read_text("utf-8-sig").startswith("image,")
     assert (
-        "a.xlsx: name it .csv or .jsonl"
-        in run("export", "--output", tmp_path / "a.xlsx", code=2).stderr
+        "a.zip: name it .csv or .jsonl"
+        in run("export", "--output", tmp_path / "a.zip", code=2).stderr
     )
     beginnings = {"a.html": "<!doctype", "a.csv": "path,", "a.jsonl": '{"path"', "a.txt": str(lib)}
     for name, begin in beginnings.items():
@@ -414,8 +418,137 @@ def test_interrupted_scan_keeps_saved_captions(
     assert (process.returncode, errors.splitlines()[-1]) == (130, "showtell: interrupted")
     with Catalogue(run.catalogue) as opened:
         saved = opened.value("SELECT count(*) FROM captions")
+    assert f"showtell: {saved} captions saved: the next scan continues\n" in errors
     assert 0 < saved < 305
     assert f"{305 - saved} captioned" in run("scan", lib, "-m", model).stdout
+
+
+def test_interrupted_write_says_what_it_wrote_and_how_to_undo_it(
+    run: CommandRunner, lib: Path, model: str
+) -> None:
+    for number in range(300):
+        (lib / f"more{number}.png").write_bytes(encoded(corners(50 + number, 40), "PNG"))
+    run("scan", lib, "-m", model)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "showtell", "photos", "write", "--catalogue", run.catalogue],
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    while len(list(lib.glob("*.xmp"))) < 20:
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=240)
+    written = len(list(lib.glob("*.xmp")))
+    assert process.returncode == 130
+    assert "showtell photos undo to revert them" in errors
+    assert run("undo").stdout.startswith(f"{written} files restored")
+
+
+def test_a_list_that_is_cut_says_how_many_photos_match(
+    run: CommandRunner, lib: Path, model: str
+) -> None:
+    for number in range(20):
+        (lib / f"more{number}.png").write_bytes(encoded(corners(50 + number, 40), "PNG"))
+    run("scan", lib, "-m", model)
+    cut = run("search", "--in", lib)
+    assert (cut.stdout.count("\n"), cut.stderr) == (20, "20 of 25 photos: --limit N shows more\n")
+    for options in (("--limit", 3), ("--limit", 25), ("--format", "csv")):
+        assert run("search", "--in", lib, *options).stderr == ""
+
+
+def test_search_takes_short_options_that_stand_alone(
+    run: CommandRunner, lib: Path, model: str, tmp_path: Path
+) -> None:
+    run("scan", lib, "-m", model)
+    captions = ("an otter", "a moose and an otter", "an otter in Oslo")
+    for number, caption in enumerate(captions):
+        run("edit", lib / f"{number}.jpg", caption)
+    found = f"{lib}/0.jpg: an otter\n"
+    assert run("search", "otter", "-moose", "-oslo").stdout == found
+    run("search", "otter", "-moose", "-oslo", "-o", tmp_path / "otters.txt")
+    assert (tmp_path / "otters.txt").read_text() == found
+    assert "Usage: " in run("search", "-h").stdout
+    new = tmp_path / "new.jpg"
+    new.write_bytes(encoded(corners(90, 30), "JPEG"))
+    assert run("search", "--like", new, "-m", model).stdout.count("\n") == 5
+
+
+def test_doubtful_captions_can_be_listed_and_exported_first(
+    run: CommandRunner, lib: Path, model: str
+) -> None:
+    run("scan", lib, "--model", model)
+    with Catalogue(run.catalogue) as catalogue, catalogue.transaction():
+        for number, confidence in enumerate((0.5, 0.2, 0.9, None, 0.1)):
+            picture = "(SELECT picture_id FROM files WHERE name = ?)"
+            catalogue.execute(
+                f"UPDATE pictures SET confidence = ? WHERE id = {picture}",
+                (confidence, f"{number}.jpg".encode()),
+            )
+    for command in (("search", "--in", lib, "--format", "csv"), ("export",)):
+        for options, expected in {
+            (): "01234",
+            ("--sort", "doubtful"): "41023",
+            ("--sort", "surest"): "20143",
+            ("--max-confidence", "0.5", "--sort", "doubtful"): "410",
+            ("--max-confidence", "0.5", "--min-confidence", "0.2"): "01",
+        }.items():
+            rows = csv.reader(run(*command, *options).stdout.splitlines()[1:])
+            assert "".join(Path(row[0]).stem for row in rows) == expected
+    result = run("search", "--like", lib / "0.jpg", "--sort", "name", code=2)
+    assert "leave out --sort" in result.stderr
+
+
+def test_a_plan_names_the_fields_that_are_kept(run: CommandRunner, lib: Path, model: str) -> None:
+    run("scan", lib, "--model", model)
+    (lib / "0.jpg.xmp").write_bytes(set_fields(None, {"description": "by hand"}))
+    both = {"description": "by hand", "alt": "by hand"}
+    (lib / "1.jpg.xmp").write_bytes(set_fields(None, both))
+    planned = run("write", "--dry-run")
+    lines = planned.stdout.splitlines()
+    assert lines[0].startswith(f"{lib}/0.jpg.xmp: ")
+    assert lines[0].endswith("  [kept: description]")
+    assert lines[1] == f"{lib}/1.jpg: [kept: description, alt]"
+    kept = (
+        "Kept as a person or another program wrote it (see --overwrite):"
+        " description of 2 photos, alt of 1 photo\n"
+    )
+    assert kept in planned.stderr
+    written = run("write")
+    assert kept in written.stderr
+    assert written.stdout.endswith(kept)
+
+
+def test_undo_shows_the_time_of_the_run_as_clocks_here_do(
+    run: CommandRunner, lib: Path, model: str
+) -> None:
+    run("scan", lib, "--model", model)
+    run("write")
+    with Catalogue(run.catalogue) as catalogue, catalogue.transaction():
+        catalogue.execute("UPDATE runs SET started = '2026-07-01T10:00:00Z'")
+    shown = run_process(
+        "undo", "--dry-run", "--catalogue", run.catalogue, env={**os.environ, "TZ": "XYZ-2"}
+    )
+    assert shown.stderr == "The run of 2026-07-01 12:00:00 wrote 5 files.\n"
+
+
+def test_a_broken_link_counts_as_failed(run: CommandRunner, lib: Path, model: str) -> None:
+    (lib / "link.jpg").symlink_to(lib / "nothing.jpg")
+    result = run("scan", lib, "--model", model, code=1)
+    assert result.stdout.startswith("6 photos: 5 captioned, ")
+    assert ", 1 failed, " in result.stdout
+
+
+def test_edit_of_a_photo_that_is_missing_or_broken_names_the_reason(
+    run: CommandRunner, lib: Path, model: str
+) -> None:
+    (lib / "broken.jpg").write_bytes(b"not a photo")
+    run("scan", lib, "--model", model, code=1)
+    missing = run("edit", lib / "no.jpg", "an otter", code=1)
+    assert str(missing.exception) == f"{lib}/no.jpg: no such file"
+    broken = run("edit", lib / "broken.jpg", "an otter", code=1)
+    assert str(broken.exception).startswith(f"{lib}/broken.jpg: not a photo")
+    assert str(broken.exception).endswith(": repair or replace the photo, then scan again")
 
 
 def test_write_that_reaches_the_file_size_limit_loses_nothing(

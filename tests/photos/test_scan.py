@@ -89,7 +89,7 @@ def test_renamed_folder_is_recognised_and_deleted_photo_is_missing_until_it_reap
     status = photos[-1].stat()
     photos[-1].unlink()
     counts = scan_fully(catalogue, tmp_path / "lib", captioner)
-    assert (counts.moved, counts.missing, counts.captioned, counts.unchanged) == (8, 9, 0, 3)
+    assert (counts.moved, counts.missing, counts.captioned, counts.unchanged) == (8, 1, 0, 3)
     assert len(list(photo_records(catalogue))) == 11
     photos[-1].write_bytes(content)
     os.utime(photos[-1], ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -446,3 +446,18 @@ def test_a_photo_whose_values_cannot_be_stored_fails_alone(
     assert str(errors[0]).startswith(f"{photos[1]}: cannot be stored (OverflowError")
     monkeypatch.undo()
     assert scan_fully(catalogue, tmp_path / "lib", captioner).captioned == 1
+
+
+def test_photos_of_a_renamed_folder_are_moved_and_not_missing(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    lib = tmp_path / "lib"
+    photos = library(lib, 10)
+    scan_fully(catalogue, lib, captioner)
+    (lib / "000").rename(lib / "renamed")
+    photos[9].unlink()
+    counts = scan_fully(catalogue, lib, captioner)
+    assert (counts.moved, counts.missing, counts.unchanged) == (8, 1, 1)
+    photos[8].rename(lib / "renamed" / "again.jpg")  # moved between folders that stay
+    counts = scan_fully(catalogue, lib, captioner)
+    assert (counts.moved, counts.missing) == (1, 0)

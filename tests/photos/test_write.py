@@ -647,3 +647,17 @@ def test_photo_whose_xmp_is_not_read_fails_by_name_as_it_may_have_a_caption(
     assert counts.failed == (1 if to == "sidecar" else 2)
     assert write_fully(catalogue, WriteOptions(overwrite=True)).sidecars > 0
     assert sidecar_path(unread).exists()
+
+
+def test_a_photo_and_a_link_to_it_are_one_file_to_write(
+    tmp_path: Path, catalogue: Catalogue, captioner: Captioner
+) -> None:
+    lib = tmp_path / "lib"
+    [path] = library(lib, 1)
+    (lib / "link.jpg").symlink_to(path)
+    scan_fully(catalogue, lib, captioner)
+    options = WriteOptions(to="embed")
+    verdicts = count_plans(plan_writes(catalogue, options)).verdicts
+    assert (verdicts["embed"], verdicts["up_to_date"]) == (1, 1)
+    counts = write_fully(catalogue, options)
+    assert (counts.embedded, counts.up_to_date, counts.failed) == (1, 1, 0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from showtell.cli.interruption import on_interrupt
 from showtell.cli.max_pixels_option import max_pixels_option
 from showtell.cli.model_option import model_option
 from showtell.cli.photos_options import catalogue_option
@@ -74,15 +75,23 @@ def scan_command(
     options = ScanOptions(recaption=recaption or again, batch_size=batch_size)
     with open_catalogue(catalogue, create=True) as opened, PhotoProgress() as progress:
         load_captioner = captioner_loader(model, threads, max_pixels)
-        for counts in scan_library(
-            opened, folders, options, load_captioner=load_captioner, report=progress.report
-        ):
-            progress.show(counts.read, counts.to_read, f"{count_of(counts.found, 'photo')} found")
+        with on_interrupt(lambda: _saved_so_far(counts)):
+            for counts in scan_library(
+                opened, folders, options, load_captioner=load_captioner, report=progress.report
+            ):
+                progress.show(
+                    counts.read, counts.to_read, f"{count_of(counts.found, 'photo')} found"
+                )
         by_model = count_by_model(opened, folders)
     click.echo(_scan_summary(counts))
     if len(by_model) > 1:
         click.echo(_model_summary(by_model), err=True)
     exit_if_failed(progress.failures)
+
+
+def _saved_so_far(counts: ScanCounts) -> str:
+    """Say what an interrupted scan has saved."""
+    return f"{count_of(counts.captioned, 'caption')} saved: the next scan continues"
 
 
 def _scan_summary(counts: ScanCounts) -> str:
@@ -91,9 +100,10 @@ def _scan_summary(counts: ScanCounts) -> str:
     if counts.read:
         rate = f" ({count_of(round(counts.read / counts.seconds), 'photo')} read per second)"
     return (
-        f"{count_of(counts.found, 'photo')}: {counts.captioned:,} captioned,"
+        f"{count_of(counts.found + counts.broken, 'photo')}: {counts.captioned:,} captioned,"
         f" {counts.already_captioned:,} already captioned, {counts.moved:,} moved,"
-        f" {counts.unchanged:,} unchanged, {counts.missing:,} missing, {counts.failed:,} failed,"
+        f" {counts.unchanged:,} unchanged, {counts.missing:,} missing,"
+        f" {counts.failed + counts.broken:,} failed,"
         f" in {counts.seconds:.1f} s{rate}"
     )
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from showtell.cli.caption_output import doubt_mark
+from showtell.cli.interruption import on_interrupt
 from showtell.cli.photos_options import catalogue_option, existing_path, yes_option
 from showtell.cli.photos_output import (
     PhotoProgress,
@@ -108,7 +111,7 @@ def write_command(
         verdicts = planned.verdicts
         confirm(yes or not verdicts["sidecar"] + verdicts["embed"])
         total, counts = verdicts.total(), WriteCounts()
-        with PhotoProgress() as progress:
+        with PhotoProgress() as progress, on_interrupt(lambda: _written_so_far(counts)):
             for counts in write_captions(opened, options, report=progress.report):
                 progress.show(counts.examined, total)
     click.echo(_write_summary(counts))
@@ -138,12 +141,29 @@ def _plan_summary(planned: PlanCounts, min_confidence: float) -> str:
         + (f", {verdicts['unsure']:,} under --min-confidence {min_confidence:g}")
         + (f", {verdicts['failed']:,} that cannot be read" if verdicts["failed"] else "")
     )
+    if planned.kept:
+        text += f"\n{_kept_fields(planned.kept)}"
     if planned.guesses:
         text += (
-            f"\n{count_of(planned.guesses, 'caption')} with a confidence under {GUESS_BELOW:g}"
-            f" (probably wrong): {planned.guesses_to_write:,} to write"
+            f"\nOf {count_of(planned.guesses, 'caption')} with a confidence under {GUESS_BELOW:g},"
+            f" which are probably wrong, {planned.guesses_to_write or 'none'} will be written"
         )
     return text
+
+
+def _kept_fields(kept: Counter[str]) -> str:
+    """Return one line that counts the fields that a person or another program wrote."""
+    fields = ", ".join(f"{name} of {count_of(count, 'photo')}" for name, count in kept.items())
+    return f"Kept as a person or another program wrote it (see --overwrite): {fields}"
+
+
+def _written_so_far(counts: WriteCounts) -> str:
+    """Say what an interrupted run has written."""
+    written = count_of(counts.sidecars + counts.embedded, "file")
+    return (
+        f"{written} written: run the same command again for the rest, or showtell photos undo to"
+        " revert them"
+    )
 
 
 def _write_summary(counts: WriteCounts) -> str:
@@ -154,7 +174,7 @@ def _write_summary(counts: WriteCounts) -> str:
         f" {counts.up_to_date:,} up to date,"
         f" {counts.user_edited:,} with a caption by a person or another program,"
         f" {counts.unsure:,} under --min-confidence, {counts.failed:,} failed,"
-        f" in {counts.seconds:.1f} s"
+        f" in {counts.seconds:.1f} s" + (f"\n{_kept_fields(counts.kept)}" if counts.kept else "")
     )
 
 
@@ -168,7 +188,10 @@ def _print_plan(catalogue: Catalogue, options: WriteOptions) -> int:
         if item.verdict == "failed":
             click.echo(f"showtell: {item.error}", err=True)
         elif item.writes:
-            click.echo(f"{printable(str(item.target))}: {_planned_text(item)}")
+            kept = f"  [kept: {', '.join(item.kept)}]" if item.kept else ""
+            click.echo(f"{printable(str(item.target))}: {_planned_text(item)}{kept}")
+        elif item.kept:
+            click.echo(f"{printable(str(item.photo.path))}: [kept: {', '.join(item.kept)}]")
     click.echo(_plan_summary(planned, options.min_confidence), err=True)
     return planned.verdicts["failed"]
 
@@ -200,13 +223,19 @@ def undo_command(yes: bool, dry_run: bool, catalogue: Path | None) -> None:
     showtell photos undo --dry-run
     showtell photos undo
     """
-    from showtell.photos.undo import UndoCounts, last_run, undo_last_run
+    from showtell.photos.undo import UndoCounts, last_run, undo_last_run, writes_of
 
     with open_catalogue(catalogue) as opened:
         last = last_run(opened)
         if last is not None:
-            click.echo(f"The run of {last.started} wrote {count_of(last.files, 'file')}.", err=True)
+            started = datetime.datetime.fromisoformat(last.started).astimezone()
+            click.echo(
+                f"The run of {started:%Y-%m-%d %H:%M:%S} wrote {count_of(last.files, 'file')}.",
+                err=True,
+            )
             if dry_run:
+                for target, is_new in writes_of(opened, last):
+                    click.echo(f"{printable(str(target))}: {'remove' if is_new else 'restore'}")
                 return
             confirm(yes)
         counts = UndoCounts()

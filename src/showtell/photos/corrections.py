@@ -87,13 +87,17 @@ def _catalogued_picture_id(catalogue: Catalogue, photo: Path) -> int:
     """
     display_path = printable(os.fspath(photo))
     file = find_file(catalogue, photo)
+    if file is None and not os.path.lexists(photo):
+        raise CatalogueError(f"{display_path}: no such file")
     if file is None:
         raise CatalogueError(
             f"{display_path}: not in the catalogue: run showtell photos scan on its folder first"
         )
     if file.picture_id is None:
+        if file.error is not None:  # it names the photo
+            raise CatalogueError(f"{file.error}: repair or replace the photo, then scan again")
         raise CatalogueError(
-            f"{display_path}: not read yet, or unreadable: run showtell photos scan on its folder"
+            f"{display_path}: not read yet: run showtell photos scan on its folder"
         )
     return file.picture_id
 

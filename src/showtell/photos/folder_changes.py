@@ -21,11 +21,14 @@ _TRANSACTION_SIZE = 1000  # changes
 
 @dataclass
 class ComparisonCounts:
-    """Counts of photos: found in the folders, unchanged among them, and newly missing."""
+    """Counts of photos: found in the folders, and unchanged among them.
+
+    `missing` has the ids of the photos that are newly missing; some may have been moved.
+    """
 
     found: int = 0
     unchanged: int = 0
-    missing: int = 0
+    missing: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -68,7 +71,7 @@ def compare_folders(
             yield counts
     _save(catalogue, changes, scan_id)
     for root in real_roots:
-        counts.missing += _mark_missing_folders(catalogue, root, scan_id, unlisted)
+        counts.missing |= _mark_missing_folders(catalogue, root, scan_id, unlisted)
     yield counts
 
 
@@ -110,7 +113,7 @@ def _compare_folder(
     time = now()
     for file_id, _, _, _, _, missing, *_ in stored.values():
         if not missing:
-            counts.missing += 1
+            counts.missing.add(file_id)
             changes.missing.append((time, file_id))
 
 
@@ -145,10 +148,10 @@ def _save(catalogue: Catalogue, changes: _Changes, scan_id: int) -> None:
 
 def _mark_missing_folders(
     catalogue: Catalogue, root: bytes, scan_id: int, unlisted: list[bytes]
-) -> int:
-    """Mark the photos of folders that no longer exist; return how many there are."""
-    missing = [
-        (folder,)
+) -> set[int]:
+    """Mark the photos of folders that no longer exist; return their ids."""
+    folders = [
+        folder
         for folder, path in catalogue.rows(
             f"SELECT id, path FROM folders WHERE {SUBTREE_CONDITION} AND scan <> ?",
             (*subtree_parameters(root), scan_id),
@@ -156,11 +159,17 @@ def _mark_missing_folders(
         if not any(path == hidden or path.startswith(hidden + b"/") for hidden in unlisted)
         and not os.path.isdir(path)  # noqa: PTH112 - if it exists, another scan has listed it
     ]
-    if not missing:
-        return 0
+    if not folders:
+        return set()
+    missing: set[int] = set()
     with catalogue.transaction():
-        return catalogue.execute_many(
-            f"UPDATE files SET missing_since = '{now()}'"
-            " WHERE folder_id = ? AND missing_since IS NULL",
-            missing,
+        for folder in folders:
+            rows = catalogue.rows(
+                "SELECT id FROM files WHERE folder_id = ? AND missing_since IS NULL", (folder,)
+            )
+            missing.update(file_id for (file_id,) in rows)
+        catalogue.execute_many(
+            "UPDATE files SET missing_since = ? WHERE id = ?",
+            ((now(), file_id) for file_id in missing),
         )
+    return missing

@@ -16,6 +16,7 @@ import numpy as np
 from showtell.caption import Caption
 from showtell.decoding.beam_search import Floats
 from showtell.errors import CatalogueError, PhotoError, PhotoErrorHandler
+from showtell.files.folder_walk import UnlistableFolderError
 from showtell.files.printable_names import printable
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.file_paths import file_path, paths_condition
@@ -44,7 +45,8 @@ class ScanCounts:
     """Counts of a scan so far; `to_read` is the number of photos that it must open in total.
 
     `already_captioned` photos were opened, but their picture has a caption: they are copies, or
-    were retagged.
+    were retagged. `broken` are links to nothing and other names of photos that cannot be opened at
+    all. `missing` photos were not moved.
     """
 
     found: int = 0
@@ -55,6 +57,7 @@ class ScanCounts:
     already_captioned: int = 0
     moved: int = 0
     failed: int = 0
+    broken: int = 0
     seconds: float = 0.0
 
     @property
@@ -94,15 +97,19 @@ class _Scan:
     options: ScanOptions
     report: PhotoErrorHandler
     counts: ScanCounts = field(default_factory=ScanCounts)
+    missing_ids: set[int] = field(default_factory=set)
     scan_id: int = field(default_factory=lambda: secrets.randbits(62))
 
     def run(self, load_captioner: Callable[[], Captioner]) -> Iterator[None]:
         """Compare the folders, then read and caption; yield after each step."""
         compared = ComparisonCounts()
-        for compared in compare_folders(self.catalogue, self.folders, self.scan_id, self.report):
+        for compared in compare_folders(
+            self.catalogue, self.folders, self.scan_id, self._report_unlisted
+        ):
             self.counts.found, self.counts.unchanged = compared.found, compared.unchanged
             yield
-        self.counts.missing = compared.missing
+        self.missing_ids = compared.missing
+        self.counts.missing = len(self.missing_ids)
         captioner: Captioner | None = None
         if self.options.recaption:
             captioner = load_captioner()
@@ -111,6 +118,11 @@ class _Scan:
         if self.counts.to_read:
             yield from self._read_pending(captioner or load_captioner())
         yield
+
+    def _report_unlisted(self, error: PhotoError) -> None:
+        """Report a folder that cannot be listed, or count and report a photo in a listing."""
+        self.counts.broken += not isinstance(error, UnlistableFolderError)
+        self.report(error)
 
     def _mark_for_recaption(self, model_id: str) -> None:
         """Mark as pending the photos that a model has not captioned, or without keywords.
@@ -217,7 +229,9 @@ class _Scan:
             saved = save_results(self.catalogue, batch, ids)
         self.counts.captioned += saved.captioned
         self.counts.already_captioned += saved.already_captioned
-        self.counts.moved += saved.moved
+        self.counts.moved += len(saved.moved)
+        self.missing_ids -= saved.moved
+        self.counts.missing = len(self.missing_ids)
         for result in batch:
             if result.error is not None:
                 self.counts.failed += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from showtell.caption import Caption
@@ -50,11 +50,11 @@ class ScanResult:
 
 @dataclass
 class SavedCounts:
-    """Counts of saved photos."""
+    """Counts of saved photos; `moved` has the ids of those that were moved."""
 
     captioned: int = 0
     already_captioned: int = 0
-    moved: int = 0
+    moved: set[int] = field(default_factory=set)
 
 
 def save_results(catalogue: Catalogue, results: Sequence[ScanResult], ids: ModelIds) -> SavedCounts:
@@ -87,11 +87,11 @@ def _save_result(
         copy_edits(catalogue, others, picture_id)
     if result.caption is not None and result.pooled is not None:
         store_caption(catalogue, picture_id, result.caption, result.pooled, ids)
-    moved = _set_picture(catalogue, file_id, content, picture_id, is_new=is_new)
+    moved_id = _set_picture(catalogue, file_id, content, picture_id, is_new=is_new)
     if result.error is not None:
         catalogue.execute("UPDATE files SET error = ? WHERE id = ?", (result.error, file_id))
-    if moved:
-        counts.moved += 1
+    if moved_id is not None:
+        counts.moved.add(moved_id)
     elif result.caption is not None:
         counts.captioned += 1
     elif result.error is None:
@@ -122,28 +122,28 @@ def _is_in_use(catalogue: Catalogue, picture_id: int, file_id: int) -> bool:
 
 def _set_picture(
     catalogue: Catalogue, file_id: int, content: PhotoContent, picture_id: int, *, is_new: bool
-) -> bool:
-    """Store which picture a file contains; return True if the file was moved here.
+) -> int | None:
+    """Store which picture a file contains; return the id of the file that was moved here, or None.
 
     A moved file keeps its id: its old row gets the new path, and the new row is deleted.
     """
     values = (picture_id, *content.status)
     row = catalogue.row("SELECT folder_id, name, picture_id FROM files WHERE id = ?", (file_id,))
     if row is None:  # meanwhile another scan has recognised the move
-        return False
+        return None
     folder, name, old_picture_id = row
     moved_id = None
     if not is_new and old_picture_id is None:
         moved_id = _find_moved(catalogue, picture_id, file_id)
     if moved_id is None:
         catalogue.execute(_SET_PICTURE, (*values, file_id))
-        return False
+        return None
     catalogue.execute("DELETE FROM files WHERE id = ?", (file_id,))
     catalogue.execute(
         "UPDATE files SET folder_id = ?, name = ? WHERE id = ?", (folder, name, moved_id)
     )
     catalogue.execute(_SET_PICTURE, (*values, moved_id))
-    return True
+    return moved_id
 
 
 def _find_moved(catalogue: Catalogue, picture_id: int, file_id: int) -> int | None:

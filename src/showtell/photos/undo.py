@@ -77,6 +77,15 @@ def last_run(catalogue: Catalogue) -> LastRun | None:
     return None if row is None else LastRun(*row)
 
 
+def writes_of(catalogue: Catalogue, run: LastRun) -> Iterator[tuple[Path, bool]]:
+    """Yield the files that undoing a run restores, and whether the run created them."""
+    next_batch = _next_batch(catalogue, run.id)
+    while batch := next_batch:
+        for write in batch:
+            yield write.target, write.before_hash is None
+        next_batch = _next_batch(catalogue, run.id, before=batch[-1].id)
+
+
 def undo_last_run(catalogue: Catalogue, *, report: PhotoErrorHandler) -> Iterator[UndoCounts]:
     """Undo the last run; yield the counts after each batch.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -25,7 +26,6 @@ from showtell.photos.catalogue.journal import (
     WriteRun,
     recover,
 )
-from showtell.photos.catalogue.records import photo_records
 from showtell.photos.catalogue.writer_lock import only_writer
 from showtell.photos.metadata.embed import embed_fields
 from showtell.photos.metadata.embedding_check import check_embedded
@@ -40,7 +40,7 @@ from showtell.photos.replace import (
     replace_target,
     write_copy,
 )
-from showtell.photos.write_plan import WriteOptions, WritePlan, plan_photo
+from showtell.photos.write_plan import WriteOptions, WritePlan, plan_writes
 
 _BATCH_SIZE = 16
 # errors that end the run: what is wrong, and the way out
@@ -55,7 +55,8 @@ _OUT_OF_SPACE = {
 class WriteCounts:
     """Counts of a run so far: photos examined, and their outcomes.
 
-    `keywords` counts the written photos whose keywords changed.
+    `keywords` counts the written photos whose keywords changed, `kept` the photos by field that
+    stays as it is.
     """
 
     examined: int = 0
@@ -66,6 +67,7 @@ class WriteCounts:
     unsure: int = 0
     keywords: int = 0
     failed: int = 0
+    kept: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
 
@@ -107,9 +109,9 @@ def write_captions(
         run = WriteRun(catalogue)
         writer = _Writer(run, report)
         try:
-            photos = photo_records(catalogue, options.filters)
-            while batch := list(islice(photos, batch_size)):
-                writer.write([plan_photo(catalogue, photo, options) for photo in batch])
+            plans = plan_writes(catalogue, options)
+            while batch := list(islice(plans, batch_size)):
+                writer.write(batch)
                 writer.counts.seconds = time.perf_counter() - started
                 yield writer.counts
             if writer.unsettled:
@@ -133,6 +135,7 @@ class _Writer:
         """Write the files that need it; count and report the other photos of a batch."""
         self.counts.examined += len(plans)
         for plan in plans:
+            self.counts.kept.update(plan.kept)
             self.counts.up_to_date += plan.verdict == "up_to_date"
             self.counts.user_edited += plan.verdict == "user_edited"
             self.counts.unsure += plan.verdict == "unsure"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -65,7 +65,8 @@ class WritePlan:
 
     `sidecar` and `embed` are written. `up_to_date` has the values already. `user_edited` has texts
     by a person or another program. `unsure` is a caption under the least confidence. `keywords`
-    are what the journal remembers of the keywords in `target`; None if they do not change.
+    are what the journal remembers of the keywords in `target`; None if they do not change. `kept`
+    are the text fields that stay as a person or another program wrote them.
     """
 
     verdict: Verdict
@@ -74,6 +75,7 @@ class WritePlan:
     values: FieldValues = field(default_factory=dict)
     keywords: WrittenKeywords | None = None
     error: str | None = None
+    kept: tuple[str, ...] = ()
 
     @property
     def writes(self) -> bool:
@@ -98,17 +100,19 @@ class PlanCounts:
     """Counts of plans by their verdict, and of the captions under a confidence of 0.3.
 
     `guesses` are all of these captions, `guesses_to_write` those that will be written. `keywords`
-    counts the photos whose keywords will change.
+    counts the photos whose keywords will change, `kept` the photos of which a field is kept.
     """
 
     verdicts: Counter[Verdict] = field(default_factory=Counter)
     keywords: int = 0
     guesses: int = 0
     guesses_to_write: int = 0
+    kept: Counter[str] = field(default_factory=Counter)
 
     def add(self, plan: WritePlan) -> None:
         """Count one more plan."""
         self.verdicts[plan.verdict] += 1
+        self.kept.update(plan.kept)
         is_guess = is_below(plan.photo, GUESS_BELOW)
         self.guesses += is_guess
         self.guesses_to_write += is_guess and plan.caption is not None
@@ -117,8 +121,22 @@ class PlanCounts:
 
 def plan_writes(catalogue: Catalogue, options: WriteOptions) -> Iterator[WritePlan]:
     """Yield what would happen to each photo that is present and has a caption."""
+    planned: dict[Path, FieldValues] = {}
     for photo in photo_records(catalogue, options.filters):
-        yield plan_photo(catalogue, photo, options)
+        yield without_repetition(plan_photo(catalogue, photo, options), planned)
+
+
+def without_repetition(plan: WritePlan, planned: dict[Path, FieldValues]) -> WritePlan:
+    """Return a plan as up to date if an earlier one of the run writes its values to its target.
+
+    So it is if a photo and a link to it are both in the library. `planned` has the values by target
+    and is updated.
+    """
+    if not plan.writes or planned.setdefault(plan.target, plan.values) is plan.values:
+        return plan
+    if planned[plan.target] != plan.values:
+        return plan
+    return replace(plan, verdict="up_to_date", values={}, keywords=None)
 
 
 def count_plans(plans: Iterable[WritePlan]) -> PlanCounts:
@@ -167,7 +185,7 @@ def _plan_photo(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions)
     if unread and not options.overwrite:
         message = f"{printable(os.fspath(photo.path))}: {unread}: left unchanged"
         return WritePlan("failed", photo, target, error=message)
-    verdict, values = _plan_caption(catalogue, photo, options, metadata, embeds=embeds)
+    verdict, values, kept = _plan_caption(catalogue, photo, options, metadata, embeds=embeds)
     keywords = None
     if KEYWORDS in options.fields and not unread:
         plan = _plan_keywords(catalogue, photo, options, metadata, embeds=embeds)
@@ -175,7 +193,7 @@ def _plan_photo(catalogue: Catalogue, photo: PhotoRecord, options: WriteOptions)
         keywords = plan.written
     if values:
         verdict = "embed" if embeds else "sidecar"
-    return WritePlan(verdict, photo, target, values, keywords)
+    return WritePlan(verdict, photo, target, values, keywords, kept=kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,24 +227,25 @@ def _plan_caption(
     metadata: _Metadata,
     *,
     embeds: bool,
-) -> tuple[Verdict, dict[str, FieldValue]]:
-    """Return the texts to write, and the verdict if there is nothing else to write."""
+) -> tuple[Verdict, dict[str, FieldValue], tuple[str, ...]]:
+    """Return the verdict if there is nothing else to write, the texts to write, and fields kept."""
     assert photo.caption is not None
     if is_below(photo, options.min_confidence):
-        return "unsure", {}
+        return "unsure", {}, ()
     texts = _field_texts(photo.caption, options.fields, metadata.container if embeds else None)
+    kept: tuple[str, ...] = ()
     if not options.overwrite and texts:
         sources = (metadata.embedded, metadata.in_sidecar, *metadata.in_other_sidecars)
         by_showtell = _texts_by_showtell(catalogue, photo)
-        texts = {
-            key: text
-            for key, text in texts.items()
-            if not _has_other_text(key, sources, by_showtell)
-        }
+        kept = tuple(key for key in texts if _has_other_text(key, sources, by_showtell))
+        texts = {key: text for key, text in texts.items() if key not in kept}
         if not texts:
-            return "user_edited", {}
+            return "user_edited", {}, kept
     current = metadata.embedded if embeds else metadata.in_sidecar
-    return "up_to_date", {key: text for key, text in texts.items() if current.value(key) != text}
+    changed: dict[str, FieldValue] = {
+        key: text for key, text in texts.items() if current.value(key) != text
+    }
+    return "up_to_date", changed, kept
 
 
 def _plan_keywords(

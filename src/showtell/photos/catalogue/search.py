@@ -109,9 +109,7 @@ def _ranked(
     return sql, [*included, *_excluded_values(query.exclude), *values]
 
 
-def _all(
-    exclude: str, sort: Sort | None, filters: PhotoFilter
-) -> tuple[str, list[object]]:
+def _all(exclude: str, sort: Sort | None, filters: PhotoFilter) -> tuple[str, list[object]]:
     condition, values = filters.sql_condition()
     order = _ORDERS[sort or "name"].format(sureness="confidence")
     sql = f"""
