@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from showtell import Caption, Captioner
+from showtell import Caption, Captioner, Keyword
 from showtell.bundle import CARD, REQUIRED, VOCABULARY, load_bundle, sha256
 from showtell.bundle.onnx_runtime import OnnxModel
 from showtell.decoding.beam_search import beam_search
@@ -447,6 +447,34 @@ def test_the_general_model_captions_a_photo_alone_as_in_a_batch() -> None:
     captioner = Captioner.load("general")
     alone = [captioner.caption(photo).text for photo in photos]
     assert [caption.text for caption in captioner.caption(photos)] == alone
+
+
+def test_the_general_model_gives_keywords_most_probable_first() -> None:
+    captioner = Captioner.load("general")
+    photos = [SAMPLE_PHOTOS / f"{name}.jpg" for name in ("tiger-in-snow", "rocket", "coffee")]
+    captions = list(captioner.caption(photos))
+    for caption, word in zip(captions, ("tiger", "rocket", "coffee"), strict=True):
+        probabilities = [keyword.probability for keyword in caption.keywords]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert word in [keyword.word for keyword in caption.keywords[:5]]
+    pixels = prepare(Image.open(photos[0]), captioner.bundle.manifest.preprocessing)
+    [(prepared, _)] = captioner.caption_pixels(pixels[None], [photos[0]])
+    assert [keyword.word for keyword in prepared.keywords] == [
+        keyword.word for keyword in captions[0].keywords
+    ]
+
+
+def test_a_model_without_a_word_detector_has_no_keywords(captioner: Captioner) -> None:
+    assert captioner.caption(noise(1)).keywords == ()
+
+
+def test_keywords_are_in_the_record_on_request() -> None:
+    caption = Caption(text="a dog", keywords=(Keyword("dog", 0.987654321), Keyword("ball", 0.5)))
+    assert "keywords" not in caption.to_dict()
+    assert caption.to_dict(keywords=True)["keywords"] == [
+        {"word": "dog", "probability": 0.987654},
+        {"word": "ball", "probability": 0.5},
+    ]
 
 
 @pytest.mark.parametrize("name", ["nbest", "batch_size", "threads"])

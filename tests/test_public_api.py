@@ -23,6 +23,7 @@ PUBLIC = [
     "DatasetError",
     "DocumentError",
     "ExportError",
+    "Keyword",
     "MetadataError",
     "MissingExtraError",
     "PhotoError",

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from places import COCO_FIRST_HALF, EXAMPLES, FIRST_HALF, Places
 from showtell.decoding.beam_search import beam_search
+from showtell.decoding.keywords import DETECTED
 from showtell.nets.gated_decoder import GatedDecoder
 from showtell.nets.model import TorchDecoder
-from showtell.nets.word_detector import DETECTED
 from showtell.scoring.main_nouns import main_nouns, names_main_noun
 from showtell.scoring.metrics import cider
 from showtell.scoring.tokenized import showtell_tokens

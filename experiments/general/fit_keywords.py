@@ -1,258 +1,338 @@
-"""Keywords of a photo (experiments 68 and 71, not in the product): which nouns are right.
+"""Step 8: keywords of a photo, with calibrated probabilities (experiment 73).
 
-A noun's probability is that of its synonyms together. A logistic regression corrects it with
-whether the caption says the noun, whether object classes know it, and how frequent it is.
+A keyword is a noun of `keywords.csv`, a table that was reviewed by hand. Its probability is that of
+its detected words together, corrected by a logistic regression (`showtell.decoding.keywords`) with
+a bias for each keyword. Both are fitted on the first halves of Flickr8k's and COCO's dev photos.
 
-Input: the stacked logits of step 3, captions of the dev sets by `choose_strength.py`.
+Input: a bundle with a word detector; Flickr8k's and COCO's dev photos with captions.
 
-Output: the share of right keywords on the screen, and in the work folder `keywords.json` with the
-coefficients.
+Output: the bundle with `keywords` in its manifest and its card; figures on the screen.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+import csv
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from math import comb
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from dev_scores import named_nouns
-from places import COCO_FIRST_HALF, EXAMPLES, FIRST_HALF, open_places, step_parser
-from showtell.scoring.main_nouns import nouns
-from showtell.vocabulary import tokenize
-from stack_logits import Detection
-from words import Floats, Words, count_words
-
-INPUTS = (
-    "log_odds",
-    "said",
-    "log_odds_said",
-    "object",
-    "log_odds_object",
-    "colour",
-    "verb",
-    "log_frequency",
+from places import COCO_FIRST_HALF, FIRST_HALF, Places, open_places, step_parser
+from showtell.bundle import CARD, Bundle, load_bundle, save_bundle
+from showtell.bundle.model_card import model_card
+from showtell.bundle.onnx_runtime import OnnxModel
+from showtell.data import CaptionedPhoto
+from showtell.decoding.confidence import expected_calibration_error
+from showtell.decoding.keywords import (
+    DETECTED,
+    FEATURES,
+    LEAST_PROBABILITY,
+    SURE,
+    KeywordCalibration,
+    KeywordCheck,
+    KeywordModel,
 )
-SURE, SHOWN, MOST_SHOWN = 0.5, 0.08, 5
-PENALTY = 0.01
-_COLOURS = """
-black white red blue green yellow orange pink brown grey gray purple tan dark light bright
-colorful striped
-"""
-COLOURS = frozenset(_COLOURS.split())
-_VERBS = """
-rides jumps plays runs walks takes gets smiles watches holds poses
-"""
-VERBS = frozenset(_VERBS.split())  # beside those in -ing
-# not shown as keywords
-_NOT_NOUNS = """
-young little old older elderly tall short long blond blonde haired dirty wet bright dark light
-colorful striped asian african different another full empty open close closeup same own first
-second top bottom left right middle high low deep wooden stone metal grassy snowy rocky sandy
-muddy plaid busy crowded outdoor outdoors outside inside indoors covered dressed filled
-surrounded seated parked painted decorated someone something people's man's one two large small
-big red white black blue green yellow orange pink brown grey gray purple tan multicolored bare
-shirtless naked beside past along others like time way day area set line lot piece made held
-seen taken while which each they them there well still ready nearby overhead uphill downhill
-together alone upside american professional male female adult teenage blurry day view scene shot
-edge ground stands other many no run runs walk walks play plays jump jumps sit sits stand stands
-ride rides climb climbs take takes get gets hold holds look looks watch watches smile smiles
-make makes carry carries catch catches throw throws hit hits do does eat eats try tries go goes
-come comes pose poses lay lays lie lies fly flies swim swims chase chases leap leaps kick kicks
-wait waits hang hangs dance dances rest rests fall falls swing swings perform performs bite
-bites pull pulls push pushes splash splashes slide slides drive drives lean leans cross crosses
-race races be being have having shake shakes skate jumped ran raised dressed made
-"""
-NOT_NOUNS = frozenset(_NOT_NOUNS.split())
-_NOUNS_IN_ING = """
-building clothing ceiling painting string ring swing railing wedding parking king wing camping
-skiing surfing
-"""
-NOUNS_IN_ING = frozenset(_NOUNS_IN_ING.split())
+from showtell.decoding.options import Decoding
+from showtell.decoding.self_joins import SelfJoins
+from showtell.pipeline import pixel_batches
+from showtell.scoring.main_nouns import names_main_noun, nouns
+from showtell.vocabulary import tokenize
+
+PEOPLE = 4
+MEASURE = "one of four people names it, in singular or plural or by a synonym"
+BATCH = 16
+FOLDS = 4
+PENALTY, BIAS_PENALTY = 0.01, 0.005  # of weights, and of each keyword's bias
+FLICKR8K_WEIGHT = 0.5  # of a set of Flickr8k's photos against one of COCO's
+FIRST_KEYWORDS = 5
+
+Doubles = NDArray[np.float64]
+Marks = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class KeywordPhotos:
+    """Photos with what the regression sees of them: `features` is [photos, keywords, features].
+
+    `right` tells which keywords a caption has, [photos, keywords]; `right_with_kinds` counts kinds
+    of a keyword, too ("man" for "person"). `chance` is the probability that one of `PEOPLE` of the
+    captions has the keyword.
+    """
+
+    features: Doubles
+    right: Marks
+    right_with_kinds: Marks
+    chance: Doubles
+    references: list[tuple[str, ...]]
+    captions: list[str]
+
+    def part(self, rows: slice | NDArray[np.int64]) -> KeywordPhotos:
+        """Return some of the photos."""
+        numbers = np.arange(len(self.references))[rows]
+        return KeywordPhotos(
+            self.features[rows],
+            self.right[rows],
+            self.right_with_kinds[rows],
+            self.chance[rows],
+            [self.references[i] for i in numbers],
+            [self.captions[i] for i in numbers],
+        )
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The coefficients of a regression: one for each of `INPUTS`, and a bias."""
+    """The coefficients of a regression: a weight for each of `FEATURES`, biases of keywords."""
 
-    weights: tuple[float, ...]
-    bias: float
+    weights: Doubles
+    biases: Doubles
 
-    def probabilities(self, inputs: Floats) -> Floats:
-        """Return the probability of each noun, [photos, nouns]."""
-        logits = inputs @ np.array(self.weights, np.float32) + self.bias
-        probabilities: Floats = 1 / (1 + np.exp(-logits))
-        return probabilities
+    def logits(self, photos: KeywordPhotos) -> Doubles:
+        """Return the logit of each keyword, [photos, keywords]."""
+        logits: Doubles = photos.features @ self.weights + self.biases
+        return logits
 
 
-class Keywords:
-    """The groups of concepts that are one keyword: synonyms, or a word alone."""
+def keyword_table(detected: Sequence[str]) -> dict[str, str]:
+    """Return the words of each keyword that has detected ones."""
+    known = set(detected)
+    with Path(__file__).with_name("keywords.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["keyword"]: row["words"].split() for row in csv.DictReader(file)}
+    words = {keyword: [w for w in words if w in known] for keyword, words in rows.items()}
+    return {keyword: " ".join(own) for keyword, own in words.items() if own}
 
-    def __init__(self, words: Words, frequency: Floats) -> None:
-        self.concepts, self.frequency = words.concepts, frequency
-        self.object_words = words.object_words
-        self.group: dict[str, int] = {}
-        self.names: list[str] = []
-        column = {word: i for i, word in enumerate(words.concepts)}
-        for noun in nouns():
-            members = [w for w in noun.synonyms if w in column and w not in self.group]
-            if members:
-                self.group |= dict.fromkeys(members, len(self.names))
-                frequent = max(members, key=lambda word: frequency[column[word]])
-                self.names.append(noun.name if noun.name in column else frequent)
-        for word in words.concepts:
-            if word not in self.group:
-                self.group[word] = len(self.names)
-                self.names.append(word)
-        self.members = np.zeros((len(words.concepts), len(self.names)), np.float32)
-        for word, group in self.group.items():
-            self.members[column[word], group] = 1
 
-    @cached_property
-    def is_shown(self) -> list[bool]:
-        """Which keywords are nouns, as far as their form says."""
-        return [
-            name not in NOT_NOUNS
-            and not (name.endswith("ing") and name not in NOUNS_IN_ING)
-            and not name.endswith("ly")
-            for name in self.names
+def narrower_keywords(keywords: Collection[str]) -> dict[str, str]:
+    """Return the kinds of each keyword that are keywords too."""
+    kinds = {
+        noun.name: sorted(noun.kinds.intersection(keywords) - {noun.name})
+        for noun in nouns()
+        if noun.name in keywords
+    }
+    return {keyword: " ".join(own) for keyword, own in kinds.items() if own}
+
+
+def measured_photos(
+    bundle: Bundle, model: KeywordModel, photos: Sequence[CaptionedPhoto]
+) -> KeywordPhotos:
+    """Caption photos with the bundle, and return what the regression needs."""
+    network, search = OnnxModel(bundle, threads=1), Decoding.of(bundle.manifest.decoding)
+    self_joins = SelfJoins(bundle.vocabulary)
+    logits, captions, references = [], [], []
+    paths = (photo.path for photo in photos)
+    for batch in pixel_batches(paths, bundle.manifest.preprocessing, batch_size=BATCH):
+        if batch.pixels is None:
+            continue
+        features = network.encode(batch.pixels)
+        results = search.run(network, features, range(len(batch.readable)), self_joins)
+        logits.append(features[DETECTED])
+        captions += [bundle.vocabulary.decode(best.tokens) for best, *_ in results]
+        references += [photos[photo.index].captions for photo in batch.readable]
+    counts = captions_with(model.names, references, kinds=False)
+    inputs = model.features(np.concatenate(logits), [tokenize(caption) for caption in captions])
+    return KeywordPhotos(
+        np.stack([inputs[name] for name in FEATURES], -1),
+        counts > 0,
+        captions_with(model.names, references, kinds=True) > 0,
+        chances(counts, references),
+        references,
+        captions,
+    )
+
+
+def captions_with(
+    keywords: Sequence[str], references: Sequence[Sequence[str]], *, kinds: bool
+) -> NDArray[np.int64]:
+    """Return how many captions of each photo have each keyword, [photos, keywords]."""
+    accepted = [accepted_words(keyword, kinds=kinds) for keyword in keywords]
+    words_of_photos = [[set(tokenize(text)) for text in texts] for texts in references]
+    return np.array(
+        [
+            [sum(not own.isdisjoint(words) for words in of_captions) for own in accepted]
+            for of_captions in words_of_photos
         ]
-
-    def inputs(self, logits: Floats, captions: Sequence[str]) -> Floats:
-        """Return the regression's inputs, [photos, nouns, `INPUTS`]."""
-        one = self._of_groups(1 / (1 + np.exp(-logits)))
-        clipped = np.clip(one, 1e-6, 1 - 1e-6)
-        log_odds = np.log(clipped / (1 - clipped))
-        said = np.zeros_like(clipped)
-        for row, caption in enumerate(captions):
-            said[row, [self.group[w] for w in tokenize(caption) if w in self.group]] = 1
-        objects = np.zeros(len(self.names), np.float32)
-        objects[[self.group[word] for word in self.object_words]] = 1
-        colours = np.array([name in COLOURS for name in self.names], np.float32)
-        verbs = np.array([n.endswith("ing") or n in VERBS for n in self.names], np.float32)
-        frequency = np.log(np.clip(self._of_groups(self.frequency), 1e-6, 1))
-        constants = [np.broadcast_to(x, log_odds.shape) for x in (objects, colours, verbs)]
-        is_object, colour, verb = constants
-        columns = [log_odds, said, said * log_odds, is_object, is_object * log_odds]
-        columns += [colour, verb, np.broadcast_to(frequency, log_odds.shape)]
-        return np.stack(columns, -1).astype(np.float32)
-
-    def right(self, references: Sequence[Sequence[str]]) -> Floats:
-        """Return 1 for each noun that a photo's captions name, in singular or plural."""
-        named = np.zeros((len(references), len(self.names)), np.float32)
-        for row, texts in enumerate(references):
-            said = {word for text in texts for word in tokenize(text)}
-            said |= {word[:-1] for word in said if word.endswith("s")}
-            said |= {word + "s" for word in said}
-            named[row, [self.group[word] for word in said if word in self.group]] = 1
-        return named
-
-    def _of_groups(self, probabilities: Floats) -> Floats:
-        """Return the probability that one word of each group is there."""
-        none: Floats = np.exp(np.log1p(-probabilities) @ self.members)
-        return 1 - none
+    )
 
 
-def fit(parts: Sequence[tuple[Floats, Floats]]) -> Fit:
-    """Fit a regression on inputs and labels of sets of photos; sets have equal weights."""
-    inputs = torch.from_numpy(np.concatenate([x.reshape(-1, x.shape[-1]) for x, _ in parts]))
-    labels = torch.from_numpy(np.concatenate([y.ravel() for _, y in parts]))
-    each = [np.full(y.size, 1 / len(y), np.float32) for _, y in parts]
-    importance = torch.from_numpy(np.concatenate(each))
-    weights = torch.zeros(inputs.shape[-1])
-    weights[0] = 1
-    weights.requires_grad_()
-    bias = torch.zeros(1, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weights, bias], max_iter=100, line_search_fn="strong_wolfe")
-
-    def loss_of_all() -> Tensor:
-        optimizer.zero_grad()
-        logits = inputs @ weights + bias
-        entropy = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-        loss = (entropy * importance).sum() + PENALTY * (weights**2).sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(loss_of_all)
-    return Fit(tuple(weights.tolist()), bias.item())
+def chances(counts: NDArray[np.int64], references: Sequence[Sequence[str]]) -> Doubles:
+    """Return the probability that one of `PEOPLE` captions drawn from a photo's has a keyword."""
+    return np.array(
+        [
+            [1 - comb(len(texts) - count, PEOPLE) / comb(len(texts), PEOPLE) for count in row]
+            for row, texts in zip(counts.tolist(), references, strict=True)
+        ]
+    )
 
 
-def is_right(word: str, references: Sequence[str]) -> bool:
-    """Whether a caption has the word, its singular or plural, or a synonym."""
-    said = {token for text in references for token in tokenize(text)}
-    accepted = {word, word + "s", word.removesuffix("s")}
+def accepted_words(keyword: str, *, kinds: bool) -> set[str]:
+    """Return the words of captions that make a keyword right."""
+    accepted = {keyword, keyword + "s", keyword.removesuffix("s")}
     for noun in nouns():
-        if word in noun.synonyms:
+        if keyword in noun.synonyms:
             accepted |= noun.synonyms
-    return bool(accepted & said)
+            accepted |= noun.kinds if kinds and keyword == noun.name else set()
+    return accepted
 
 
-def report(
-    title: str,
-    keywords: Keywords,
-    probabilities: Floats,
-    references: Sequence[Sequence[str]],
-    captions: Sequence[str],
-) -> None:
-    """Print how many keywords are sure, how many of them right, and the main nouns named."""
-    shown: dict[int, list[str]] = {}
-    right: list[bool] = []
-    for row, texts in enumerate(references):
-        order = [i for i in np.argsort(-probabilities[row]) if keywords.is_shown[i]]
-        first = [i for i in order[:MOST_SHOWN] if probabilities[row, i] > SHOWN]
-        shown[row] = [keywords.names[i] for i in first]
-        sure = [keywords.names[i] for i in order if probabilities[row, i] > SURE]
-        right += [is_right(word, texts) for word in sure]
-    share = 100 * sum(right) / max(1, len(right))
-    print(title, f"{len(right) / len(references):.2f} a photo, {share:.1f} % right,", end=" ")
-    print("with keywords", named_nouns(references, captions, shown))
+def fit(sets: Sequence[tuple[KeywordPhotos, float]]) -> Fit:
+    """Fit a regression on sets of photos, each with its weight."""
+    inputs = [torch.from_numpy(photos.features) for photos, _ in sets]
+    labels = [torch.from_numpy(photos.chance) for photos, _ in sets]
+    importance = [weight / len(photos.references) for photos, weight in sets]
+    weights, bias, biases = (torch.zeros(n).double() for n in (len(FEATURES), 1, len(labels[0].T)))
+
+    def loss() -> Tensor:
+        total = PENALTY * (weights**2).sum() + BIAS_PENALTY * (biases**2).sum()
+        for x, y, each in zip(inputs, labels, importance, strict=True):
+            total = total + each * _entropy(x @ weights + bias + biases, y)
+        return total
+
+    minimise(loss, [weights, bias, biases])
+    return Fit(weights.detach().numpy(), (bias + biases).detach().numpy())
+
+
+def fit_scaled(sets: Sequence[tuple[KeywordPhotos, float]]) -> Fit:
+    """Fit a regression, and scale its logits so that they hold for photos that it did not see.
+
+    A bias for each keyword makes the regression too sure. The scale is fitted on logits of photos
+    that were left out, of keywords that are probable enough to be shown.
+    """
+    left_out, labels, importance = [], [], []
+    for fold in range(FOLDS):
+        kept, others = [], []
+        for photos, weight in sets:
+            rows = np.arange(len(photos.references))
+            kept.append((photos.part(rows[rows % FOLDS != fold]), weight))
+            others.append((photos.part(rows[rows % FOLDS == fold]), weight / len(rows)))
+        fitted = fit(kept)
+        for photos, weight in others:
+            logits = fitted.logits(photos)
+            shown = logits > np.log(LEAST_PROBABILITY / (1 - LEAST_PROBABILITY))
+            left_out.append(torch.from_numpy(logits[shown]))
+            labels.append(torch.from_numpy(photos.chance[shown]))
+            importance.append(weight)
+    scale, shift = torch.ones(1).double(), torch.zeros(1).double()
+
+    def loss() -> Tensor:
+        parts = zip(left_out, labels, importance, strict=True)
+        return torch.stack([each * _entropy(scale * x + shift, y) for x, y, each in parts]).sum()
+
+    minimise(loss, [scale, shift])
+    print(f"scale {scale.item():.3f}, shift {shift.item():.3f}")
+    whole = fit(sets)
+    return Fit(scale.item() * whole.weights, scale.item() * whole.biases + shift.item())
+
+
+def _entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+
+
+def minimise(loss: Callable[[], Tensor], parameters: list[Tensor]) -> None:
+    """Minimise a convex function of parameters, in place."""
+    for parameter in parameters:
+        parameter.requires_grad_()
+    optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss_and_gradients() -> Tensor:
+        optimizer.zero_grad()
+        total = loss()
+        total.backward()
+        return total
+
+    optimizer.step(loss_and_gradients)  # type: ignore[no-untyped-call]
+
+
+def report(title: str, model: KeywordModel, photos: KeywordPhotos) -> KeywordCheck:
+    """Print and return how many keywords are sure, and how many of them right.
+
+    Also prints their share at 1.5 keywords a photo, and how many main nouns are named.
+    """
+    features = np.moveaxis(photos.features, -1, 0)
+    probabilities = model.probabilities(dict(zip(FEATURES, features, strict=True)))
+    count = len(photos.references)
+    sure, shown = probabilities > SURE, probabilities >= LEAST_PROBABILITY
+    first = np.argsort(-probabilities, axis=None)[: round(1.5 * count)]
+    order = np.argsort(-probabilities, kind="stable")[:, :FIRST_KEYWORDS]
+    named = [
+        names_main_noun(texts, caption, [model.names[i] for i in order[row] if shown[row, i]])
+        for row, (texts, caption) in enumerate(zip(photos.references, photos.captions, strict=True))
+    ]
+    main = [one for one in named if one is not None]
+    error = expected_calibration_error(probabilities[shown], photos.chance[shown])
+    right, with_kinds = photos.right, photos.right_with_kinds
+    print(
+        f"{title}: {sure.sum() / count:.2f} a photo, {right[sure].mean():.1%} right"
+        f" ({with_kinds[sure].mean():.1%} with kinds); at 1.5 a photo"
+        f" {right.ravel()[first].mean():.1%} ({with_kinds.ravel()[first].mean():.1%});"
+        f" calibration error {error:.3f}; {shown.sum() / count:.1f} shown;"
+        f" main noun {sum(main)}/{len(main)} = {sum(main) / len(main):.1%}",
+        flush=True,
+    )
+    return KeywordCheck(
+        dataset=title,
+        photos=count,
+        per_photo=round(float(sure.sum()) / count, 3),
+        right=round(float(right[sure].mean()), 4),
+        expected_calibration_error=round(error, 4),
+    )
+
+
+def fit_keywords(bundle: Bundle, places: Places) -> KeywordCalibration:
+    """Return the calibration of a bundle's keywords, and print how right they are."""
+    detected = bundle.detected_words
+    words = keyword_table(detected)
+    unfitted = KeywordCalibration(
+        measure=MEASURE,
+        features=tuple(FEATURES),
+        weights=(0.0,) * len(FEATURES),
+        words=words,
+        biases=dict.fromkeys(words, 0.0),
+        kinds=narrower_keywords(words.keys()),
+        photos=COCO_FIRST_HALF + FIRST_HALF,
+    )
+    model = KeywordModel(unfitted, detected)
+    coco = measured_photos(bundle, model, places.coco_dev)
+    flickr8k = measured_photos(bundle, model, places.flickr8k.split("dev"))
+    coco_half, half = coco.part(slice(COCO_FIRST_HALF)), flickr8k.part(slice(FIRST_HALF))
+    fitted = fit_scaled([(coco_half, 1.0), (half, FLICKR8K_WEIGHT)])
+    calibration = replace(
+        unfitted,
+        weights=tuple(fitted.weights.round(4).tolist()),
+        biases=dict(zip(model.names, fitted.biases.round(3).tolist(), strict=True)),
+    )
+    model = KeywordModel(calibration, detected)
+    report("COCO, all", model, coco)
+    report("COCO, first half", model, coco_half)
+    checks = (
+        report("Flickr8k", model, flickr8k.part(slice(FIRST_HALF, None))),
+        report("COCO", model, coco.part(slice(COCO_FIRST_HALF, None))),
+    )
+    return replace(calibration, checks=checks)
 
 
 def main() -> None:
-    """Fit on both first halves, and report on COCO, on its halves and on Flickr8k."""
+    """Fit the keywords of a bundle, and write it with them."""
     parser = step_parser(__doc__)
-    parser.add_argument("captions", type=Path, help="a file of choose_strength.py")
+    parser.add_argument("bundle", type=Path, help="folder of step 7, or the shipped model's")
+    parser.add_argument("out", type=Path, help="folder to write; may be the same")
     options = parser.parse_args()
-    places = open_places(options)
-    words = count_words(places)
-    detection = Detection(places, words)
-    keywords = Keywords(words, detection.frequency)
-    captions = json.loads(options.captions.read_text("utf-8"))
-    coco = [photo.captions for photo in places.coco_dev]
-    flickr8k = [p.captions for p in places.flickr8k.split("dev")][: len(captions["dev"])]
-    inputs = {
-        name: keywords.inputs(detection.logits(name)[: len(texts)], texts)
-        for name, texts in captions.items()
-    }
-    half, labels = COCO_FIRST_HALF, keywords.right(flickr8k)
-    flickr8k_half = (inputs["dev"][:FIRST_HALF], labels[:FIRST_HALF])
-    both = fit([(inputs["coco_dev"][:half], keywords.right(coco)[:half]), flickr8k_half])
-    (places.work / "keywords.json").write_text(
-        json.dumps({"inputs": INPUTS, **asdict(both)}, indent=2) + "\n"
-    )
-    probabilities = both.probabilities(inputs["coco_dev"])
-    said = captions["coco_dev"]
-    report("coco", keywords, probabilities, coco, said)
-    report("coco, first half", keywords, probabilities[:half], coco[:half], said[:half])
-    report("coco, second half", keywords, probabilities[half:], coco[half:], said[half:])
-    report("flickr8k", keywords, both.probabilities(inputs["dev"]), flickr8k, captions["dev"])
-    alone = fit([flickr8k_half]).probabilities(inputs["coco_dev"])
-    report("coco, fitted on flickr8k alone", keywords, alone, coco, said)
-    print_examples(keywords, both.probabilities(inputs["examples"]), captions["examples"])
+    bundle = load_bundle(options.bundle)
+    keywords = fit_keywords(bundle, open_places(options))
+    manifest = replace(bundle.manifest, keywords=keywords)
+    files = {name: bundle.file(name).read_bytes() for name in manifest.files}
+    notes = notes_of(files[CARD].decode("utf-8"))
+    files[CARD] = model_card(manifest, bundle.vocabulary, notes).encode("utf-8")
+    save_bundle(options.out, manifest, files)
 
 
-def print_examples(keywords: Keywords, probabilities: Floats, captions: Sequence[str]) -> None:
-    """Print the caption and the keywords of each example."""
-    for row, example in enumerate(EXAMPLES):
-        order = [i for i in np.argsort(-probabilities[row]) if keywords.is_shown[i]]
-        best = [f"{keywords.names[i]} {probabilities[row, i]:.2f}" for i in order[:MOST_SHOWN]]
-        print(f"    {example}: {captions[row]} ({', '.join(best)})")
+def notes_of(card: str) -> str:
+    """Return what a person wrote on a model card."""
+    return card.partition("## Strengths and limits\n")[2].partition("## Terms\n")[0].strip()
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ from torch.nn import functional
 from dev_scores import DevSets, all_words
 from first_decoders import first_decoders, set_strength
 from places import FIRST_HALF, Places, open_places, step_parser
+from showtell.decoding.keywords import DETECTED
 from showtell.nets.gated_decoder import GatedDecoder
-from showtell.nets.word_detector import DETECTED
 from showtell.training.batches import Batch, collate
 from showtell.training.simulated_detection import simulate_detection
 from showtell.training.weight_average import WeightAverage

@@ -25,7 +25,7 @@ from showtell.errors import (
 )
 
 if TYPE_CHECKING:
-    from showtell.caption import Alternative, Caption, Word
+    from showtell.caption import Alternative, Caption, Keyword, Word
     from showtell.captioner import Captioner
 
 # ONNX Runtime 1.29 and later sends telemetry and writes an identifier to the home folder on
@@ -42,6 +42,7 @@ __all__ = [
     "DatasetError",
     "DocumentError",
     "ExportError",
+    "Keyword",
     "MetadataError",
     "MissingExtraError",
     "PhotoError",
@@ -56,6 +57,7 @@ _LAZY = {
     "Alternative": "showtell.caption",
     "Caption": "showtell.caption",
     "Captioner": "showtell.captioner",
+    "Keyword": "showtell.caption",
     "Word": "showtell.caption",
 }
 

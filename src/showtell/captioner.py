@@ -19,9 +19,10 @@ from PIL import Image
 from showtell.bundle import Bundle, load_bundle
 from showtell.bundle.onnx_runtime import OnnxModel
 from showtell.bundle.registry import find_bundle
-from showtell.caption import Alternative, Caption, Word
+from showtell.caption import Alternative, Caption, Keyword, Word
 from showtell.decoding.beam_search import Floats, Hypothesis
 from showtell.decoding.confidence import predict
+from showtell.decoding.keywords import DETECTED, KeywordModel
 from showtell.decoding.options import CaptionOptions, Decoding, Strategy
 from showtell.decoding.self_joins import SelfJoins
 from showtell.errors import PhotoError
@@ -30,7 +31,7 @@ from showtell.image import Photo, name_of
 from showtell.image_formats.decoding_memory import MAX_PIXELS
 from showtell.pipeline import PixelBatch, PreparedPhoto, pipeline, prepare_photo
 
-__all__ = ["Alternative", "Caption", "Captioner", "Features", "Strategy", "Word"]
+__all__ = ["Alternative", "Caption", "Captioner", "Features", "Keyword", "Strategy", "Word"]
 
 BATCH_SIZE = 16  # a larger one costs memory and is not faster on a CPU
 Result = TypeVar("Result")
@@ -67,6 +68,10 @@ class Captioner:
         self._lock = threading.Lock()
         self._grid = bundle.manifest.encoder.grid
         self._self_joins = SelfJoins(bundle.vocabulary)
+        keywords = bundle.manifest.keywords
+        self._keywords = None
+        if keywords is not None:
+            self._keywords = KeywordModel(keywords, bundle.detected_words)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy the captioner as its model's folder, which is then loaded again."""
@@ -159,12 +164,7 @@ class Captioner:
         )
 
         def run(model: OnnxModel, photos: list[PreparedPhoto], pixels: Floats) -> list[Caption]:
-            indices = [photo.index for photo in photos]
-            results = decoding.run(model, model.encode(pixels), indices, self._self_joins)
-            return [
-                self._caption_of(photo, hypotheses, decoding)
-                for photo, hypotheses in zip(photos, results, strict=True)
-            ]
+            return self._captions_of(model, model.encode(pixels), photos, decoding)
 
         def fail(photo: PreparedPhoto) -> Caption:
             return Caption(photo.path, error=photo.error)
@@ -210,11 +210,10 @@ class Captioner:
         decoding = Decoding.of(self.bundle.manifest.decoding)
         model = self._model_for(len(paths))
         features = model.encode(pixels)
-        results = decoding.run(model, features, range(len(paths)), self._self_joins)
-        captions = [
-            self._caption_of(PreparedPhoto(index, path, name_of(path), None), hypotheses, decoding)
-            for index, (path, hypotheses) in enumerate(zip(paths, results, strict=True))
+        photos = [
+            PreparedPhoto(index, path, name_of(path), None) for index, path in enumerate(paths)
         ]
+        captions = self._captions_of(model, features, photos, decoding)
         return list(zip(captions, features["pooled"], strict=True))
 
     @property
@@ -274,8 +273,28 @@ class Captioner:
         preprocessing = self.bundle.manifest.preprocessing
         return prepare_photo(index, photo, preprocessing, max_pixels=self.max_pixels)
 
+    def _captions_of(
+        self,
+        model: OnnxModel,
+        features: dict[str, Floats],
+        photos: Sequence[PreparedPhoto],
+        decoding: Decoding,
+    ) -> list[Caption]:
+        """Return the captions of a batch of photos; `features` have one row per photo."""
+        indices = [photo.index for photo in photos]
+        results = decoding.run(model, features, indices, self._self_joins)
+        detected: list[Floats | None] = [*features.get(DETECTED, [None] * len(photos))]
+        return [
+            self._caption_of(photo, hypotheses, decoding, logits)
+            for photo, hypotheses, logits in zip(photos, results, detected, strict=True)
+        ]
+
     def _caption_of(
-        self, photo: PreparedPhoto, hypotheses: list[Hypothesis], decoding: Decoding
+        self,
+        photo: PreparedPhoto,
+        hypotheses: list[Hypothesis],
+        decoding: Decoding,
+        logits: Floats | None,
     ) -> Caption:
         if not hypotheses:
             return Caption(
@@ -298,7 +317,14 @@ class Captioner:
                 for other in others
             ),
             words=self._words_of(best),
+            keywords=self._keywords_of(best, logits),
         )
+
+    def _keywords_of(self, best: Hypothesis, logits: Floats | None) -> tuple[Keyword, ...]:
+        if self._keywords is None or logits is None:
+            return ()
+        words = self.bundle.vocabulary.tokens(best.tokens)
+        return tuple(Keyword(*pair) for pair in self._keywords.of_photo(logits, words))
 
     def _words_of(self, best: Hypothesis) -> tuple[Word, ...]:
         maps: Sequence[Floats | None] = [None] * len(best.tokens)

@@ -44,6 +44,13 @@ GOOD: dict[str, Any] = {
 
 NOTHING = object()  # in place of a value: the key is removed
 SQUASH = "must be one of squash, crop, pad, not"
+KEYWORDS = {
+    "measure": "for tests",
+    "features": ["said"],
+    "weights": [1.0],
+    "words": {"dog": "dog dogs"},
+    "biases": {"dog": 0.5},
+}
 WRONG: list[tuple[str, object, str]] = [
     ("name", NOTHING, "name: missing"),
     ("name", 3, "name: must be text, not 3"),
@@ -96,6 +103,8 @@ WRONG: list[tuple[str, object, str]] = [
     ("confidence.scale", [0], "confidence.scale.0: must be at least 1e-09"),
     ("confidence.weights", [1, 2], "confidence.weights: must hold one number for each of the"),
     ("confidence.intercept", None, "confidence.intercept: must be a number, not null"),
+    ("keywords", KEYWORDS, "keywords: need an encoder with a detector"),
+    ("keywords", KEYWORDS | {"weights": []}, "keywords.weights: must hold one number for each of"),
     ("precision.encoder", "float8", "precision.encoder: must be one of float32, float16, int8"),
     ("precision", "int8", "precision: must be a mapping, not 'int8'"),
     ("terms", None, "terms: must be text, not null"),

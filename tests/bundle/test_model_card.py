@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from showtell.bundle import ScoreInfo
+from showtell.bundle import Bundle, DetectorInfo, EncoderInfo, ScoreInfo
 from showtell.bundle.model_card import TERMS, model_card, terms_of
 from showtell.data.readers.registry import LAYOUTS
+from showtell.decoding.keywords import KeywordCalibration, KeywordCheck
 from support.tiny_bundles import write_bundle
 
 
@@ -49,3 +50,25 @@ def test_the_card_says_which_photos_were_scored(
         for part in parts
     )
     assert sentence in model_card(replace(bundle.manifest, scores=scores), bundle.vocabulary)
+
+
+def test_the_card_says_how_right_keywords_are(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "tiny")
+    keywords = KeywordCalibration(
+        measure="a person names it",
+        features=("log_odds",),
+        weights=(1.0,),
+        words={"dog": "dog dogs", "ball": "ball"},
+        biases={"dog": 0.0, "ball": 0.0},
+        checks=(KeywordCheck("COCO", 91, 1.6, 0.754, 0.02),),
+    )
+    manifest = replace(bundle.manifest, keywords=keywords, encoder=with_detector(bundle))
+    card = model_card(manifest, bundle.vocabulary)
+    assert "2 nouns, each with the probability that a person names it." in card
+    assert "| COCO | 91 | 1.60 | 75% | 0.020 |" in card
+    assert "Keywords" not in model_card(bundle.manifest, bundle.vocabulary)
+
+
+def with_detector(bundle: Bundle) -> EncoderInfo:
+    detector = DetectorInfo(network="average", size=32, words=10, caption_words=10)
+    return replace(bundle.manifest.encoder, detector=detector)

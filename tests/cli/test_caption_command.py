@@ -166,6 +166,29 @@ def test_recursive_looks_into_subfolders(photos: Path, tmp_path: Path, model: st
     assert showtell(tmp_path, "-m", model, "--recursive").stdout.count(b"\n") == 2
 
 
+def test_keywords_of_a_model_that_has_some(tmp_path: Path) -> None:
+    photo = EXAMPLES / "polar-bear.jpg"
+    done = showtell(photo, "-m", "general", "--keywords", "--format", "jsonl")
+    [record] = records(done)
+    assert "bear" in [keyword["word"] for keyword in record["keywords"]]  # type: ignore[attr-defined]
+    table = tmp_path / "captions.csv"
+    assert showtell(photo, "-m", "general", "--keywords", "-o", table).returncode == 0
+    [row] = csv.DictReader(table.read_text("utf-8-sig").splitlines())
+    assert "bear" in row["keywords"].split("; ")
+    kept = showtell(photo, "-m", "general", "--keywords", "-o", table)
+    assert b"1 kept from an earlier run" in kept.stderr
+    refused = showtell(photo, "-m", "general", "-o", table)
+    assert refused.returncode == 2
+    assert b"has captions with --keywords: give the same option" in refused.stderr
+
+
+def test_keywords_of_a_model_without_any_are_refused(photos: Path, model: str) -> None:
+    done = showtell(photos, "-m", model, "--keywords")
+    assert done.returncode == 2
+    assert b"--keywords: the model tiny has none: choose one with --model" in done.stderr
+    assert done.stdout == b""
+
+
 def test_nbest_words_and_attention(photos: Path, model: str) -> None:
     done = showtell(photos / "a.jpg", "-m", model, "--nbest", "3", "--words", "--format", "jsonl")
     [record] = records(done)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from showtell.caption import Alternative, Caption, Word
+from showtell.caption import Alternative, Caption, Keyword, Word
 from showtell.cli.caption_output import format_of, header, line, suffix_format
 from showtell.decoding.confidence import CONFIDENCE_LEVELS, ConfidenceLevel
 from showtell.errors import ShowtellError
@@ -98,6 +98,25 @@ def test_jsonl_holds_the_documented_fields() -> None:
     }
     assert json.loads(line(BAD, "jsonl"))["error"] == BAD.error
     assert json.loads(line(BAD, "jsonl"))["text"] is None
+
+
+def test_keywords_are_printed_on_request_in_every_format() -> None:
+    caption = Caption(
+        Path("dog.jpg"), "a dog", -1.0, keywords=(Keyword("dog", 0.923), Keyword("ball", 0.5))
+    )
+    assert line(caption, "text", keywords=True) == (
+        "dog.jpg: a dog\n    keywords: dog 0.92, ball 0.50\n"
+    )
+    assert line(GOOD, "text", keywords=True) == line(GOOD, "text")
+    assert json.loads(line(caption, "jsonl", keywords=True))["keywords"] == [
+        {"word": "dog", "probability": 0.923},
+        {"word": "ball", "probability": 0.5},
+    ]
+    columns = header("csv", keywords=True)
+    [row] = csv.DictReader(io.StringIO(columns + line(caption, "csv", keywords=True)))
+    assert row["keywords"] == "dog; ball"
+    for form in ("text", "jsonl", "csv"):
+        assert "keywords" not in header(form) + line(caption, form)
 
 
 @given(st.binary(min_size=1).filter(lambda name: b"\0" not in name and name != b"."))

@@ -60,6 +60,9 @@ def test_path_bytes_and_file_get_the_same_caption_as_from_the_captioner(
     assert [alternative.text for alternative in by_path.alternatives] == [
         alternative.text for alternative in expected.alternatives
     ]
+    assert [keyword.word for keyword in by_path.keywords] == [
+        keyword.word for keyword in expected.keywords
+    ]
     data = HORSES.read_bytes()
     for photo in (str(HORSES), data, io.BytesIO(data)):
         caption = client.caption(photo, nbest=3)

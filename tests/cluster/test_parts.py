@@ -200,6 +200,7 @@ def written(storage: Storage, number: int, job: str = JOB.id) -> None:
         "log_probability": -1.0,
         "confidence": None,
         "alternatives": [],
+        "keywords": [],
     }
     result = PartResult(number, "a", 0, 1)
     storage.write(f"part-{number:06d}.parquet", part_bytes([record], job, result))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from showtell.decoding.keywords import DETECTED
 from showtell.errors import RecipeError
 from showtell.nets.decoder import DecoderSettings, Tensors
 from showtell.nets.gated_decoder import LARGEST_RATIO, GatedDecoder
 from showtell.nets.model import build_decoder
-from showtell.nets.word_detector import DETECTED
 from showtell.vocabulary import FIRST_WORD, START
 from support.decoder_inputs import CHANNELS, WORDS, random_batch
 

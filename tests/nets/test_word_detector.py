@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from showtell.decoding.keywords import DETECTED
 from showtell.errors import RecipeError
 from showtell.nets.detector_settings import DetectorSettings
 from showtell.nets.encoder import Encoder, EncoderSpec, encoder_from_spec
-from showtell.nets.word_detector import DETECTED, WordDetector
+from showtell.nets.word_detector import WordDetector
 
 SETTINGS = DetectorSettings(network="tf_efficientnet_lite0", size=96, words=5, caption_words=3)
 CHANNELS, REGIONS = 8, 4

@@ -6,7 +6,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 
 CAPTIONS_URL = re.compile(r"/v1/captions")
+KEYWORDS = {"dog": 0.92, "grass": 0.61, "ball": 0.34, "man": 0.12}
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
@@ -25,6 +26,7 @@ def caption(
     attention: list[list[float]] | None = None,
     probability: float = 0.5,
     has_attention: bool = True,
+    keywords: Mapping[str, float] = KEYWORDS,
 ) -> dict[str, Any]:
     """A caption record as the service sends it; `attention` is the map of every word."""
     grid = attention or [[1 / 49] * 7 for _ in range(7)]
@@ -37,6 +39,9 @@ def caption(
             {"text": other, "log_probability": -8.5 - index} for index, other in enumerate(others)
         ],
         "error": None,
+        "keywords": [
+            {"word": word, "probability": probability} for word, probability in keywords.items()
+        ],
         "words": [
             {
                 "word": word,

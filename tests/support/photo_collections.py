@@ -18,7 +18,7 @@ from showtell.captioner import Captioner
 from showtell.files.photo_files import find_photos
 from support.tiny_bundles import write_bundle
 
-FIELDS = ["path", "text", "log_probability", "confidence", "alternatives", "error"]
+FIELDS = ["path", "text", "log_probability", "confidence", "alternatives", "keywords", "error"]
 
 
 def photo(number: int, size: int = 40) -> bytes:

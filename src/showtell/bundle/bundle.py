@@ -17,7 +17,7 @@ from showtell.errors import BundleError
 from showtell.files.atomic_write import atomic_folder
 from showtell.files.os_errors import error_reason
 from showtell.files.regular_files import open_regular
-from showtell.vocabulary import Vocabulary
+from showtell.vocabulary import FIRST_WORD, Vocabulary
 
 MANIFEST = "manifest.json"
 CARD = "MODEL_CARD.md"
@@ -42,6 +42,12 @@ class Bundle:
     def file(self, name: str) -> Path:
         """Return the path of one of the bundle's files."""
         return self.path / name
+
+    @property
+    def detected_words(self) -> tuple[str, ...]:
+        """The words that the word detector detects, in the order of its logits."""
+        detector = self.manifest.encoder.detector
+        return self.vocabulary.words[FIRST_WORD:][: detector.words if detector else 0]
 
 
 def sha256(path: Path) -> str:

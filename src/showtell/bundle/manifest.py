@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from showtell.decoding.confidence import Calibration
+from showtell.decoding.keywords import KeywordCalibration
 from showtell.decoding.options import DecodingDefaults
 from showtell.errors import BundleError
 from showtell.files.plain_data import parse_json
@@ -151,7 +152,8 @@ class PrecisionInfo:
 class Manifest:
     """What `manifest.json` holds.
 
-    `confidence` is the calibration that was fitted on dev photos, `files` maps the name of each
+    `confidence` is the calibration that was fitted on dev photos, `keywords` that of keywords
+    (None where the model has none), `files` maps the name of each
     file of the bundle to its sha256, `terms` says under which terms the training data may be used.
     """
 
@@ -163,6 +165,7 @@ class Manifest:
     training: TrainingInfo = field(default_factory=TrainingInfo)
     scores: tuple[ScoreInfo, ...] = field(default=(), metadata={"longest": 1000})
     confidence: Calibration | None = None
+    keywords: KeywordCalibration | None = None
     precision: PrecisionInfo = field(default_factory=PrecisionInfo)
     terms: str = field(default="", metadata={"longest": 10_000})
     files: dict[str, str] = field(default_factory=dict, metadata={"longest": 100})
@@ -171,6 +174,8 @@ class Manifest:
     written_by: str = field(default="", metadata=_NAME)
 
     def __post_init__(self) -> None:
+        if self.keywords is not None and self.encoder.detector is None:
+            raise BundleError("keywords: need an encoder with a detector")
         for name, sha256 in self.files.items():
             if not _FILE_NAME.fullmatch(name):
                 raise BundleError(f"files: {name[:60]!r} is not a plain file name")

@@ -6,6 +6,7 @@ from typing import Any
 
 from showtell.bundle.manifest import DetectorInfo, Manifest, ScoreInfo
 from showtell.decoding.confidence import Calibration
+from showtell.decoding.keywords import SURE, KeywordCalibration
 from showtell.decoding.options import DecodingDefaults
 from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
 
@@ -51,6 +52,7 @@ def model_card(manifest: Manifest, vocabulary: Vocabulary, notes: str = "") -> s
         "",
         *_scores(manifest.scores),
         *_confidence(manifest.confidence),
+        *_keywords(manifest.keywords),
         "## Strengths and limits",
         "",
         notes.strip() or DEFAULT_NOTES,
@@ -176,6 +178,32 @@ def _confidence(calibration: Calibration | None) -> list[str]:
     ]
     lines += [f"| {b.confidence:.2f} | {b.good:.2f} | {b.count} |" for b in check.reliability]
     return [*lines, ""]
+
+
+def _keywords(calibration: KeywordCalibration | None) -> list[str]:
+    if calibration is None:
+        return []
+    lines = [
+        "## Keywords",
+        "",
+        f"{len(calibration.words)} nouns, each with the probability that {calibration.measure}.",
+        "",
+    ]
+    if calibration.checks:
+        lines += [
+            f"Keywords with a probability above {SURE}, of photos that they were not fitted on."
+            " A keyword is right if one of the photo's captions names it.",
+            "",
+            "| dev photos of | photos | keywords a photo | share of right | calibration error |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {c.dataset} | {c.photos} | {c.per_photo:.2f} | {c.right:.0%}"
+            f" | {c.expected_calibration_error:.3f} |"
+            for c in calibration.checks
+        ]
+        lines.append("")
+    return lines
 
 
 def _number(value: float | None, form: str) -> str:

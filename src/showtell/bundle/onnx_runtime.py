@@ -15,6 +15,7 @@ from showtell.bundle.bundle import check_hash
 from showtell.bundle.cpu_cores import usable_cores
 from showtell.bundle.onnx_check import read_onnx
 from showtell.decoding.beam_search import Arrays, Floats, Integers
+from showtell.decoding.keywords import DETECTED
 from showtell.errors import BundleError
 from showtell.files.typed_settings import check_integer
 
@@ -49,7 +50,7 @@ class OnnxModel:
         self._attention = decoder.attention
         detector = bundle.manifest.encoder.detector
         self._detected = detector.words if detector else 0
-        self._features = ["regions", "pooled", *(["detected"] if detector else [])]
+        self._features = ["regions", "pooled", *([DETECTED] if detector else [])]
         self._init_state.check(set(self._features), [*self._memory, *self._state])
         self._step_outputs = ["log_probabilities", *(["attention"] if self._attention else [])]
         self._step_outputs += [f"next_{name}" for name in self._state]

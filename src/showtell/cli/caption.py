@@ -45,6 +45,11 @@ STDIN = "-"
     help="Also print each word's log-probability, and in JSONL its attention.",
 )
 @click.option(
+    "--keywords",
+    is_flag=True,
+    help="Also print keywords: nouns, with the probability that people name them.",
+)
+@click.option(
     "--format",
     "form",
     type=click.Choice(["text", "jsonl", "csv"]),
@@ -82,6 +87,7 @@ def caption(
     model: str | None,
     nbest: int,
     words: bool,
+    keywords: bool,
     form: Format | None,
     output: Path | None,
     recaption: bool,
@@ -111,9 +117,9 @@ def caption(
 
     screen = _Screen(output)
     all_photos = _find_photos(paths, recursive, screen)
-    captioner = _load_captioner(model, threads, max_pixels)
+    captioner = _load_captioner(model, threads, max_pixels, keywords=keywords)
     model_id = ModelIds.of(captioner.bundle).model_id
-    settings = CaptionSettings(form, nbest, model_id, min_confidence)
+    settings = CaptionSettings(form, nbest, model_id, min_confidence, keywords)
     with contextlib.ExitStack() as stack:
         captions_file = stack.enter_context(_open_captions(output, settings, recaption=recaption))
         stack.enter_context(on_interrupt(screen.saved_so_far))
@@ -133,7 +139,13 @@ def caption(
                 colour = form == "text" and screen.target.isatty()
                 screen.show(
                     line(
-                        result, form, nbest=nbest, words=words, colour=colour, model=settings.model
+                        result,
+                        form,
+                        nbest=nbest,
+                        words=words,
+                        keywords=keywords,
+                        colour=colour,
+                        model=settings.model,
                     )
                 )
                 screen.captioned += result.error is None
@@ -288,13 +300,19 @@ def _find_photos(
     return []
 
 
-def _load_captioner(model: str | None, threads: int | None, max_pixels: int) -> Captioner:
+def _load_captioner(
+    model: str | None, threads: int | None, max_pixels: int, *, keywords: bool
+) -> Captioner:
     from showtell.captioner import Captioner
 
     try:
-        return Captioner.load(resolve_model(model), threads=threads, max_pixels=max_pixels)
+        captioner = Captioner.load(resolve_model(model), threads=threads, max_pixels=max_pixels)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if keywords and captioner.bundle.manifest.keywords is None:
+        name = captioner.bundle.manifest.name
+        raise click.UsageError(f"--keywords: the model {name} has none: choose one with --model")
+    return captioner
 
 
 def _captions(

@@ -34,17 +34,23 @@ _NO_CAPTIONS = "not captions in this format: choose another file, or --recaption
 
 @dataclass(frozen=True)
 class CaptionSettings:
-    """What the captions of a file have in common: their format, number, model and confidence."""
+    """What the captions of a file have in common: format, number, model, confidence, keywords."""
 
     form: Format
     nbest: int
     model: str
     min_confidence: float | None = None
+    keywords: bool = False
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of CSV."""
+        return columns(nbest=self.nbest, keywords=self.keywords, with_model=True)
 
     @property
     def header(self) -> str:
         """The first line of the captions."""
-        return header(self.form, nbest=self.nbest, with_model=True)
+        return header(self.form, nbest=self.nbest, keywords=self.keywords, with_model=True)
 
     def is_below(self, confidence: float | None) -> bool:
         """Return whether a caption is left out; without a confidence it is not."""
@@ -201,7 +207,7 @@ def _csv_captions(text: str, settings: CaptionSettings) -> list[_Written]:
     if text and not text.startswith(settings.header):
         _check_columns(next(csv.reader([text.partition("\n")[0]])), settings)
         raise ValueError("other columns")
-    count = len(columns(nbest=settings.nbest, with_model=True))
+    count = len(settings.columns)
     rows = list(csv.reader(io.StringIO(text.removeprefix(settings.header), newline="")))
     if rows and len(rows[-1]) != count:
         rows.pop()  # cut off inside a cell of several lines
@@ -219,7 +225,13 @@ def _csv_captions(text: str, settings: CaptionSettings) -> list[_Written]:
 def _check_columns(names: list[str], settings: CaptionSettings) -> None:
     """Raise ShowtellError if columns are those of captions with other settings."""
     nbest = 1 + sum(name.startswith("alternative_") for name in names)
-    if names == columns(nbest=nbest, with_model=True):
+    if names == columns(nbest=nbest, keywords=not settings.keywords, with_model=True):
+        other = "without" if settings.keywords else "with"
+        raise ShowtellError(
+            f"has captions {other} --keywords: give the same option, another file, or --recaption"
+            " to replace it"
+        )
+    if names == columns(nbest=nbest, keywords=settings.keywords, with_model=True):
         raise ShowtellError(
             f"has the columns of --nbest {nbest}, not {settings.nbest}: give --nbest {nbest},"
             " another file, or --recaption to replace it"

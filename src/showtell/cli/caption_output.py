@@ -59,16 +59,22 @@ def suffix_format(output: Path | None, formats: Sequence[Chosen]) -> Chosen | No
     return next((item for item in formats if item == named), None)
 
 
-def columns(*, nbest: int = 1, with_model: bool = False) -> list[str]:
+def columns(*, nbest: int = 1, keywords: bool = False, with_model: bool = False) -> list[str]:
     """Return the columns of CSV."""
-    alternatives = [f"alternative_{number}" for number in range(1, nbest)]
-    model = ["model"] if with_model else []
-    return ["path", "text", "log_probability", "confidence", *model, *alternatives, "error"]
+    names = ["path", "text", "log_probability", "confidence"]
+    names += ["model"] if with_model else []
+    names += [f"alternative_{number}" for number in range(1, nbest)]
+    names += ["keywords"] if keywords else []
+    return [*names, "error"]
 
 
-def header(form: Format, *, nbest: int = 1, with_model: bool = False) -> str:
+def header(
+    form: Format, *, nbest: int = 1, keywords: bool = False, with_model: bool = False
+) -> str:
     """Return the column names for CSV, and nothing for the other formats."""
-    return csv_row(columns(nbest=nbest, with_model=with_model)) if form == "csv" else ""
+    if form != "csv":
+        return ""
+    return csv_row(columns(nbest=nbest, keywords=keywords, with_model=with_model))
 
 
 def line(
@@ -77,6 +83,7 @@ def line(
     *,
     nbest: int = 1,
     words: bool = False,
+    keywords: bool = False,
     colour: bool = False,
     model: str | None = None,
 ) -> str:
@@ -84,15 +91,16 @@ def line(
 
     JSONL and CSV say which `model` wrote the caption, if one is given.
 
-    Text is `path: caption` on one line, with alternatives and words indented below; a caption that
-    is not sure is marked, with `colour` in colour. JSONL is
+    Text is `path: caption` on one line, with alternatives, keywords and words indented below; a
+    caption that is not sure is marked, with `colour` in colour. The CSV column of keywords has
+    their words, most probable first, separated by semicolons. JSONL is
     ASCII: a path that is not UTF-8 has surrogate escapes (\udcff). A CSV cell that a spreadsheet
     would run as a formula starts with an apostrophe. A photo without a path (standard input) is
     called `-`.
     """
     path = STDIN if caption.path is None else os.fspath(caption.path)
     if form == "jsonl":
-        record = caption.to_dict(words=words)
+        record = caption.to_dict(words=words, keywords=keywords)
         record["path"] = path
         if model is not None:
             record["model"] = model
@@ -108,6 +116,7 @@ def line(
                 csv_number(caption.confidence),
                 *([] if model is None else [escape_csv_formula(model)]),
                 *map(escape_csv_formula, others),
+                *([keyword_cell(caption)] if keywords else []),
                 escape_csv_formula(caption.error or ""),
             ]
         )
@@ -115,11 +124,19 @@ def line(
         return ""
     lines = [f"{printable(path)}: {caption.text}{doubt_mark(caption.confidence, colour=colour)}"]
     lines += [f"    {item.log_probability:8.3f}  {item.text}" for item in caption.alternatives]
+    if keywords and caption.keywords:
+        shares = (f"{keyword.word} {keyword.probability:.2f}" for keyword in caption.keywords)
+        lines.append(f"    keywords: {', '.join(shares)}")
     if words:
         lines.append(
             "    " + "  ".join(f"{word.word} {word.log_probability:.2f}" for word in caption.words)
         )
     return "\n".join(lines) + "\n"
+
+
+def keyword_cell(caption: Caption) -> str:
+    """Return the keywords of a caption as one cell of a table, most probable first."""
+    return escape_csv_formula("; ".join(keyword.word for keyword in caption.keywords))
 
 
 def doubt_mark(confidence: float | None, *, colour: bool = False) -> str:

@@ -87,8 +87,8 @@ def caption(input: Path | str, output: Path | str, **options: Any) -> None:
 
     INPUT is a folder of photos with its subfolders, WebDataset shards, or Parquet with a column of
     paths or bytes, on disk or at an address such as s3://bucket/photos. OUTPUT receives finished
-    parts, .parquet files with the fields of showtell caption --format jsonl, and _summary.json. Its
-    subfolder _job holds what is needed to resume.
+    parts, .parquet files with the fields of showtell caption --format jsonl --keywords, and
+    _summary.json. Its subfolder _job holds what is needed to resume.
 
     To resume a stopped or killed job, run the same command again: finished parts are kept, and
     each photo has exactly one row. A photo that fails has a row with its error. --limit and

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from showtell.caption import Alternative, Caption, Word
+from showtell.caption import Alternative, Caption, Keyword, Word
 from showtell.errors import PhotoError, ShowtellError
 from showtell.files.printable_names import printable
 
@@ -56,6 +56,7 @@ class ServedModel:
     attention: bool
     grid: tuple[int, int]
     confidence: bool
+    keywords: bool
     terms: str
 
 
@@ -134,6 +135,10 @@ def parse_caption(record: Mapping[str, Any], path: Path | None) -> Caption:
                 None if word["attention"] is None else np.array(word["attention"], np.float32),
             )
             for word in record.get("words") or ()
+        ),
+        keywords=tuple(
+            Keyword(keyword["word"], keyword["probability"])
+            for keyword in record.get("keywords") or ()
         ),
     )
 

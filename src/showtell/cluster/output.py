@@ -59,6 +59,7 @@ def part_bytes(records: Sequence[dict[str, Any]], job_id: str, result: PartResul
     import pyarrow.parquet as pq
 
     alternative = pa.struct([("text", pa.string()), ("log_probability", pa.float64())])
+    keyword = pa.struct([("word", pa.string()), ("probability", pa.float64())])
     schema = pa.schema(
         [
             ("path", pa.string()),
@@ -66,6 +67,7 @@ def part_bytes(records: Sequence[dict[str, Any]], job_id: str, result: PartResul
             ("log_probability", pa.float64()),
             ("confidence", pa.float64()),
             ("alternatives", pa.list_(alternative)),
+            ("keywords", pa.list_(keyword)),
             ("error", pa.string()),
         ],
         metadata={_METADATA_KEY: json.dumps({"job": job_id, **asdict(result)}).encode()},

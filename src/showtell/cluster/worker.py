@@ -134,4 +134,4 @@ class CaptionWorker:
 
 def _record(caption: Caption, name: str) -> dict[str, Any]:
     """Return the fields of a caption as in JSON lines, under the photo's name."""
-    return caption.to_dict() | {"path": name}
+    return caption.to_dict(keywords=True) | {"path": name}

@@ -196,9 +196,10 @@ def predict(hypotheses: Hypotheses, calibration: Calibration) -> float | None:
 def reliability(confidences: ArrayLike, is_good: ArrayLike, bins: int = 10) -> list[ReliabilityBin]:
     """Sort captions into `bins` equal intervals of confidence, for a reliability diagram.
 
-    Empty bins are left out; a confidence of exactly 1 belongs to the last bin.
+    `is_good` is bool, or the probability that each caption is good. Empty bins are left out; a
+    confidence of exactly 1 belongs to the last bin.
     """
-    values, labels = np.asarray(confidences, np.float64), np.asarray(is_good, np.bool_)
+    values, labels = np.asarray(confidences, np.float64), np.asarray(is_good, np.float64)
     indices = np.minimum((values * bins).astype(int), bins - 1)
     return [
         ReliabilityBin(

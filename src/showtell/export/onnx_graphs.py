@@ -15,11 +15,11 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from showtell.decoding.keywords import DETECTED
 from showtell.export.quiet_libraries import quiet_libraries
 from showtell.nets.decoder import DecoderNetwork
 from showtell.nets.encoder import Encoder
 from showtell.nets.model import CaptionModel
-from showtell.nets.word_detector import DETECTED
 
 __all__ = ["decoder_graphs", "encoder_graph"]
 

@@ -19,6 +19,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from showtell.decoding.keywords import DETECTED
 from showtell.errors import RecipeError, TrainingError
 from showtell.files.plain_data import parse_json
 from showtell.files.typed_settings import load_settings
@@ -27,7 +28,7 @@ from showtell.nets.batch_norm_folding import fold_batch_norm
 from showtell.nets.detector_settings import DetectorSettings
 from showtell.nets.same_padding import pad_pools_same
 from showtell.nets.weights_file import read_weights
-from showtell.nets.word_detector import DETECTED, WordDetector
+from showtell.nets.word_detector import WordDetector
 
 logger = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from showtell.decoding.keywords import DETECTED
 from showtell.nets.concepts import REMAINING_BIAS, without_tokens
 from showtell.nets.decoder import AttentionDecoder, DecoderNetwork, DecoderSettings, Tensors
 from showtell.nets.packed_lstm import Packing
-from showtell.nets.word_detector import DETECTED
 from showtell.vocabulary import FIRST_WORD
 
 LEAST_RATIO, LARGEST_RATIO = -3.0, 7.0  # limits of a word's log-ratio

@@ -22,7 +22,6 @@ from showtell.nets.concepts import ConceptHead, soft_maximum
 from showtell.nets.decoder import Tensors
 from showtell.nets.detector_settings import DetectorSettings
 
-DETECTED = "detected"  # name of the feature: logits of detected words, [photos, words]
 OBJECT_CLASSES = 1000  # of ImageNet
 LEAST_PROBABILITY = 1e-6  # of the object classes of a word
 MOST_PROBABILITY = 1 - 1e-4

@@ -138,6 +138,7 @@ def _model_out(bundle: Bundle) -> schemas.ModelOut:
             max_length=manifest.decoding.max_length,
         ),
         confidence=manifest.confidence is not None,
+        keywords=manifest.keywords is not None,
         terms=manifest.terms,
     )
 

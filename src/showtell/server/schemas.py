@@ -1,4 +1,7 @@
-"""Schemas of the REST API. A caption has the fields of `showtell caption --format jsonl`."""
+"""Schemas of the REST API.
+
+A caption has the fields of `showtell caption --format jsonl --keywords`.
+"""
 
 from __future__ import annotations
 
@@ -56,6 +59,13 @@ class AlternativeOut(BaseModel):
     log_probability: float
 
 
+class KeywordOut(BaseModel):
+    """A noun, and the probability that people who describe the photo name it."""
+
+    word: str
+    probability: float
+
+
 class CaptionOut(BaseModel):
     """A caption, or the `error` why there is none. `words` is only present on request."""
 
@@ -68,6 +78,9 @@ class CaptionOut(BaseModel):
     )
     alternatives: list[AlternativeOut]
     error: str | None
+    keywords: list[KeywordOut] = Field(
+        description="Nouns, most probable first; empty if the model has no keywords."
+    )
     words: list[WordOut] = Field(default=[])
 
 
@@ -106,6 +119,7 @@ class ModelOut(BaseModel):
     input: InputOut
     decoding: DecodingOut
     confidence: bool = Field(description="Whether captions come with a confidence.")
+    keywords: bool = Field(description="Whether captions come with keywords.")
     terms: str = Field(description="The terms under which the model may be used.")
 
 

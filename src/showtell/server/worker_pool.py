@@ -131,6 +131,6 @@ def _failure(photo: QueuedPhoto, reason: str) -> PhotoResult:
     """Return a caption record with an error, in place of the one the worker did not return."""
     name = printable(photo.name) if photo.name else "photo"
     words = photo.pending.request.words
-    record = Caption(error=f"{name}: {reason}").to_dict(words=words)
+    record = Caption(error=f"{name}: {reason}").to_dict(words=words, keywords=True)
     record["path"] = photo.name
     return PhotoResult(True, json.dumps(record).encode())

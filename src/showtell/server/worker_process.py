@@ -53,7 +53,7 @@ def caption_batch(
         return failed, records
     captions = captioner.caption(iter(files), batch_size=len(files), **options)
     for caption, name in zip(captions, names, strict=True):
-        record = caption.to_dict(words=words)
+        record = caption.to_dict(words=words, keywords=True)
         record["path"] = name
         failed.append(caption.error is not None)
         records.append(json.dumps(record, allow_nan=False).encode())

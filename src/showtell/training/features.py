@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from showtell.data.dataset import CaptionedPhoto
 from showtell.data.feature_cache import FeatureArrays, extract_features, find_unreadable
+from showtell.decoding.keywords import DETECTED
 from showtell.files.folders import cache_dir
 from showtell.files.progress import progress_bar
 from showtell.nets.model import CaptionModel
-from showtell.nets.word_detector import DETECTED
 from showtell.training.distributed import Ranks
 from showtell.training.loop import InterruptedTrainingError
 from showtell.training.recipe import Recipe

@@ -360,3 +360,58 @@ def test_attention_has_the_shape_of_the_photo(page: Page, responses: MockRespons
     card.locator(".words button").first.hover()
     expect(card.locator("canvas.visible")).to_be_visible()
     assert lightness(card.locator("canvas")).shape == (160, 48)
+
+
+def pressed(card: Locator) -> dict[str, bool]:
+    """The chips of a card by their name, and which are on."""
+    chips = card.locator(".keywords ul button").all()
+    return {
+        chip.get_attribute("aria-label") or "": chip.get_attribute("aria-pressed") == "true"
+        for chip in chips
+    }
+
+
+def test_keywords_are_chips_of_which_the_sure_ones_are_on(
+    page: Page, responses: MockResponses
+) -> None:
+    card = card_of(page, responses, caption())
+    assert pressed(card) == {
+        "dog, 92\u00a0% likely": True,
+        "grass, 61\u00a0% likely": True,
+        "ball, 34\u00a0% likely": False,
+    }
+    card.get_by_role("button", name="Copy keywords").click()
+    expect(page.locator("#live-region")).to_contain_text("Copied")
+    assert copied(page) == "dog, grass"
+
+
+def test_only_keywords_that_are_on_are_copied(page: Page, responses: MockResponses) -> None:
+    card = card_of(page, responses, caption())
+    chip = card.get_by_role("button", name="ball, 34")
+    chip.focus()
+    page.keyboard.press("Space")
+    expect(chip).to_be_focused()
+    expect(chip).to_have_attribute("aria-pressed", "true")
+    card.get_by_role("button", name="dog, 92").click()
+    copy = card.get_by_role("button", name="Copy keywords")
+    copy.click()
+    expect(copy).to_have_text("Copied")
+    assert copied(page) == "grass, ball"
+    card.get_by_role("button", name="grass, 61").click()
+    chip.click()
+    expect(copy).to_be_disabled()
+
+
+def test_keywords_stay_as_chosen_when_the_caption_changes(
+    page: Page, responses: MockResponses
+) -> None:
+    card = card_of(page, responses, caption())
+    card.get_by_role("button", name="grass, 61").click()
+    before = pressed(card)
+    card.get_by_role("button", name="Use: a dog jumps").click()
+    assert pressed(card) == before
+
+
+def test_caption_without_keywords_has_no_chips(page: Page, responses: MockResponses) -> None:
+    card = card_of(page, responses, caption(keywords={"man": 0.19}))
+    expect(card.locator(".keywords")).to_be_hidden()

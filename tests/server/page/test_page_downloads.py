@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import Dialog, Page, expect
 
-from showtell.caption import Alternative, Caption
+from showtell.caption import Alternative, Caption, Keyword
 from showtell.cli.caption_output import header, line
 from support.page_driver import MockResponses, caption, choose, done, working
 
@@ -27,6 +27,7 @@ def caption_of(path: str, text: str, confidence: float) -> Caption:
         -7.25,
         confidence,
         (Alternative("a brown dog runs", -8.5), Alternative("a dog jumps", -9.5)),
+        keywords=(Keyword("dog", 0.92), Keyword("grass", 0.61)),
     )
 
 
@@ -37,8 +38,8 @@ def test_csv_is_what_the_command_line_writes(page: Page, responses: MockResponse
     done(page, 3)
     name, content = downloaded(page, "Download CSV")
     assert name == "captions.csv"
-    expected = header("csv", nbest=3) + "".join(
-        line(item, "csv", nbest=3)
+    expected = header("csv", nbest=3, keywords=True) + "".join(
+        line(item, "csv", nbest=3, keywords=True)
         for item in (
             caption_of("-dog.png", "a dog, running", 0.712345),
             caption_of('a "cat".png', "=1+1", 0.71),
@@ -55,7 +56,7 @@ def test_json_has_the_fields_of_the_command_line(page: Page, responses: MockResp
     name, content = downloaded(page, "Download JSON")
     assert name == "captions.json"
     [record] = json.loads(content)
-    assert record == caption_of("dog.png", "a dog runs on the grass", 0.71).to_dict()
+    assert record == caption_of("dog.png", "a dog runs on the grass", 0.71).to_dict(keywords=True)
 
 
 def test_downloads_contain_edits_and_chosen_suggestions(
@@ -87,6 +88,22 @@ def test_downloads_contain_edits_and_chosen_suggestions(
     _, content = downloaded(page, "Download CSV")
     rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
     assert [row["text"] for row in rows] == ["Bella", "a dog jumps"]
+
+
+def test_downloads_contain_the_keywords_that_are_on(page: Page, responses: MockResponses) -> None:
+    choose(page, "1.png")
+    card = done(page, 1)
+    card.get_by_role("button", name="ball, 34").click()
+    card.get_by_role("button", name="grass, 61").click()
+    _, content = downloaded(page, "Download JSON")
+    [record] = json.loads(content)
+    assert record["keywords"] == [
+        {"word": "dog", "probability": 0.92},
+        {"word": "ball", "probability": 0.34},
+    ]
+    _, content = downloaded(page, "Download CSV")
+    [row] = csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
+    assert row["keywords"] == "dog; ball"
 
 
 def test_download_of_unfinished_work_says_how_many_are_missing(

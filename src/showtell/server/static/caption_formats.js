@@ -9,6 +9,11 @@ function escapeHtml(text) {
   return text.replace(/[&<>"']/g, (letter) => HTML_ENTITIES[letter]);
 }
 
+/** Keywords as most photo programs take them. */
+export function asList(keywords) {
+  return keywords.map(({ word }) => word).join(", ");
+}
+
 export function asHtml(name, text) {
   return `<img src="${escapeHtml(encodeURIComponent(name))}" alt="${escapeHtml(text)}">`;
 }
@@ -18,7 +23,7 @@ export function asMarkdown(name, text) {
   return `![${text.replace(MARKDOWN_SYNTAX, "\\$&")}](${url})`;
 }
 
-/** The records as `showtell caption --format csv` writes them, without the model. */
+/** The records as `showtell caption --format csv --keywords` writes them, without the model. */
 export function asCsv(records) {
   const count = Math.max(0, ...records.map((record) => record.alternatives.length));
   const alternatives = Array.from({ length: count }, (_, index) => `alternative_${index + 1}`);
@@ -28,9 +33,10 @@ export function asCsv(records) {
     formatNumber(record.log_probability),
     formatNumber(record.confidence),
     ...alternatives.map((_, index) => escapeFormula(record.alternatives[index]?.text ?? "")),
+    escapeFormula(record.keywords.map(({ word }) => word).join("; ")),
     escapeFormula(record.error ?? ""),
   ]);
-  const lines = [[...COLUMNS, ...alternatives, "error"], ...rows].map((row) => row.map(csvCell).join(","));
+  const lines = [[...COLUMNS, ...alternatives, "keywords", "error"], ...rows].map((row) => row.map(csvCell).join(","));
   return `\ufeff${lines.join("\n")}\n`; // spreadsheets need the byte order mark to detect UTF-8
 }
 

@@ -1,16 +1,18 @@
 // The card of one photo: its progress, its caption with all actions, or its error.
 
 import { AttentionOverlay } from "./attention.js";
-import { asHtml, asMarkdown } from "./caption_formats.js";
+import { asHtml, asList, asMarkdown } from "./caption_formats.js";
 import { CaptionWords } from "./caption_words.js";
 import { copy } from "./clipboard.js";
 import { describeConfidence } from "./confidence.js";
+import { KeywordChips } from "./keyword_chips.js";
 
 const COPIED_TIME = 1600; // milliseconds that a copy button says "Copied"
 const COPY_FORMATS = {
-  text: { label: "Text", format: (_, text) => text },
-  html: { label: "HTML", format: asHtml },
-  markdown: { label: "Markdown", format: asMarkdown },
+  text: { label: "Text", format: ({ text }) => text },
+  html: { label: "HTML", format: ({ name, text }) => asHtml(name, text) },
+  markdown: { label: "Markdown", format: ({ name, text }) => asMarkdown(name, text) },
+  keywords: { label: "Copy keywords", format: ({ chosenKeywords }) => asList(chosenKeywords) },
 };
 const FILE_EXTENSION = /\.(\w{1,5})$/;
 
@@ -20,6 +22,7 @@ export class Card {
   #preprocessing;
   #imageUrl;
   #words = null;
+  #chips = null;
 
   /** `actions` are the page's: retry(card), remove(card), changed(), announce and showNotice. */
   constructor(photo, preprocessing, actions) {
@@ -114,7 +117,17 @@ export class Card {
     sentence.classList.toggle("visually-hidden", showWords);
     sentence.hidden = showWords && !this.#$("img").hidden;
     this.#renderConfidence();
+    this.#renderKeywords();
     this.#renderSuggestions();
+  }
+
+  #renderKeywords() {
+    this.#chips ??= new KeywordChips(this.#$(".keywords ul"), this.#photo, () => {
+      this.#renderKeywords();
+      this.#actions.changed();
+    });
+    this.#$(".keywords").hidden = this.#chips.isEmpty;
+    this.#$(".keywords .copy-keywords").disabled = this.#photo.keywords.size === 0;
   }
 
   #renderConfidence() {
@@ -186,7 +199,7 @@ export class Card {
         form.requestSubmit();
       } else if (event.key === "Escape") this.#closeEditor();
     });
-    for (const button of this.element.querySelectorAll(".copy button")) {
+    for (const button of this.element.querySelectorAll("[data-format]")) {
       button.addEventListener("click", () => this.#copy(button));
     }
   }
@@ -216,12 +229,12 @@ export class Card {
 
   async #copy(button) {
     const { label, format } = COPY_FORMATS[button.dataset.format];
-    if (!(await copy(format(this.#photo.name, this.#photo.text)))) {
+    if (!(await copy(format(this.#photo)))) {
       this.#actions.showNotice("The browser did not allow copying.");
       return;
     }
     this.#photo.saved = true;
-    this.#actions.announce(`Copied as ${label}`);
+    this.#actions.announce(button.dataset.format === "keywords" ? "Copied" : `Copied as ${label}`);
     button.textContent = "Copied";
     button.classList.add("copied");
     setTimeout(() => {
