@@ -1,4 +1,4 @@
-"""Step 8: keywords of a photo, with calibrated probabilities (experiment 73).
+"""Step 8: keywords of a photo, with calibrated probabilities (experiment 76).
 
 A keyword is a noun of `keywords.csv`, a table that was reviewed by hand. Its probability is that of
 its detected words together, corrected by a logistic regression (`showtell.decoding.keywords`) with
