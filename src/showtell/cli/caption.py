@@ -187,6 +187,9 @@ def _without_captions(
     photos: Iterable[Path | BinaryIO], captions_file: CaptionFile, screen: _Screen
 ) -> Iterator[Path | BinaryIO]:
     """Yield the photos whose captions the file did not have."""
+    if not captions_file.earlier and not captions_file.below:
+        yield from photos
+        return
     for photo in photos:
         key = captions_file.key(photo) if isinstance(photo, Path) else None
         if key in captions_file.earlier:

@@ -75,7 +75,8 @@ class CaptionFile:
 
     def key(self, path: Path) -> str:
         """Return a name of a photo that is the same from every current folder."""
-        return _key(os.fspath(Path.cwd() / path), self.settings.form)
+        absolute = path if path.is_absolute() else Path.cwd() / path
+        return _key(os.fspath(absolute), self.settings.form)
 
     def written_path(self, path: Path) -> Path:
         """Return the path to write for a photo: a relative one is relative to the file's folder."""
