@@ -17,6 +17,7 @@ from showtell.bundle import (
     load_bundle,
     save_bundle,
 )
+from showtell.bundle.manifest import FORMAT_MINOR
 from showtell.errors import BundleError
 from showtell.image import Preprocessing
 from support.dummy_bundles import write_dummy_bundle
@@ -64,7 +65,7 @@ def test_a_newer_format_says_to_upgrade(bundle):
 
 
 def test_keys_of_a_later_minor_version_are_ignored(bundle):
-    rewrite(bundle, format_minor=1, colour="blue")
+    rewrite(bundle, format_minor=FORMAT_MINOR + 1, colour="blue")
     assert load_bundle(bundle).manifest.name == "dummy"
 
 
@@ -130,3 +131,9 @@ def test_a_bundle_without_a_needed_file_is_not_written(bundle, tmp_path):
     with pytest.raises(BundleError, match=VOCABULARY):
         save_bundle(tmp_path / "new", loaded.manifest, {ENCODER: b"x"})
     assert not (tmp_path / "new").exists()
+
+
+def test_a_manifest_of_another_language_than_the_vocabulary_is_refused(bundle):
+    rewrite(bundle, language="de")
+    with pytest.raises(BundleError, match="language: de, but vocabulary.json has words of en"):
+        load_bundle(bundle)

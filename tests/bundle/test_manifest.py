@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from showtell.bundle import FORMAT_VERSION, MANIFEST, VOCABULARY, Manifest, load_bundle, sha256
+from showtell.bundle.manifest import FORMAT_MINOR
 from showtell.errors import BundleError
 from support.dummy_bundles import write_dummy_bundle
 
@@ -170,7 +171,7 @@ def test_text_that_is_no_manifest_names_the_file(text: str | bytes, message: str
 
 
 def test_keys_of_a_newer_minor_version_are_ignored() -> None:
-    newer = changed("encoder.colour", "blue") | {"format_minor": 1, "colour": "blue"}
+    newer = changed("encoder.colour", "blue") | {"format_minor": FORMAT_MINOR + 1, "colour": "blue"}
     assert Manifest.from_json(json.dumps(newer), "manifest.json").name == "birds"
 
 

@@ -96,6 +96,11 @@ def load_bundle(path: Path, *, verify: bool = True, networks: bool = True) -> Bu
             check_hash(file, sha256(file), expected)
     vocabulary_path = path / VOCABULARY
     vocabulary = Vocabulary.from_json(_read(vocabulary_path), vocabulary_path)
+    if manifest.language != vocabulary.language:
+        raise BundleError(
+            f"{manifest_path}: language: {manifest.language}, but {VOCABULARY} has words of"
+            f" {vocabulary.language}: export or pull the model again"
+        )
     read_card(path)
     return Bundle(path, manifest, vocabulary)
 

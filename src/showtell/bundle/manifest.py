@@ -22,7 +22,7 @@ from showtell.files.typed_settings import load_settings
 from showtell.image import Preprocessing
 
 FORMAT_VERSION = 2  # 2: bundles with a word detector; others are still written as 1
-FORMAT_MINOR = 0
+FORMAT_MINOR = 1  # 1: the key `language`
 Precision = Literal["float32", "float16", "int8"]
 _NAME = {"longest": 200}  # of a text that is shown on one line
 _SCORE = {"ge": -1000, "le": 10_000}
@@ -152,6 +152,7 @@ class PrecisionInfo:
 class Manifest:
     """What `manifest.json` holds.
 
+    `language` is the BCP 47 tag of the language that the model writes, that of its vocabulary.
     `confidence` is the calibration that was fitted on dev photos, `keywords` that of keywords
     (None where the model has none), `files` maps the name of each
     file of the bundle to its sha256, `terms` says under which terms the training data may be used.
@@ -161,6 +162,7 @@ class Manifest:
     encoder: EncoderInfo
     decoder: DecoderInfo
     preprocessing: Preprocessing = field(metadata={"complete": True})
+    language: str = field(default="en", metadata=_NAME)
     decoding: DecodingDefaults = field(default_factory=DecodingDefaults)
     training: TrainingInfo = field(default_factory=TrainingInfo)
     scores: tuple[ScoreInfo, ...] = field(default=(), metadata={"longest": 1000})

@@ -8,6 +8,7 @@ from showtell.bundle.manifest import DetectorInfo, Manifest, ScoreInfo
 from showtell.decoding.confidence import Calibration
 from showtell.decoding.keywords import SURE, KeywordCalibration
 from showtell.decoding.options import DecodingDefaults
+from showtell.language.languages import ENGLISH
 from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
 
 TERMS = {
@@ -44,7 +45,7 @@ def model_card(manifest: Manifest, vocabulary: Vocabulary, notes: str = "") -> s
     lines = [
         f"# {manifest.name}",
         "",
-        f"Writes one English sentence about a photo. {manifest.terms}",
+        f"Writes one {vocabulary.rules.name} sentence about a photo. {manifest.terms}",
         "",
         "## What it is",
         "",
@@ -70,22 +71,36 @@ def _properties(manifest: Manifest, vocabulary: Vocabulary) -> list[str]:
     encoder, training, preprocessing = manifest.encoder, manifest.training, manifest.preprocessing
     height, width = encoder.grid
     words = len(vocabulary) - len(SPECIAL_WORDS)
+    unit = "words" if vocabulary.rules.spaced else "characters and words"
     data = training.dataset
     if "train" in training.photos:
         photos = training.photos["train"]
         data += f", {photos.count} photos with {photos.captions} captions"
     return [
+        *_language(vocabulary),
         f"- Encoder: {encoder.network}, {encoder.channels} channels on a grid of"
         f" {height} x {width}; initial weights: {encoder.weights};"
         f" fine-tuned: {', '.join(encoder.fine_tuned) or 'none'}",
         *_detector(encoder.detector),
-        f"- Decoder: {_decoder(manifest)}; {words} words",
+        f"- Decoder: {_decoder(manifest)}; {words} {unit}",
         f"- Input: {preprocessing.height} x {preprocessing.width} pixels,"
         f" resized by {preprocessing.resize}",
         f"- Decoding: {_decoding(manifest.decoding)}",
         f"- Precision: encoder {manifest.precision.encoder}, decoder {manifest.precision.decoder}",
         f"- Training data: {data}; training took {training.seconds / 60:.0f} minutes",
         f"- Written by: {manifest.written_by}",
+    ]
+
+
+def _language(vocabulary: Vocabulary) -> list[str]:
+    language = vocabulary.rules
+    if language == ENGLISH:
+        return []
+    casing = vocabulary.casing
+    capitals = f", {len(casing.forms)} of its words with capitals" if casing else ""
+    return [
+        f"- Language: {language.name} ({language.code}), normalisation rule {vocabulary.rule},"
+        f" writing rule {vocabulary.writing_rule}{capitals}"
     ]
 
 

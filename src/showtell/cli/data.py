@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from showtell.cli.address import ADDRESS
+from showtell.cli.language_option import language_option
 from showtell.data.dataset import SPLITS
 from showtell.files.counts import count_of
 from showtell.files.printable_names import printable
@@ -33,8 +34,11 @@ def data() -> None:
 @click.option(
     "--workers", type=click.IntRange(1), help="Decoding threads.  [default: one per core]"
 )
+@language_option("Count words as in this language (BCP 47, such as de or zh).")
 @click.pass_context
-def check(ctx: click.Context, directory: Path | str, workers: int | None) -> None:
+def check(
+    ctx: click.Context, directory: Path | str, workers: int | None, language: str | None
+) -> None:
     """Report the content of the dataset in DIR, and name each photo or line with a fault.
 
     DIR is a folder in a known layout, or one caption file: CSV or JSONL with image,caption[,split],
@@ -42,7 +46,7 @@ def check(ctx: click.Context, directory: Path | str, workers: int | None) -> Non
     address of one, such as s3://bucket/flickr8k; then the checksums are compared too. Exit code 1:
     something needs repair. Warnings and notes do not change the exit code.
     """
-    if not _print_check(directory, workers):
+    if not _print_check(directory, workers, language):
         ctx.exit(FAILED)
 
 
@@ -59,14 +63,21 @@ def check(ctx: click.Context, directory: Path | str, workers: int | None) -> Non
     show_default=True,
     help="Width and height in pixels.",
 )
-def shapes(directory: Path, count: int, seed: int, size: int) -> None:
+@click.option(
+    "--language",
+    type=click.Choice(["en", "ja", "zh"]),
+    default="en",
+    show_default=True,
+    help="Language of the captions.",
+)
+def shapes(directory: Path, count: int, seed: int, size: int, language: str) -> None:
     """Draw a synthetic dataset into DIR: "a small red circle above a blue square" and the like.
 
     A small captioner learns it in a minute or two. The scenes of dev and test are not in train.
     """
     from showtell.data.synthetic.shapes import draw_shapes
 
-    dataset = draw_shapes(directory, count, seed, size)
+    dataset = draw_shapes(directory, count, seed, size, language)
     sizes = ", ".join(f"{split} {len(dataset.split(split)):,}" for split in SPLITS)
     click.echo(f"{count_of(len(dataset.photos), 'photo')} in {printable(str(directory))}: {sizes}")
 
@@ -170,7 +181,7 @@ def download(
             click.echo("nothing downloaded: answer y, or use --yes", err=True)
             ctx.exit(FAILED)
         fetch_dataset(plan, FetchOptions(mirror=mirror))
-    if not _print_check(plan.directory, None):
+    if not _print_check(plan.directory):
         ctx.exit(FAILED)
 
 
@@ -202,11 +213,13 @@ def _gigabytes(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"
 
 
-def _print_check(directory: Path | str, workers: int | None) -> bool:
+def _print_check(
+    directory: Path | str, workers: int | None = None, language: str | None = None
+) -> bool:
     """Check a dataset and print the report; return whether nothing needs repair."""
     from showtell.data.check import check_dataset
 
-    report = check_dataset(directory, workers=workers, progress=True)
+    report = check_dataset(directory, language=language, workers=workers, progress=True)
     click.echo(_summary(report))
     for line in _lines(report.findings):
         click.echo(line)
@@ -217,6 +230,7 @@ def _print_check(directory: Path | str, workers: int | None) -> bool:
 
 def _summary(report: DatasetReport) -> str:
     from showtell.data.check import FREQUENT
+    from showtell.language.languages import ENGLISH, language_of
 
     sizes = ", ".join(f"{split} {size:,}" for split, size in report.splits.items())
     drawn = " (assigned by a hash of the photo's name)" if report.splits_assigned else ""
@@ -232,6 +246,8 @@ def _summary(report: DatasetReport) -> str:
             f"words per caption: {lengths.shortest} to {lengths.longest},"
             f" median {lengths.median:g}, mean {lengths.mean:.1f}"
         )
+    if report.language != ENGLISH.code:
+        lines.append(f"language: {language_of(report.language).name} ({report.language})")
     lines.append(
         f"vocabulary: {count_of(report.words, 'word')}, {report.frequent_words:,} of them"
         f" at least {FREQUENT} times"

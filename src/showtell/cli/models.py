@@ -93,7 +93,7 @@ def remove(name: str) -> None:
 
 
 def _row(model: InstalledModel) -> tuple[str, ...]:
-    """Return a model's row: name, size, networks, score, source."""
+    """Return a model's row: name, language, size, networks, score, source."""
     from showtell.bundle import load_bundle
 
     name = f"{model.name} *" if model.name == default_model() else model.name
@@ -102,9 +102,9 @@ def _row(model: InstalledModel) -> tuple[str, ...]:
         manifest = load_bundle(model.path, verify=False).manifest
         size = _megabytes(model)
     except (BundleError, OSError) as error:
-        return (name, "", "", "", f"damaged: {error}")
+        return (name, "", "", "", "", f"damaged: {error}")
     kind = f"{manifest.encoder.network} + {manifest.decoder.kind}"
-    return (name, size, kind, _first_cider(manifest.scores), source)
+    return (name, manifest.language, size, kind, _first_cider(manifest.scores), source)
 
 
 def _first_cider(scores: Sequence[ScoreInfo]) -> str:

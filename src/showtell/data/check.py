@@ -21,7 +21,7 @@ from showtell.files.os_errors import error_reason
 from showtell.files.photo_files import SUFFIXES
 from showtell.files.progress import progress_bar
 from showtell.image import Preprocessing, name_of, open_photo
-from showtell.vocabulary import tokenize
+from showtell.language.languages import ENGLISH, Language, language_of
 
 FREQUENT = 5  # a word must occur this often to be in the vocabulary of most published captioners
 _SMALL = Preprocessing(height=16, width=16)  # JPEGs decode faster; all their bytes are read
@@ -41,6 +41,7 @@ class CaptionLengths:
 class DatasetReport:
     """The content of a dataset and the findings of its check.
 
+    Words are counted by the rule of `language`, a BCP 47 tag.
     Photos are those of `open_dataset`: on disk and with a caption. `splits` has an entry for train,
     dev and test; official lists leave out the `unsplit` photos. `words` is the number of different
     words in all captions, `frequent_words` of those that occur at least `FREQUENT` times.
@@ -48,6 +49,7 @@ class DatasetReport:
 
     root: Path | str
     layout: str
+    language: str
     photos: int
     captions: int
     splits: dict[str, int]
@@ -65,20 +67,27 @@ class DatasetReport:
 
 
 def check_dataset(
-    directory: Path | str, *, workers: int | None = None, progress: bool = False
+    directory: Path | str,
+    *,
+    language: str | None = None,
+    workers: int | None = None,
+    progress: bool = False,
 ) -> DatasetReport:
     """Read a dataset, decode all its photos and return a report.
 
     The checksums of shards are compared too. `workers` is the number of threads, by default one per
     core. `progress` draws a bar on standard error if that is a terminal. Broken lines of a caption
-    file are among the findings.
+    file are among the findings. Words are counted by the rule of `language`, a BCP 47 tag; by
+    default it is the one that the dataset gives, else English.
 
-    Raises DatasetError if the layout is unknown or a file cannot be read at all.
+    Raises DatasetError if the layout is unknown or a file cannot be read at all, and ValueError if
+    `language` is not a tag.
     """
     workers = workers or os.cpu_count() or 1
+    rules = language_of(language) if language else None
     address = parse_address(directory)
     if is_shards(address):
-        return _check_shards(open_index(address), workers, progress)
+        return _check_shards(open_index(address), rules, workers, progress)
     listing = read_listing(Path(directory))
     photos = usable_photos(listing)
     findings = (
@@ -89,11 +98,22 @@ def check_dataset(
         *_check_photos(photos, workers, progress),
     )
     return _report(
-        listing.root, listing.layout, photos, findings, splits_assigned=listing.splits_assigned
+        listing.root,
+        listing.layout,
+        photos,
+        findings,
+        rules or _language_of_dataset(listing.language),
+        splits_assigned=listing.splits_assigned,
     )
 
 
-def _check_shards(index: ShardIndex, workers: int, progress: bool) -> DatasetReport:
+def _language_of_dataset(code: str | None) -> Language:
+    return language_of(code) if code else ENGLISH
+
+
+def _check_shards(
+    index: ShardIndex, rules: Language | None, workers: int, progress: bool
+) -> DatasetReport:
     """Compare the checksums of shards, then check the photos as in other layouts."""
     broken: list[DatasetFinding] = []
     photos = read_tables(
@@ -102,7 +122,8 @@ def _check_shards(index: ShardIndex, workers: int, progress: bool) -> DatasetRep
         verify=True,
     )
     findings = (*broken, *_check_photos(photos, workers, progress))
-    return _report(index.address, f"{index.layout} in shards", photos, findings)
+    rules = rules or _language_of_dataset(index.language)
+    return _report(index.address, f"{index.layout} in shards", photos, findings, rules)
 
 
 def _report(
@@ -110,6 +131,7 @@ def _report(
     layout: str,
     photos: Sequence[CaptionedPhoto],
     findings: tuple[DatasetFinding, ...],
+    language: Language,
     *,
     splits_assigned: bool = False,
 ) -> DatasetReport:
@@ -118,12 +140,13 @@ def _report(
     words: Counter[str] = Counter()
     for photo in photos:
         for caption in photo.captions:
-            tokens = tokenize(caption)
+            tokens = language.words(caption)
             lengths.append(len(tokens))
             words.update(tokens)
     return DatasetReport(
         root=root,
         layout=layout,
+        language=language.code,
         photos=len(photos),
         captions=len(lengths),
         splits={split: counts[split] for split in SPLITS},

@@ -32,13 +32,15 @@ class Dataset:
     """A captioned dataset, in the order of its split lists, else of its caption file.
 
     `root` is its folder, or the address of its shards. `shortened` names the splits of which only
-    the first photos are here.
+    the first photos are here. `language` is the BCP 47 tag of the captions' language, where the
+    dataset's files give it.
     """
 
     root: Path | str
     layout: str
     photos: tuple[CaptionedPhoto, ...]
     shortened: frozenset[str] = frozenset()
+    language: str | None = None
 
     def split(self, name: str) -> list[CaptionedPhoto]:
         """Return the photos of one split, in the order of the split's list."""

@@ -5,13 +5,13 @@ not: of the 40,460 captions of Flickr8k, 3 have a word twice around "and", 5 aro
 are like "a dog is licking a dog".
 
 A photo whose caption has a self-join is searched again without (see `Decoding.run`), so that all
-other captions stay as they are. The rules are for English; where a vocabulary lacks "and", "a" and
-"is", they forbid nothing.
+other captions stay as they are. A language without `JoinWords` forbids nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -26,6 +26,32 @@ PAST_WORDS = 4  # words before the next one that the rules look at
 _PAST = "last_words"  # the name of a state, int64 [rows, PAST_WORDS]
 
 
+@dataclass(frozen=True)
+class JoinWords:
+    """The words of a language by which a self-join is recognised.
+
+    `participle` is the ending of verbs after a form of "be", empty where the language has none.
+    """
+
+    conjunctions: frozenset[str] = frozenset()
+    articles: frozenset[str] = frozenset()
+    be: frozenset[str] = frozenset()
+    participle: str = ""
+
+
+_JOIN_WORDS = {
+    "en": JoinWords(
+        frozenset({"and"}), frozenset({"a", "an", "the"}), frozenset({"is", "are"}), "ing"
+    ),
+    "de": JoinWords(
+        frozenset({"und"}),
+        frozenset(
+            {"ein", "eine", "einen", "einem", "einer", "eines", "der", "die", "das", "den", "dem"}
+        ),
+    ),
+}
+
+
 class SelfJoins:
     """The words of a vocabulary that may not come next, because they would be joined to themselves.
 
@@ -35,10 +61,13 @@ class SelfJoins:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         words = vocabulary.words
-        self._is_and = _marks(words, lambda word: word == "and")
-        self._is_article = _marks(words, lambda word: word in ("a", "an", "the"))
-        self._is_be = _marks(words, lambda word: word in ("is", "are"))
-        self._is_participle = _marks(words, lambda word: word.endswith("ing"))
+        join = _JOIN_WORDS.get(vocabulary.rules.base, JoinWords())
+        self._is_and = _marks(words, lambda word: word in join.conjunctions)
+        self._is_article = _marks(words, lambda word: word in join.articles)
+        self._is_be = _marks(words, lambda word: word in join.be)
+        self._is_participle = _marks(
+            words, lambda word: bool(join.participle) and word.endswith(join.participle)
+        )
 
     def are_in(self, tokens: Sequence[int]) -> bool:
         """Return whether a caption has a self-join."""

@@ -47,8 +47,11 @@ def fit_confidence(bundle: Bundle, dataset: Dataset) -> Calibration:
     photos, hypotheses = _caption_photos(bundle, dataset.split("dev"))
     if not photos:
         raise ExportError(f"{dataset.root}: no dev photo can be captioned: cannot fit confidence")
-    captions = [showtell_tokens(bundle.vocabulary.decode(best.tokens)) for best, *_ in hypotheses]
-    references = [[showtell_tokens(text) for text in photo.captions] for photo in photos]
+    vocabulary, language = bundle.vocabulary, bundle.vocabulary.rules
+    captions = [
+        showtell_tokens(vocabulary.decode(best.tokens), language) for best, *_ in hypotheses
+    ]
+    references = [[showtell_tokens(text, language) for text in photo.captions] for photo in photos]
     good: NDArray[np.bool_] = np.asarray(coco.cider_per_photo(captions, references)) >= GOOD_CIDER
     half = (len(photos) + 1) // 2 if len(photos) >= MIN_PHOTOS_FOR_HALVES else len(photos)
     calibration = fit(

@@ -214,6 +214,7 @@ def manifest_of(trained: TrainedRun, name: str) -> Manifest:
             attention=decoder.has_attention,
         ),
         preprocessing=encoder.spec.preprocessing,
+        language=trained.vocabulary.language,
         decoding=trained.recipe.decoding,
         training=TrainingInfo(
             dataset=origin.dataset,

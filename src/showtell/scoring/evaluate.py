@@ -17,6 +17,7 @@ from showtell.data.shards.index import OnBroken
 from showtell.decoding.options import DecodingDefaults
 from showtell.errors import DatasetError
 from showtell.files.progress import progress_bar
+from showtell.language.languages import Language, language_of
 from showtell.scoring import ScoringError
 from showtell.scoring.coco import scorer_package
 from showtell.scoring.evaluation import ALL, EvaluatedPhoto, Evaluation, FailedPhoto
@@ -80,6 +81,7 @@ def evaluate(
     bundle = captioner.bundle
     seen = count_training_photos(bundle.manifest, photos)
     _warn_of_training_photos(bundle.manifest, seen, [photo.name for photo in photos], name)
+    _warn_of_other_language(bundle.vocabulary.rules, dataset, name)
 
     decoding = _decoding(bundle.manifest.decoding, beam, length_penalty)
     captioned = _caption_photos(captioner, photos, decoding, split if progress else None)
@@ -87,7 +89,10 @@ def evaluate(
         first_error = captioned.failed[0].error
         raise ScoringError(f"{dataset.root}: no photo of {split} could be read: {first_error}")
     tokenized = tokenize_captions(
-        captioned.texts, [photo.captions for photo in captioned.photos], spice=spice
+        captioned.texts,
+        [photo.captions for photo in captioned.photos],
+        language=bundle.vocabulary.rules,
+        spice=spice,
     )
     scores = score_tokenized(tokenized, bundle.vocabulary)
     limited = split in dataset.shortened
@@ -98,6 +103,7 @@ def evaluate(
         dataset=str(dataset.root),
         split=split,
         limited=limited,
+        language=bundle.vocabulary.language,
         beam=decoding.beam,
         length_penalty=decoding.length_penalty,
         parts={ALL: scores, **halves},
@@ -216,6 +222,17 @@ def _warn_of_training_photos(
         )
 
 
+def _warn_of_other_language(language: Language, dataset: Dataset, name: str) -> None:
+    if dataset.language and language_of(dataset.language).base != language.base:
+        logger.warning(
+            "%s writes %s, the captions of %s are in %s: the scores say nothing about the model",
+            name,
+            language.name,
+            dataset.root,
+            language_of(dataset.language).name,
+        )
+
+
 def _halves(
     scores: Scores, captioned: _CaptionedSplit, size: int, vocabulary: Vocabulary
 ) -> dict[str, Scores]:
@@ -236,6 +253,7 @@ def _halves(
                 [texts[row] for row in rows],
                 scorer=scores.scorer,
                 vocabulary=vocabulary,
+                language=vocabulary.rules,
                 missing=scores.missing,
             )
     return halves

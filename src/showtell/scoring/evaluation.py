@@ -58,7 +58,8 @@ class Evaluation:
     `parts` maps "all", and for a large dev split also "first half" and "second half", to their
     scores. `limited` tells that only the first photos of the split were captioned. `seen`
     counts the photos that the model was trained on; it is None if the manifest does not list them.
-    `length_penalty` is None in evaluations that older versions wrote.
+    `length_penalty` is None in evaluations that older versions wrote. `language` is the BCP 47 tag
+    of the captions' language.
     """
 
     model: str
@@ -72,6 +73,7 @@ class Evaluation:
     seconds: float = 0.0
     length_penalty: float | None = None
     limited: bool = False
+    language: str = "en"
     written_by: str = f"showtell {__version__}"
 
     @property
@@ -111,6 +113,7 @@ class Evaluation:
             "dataset": self.dataset,
             "split": self.split,
             "limited": self.limited,
+            "language": self.language,
             "beam": self.beam,
             "length_penalty": self.length_penalty,
             "scorer": self.scores.scorer,
@@ -159,6 +162,7 @@ class Evaluation:
                 failed=tuple(FailedPhoto(**item) for item in data["failed"]),
                 length_penalty=data.get("length_penalty"),
                 limited=bool(data.get("limited", False)),
+                language=str(data.get("language", "en")),
                 **{key: data[key] for key in keys},
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from showtell.language.languages import ENGLISH, Language
 from showtell.scoring import coco
 from showtell.scoring.statistics import as_counts, bleu, meteor
 from showtell.scoring.tokenized import (
@@ -21,7 +22,7 @@ from showtell.scoring.tokenized import (
     showtell_tokens,
     tokenize_captions,
 )
-from showtell.vocabulary import SPECIAL_WORDS, Vocabulary, tokenize
+from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
 
 METRICS = {
     "bleu_1": "BLEU-1",
@@ -93,6 +94,7 @@ def score_captions(
     references: Sequence[Sequence[str]],
     *,
     vocabulary: Vocabulary | None = None,
+    language: Language = ENGLISH,
     java: bool = True,
     spice: bool | None = None,
 ) -> Scores:
@@ -100,26 +102,30 @@ def score_captions(
 
     With Java: BLEU-1 to 4, METEOR, ROUGE-L and CIDEr on PTB tokens, and SPICE if its models are
     installed. `spice` True reports missing models in `missing`; False never runs SPICE. Without
-    Java, or with `java` False: BLEU, ROUGE-L and CIDEr on showtell's tokens; the scorer's name says
-    so. An empty caption scores 0. CIDEr weights words by how few photos have them, so it is 0 for a
-    single photo.
+    Java, or with `java` False, or in a `language` other than English: BLEU, ROUGE-L and CIDEr on
+    showtell's tokens; the scorer's name says so. An empty caption scores 0. CIDEr weights words by
+    how few photos have them, so it is 0 for a single photo.
 
     Raises ScoringError if there are no captions or a photo has no references, and
     MissingExtraError without pycocoevalcap.
     """
-    tokenized = tokenize_captions(candidates, references, java=java, spice=spice)
+    tokenized = tokenize_captions(candidates, references, language=language, java=java, spice=spice)
     return score_tokenized(tokenized, vocabulary)
 
 
-def cider(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+def cider(
+    candidates: Sequence[str],
+    references: Sequence[Sequence[str]],
+    language: Language = ENGLISH,
+) -> float:
     """Return corpus CIDEr, multiplied by 100, on showtell's tokens, without Java.
 
     Training uses it to choose an epoch. Raises the errors of `score_captions`.
     """
     coco.scorer_package()
-    check_captions(candidates, references)
-    candidate_tokens = [showtell_tokens(text) for text in candidates]
-    reference_tokens = [list(map(showtell_tokens, texts)) for texts in references]
+    check_captions(candidates, references, language)
+    candidate_tokens = [showtell_tokens(text, language) for text in candidates]
+    reference_tokens = [[showtell_tokens(text, language) for text in texts] for texts in references]
     return float(np.mean(coco.cider_per_photo(candidate_tokens, reference_tokens)))
 
 
@@ -148,6 +154,7 @@ def score_tokenized(captions: TokenizedCaptions, vocabulary: Vocabulary | None =
         captions.texts,
         scorer=captions.scorer,
         vocabulary=vocabulary,
+        language=captions.language,
         missing=captions.missing,
     )
 
@@ -158,6 +165,7 @@ def summarise(
     *,
     scorer: str,
     vocabulary: Vocabulary | None = None,
+    language: Language = ENGLISH,
     missing: tuple[str, ...] = (),
 ) -> Scores:
     """Return corpus scores from the scores of photos, all photos of a set or a part of them.
@@ -169,7 +177,7 @@ def summarise(
     bleus = 100 * bleu(as_counts([photo.bleu_counts for photo in per_photo]).sum(axis=0))
     alignments = [photo.meteor_counts for photo in per_photo if photo.meteor_counts is not None]
     spices = [photo.spice for photo in per_photo if photo.spice is not None]
-    words = [tokenize(text) for text in texts]
+    words = [language.words(text) for text in texts]
     used = {word for caption in words for word in caption}
     return Scores(
         scorer=scorer,

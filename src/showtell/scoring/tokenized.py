@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from showtell.language.languages import ENGLISH, Language
 from showtell.scoring import ScoringError
 from showtell.scoring.coco import scorer_package
 from showtell.scoring.java import JAVA_HINT, find_java
 from showtell.scoring.meteor import align
 from showtell.scoring.ptb import ptb_tokenize
 from showtell.scoring.spice import SPICE_HINT, find_models, spice_scores
-from showtell.vocabulary import tokenize
 
 PTB_SCORER = "coco-caption, PTB tokenizer"
 TOKENS_SCORER = "coco-caption, showtell tokens"
 NO_JAVA_SCORER = "coco-caption, showtell tokens (no Java)"
+ONLY_ENGLISH = (
+    "no METEOR: pycocoevalcap has its paraphrases for English only, which its settings for other"
+    " languages need too"
+)
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,14 @@ class TokenizedCaptions:
     alignments: tuple[tuple[float, ...], ...] | None = None
     spice: tuple[float | None, ...] | None = None
     missing: tuple[str, ...] = ()
+    language: Language = ENGLISH
 
 
 def tokenize_captions(
     candidates: Sequence[str],
     references: Sequence[Sequence[str]],
     *,
+    language: Language = ENGLISH,
     java: bool = True,
     spice: bool | None = None,
 ) -> TokenizedCaptions:
@@ -48,7 +54,11 @@ def tokenize_captions(
     Takes the same arguments and raises the same errors.
     """
     package = scorer_package()
-    check_captions(candidates, references)
+    check_captions(candidates, references, language)
+    if language.base != ENGLISH.base:
+        return _with_showtell_tokens(
+            candidates, references, tokens_scorer(language), language, missing=(ONLY_ENGLISH,)
+        )
     missing: list[str] = []
     java_program = find_java() if java else None
     if java and java_program is None:
@@ -60,21 +70,44 @@ def tokenize_captions(
             missing.append(f"{error}: scored without METEOR and the PTB tokenizer")
     if spice and not java:
         missing.append("SPICE needs Java, which is switched off")
+    scorer = NO_JAVA_SCORER if java else TOKENS_SCORER
+    return _with_showtell_tokens(candidates, references, scorer, language, missing=missing)
+
+
+def tokens_scorer(language: Language) -> str:
+    """Return the name of the scorer on showtell's tokens of a language other than English."""
+    unit = "words" if language.spaced else "characters"
+    return f"coco-caption, showtell's {language.name} {unit} (rule {language.rule}), no stemmer"
+
+
+def showtell_tokens(text: str, language: Language = ENGLISH) -> str:
+    """Return a caption as showtell's tokens, joined by spaces."""
+    return " ".join(language.words(text))
+
+
+def _with_showtell_tokens(
+    candidates: Sequence[str],
+    references: Sequence[Sequence[str]],
+    scorer: str,
+    language: Language,
+    *,
+    missing: Sequence[str],
+) -> TokenizedCaptions:
     return TokenizedCaptions(
         tuple(candidates),
-        tuple(map(showtell_tokens, candidates)),
-        tuple(tuple(map(showtell_tokens, texts)) for texts in references),
-        NO_JAVA_SCORER if java else TOKENS_SCORER,
+        tuple(showtell_tokens(text, language) for text in candidates),
+        tuple(tuple(showtell_tokens(text, language) for text in texts) for texts in references),
+        scorer,
         missing=tuple(missing),
+        language=language,
     )
 
 
-def showtell_tokens(text: str) -> str:
-    """Return a caption as showtell's tokens, joined by spaces."""
-    return " ".join(tokenize(text))
-
-
-def check_captions(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+def check_captions(
+    candidates: Sequence[str],
+    references: Sequence[Sequence[str]],
+    language: Language = ENGLISH,
+) -> None:
     """Raise ScoringError, with the photo's number, if captions or references cannot be scored."""
     if not candidates:
         raise ScoringError("nothing to score: there are no captions")
@@ -85,7 +118,7 @@ def check_captions(candidates: Sequence[str], references: Sequence[Sequence[str]
             raise ScoringError(f"the references of photo {number} must be a list of captions")
         if not texts:
             raise ScoringError(f"photo {number} has no reference captions: leave it out")
-    if not any(tokenize(text) for texts in references for text in texts):
+    if not any(language.words(text) for texts in references for text in texts):
         raise ScoringError("nothing to score against: no reference caption contains a word")
 
 

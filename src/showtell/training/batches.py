@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,8 +25,6 @@ from showtell.training.distributed import SINGLE, Ranks
 from showtell.training.recipe import Recipe, Stage
 from showtell.training.rehearsal import photos_per_epoch
 from showtell.vocabulary import END, PAD, START, Vocabulary
-
-_LEFT_OR_RIGHT = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -295,7 +292,7 @@ def _encode_captions(
     for text in photo.captions:
         ids = tuple(vocabulary.encode(text)[:max_words])
         if ids:
-            captions.append(_Caption(ids, bool(_LEFT_OR_RIGHT.search(text))))
+            captions.append(_Caption(ids, vocabulary.rules.names_side(text)))
     return captions
 
 

@@ -55,7 +55,8 @@ class DevScores:
         """Return the CIDEr of captions, one for each photo."""
         from showtell.scoring.metrics import cider
 
-        return cider(captions, [photo.captions for photo in self.photos])
+        references = [photo.captions for photo in self.photos]
+        return cider(captions, references, self.vocabulary.rules)
 
     def concept_precision(self) -> float:
         """Return the mean average precision of the concept head; see `concept_precision`."""

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from showtell.bundle import VOCABULARY
 from showtell.errors import TrainingError
+from showtell.language.languages import ENGLISH, Language
 from showtell.training.dev_captions import DevCaptions, read_dev_captions
+from showtell.vocabulary import Vocabulary
 
 LOG = "log.jsonl"
 _RENAMED = {"word_precision": "concept_precision"}  # in logs of earlier versions
@@ -43,7 +46,8 @@ class History:
 
     `steps` and `scores` map names of values to curves by training step and by epoch. The loss of
     self-critical training is another quantity and is called `self_critical_loss`. `stages` are the
-    epochs, counted over the run, at which the stages after the first start.
+    epochs, counted over the run, at which the stages after the first start. `language` is that of
+    the captions.
     """
 
     name: str
@@ -51,6 +55,7 @@ class History:
     scores: dict[str, Curve]
     stages: tuple[int, ...]
     dev_captions: DevCaptions
+    language: Language = ENGLISH
 
 
 def read_history(run: Path) -> History:
@@ -80,7 +85,19 @@ def read_history(run: Path) -> History:
             kind[name].minutes.append(minutes)
             kind[name].values.append(value)
     name = run.resolve().name
-    return History(name, dict(steps), dict(scores), positions.stages, read_dev_captions(run))
+    return History(
+        name,
+        dict(steps),
+        dict(scores),
+        positions.stages,
+        read_dev_captions(run),
+        _language(run),
+    )
+
+
+def _language(run: Path) -> Language:
+    path = run / VOCABULARY
+    return Vocabulary.from_json(path.read_text("utf-8"), path).rules if path.is_file() else ENGLISH
 
 
 def _entries(text: str) -> list[dict[str, Any]]:

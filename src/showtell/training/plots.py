@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from showtell.files.atomic_write import output_file
-from showtell.training.dev_captions import DevCaptions
 from showtell.training.history import Curve, History, read_history
-from showtell.vocabulary import tokenize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -203,20 +201,24 @@ def _smooth(values: Sequence[float], share: float = 0.15) -> list[float]:
     return [sum(window) / len(window) for window in windows]
 
 
-def _last_captions(captions: DevCaptions) -> list[list[str]]:
-    return [tokenize(text) for text in captions.epochs[-1].captions] if captions.epochs else []
+def _last_captions(history: History) -> list[list[str]]:
+    epochs = history.dev_captions.epochs
+    return [history.language.words(text) for text in epochs[-1].captions] if epochs else []
 
 
-def _references(captions: DevCaptions) -> list[list[str]]:
-    return [tokenize(text) for texts in captions.references for text in texts]
+def _references(histories: Sequence[History]) -> list[list[str]]:
+    """Return the words of the references of the run with the most dev photos."""
+    history = max(histories, key=lambda history: len(history.dev_captions.references))
+    references = history.dev_captions.references
+    return [history.language.words(text) for texts in references for text in texts]
 
 
 def _lengths(histories: Sequence[History]) -> Draw:
     def draw_panel(axes: Axes) -> None:
-        people = _lengths_of(_references(_fullest(histories)))
+        people = _lengths_of(_references(histories))
         axes.bar(list(people), list(people.values()), width=0.9, color="#D8D8D8")
         for number, history in enumerate(histories):
-            shares = _lengths_of(_last_captions(history.dev_captions))
+            shares = _lengths_of(_last_captions(history))
             x = range(min(shares, default=0), max(shares, default=0) + 1)
             values = [shares.get(length, 0.0) for length in x]
             axes.plot(list(x), values, marker="o", markersize=2.5, **_line_style(number))
@@ -235,11 +237,12 @@ def _lengths_of(captions: Iterable[Sequence[str]]) -> dict[int, float]:
 
 def _mean_lengths(histories: Sequence[History], by: By) -> Draw:
     def draw_panel(axes: Axes) -> None:
-        people = [len(caption) for caption in _references(_fullest(histories))]
+        people = [len(caption) for caption in _references(histories)]
         axes.axhline(sum(people) / max(1, len(people)), color=_PEOPLE, linewidth=1)
         for number, history in enumerate(histories):
             means = [
-                sum(len(tokenize(text)) for text in epoch.captions) / max(1, len(epoch.captions))
+                sum(len(history.language.words(text)) for text in epoch.captions)
+                / max(1, len(epoch.captions))
                 for epoch in history.dev_captions.epochs
             ]
             curve = next(iter(history.scores.values()), Curve())
@@ -256,8 +259,8 @@ def _mean_lengths(histories: Sequence[History], by: By) -> Draw:
 
 def _words(histories: Sequence[History]) -> Draw:
     def draw_panel(axes: Axes) -> None:
-        people = _frequencies(_references(_fullest(histories)))
-        runs = [_frequencies(_last_captions(history.dev_captions)) for history in histories]
+        people = _frequencies(_references(histories))
+        runs = [_frequencies(_last_captions(history)) for history in histories]
         words = {word for shares in (people, *runs) for word in shares}
         highest = {word: max(shares[word] for shares in (people, *runs)) for word in sorted(words)}
         most_used = sorted(highest, key=lambda word: -highest[word])[:_WORDS]
@@ -286,12 +289,6 @@ def _frequencies(captions: Iterable[Sequence[str]]) -> defaultdict[str, float]:
     counts = Counter(word for caption in captions for word in caption)
     whole = max(1, counts.total())
     return defaultdict(float, {word: 100 * count / whole for word, count in counts.items()})
-
-
-def _fullest(histories: Sequence[History]) -> DevCaptions:
-    """Return the dev captions with the most photos: runs may have different numbers."""
-    captions = (history.dev_captions for history in histories)
-    return max(captions, key=lambda dev_captions: len(dev_captions.references))
 
 
 def _legend(figure: Figure, names: Sequence[str], *, people: bool) -> None:

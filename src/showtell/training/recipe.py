@@ -20,6 +20,7 @@ from showtell.files.os_errors import error_reason
 from showtell.files.plain_data import parse_yaml
 from showtell.files.regular_files import read_regular
 from showtell.files.typed_settings import check_limits, load_settings
+from showtell.language.languages import language_of
 from showtell.nets.decoder import DecoderSettings
 
 logger = logging.getLogger(__name__)
@@ -91,8 +92,12 @@ class Recipe:
     encoder: str = "mobilenetv2"
     encoder_weights: str = "hub"  # hub, none or a file
     image_size: int = _setting(0, ge=0)  # pixels; 0: the size that belongs to the weights
+    # of the captions, a BCP 47 tag such as de; empty: what the dataset says, else English
+    language: str = ""
     # a trained model that gives its encoder, decoder, weights and vocabulary
     init_from: str = ""
+    # a trained model that gives its encoder only, for a new decoder and vocabulary
+    encoder_from: str = ""
     # an earlier dataset: each epoch repeats some of its photos, so that the model forgets less
     rehearsal: str = _setting("", old="mix")
     # share of the earlier photos in an epoch
@@ -137,6 +142,13 @@ class Recipe:
                     f"stages.{number}.objective: concepts train the encoder or the concept head:"
                     " set train_encoder or decoder.concept_weight"
                 )
+        if self.language:
+            try:
+                language_of(self.language)
+            except ValueError as error:
+                raise RecipeError(f"language: {error}") from None
+        if self.init_from and self.encoder_from:
+            raise RecipeError("encoder_from: init_from gives the encoder too: remove one of them")
         if any(view not in VIEWS for view in self.views):
             raise RecipeError(f"views: each must be one of {', '.join(VIEWS)}")
         if "plain" not in self.views:

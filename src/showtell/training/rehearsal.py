@@ -15,6 +15,7 @@ import numpy as np
 from showtell.data import open_dataset
 from showtell.data.dataset import CaptionedPhoto
 from showtell.errors import TrainingError
+from showtell.language.languages import Language
 
 MAX_EPOCHS = 20  # of earlier photos that are kept: this many epochs see each of them once
 DEV_PHOTOS = 100  # earlier dev photos that count in the choice of the best epoch
@@ -29,7 +30,9 @@ class Rehearsal:
     train: tuple[CaptionedPhoto, ...]
     dev: tuple[CaptionedPhoto, ...]
 
-    def score(self, captions: Sequence[str], photos: Sequence[CaptionedPhoto]) -> float:
+    def score(
+        self, captions: Sequence[str], photos: Sequence[CaptionedPhoto], language: Language
+    ) -> float:
         """Return the CIDEr of captions, one per photo: the mean of new and earlier photos by share.
 
         The two are scored separately, because the weight of an n-gram in CIDEr depends on the
@@ -42,7 +45,8 @@ class Rehearsal:
         for is_earlier, share in ((False, 1 - self.share), (True, self.share)):
             rows = [row for row, photo in enumerate(photos) if (photo in earlier) is is_earlier]
             if rows:
-                score = cider([captions[r] for r in rows], [photos[r].captions for r in rows])
+                references = [photos[r].captions for r in rows]
+                score = cider([captions[r] for r in rows], references, language)
                 total, weight = total + share * score, weight + share
         return total / weight
 

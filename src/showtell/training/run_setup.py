@@ -16,13 +16,19 @@ from showtell import __version__
 from showtell.data.dataset import CaptionedPhoto, Dataset, fingerprint
 from showtell.data.overlap import NAMES_KEY, pack_names
 from showtell.errors import RecipeError, TrainingError
+from showtell.language.languages import ENGLISH, Language, language_of
 from showtell.nets.encoder import SPEC_KEY, Encoder, EncoderSpec, build_encoder, encoder_from_spec
 from showtell.training.checkpoint import read_run_json, read_tensors, write_run_json
 from showtell.training.distributed import Ranks
 from showtell.training.recipe import Recipe, recipe_from_dict
 from showtell.training.rehearsal import Rehearsal
 from showtell.training.run_folder import ENCODER, RUN, VOCABULARY, spec_of
-from showtell.training.warm_start import InitialModel, open_initial_model, with_networks
+from showtell.training.warm_start import (
+    InitialModel,
+    open_initial_model,
+    with_encoder,
+    with_networks,
+)
 from showtell.vocabulary import SPECIAL_WORDS, Vocabulary
 
 # keys that a resumed run may change, because they do not change what it computes
@@ -96,16 +102,22 @@ class RunSetup:
     def _create(self) -> RunStart:
         recipe, output = self.recipe, self.output
         torch.manual_seed(recipe.seed)  # for an encoder with random weights
-        initial = open_initial_model(recipe.init_from) if recipe.init_from else None
-        if initial:
+        language = self._language()
+        source = recipe.init_from or recipe.encoder_from
+        initial = open_initial_model(source) if source else None
+        if initial and recipe.init_from:
+            self._check_language(language, initial)
             recipe = initial.adapt_recipe(recipe)
-            encoder = initial.model.encoder
             captions = [text for photo in self.dataset.split("train") for text in photo.captions]
             vocabulary = initial.grow_vocabulary(captions, recipe.min_count)
         else:
-            encoder = build_encoder(recipe.encoder, recipe.encoder_weights, recipe.image_size)
+            recipe = initial.give_encoder(recipe) if initial else recipe
             captions = [text for photo in self.train_photos for text in photo.captions]
-            vocabulary = Vocabulary.build(captions, recipe.min_count)
+            vocabulary = Vocabulary.build(captions, recipe.min_count, language or ENGLISH)
+        if initial:
+            encoder = initial.model.encoder
+        else:
+            encoder = build_encoder(recipe.encoder, recipe.encoder_weights, recipe.image_size)
         if len(vocabulary) == len(SPECIAL_WORDS):
             raise TrainingError(
                 f"{self.dataset.root}: no word occurs {recipe.min_count} times in the training"
@@ -114,11 +126,12 @@ class RunSetup:
         output.mkdir(parents=True, exist_ok=True)
         (output / VOCABULARY).write_text(vocabulary.to_json(), "utf-8")
         _save_encoder(encoder, output / ENCODER)
-        if initial:
+        known_words = None
+        if initial and recipe.init_from:
             initial.write_decoder(output, len(vocabulary), recipe.seed)
+            known_words = len(initial.vocabulary)
         # last, because a folder with this file holds a run
         write_run_json(output / RUN, self._description(recipe, encoder, initial))
-        known_words = len(initial.vocabulary) if initial else None
         return RunStart(recipe, vocabulary, encoder, resumed=False, known_words=known_words)
 
     def _description(
@@ -135,8 +148,31 @@ class RunSetup:
             "data": self._data_description(),
         }
         if initial:
-            description["began"] = initial.description()
+            description["began"] = initial.description(decoder=bool(recipe.init_from))
         return description
+
+    def _language(self) -> Language | None:
+        """Return the captions' language by the recipe or the dataset; None if neither names one.
+
+        Raises RecipeError where the two name different languages.
+        """
+        of_recipe = language_of(self.recipe.language) if self.recipe.language else None
+        of_dataset = language_of(self.dataset.language) if self.dataset.language else None
+        if of_recipe and of_dataset and of_recipe.base != of_dataset.base:
+            raise RecipeError(
+                f"language: {of_recipe.code}, but the captions of {self.dataset.root} are in"
+                f" {of_dataset.name}: set language={of_dataset.code}"
+            )
+        return of_recipe or of_dataset
+
+    def _check_language(self, language: Language | None, initial: InitialModel) -> None:
+        """Raise RecipeError where the initial model writes another language."""
+        writes = initial.vocabulary.rules
+        if language and language.base != writes.base:
+            raise RecipeError(
+                f"init_from: {initial.name} writes {writes.name}, the captions are in"
+                f" {language.name}: start a new decoder on its encoder, with encoder_from instead"
+            )
 
     def _resume(self) -> RunStart:
         recipe, output = self.recipe, self.output
@@ -144,6 +180,8 @@ class RunSetup:
         old = recipe_from_dict(description["recipe"], output / RUN)
         if recipe.init_from:
             recipe = with_networks(recipe, old)
+        elif recipe.encoder_from:
+            recipe = with_encoder(recipe, old)
         self._check_recipe(recipe, old)
         if description["data"] != self._data_description():
             raise TrainingError(

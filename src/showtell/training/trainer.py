@@ -326,7 +326,7 @@ class _StageScore:
         def write_and_score() -> float:
             write_dev_captions(stages.output, self.number, epoch, stages.dev, captions)
             if stages.photos.rehearsal:
-                return stages.photos.rehearsal.score(captions, stages.dev)
+                return stages.photos.rehearsal.score(captions, stages.dev, stages.vocabulary.rules)
             return dev.cider(captions)
 
         return session.ranks.on_rank_zero(write_and_score)

@@ -77,38 +77,54 @@ class InitialModel:
     def grow_vocabulary(self, captions: Iterable[str], min_count: int) -> Vocabulary:
         """Return the model's words, followed by the new words of `captions`."""
         known = self.vocabulary
-        words = Vocabulary.build(captions, min_count).words
-        new = [word for word in words if word not in known]
-        logger.info("%s knows %d words, %d are new", self.name, len(known), len(new))
-        return Vocabulary((*known.words, *new), known.min_count, known.rule)
+        grown = known.grown(captions, min_count)
+        logger.info("%s knows %d words, %d are new", self.name, len(known), len(grown) - len(known))
+        return grown
 
     def write_decoder(self, run: Path, words: int, seed: int) -> None:
         """Write the decoder, enlarged to a vocabulary of `words` words, into a run folder."""
         grown = grown_tensors(self.model, words, seed)
         save_file({k: v.clone() for k, v in grown.items()}, run / INITIAL)
 
-    def description(self) -> dict[str, Any]:
-        """Return what a run's description keeps of this model."""
+    def description(self, *, decoder: bool) -> dict[str, Any]:
+        """Return what a run's description keeps of this model.
+
+        `decoder` says whether the run starts from its decoder, too, and so with its words.
+        """
         return {
             "model": self.name,
-            "words": len(self.vocabulary),
+            **({"words": len(self.vocabulary)} if decoder else {}),
             "dataset": self.dataset,
             "terms": self.terms,
             NAMES_KEY: self.names,
         }
+
+    def give_encoder(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with this model's encoder."""
+        spec = self.model.encoder.spec
+        return replace(
+            recipe,
+            encoder=spec.network,
+            encoder_weights="encoder_from",
+            image_size=spec.preprocessing.height,
+        )
+
+
+def with_encoder(recipe: Recipe, other: Recipe) -> Recipe:
+    """Return the recipe with the encoder of another recipe."""
+    return replace(
+        recipe,
+        encoder=other.encoder,
+        encoder_weights=other.encoder_weights,
+        image_size=other.image_size,
+    )
 
 
 def with_networks(recipe: Recipe, other: Recipe) -> Recipe:
     """Return the recipe with the networks of another recipe; dropout stays."""
     dropout, input_dropout = recipe.decoder.dropout, recipe.decoder.input_dropout
     decoder = replace(other.decoder, dropout=dropout, input_dropout=input_dropout)
-    return replace(
-        recipe,
-        encoder=other.encoder,
-        encoder_weights=other.encoder_weights,
-        image_size=other.image_size,
-        decoder=decoder,
-    )
+    return replace(with_encoder(recipe, other), decoder=decoder)
 
 
 def load_initial(run: Path, model: CaptionModel) -> None:

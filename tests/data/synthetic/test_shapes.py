@@ -26,8 +26,10 @@ from showtell.data.synthetic.scenes import (
     draw_scene,
 )
 from showtell.data.synthetic.shapes import draw_photo, draw_shapes
+from showtell.data.synthetic.wordings import WORDINGS
 from showtell.errors import DatasetError
-from showtell.vocabulary import Vocabulary, detokenize, tokenize
+from showtell.language.languages import ENGLISH, language_of
+from showtell.vocabulary import Vocabulary, tokenize
 
 # The grammar once more, from the reader's side: a caption is one thing or two with a relation.
 SIZE = r"(?P<size{0}>small|little|tiny|large|big)?"
@@ -167,7 +169,7 @@ def test_a_scene_has_five_different_captions_canonical_first(scene, seed):
 def test_captions_survive_the_vocabulary_unchanged(scene, seed):
     """Exact matches can be counted on the text that a model says."""
     for caption in draw_captions(random.Random(seed), scene):
-        assert detokenize(tokenize(caption)) == caption
+        assert ENGLISH.write(tokenize(caption)) == caption
 
 
 @given(scenes)
@@ -246,7 +248,7 @@ def test_an_empty_folder_is_filled(tmp_path, monkeypatch):
 def test_an_interrupted_drawing_leaves_nothing_behind(tmp_path, monkeypatch):
     from showtell.data.synthetic import shapes
 
-    def full_disk(chance: object, scene: Scene) -> list[str]:
+    def full_disk(chance: object, scene: Scene, language: str) -> list[str]:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shapes, "draw_captions", full_disk)
@@ -265,3 +267,29 @@ def test_too_few_or_too_small_is_refused(count, size, tmp_path):
 def test_datasets_of_three_or_more_photos_have_dev_and_test(count, sizes, tmp_path):
     dataset = draw_shapes(tmp_path / "set", count, size=32)
     assert tuple(len(dataset.split(split)) for split in SPLITS) == sizes
+
+
+@pytest.mark.parametrize("language", ["ja", "zh"])
+def test_captions_in_a_language_without_spaces_describe_the_same_photos(tmp_path, language):
+    english = draw_shapes(tmp_path / "en", 30, seed=3, size=32)
+    dataset = draw_shapes(tmp_path / language, 30, seed=3, size=32, language=language)
+    assert dataset.language == language
+    assert english.language is None
+    rules = language_of(language)
+    for photo, same in zip(dataset.photos, english.photos, strict=True):
+        assert photo.path.read_bytes() == same.path.read_bytes()
+        assert len(set(photo.captions)) == 5
+        for caption in photo.captions:
+            assert rules.write(rules.words(caption)) == caption.replace("，", "")
+
+
+@pytest.mark.parametrize("language", sorted(WORDINGS))
+@given(scene=scenes, other=scenes)
+def test_the_canonical_captions_of_two_scenes_differ_in_every_language(language, scene, other):
+    same = canonical_caption(scene) == canonical_caption(other)
+    assert (canonical_caption(scene, language) == canonical_caption(other, language)) == same
+
+
+def test_shapes_in_a_language_without_words_for_them_are_refused(tmp_path):
+    with pytest.raises(DatasetError, match="shapes have no words in 'de': choose one of en, ja"):
+        draw_shapes(tmp_path / "de", 3, language="de")

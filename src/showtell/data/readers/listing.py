@@ -17,7 +17,8 @@ from typing import Literal
 
 from showtell.data.readers.caption_files import BrokenLineError
 from showtell.data.readers.splits import parse_split, split_by_hash
-from showtell.vocabulary import tokenize
+from showtell.language.languages import language_of
+from showtell.language.splitting import normalised
 
 FindingKind = Literal[
     "broken line",
@@ -31,7 +32,7 @@ FindingKind = Literal[
 ]
 Severity = Literal["error", "warning", "note"]
 
-_ALPHANUMERIC = re.compile("[0-9A-Za-z]")  # most captions match, which is faster than `tokenize`
+_ALPHANUMERIC = re.compile("[0-9A-Za-z]")  # most captions match, which is faster
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,8 @@ class FolderCache:
 class DatasetListing:
     """All photos that a dataset's files name, in the order of the files.
 
-    `photo_folder` is the folder of the photos, None if they may be in several folders.
+    `photo_folder` is the folder of the photos, None if they may be in several folders. `language`
+    is the BCP 47 tag of the captions' language, None if the files do not give it.
     """
 
     root: Path
@@ -96,6 +98,7 @@ class DatasetListing:
     photos: dict[str, ListedPhoto] = field(default_factory=dict)
     findings: list[DatasetFinding] = field(default_factory=list)
     splits_assigned: bool = False
+    language: str | None = None
     folders: FolderCache = field(default_factory=FolderCache)
 
     def get_or_add_photo(self, name: str, path: str, location: str) -> ListedPhoto:
@@ -109,11 +112,22 @@ class DatasetListing:
         """Add a caption to a photo; a caption without a word becomes a finding instead."""
         photo = self.get_or_add_photo(name, path, location)
         caption = " ".join(caption.split())  # one line: scorers and token files are line-based
-        if _ALPHANUMERIC.search(caption) or tokenize(caption):
+        if _ALPHANUMERIC.search(caption) or any(map(str.isalnum, normalised(caption))):
             photo.captions.append(caption)
         else:
             self.findings.append(DatasetFinding("empty caption", name, location))
         return photo
+
+    def set_language(self, code: str, location: str) -> None:
+        """Record the captions' language; raises BrokenLineError if it is unknown or another one."""
+        try:
+            tag = language_of(code).code
+        except ValueError as error:
+            raise BrokenLineError(location, f"language: {error}") from None
+        if self.language not in (None, tag):
+            fault = f"the language is {tag} here and {self.language} before: one dataset has one"
+            raise BrokenLineError(location, fault)
+        self.language = tag
 
     def note_broken(self, error: BrokenLineError) -> None:
         """Record a broken line, which is left out."""

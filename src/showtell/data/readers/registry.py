@@ -73,7 +73,7 @@ def open_dataset(directory: Path | str, *, on_broken: OnBroken = "fail") -> Data
             left_out,
             len(listing.photos),
         )
-    return Dataset(listing.root, listing.layout, photos)
+    return Dataset(listing.root, listing.layout, photos, language=listing.language)
 
 
 def read_listing(directory: Path) -> DatasetListing:

@@ -1,4 +1,4 @@
-"""Reader of one CSV or JSONL file with image, caption and, optionally, split.
+"""Reader of one CSV or JSONL file with image, caption and, optionally, split and language.
 
 Image paths are absolute, or relative to the file's folder or to the folder `images` in it. The
 columns may also be called `file_name` and `text`, as in Hugging Face's datasets.
@@ -36,12 +36,13 @@ _JSON_FORM = 'not of the form {"image": "a.jpg", "caption": "…"}'
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One row of the table; `split` is "" if the row has none."""
+    """One row of the table; `split` and `language` are "" if the row has none."""
 
     location: str  # "FILE:LINE"
     image: str
     captions: list[str]
     split: str
+    language: str = ""
 
 
 def _recognise(path: Path) -> bool:
@@ -77,8 +78,10 @@ def _read(path: Path) -> DatasetListing:
 def add_row(row: TableRow, name: str, listing: DatasetListing) -> None:
     """Add a row to the photo of a name, which is its path from the listing's root.
 
-    Raises BrokenLineError if its split is unknown or another one than before.
+    Raises BrokenLineError if its split or language is unknown or another one than before.
     """
+    if row.language.strip():
+        listing.set_language(row.language.strip(), row.location)
     split = parse_split(row.split, row.location) if row.split.strip() else None
     path = os.path.join(listing.root, name)  # noqa: PTH118 (Path is slow for thousands of rows)
     photo = listing.get_or_add_photo(name, path, row.location)
@@ -174,7 +177,13 @@ def _parse_csv_row(fields: list[str], columns: list[str], location: str) -> Tabl
     values = dict(zip(columns, fields, strict=False))
     if "caption" not in values or not values.get("image", "").strip():
         raise BrokenLineError(location, f"image or caption is missing: {str(fields)[:60]}")
-    return TableRow(location, values["image"], [values["caption"]], values.get("split", ""))
+    return TableRow(
+        location,
+        values["image"],
+        [values["caption"]],
+        values.get("split", ""),
+        values.get("language", ""),
+    )
 
 
 def _parse_header(fields: list[str], location: str) -> list[str]:
@@ -212,10 +221,20 @@ def _parse_json_row(line: str, location: str) -> TableRow:
     if not isinstance(image, str):
         raise BrokenLineError(location, _JSON_FORM)
     captions = _parse_json_captions(values, location)
-    split = values.get("split")
-    if not isinstance(split, str | None):
-        raise BrokenLineError(location, f"split must be text, not {split!r}")
-    return TableRow(location, image, captions, split or "")
+    return TableRow(
+        location,
+        image,
+        captions,
+        _optional_text(values, "split", location),
+        _optional_text(values, "language", location),
+    )
+
+
+def _optional_text(values: dict[str, Any], key: str, location: str) -> str:
+    text = values.get(key)
+    if not isinstance(text, str | None):
+        raise BrokenLineError(location, f"{key} must be text, not {text!r}")
+    return text or ""
 
 
 def _parse_json_captions(values: dict[str, Any], location: str) -> list[str]:
@@ -250,7 +269,7 @@ def _normalise_image_path(image: str, listing: DatasetListing, location: str) ->
 
 TABLE_LAYOUT = DatasetLayout(
     "your own",
-    "one .csv or .jsonl file of image,caption[,split], image paths relative to it",
+    "one .csv or .jsonl file of image,caption[,split][,language], image paths relative to it",
     _recognise,
     _read,
 )

@@ -40,6 +40,7 @@ from showtell.files.remote import (
     join,
     read_file,
 )
+from showtell.language.languages import language_of
 
 logger = logging.getLogger(__name__)
 
@@ -86,13 +87,15 @@ class ShardRow:
 class ShardIndex:
     """The content of `index.json`: the shards of train, dev, test and of no split, in that order.
 
-    `content_hash` is a hash of the dataset and of its division into shards.
+    `content_hash` is a hash of the dataset and of its division into shards. `language` is the
+    BCP 47 tag of the captions' language, where the dataset gave it.
     """
 
     address: Address
     layout: str
     content_hash: str
     shards: tuple[Shard, ...]
+    language: str | None = None
 
     def rows(self, shard: Shard) -> list[ShardRow]:
         """Return the rows of a shard's table: its photos in order, without their bytes.
@@ -161,7 +164,10 @@ def open_index(address: Address | str) -> ShardIndex:
                 raise ValueError(f"invalid shard name {shard.name!r} or split {shard.split!r}")
             if shard.photos < 1 or shard.bytes < 1:
                 raise ValueError(f"the shard {shard.name} is listed with 0 photos or bytes")
-        return ShardIndex(folder, str(content["layout"]), str(content["made_of"]), shards)
+        language = content.get("language")
+        if language is not None:
+            language = language_of(str(language)).code
+        return ShardIndex(folder, str(content["layout"]), str(content["made_of"]), shards, language)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path}: not an index of shards ({error})") from error
 
@@ -183,7 +189,9 @@ def _photos_of(shard: str) -> dict[str, ShardPhoto]:
     return {row.photo.name: row.photo for rows in tables for row in rows}
 
 
-def index_json(layout: str, content_hash: str, shards: tuple[Shard, ...]) -> str:
+def index_json(
+    layout: str, content_hash: str, shards: tuple[Shard, ...], language: str | None = None
+) -> str:
     """Return the text of an index."""
     splits = {}
     for split in (*SPLITS, None):
@@ -198,6 +206,7 @@ def index_json(layout: str, content_hash: str, shards: tuple[Shard, ...]) -> str
         "format": _FORMAT,
         "version": INDEX_VERSION,
         "layout": layout,
+        **({"language": language} if language else {}),
         "made_of": content_hash,
         "splits": splits,
         "shards": [asdict(shard) for shard in shards],
@@ -222,7 +231,7 @@ def read_shards(address: Address | str, on_broken: OnBroken = "fail") -> Dataset
             f"{index.address}: no readable photo in {count_of(len(index.shards), 'shard')}:"
             " repair the shards or download them again"
         )
-    return Dataset(index.address, index.layout, tuple(photos))
+    return Dataset(index.address, index.layout, tuple(photos), language=index.language)
 
 
 def read_tables(

@@ -92,7 +92,7 @@ def write_shards(
             with only_process(output / _WORK / "lock", lambda: _raise_locked(output)):
                 _check_content_hash(output, content_hash)
                 shards = _write_missing(output, planned, workers, progress)
-                text = index_json(dataset.layout, content_hash, shards)
+                text = index_json(dataset.layout, content_hash, shards, dataset.language)
                 with _open_partial(output, INDEX) as file:
                     file.write(text.encode("ascii"))
         shutil.rmtree(output / _WORK, ignore_errors=True)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from showtell.data.readers.splits import split_by_hash
+from showtell.data.synthetic.wordings import WORDINGS, Wordings
 
 KINDS = ("circle", "square", "triangle")
 COLOURS = ("red", "green", "blue", "yellow")
@@ -20,33 +21,6 @@ RELATIONS = ("above", "left of", "inside")
 # Half of a shape's extent, as a fraction of the photo's side.
 _RADII = {"small": 0.10, "large": 0.20}
 _MARGIN, _GAP = 0.02, 0.04
-# The first wording is the canonical one: it names the size of small shapes only.
-_SIZE_WORDS = {"small": ("small", "little", "tiny"), "large": ("", "large", "big")}
-_WORDINGS = {
-    "above": ("above", "over"),
-    "left of": ("left of", "to the left of"),
-    "inside": ("inside", "within"),
-}
-_CONVERSES = {
-    "above": ("below", "under"),
-    "left of": ("right of", "to the right of"),
-    "inside": ("around", "surrounding"),
-}
-# Every other wording is rarer than the canonical one, because one word is drawn from several, or
-# shorter. So a trained network gives the canonical caption the highest probability, also after
-# division by length.
-_TEMPLATES_FOR_ONE = (
-    ("{a}",),
-    ("just {a}", "only {a}"),
-    ("{a} and nothing else",),
-    ("a {kind_a} that is {colour_a}", "one {colour_a} {kind_a}"),
-)
-_TEMPLATES_FOR_TWO = (
-    ("{a} {synonym} {b}",),
-    ("{a} and {b}",),
-    ("{b} {converse} {a}",),
-    ("a {kind_a} {relation} a {kind_b}", "a {colour_a} shape {relation} a {colour_b} shape"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,33 +69,39 @@ def draw_scene(rng: random.Random, split: str) -> Scene:
             return scene
 
 
-def canonical_caption(scene: Scene) -> str:
+def canonical_caption(scene: Scene, language: str = "en") -> str:
     """Return the caption that a rule gives the scene: the upper or left shape comes first."""
-    nouns = [_noun(shape, _SIZE_WORDS[shape.size][0]) for shape in scene.shapes]
+    wordings = WORDINGS[language]
+    nouns = [_noun(shape, wordings.sizes[shape.size][0], wordings) for shape in scene.shapes]
     if scene.relation is None:
-        return f"{nouns[0]} on its own"
-    return f"{nouns[0]} {_WORDINGS[scene.relation][0]} {nouns[1]}"
+        return wordings.alone.format(a=nouns[0])
+    relation = wordings.relations[scene.relation][0]
+    return wordings.related.format(a=nouns[0], b=nouns[1], relation=relation)
 
 
-def draw_captions(rng: random.Random, scene: Scene) -> list[str]:
+def draw_captions(rng: random.Random, scene: Scene, language: str = "en") -> list[str]:
     """Return five differently worded true captions of a scene, the canonical one first."""
+    wordings = WORDINGS[language]
     words: dict[str, str] = {}
     for letter, shape in zip("ab", scene.shapes, strict=False):
-        words |= {f"kind_{letter}": shape.kind, f"colour_{letter}": shape.colour}
-    captions = [canonical_caption(scene)]
-    for templates in _TEMPLATES_FOR_ONE if scene.relation is None else _TEMPLATES_FOR_TWO:
+        words[f"kind_{letter}"] = wordings.kinds[shape.kind]
+        words[f"colour_{letter}"] = wordings.colours[shape.colour]
+    captions = [canonical_caption(scene, language)]
+    for templates in wordings.for_one if scene.relation is None else wordings.for_two:
         for letter, shape in zip("ab", scene.shapes, strict=False):
-            words[letter] = _noun(shape, rng.choice(_SIZE_WORDS[shape.size]))
+            words[letter] = _noun(shape, rng.choice(wordings.sizes[shape.size]), wordings)
         if scene.relation is not None:
-            words["relation"], *synonyms = _WORDINGS[scene.relation]
+            words["relation"], *synonyms = wordings.relations[scene.relation]
             words["synonym"] = rng.choice(synonyms)
-            words["converse"] = rng.choice(_CONVERSES[scene.relation])
+            words["converse"] = rng.choice(wordings.converses[scene.relation])
         captions.append(rng.choice(templates).format(**words))
     return captions
 
 
-def _noun(shape: Shape, size_word: str) -> str:
-    return " ".join(word for word in ("a", size_word, shape.colour, shape.kind) if word)
+def _noun(shape: Shape, size_word: str, wordings: Wordings) -> str:
+    colour, kind = wordings.colours[shape.colour], wordings.kinds[shape.kind]
+    noun = wordings.noun.format(size=size_word, colour=colour, kind=kind)
+    return " ".join(noun.split())  # no gap where the size is not named
 
 
 def _draw_shape(rng: random.Random) -> Shape:

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from showtell.data.dataset import Dataset
 from showtell.data.readers.registry import open_dataset
 from showtell.data.synthetic.scenes import Scene, Shape, draw_captions, draw_scene
+from showtell.data.synthetic.wordings import WORDINGS
 from showtell.errors import DatasetError
 
 MIN_SIZE = 32  # pixels: in smaller photos, a small triangle looks like a small square
@@ -25,16 +26,23 @@ _RGB = {
 }
 
 
-def draw_shapes(directory: Path, count: int, seed: int = 0, size: int = 96) -> Dataset:
+def draw_shapes(
+    directory: Path, count: int, seed: int = 0, size: int = 96, language: str = "en"
+) -> Dataset:
     """Draw `count` photos of shapes, `size` pixels wide and high, with five captions each.
 
     The first caption of a photo is the canonical one, such as "a small red circle above a blue
     square". Dev and test are a tenth of the photos each (at least one photo, from three photos on),
-    and none of their scenes is in train. The same seed draws the same dataset. `captions.jsonl`
-    also contains each photo's scene. The folder appears when it is complete.
+    and none of their scenes is in train. The same seed draws the same photos, also in another
+    `language` (en, ja or zh). `captions.jsonl` also contains each photo's scene, and the language
+    if it is not English. The folder appears when it is complete.
 
-    Raises DatasetError if the folder is not empty.
+    Raises DatasetError if the folder is not empty or there are no words of that language.
     """
+    if language not in WORDINGS:
+        raise DatasetError(
+            f"shapes have no words in {language!r}: choose one of {', '.join(WORDINGS)}"
+        )
     if count < 1 or size < MIN_SIZE:
         raise DatasetError(
             f"shapes need at least 1 photo of {MIN_SIZE} pixels, not {count} of {size}"
@@ -47,7 +55,7 @@ def draw_shapes(directory: Path, count: int, seed: int = 0, size: int = 96) -> D
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         (partial / "photos").mkdir(parents=True)
-        _draw_into(partial, count, seed, size)
+        _draw_into(partial, count, seed, size, language)
         if target.exists():  # keep the empty folder: a shell may be in it
             (partial / "photos").rename(target / "photos")
             (partial / "captions.jsonl").rename(target / "captions.jsonl")
@@ -69,7 +77,7 @@ def draw_photo(scene: Scene, size: int, background: int = 50, light: float = 1.0
     return image.reduce(_SUPERSAMPLING)
 
 
-def _draw_into(folder: Path, count: int, seed: int, size: int) -> None:
+def _draw_into(folder: Path, count: int, seed: int, size: int, language: str) -> None:
     held_out = max(1, count // 10) if count >= 3 else 0
     lines = []
     for index in range(count):
@@ -81,9 +89,11 @@ def _draw_into(folder: Path, count: int, seed: int, size: int) -> None:
         photo = draw_photo(scene, size, rng.randint(20, 80), rng.uniform(0.85, 1.1))
         name = f"photos/{index:05d}.png"
         photo.save(folder / name)
-        captions = draw_captions(rng, scene)
+        captions = draw_captions(rng, scene, language)
         row = {"image": name, "captions": captions, "split": split, "scene": scene.to_dict()}
-        lines.append(json.dumps(row) + "\n")
+        if language != "en":
+            row["language"] = language
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
     (folder / "captions.jsonl").write_text("".join(lines), "utf-8")
 
 
