@@ -135,5 +135,5 @@ def test_a_bundle_without_a_needed_file_is_not_written(bundle, tmp_path):
 
 def test_a_manifest_of_another_language_than_the_vocabulary_is_refused(bundle):
     rewrite(bundle, language="de")
-    with pytest.raises(BundleError, match="language: de, but vocabulary.json has words of en"):
+    with pytest.raises(BundleError, match=r"language: de, but vocabulary.json has words of en"):
         load_bundle(bundle)
