@@ -7,7 +7,7 @@ import pytest
 
 from showtell.scoring import ScoringError
 from showtell.scoring.meteor import align
-from showtell.scoring.statistics import meteor, meteor_counts
+from showtell.scoring.statistics import meteor, meteor_counts, meteor_settings
 
 
 def test_a_failing_jar_is_an_error_and_does_not_hang(package: Path, tmp_path: Path) -> None:
@@ -36,3 +36,31 @@ def test_an_exact_match_scores_one_and_adds_no_chunk_to_a_sum() -> None:
 
 def test_a_caption_without_matches_scores_zero() -> None:
     assert meteor(np.zeros((2, 23))).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("code", "candidate", "reference", "expected"),
+    [
+        # the jar's own "Final score" with -l and -m "exact stem"
+        (
+            "de",
+            "ein hunde rennt im schnee",
+            "ein hund rennt durch den schnee",
+            0.46302521008403363,
+        ),
+        ("fr", "un chien court", "des chiens courent dans la neige", 0.014035087719298246),
+        ("es", "un perro corre", "los perros corren por la nieve", 0.2575957659510113),
+    ],
+)
+def test_meteor_in_other_languages_equals_that_of_the_jar(
+    java: Path, package: Path, code: str, candidate: str, reference: str, expected: float
+) -> None:
+    settings = meteor_settings(code)
+    assert settings is not None
+    counts = np.array(align([candidate], [[reference]], java, package, settings))
+    assert meteor(counts, settings)[0] == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_language_without_settings_has_no_meteor() -> None:
+    assert meteor_settings("zh-Hant") is None
+    assert meteor_settings("de-AT") == meteor_settings("de")

@@ -14,6 +14,7 @@ from pycocoevalcap import eval as coco_eval
 
 from showtell.data import open_dataset
 from showtell.errors import MissingExtraError
+from showtell.language.languages import language_of
 from showtell.scoring import ScoringError
 from showtell.scoring.metrics import Scores, cider, score_captions, summarise
 from showtell.vocabulary import Vocabulary
@@ -228,3 +229,29 @@ def test_more_captions_than_a_pipe_buffer_do_not_block(java: Path) -> None:
     scores = score_captions(SAID * 1000, REFERENCES * 1000)
     assert scores.photos == 12000
     assert scores.meteor is not None
+
+
+def test_german_is_scored_on_its_words_and_the_scorer_says_how() -> None:
+    german = language_of("de")
+    said = ["Ein Hund läuft über die Straße", "Zwei Kinder spielen Fußball"]
+    references = [["ein hund läuft über die straße."], ["Zwei Kinder, die Fußball spielen."]]
+    scores = score_captions(said, references, language=german)
+    assert scores.scorer == (
+        "coco-caption, showtell's German words (rule 1), METEOR de with Snowball stems,"
+        " without paraphrases"
+    )
+    assert scores.per_photo[0].bleu_4 == pytest.approx(100)
+    assert scores.per_photo[0].meteor == pytest.approx(100)
+    assert 0 < (scores.per_photo[1].meteor or 0) < 100
+    without_java = score_captions(said, references, language=german, java=False)
+    assert without_java.meteor is None
+    assert without_java.cider == scores.cider == cider(said, references, german)
+
+
+def test_chinese_is_scored_on_characters_without_meteor() -> None:
+    references = [["一只狗在跑。"], ["两个孩子在踢球"]]
+    scores = score_captions(["一只狗在跑", "两个孩子"], references, language=language_of("zh"))
+    assert scores.scorer == "coco-caption, showtell's Chinese characters (rule 1)"
+    assert scores.missing == ("no METEOR: it has no settings for Chinese",)
+    assert scores.per_photo[0].bleu_4 == pytest.approx(100)
+    assert scores.mean_length == 4.5

@@ -20,7 +20,7 @@ from showtell.scoring import ScoringError
 from showtell.scoring.coco import cider_per_photo
 from showtell.scoring.evaluation import EvaluatedPhoto, Evaluation, decoding_text
 from showtell.scoring.metrics import METRICS
-from showtell.scoring.statistics import as_counts, bleu, meteor
+from showtell.scoring.statistics import ENGLISH_METEOR, as_counts, bleu, meteor, meteor_settings
 
 Values = NDArray[np.float64]
 
@@ -119,7 +119,7 @@ def compare_evaluations(
     labels = _distinct(labels or [evaluation.model for evaluation in evaluations])
     scorer = _common_scorer(evaluations, labels)
     columns, notes = _common_photos(evaluations, labels)
-    statistics = [_PhotoStatistics(photos) for photos in columns]
+    statistics = [_PhotoStatistics(photos, evaluations[0].language) for photos in columns]
     keys, note = _common_metrics(statistics)
     photos = len(columns[0])
     observed = [item.scores(np.ones((1, photos))) for item in statistics]
@@ -163,7 +163,8 @@ def _compared_model(
 class _PhotoStatistics:
     """One model's values per photo, from which the photos are scored with any weights."""
 
-    def __init__(self, photos: Sequence[EvaluatedPhoto]) -> None:
+    def __init__(self, photos: Sequence[EvaluatedPhoto], language: str) -> None:
+        self.meteor_settings = meteor_settings(language) or ENGLISH_METEOR
         self.counts = {"bleu": as_counts([photo.scores.bleu_counts for photo in photos])}
         meteor_counts = [photo.scores.meteor_counts for photo in photos]
         if all(counts is not None for counts in meteor_counts):
@@ -185,7 +186,7 @@ class _PhotoStatistics:
         bleus = 100 * bleu(weights @ self.counts["bleu"])
         scores = {f"bleu_{n + 1}": bleus[:, n] for n in range(4)}
         if "meteor" in self.counts:
-            scores["meteor"] = 100 * meteor(weights @ self.counts["meteor"])
+            scores["meteor"] = 100 * meteor(weights @ self.counts["meteor"], self.meteor_settings)
         total = weights.sum(axis=1)
         return scores | {key: weights @ values / total for key, values in self.means.items()}
 

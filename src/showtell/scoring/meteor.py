@@ -12,19 +12,26 @@ from pathlib import Path
 
 from showtell.scoring import ScoringError
 from showtell.scoring.java import run_java
-from showtell.scoring.statistics import meteor_counts
+from showtell.scoring.statistics import ENGLISH_METEOR, MeteorSettings, meteor_counts
 
 
 def align(
-    candidates: Sequence[str], references: Sequence[Sequence[str]], java: Path, package: Path
+    candidates: Sequence[str],
+    references: Sequence[Sequence[str]],
+    java: Path,
+    package: Path,
+    settings: MeteorSettings = ENGLISH_METEOR,
 ) -> list[tuple[float, ...]]:
     """Align each tokenised caption with its references and return the counts for METEOR.
 
-    `package` is the folder of pycocoevalcap. `statistics.meteor` computes scores from the counts.
+    `package` is the folder of pycocoevalcap. `statistics.meteor` computes scores from the counts,
+    with the same `settings`.
     Raises ScoringError if the jar fails.
     """
     arguments: list[str | Path] = ["-jar", "-Xmx2G", package / "meteor" / "meteor-1.5.jar"]
-    arguments += ["-", "-", "-stdio", "-l", "en", "-norm"]
+    arguments += ["-", "-", "-stdio", "-l", settings.language, "-norm"]
+    if settings != ENGLISH_METEOR:
+        arguments += ["-m", settings.modules]
     text = "".join(
         _request(candidate, photo_references)
         for candidate, photo_references in zip(candidates, references, strict=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from showtell.language.languages import ENGLISH, Language
 from showtell.scoring import coco
-from showtell.scoring.statistics import as_counts, bleu, meteor
+from showtell.scoring.statistics import ENGLISH_METEOR, as_counts, bleu, meteor, meteor_settings
 from showtell.scoring.tokenized import (
     TokenizedCaptions,
     check_captions,
@@ -102,9 +102,10 @@ def score_captions(
 
     With Java: BLEU-1 to 4, METEOR, ROUGE-L and CIDEr on PTB tokens, and SPICE if its models are
     installed. `spice` True reports missing models in `missing`; False never runs SPICE. Without
-    Java, or with `java` False, or in a `language` other than English: BLEU, ROUGE-L and CIDEr on
-    showtell's tokens; the scorer's name says so. An empty caption scores 0. CIDEr weights words by
-    how few photos have them, so it is 0 for a single photo.
+    Java, or with `java` False: BLEU, ROUGE-L and CIDEr on showtell's tokens; the scorer's name says
+    so. In a `language` other than English the tokens are showtell's, and METEOR has no paraphrases,
+    or is missing. An empty caption scores 0. CIDEr weights words by how few photos have them, so it
+    is 0 for a single photo.
 
     Raises ScoringError if there are no captions or a photo has no references, and
     MissingExtraError without pycocoevalcap.
@@ -136,7 +137,8 @@ def score_tokenized(captions: TokenizedCaptions, vocabulary: Vocabulary | None =
     rouges = coco.rouge_l_per_photo(captions.candidates, captions.references)
     ciders = coco.cider_per_photo(captions.candidates, captions.references)
     alignments = captions.alignments
-    meteors = None if alignments is None else 100 * meteor(as_counts(alignments))
+    settings = meteor_settings(captions.language.code) or ENGLISH_METEOR
+    meteors = None if alignments is None else 100 * meteor(as_counts(alignments), settings)
     per_photo = tuple(
         PhotoScores(
             bleu_4=float(bleus[row]),
@@ -177,6 +179,7 @@ def summarise(
     bleus = 100 * bleu(as_counts([photo.bleu_counts for photo in per_photo]).sum(axis=0))
     alignments = [photo.meteor_counts for photo in per_photo if photo.meteor_counts is not None]
     spices = [photo.spice for photo in per_photo if photo.spice is not None]
+    settings = meteor_settings(language.code) or ENGLISH_METEOR
     words = [language.words(text) for text in texts]
     used = {word for caption in words for word in caption}
     return Scores(
@@ -186,7 +189,9 @@ def summarise(
         bleu_2=float(bleus[1]),
         bleu_3=float(bleus[2]),
         bleu_4=float(bleus[3]),
-        meteor=float(100 * meteor(as_counts(alignments).sum(axis=0))) if alignments else None,
+        meteor=float(100 * meteor(as_counts(alignments).sum(axis=0), settings))
+        if alignments
+        else None,
         rouge_l=float(np.mean([photo.rouge_l for photo in per_photo])),
         cider=float(np.mean([photo.cider for photo in per_photo])),
         spice=float(np.mean(spices)) if spices else None,

@@ -7,6 +7,7 @@ half of a split or a bootstrap resample needs a sum instead of a run of the scor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,44 @@ METEOR_COUNTS = 23  # 2 lengths, 2 counts of function words, 4 stages x 4, chunk
 # coco-caption's guards against division by zero (bleu_scorer.py).
 _SMALL, _TINY = 1e-9, 1e-15
 
-# METEOR 1.5's settings for English and its task "rank", which the jar uses for "-l en".
-_ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
-_STAGE_WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])  # exact, stem, synonym, paraphrase
 _CHUNKS = 20
+
+
+@dataclass(frozen=True)
+class MeteorSettings:
+    """METEOR 1.5's settings for a language and its task "rank", which the jar uses for `-l`.
+
+    `weights` are those of exact matches, stems, synonyms and paraphrases. pycocoevalcap has
+    paraphrases for English only, and METEOR has synonyms for English only. So matches in other
+    languages are exact or of stems by Snowball's stemmer.
+    """
+
+    language: str  # the jar's option -l
+    alpha: float
+    beta: float
+    gamma: float
+    delta: float
+    weights: tuple[float, float, float, float]
+
+    @property
+    def modules(self) -> str:
+        """The jar's option -m: the kinds of matches with a weight."""
+        names = ("exact", "stem", "synonym", "paraphrase")
+        return " ".join(name for name, weight in zip(names, self.weights, strict=True) if weight)
+
+
+ENGLISH_METEOR = MeteorSettings("en", 0.85, 0.2, 0.6, 0.75, (1.0, 0.6, 0.8, 0.6))
+_METEOR = {  # by language without region, as the jar prints them
+    "en": ENGLISH_METEOR,
+    "de": MeteorSettings("de", 0.95, 1.0, 0.55, 0.55, (1.0, 0.8, 0.0, 0.0)),
+    "es": MeteorSettings("es", 0.65, 1.3, 0.5, 0.8, (1.0, 0.8, 0.0, 0.0)),
+    "fr": MeteorSettings("fr", 0.9, 1.4, 0.6, 0.65, (1.0, 0.2, 0.0, 0.0)),
+}
+
+
+def meteor_settings(code: str) -> MeteorSettings | None:
+    """Return METEOR's settings for a BCP 47 tag, None for a language without."""
+    return _METEOR.get(code.partition("-")[0])
 
 
 def bleu(counts: Counts) -> Counts:
@@ -40,24 +75,25 @@ def bleu(counts: Counts) -> Counts:
     return scores * penalty[..., None]
 
 
-def meteor(counts: Counts) -> Counts:
+def meteor(counts: Counts, settings: MeteorSettings = ENGLISH_METEOR) -> Counts:
     """Return METEOR as [...], from 0 to 1, from counts [..., 23] of one photo or summed.
 
     "Meteor Universal: Language Specific Translation Evaluation for Any Target Language" (Denkowski
-    and Lavie, 2014), computed from the alignments of the METEOR 1.5 jar.
+    and Lavie, 2014), computed from the alignments of the METEOR 1.5 jar with the same `settings`.
     """
+    alpha, delta = settings.alpha, settings.delta
     lengths, functions = counts[..., 0:2], counts[..., 2:4]  # of candidate, of reference
     stages = counts[..., 4:20].reshape(*counts.shape[:-1], 4, 4)
     content, function = stages[..., 0:2], stages[..., 2:4]  # (..., stage, candidate or reference)
-    weighted = _DELTA * content + (1 - _DELTA) * function
-    matches = np.einsum("...sc,s->...c", weighted, _STAGE_WEIGHTS)
-    possible = _DELTA * (lengths - functions) + (1 - _DELTA) * functions
+    weighted = delta * content + (1 - delta) * function
+    matches = np.einsum("...sc,s->...c", weighted, np.array(settings.weights))
+    possible = delta * (lengths - functions) + (1 - delta) * functions
     chunks, matched_words = counts[..., _CHUNKS], counts[..., 21:23].mean(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = matches / possible
         precision, recall = ratios[..., 0], ratios[..., 1]
-        mean = 1.0 / ((1 - _ALPHA) / precision + _ALPHA / recall)
-        penalty = _GAMMA * (chunks / matched_words) ** _BETA
+        mean = 1.0 / ((1 - alpha) / precision + alpha / recall)
+        penalty = settings.gamma * (chunks / matched_words) ** settings.beta
         score = np.asarray(mean * (1.0 - penalty), dtype=np.float64)
     score[np.isnan(score)] = 0.0  # no match, or an empty caption
     return score

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from showtell.language.languages import ENGLISH, Language
@@ -13,14 +13,11 @@ from showtell.scoring.java import JAVA_HINT, find_java
 from showtell.scoring.meteor import align
 from showtell.scoring.ptb import ptb_tokenize
 from showtell.scoring.spice import SPICE_HINT, find_models, spice_scores
+from showtell.scoring.statistics import meteor_settings
 
 PTB_SCORER = "coco-caption, PTB tokenizer"
 TOKENS_SCORER = "coco-caption, showtell tokens"
 NO_JAVA_SCORER = "coco-caption, showtell tokens (no Java)"
-ONLY_ENGLISH = (
-    "no METEOR: pycocoevalcap has its paraphrases for English only, which its settings for other"
-    " languages need too"
-)
 
 
 @dataclass(frozen=True)
@@ -56,9 +53,7 @@ def tokenize_captions(
     package = scorer_package()
     check_captions(candidates, references, language)
     if language.base != ENGLISH.base:
-        return _with_showtell_tokens(
-            candidates, references, tokens_scorer(language), language, missing=(ONLY_ENGLISH,)
-        )
+        return _in_other_language(candidates, references, language, package, java=java)
     missing: list[str] = []
     java_program = find_java() if java else None
     if java and java_program is None:
@@ -77,12 +72,41 @@ def tokenize_captions(
 def tokens_scorer(language: Language) -> str:
     """Return the name of the scorer on showtell's tokens of a language other than English."""
     unit = "words" if language.spaced else "characters"
-    return f"coco-caption, showtell's {language.name} {unit} (rule {language.rule}), no stemmer"
+    scorer = f"coco-caption, showtell's {language.name} {unit} (rule {language.rule})"
+    settings = meteor_settings(language.code)
+    if settings is None:
+        return scorer
+    return f"{scorer}, METEOR {settings.language} with Snowball stems, without paraphrases"
 
 
 def showtell_tokens(text: str, language: Language = ENGLISH) -> str:
     """Return a caption as showtell's tokens, joined by spaces."""
     return " ".join(language.words(text))
+
+
+def _in_other_language(
+    candidates: Sequence[str],
+    references: Sequence[Sequence[str]],
+    language: Language,
+    package: Path,
+    *,
+    java: bool,
+) -> TokenizedCaptions:
+    """Return showtell's tokens, with METEOR's alignments if it has settings for the language."""
+    captions = _with_showtell_tokens(
+        candidates, references, tokens_scorer(language), language, missing=()
+    )
+    settings = meteor_settings(language.code)
+    if settings is None:
+        return replace(captions, missing=(f"no METEOR: it has no settings for {language.name}",))
+    program = find_java() if java else None
+    if program is None:
+        return replace(captions, missing=(f"METEOR needs Java: {JAVA_HINT}",) if java else ())
+    try:
+        aligned = align(captions.candidates, captions.references, program, package, settings)
+    except ScoringError as error:
+        return replace(captions, missing=(f"no METEOR: {error}",))
+    return replace(captions, alignments=tuple(aligned))
 
 
 def _with_showtell_tokens(
