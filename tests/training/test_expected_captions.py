@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
-from showtell.training.expected_captions import SENTENCE_STEPS, warn_of_few_steps
+from showtell.data.dataset import CaptionedPhoto
+from showtell.language.languages import language_of
+from showtell.training.expected_captions import (
+    SENTENCE_STEPS,
+    warn_of_cut_captions,
+    warn_of_few_steps,
+)
 from showtell.training.recipe import load_recipe
 
 EPOCHS = ["stages.0.epochs=2", "stages.1.epochs=0"]
@@ -28,3 +35,16 @@ def test_a_run_from_a_trained_model_says_nothing(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING):
         warn_of_few_steps(load_recipe("finetune", ["stages.0.epochs=1"]), 2)
     assert not caplog.messages
+
+
+def test_captions_that_are_cut_are_named_with_the_way_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    photo = CaptionedPhoto("1.jpg", Path("1.jpg"), ("一只狗在雪地里", "一只狗"), "train")
+    warn_of_cut_captions([photo], language_of("zh"), 7)
+    assert not caplog.messages
+    warn_of_cut_captions([photo], language_of("zh"), 5)
+    assert caplog.messages == [
+        "50 % of the training captions are longer than 5 characters and are cut: raise max_words"
+        " and decoding.max_length"
+    ]

@@ -10,6 +10,7 @@ import pytest
 from showtell.bundle import load_bundle
 from showtell.bundle.registry import find_bundle
 from showtell.captioner import Captioner
+from showtell.data.synthetic.shapes import draw_shapes
 from showtell.errors import RecipeError
 from showtell.export.run_to_bundle import export
 from showtell.training.recipe import Recipe, load_recipe, recipe_from_dict
@@ -82,6 +83,8 @@ def test_a_model_of_another_language_gives_its_encoder_only(shapes: Path, tmp_pa
     assert of_german.files["encoder.onnx"] == of_english.files["encoder.onnx"]
     assert of_german.files["decoder_step.onnx"] != of_english.files["decoder_step.onnx"]
     assert of_german.training.init_from == "english"
+    card = bundles[1].file("MODEL_CARD.md").read_text("utf-8")
+    assert f"fine-tuned: as in the model {english}\n" in card
     assert "red" not in bundles[1].vocabulary
     assert "roter" in bundles[1].vocabulary
 
@@ -101,3 +104,16 @@ def test_the_german_recipe_takes_the_encoder_of_the_shipped_model() -> None:
     assert (recipe.language, recipe.encoder_from) == ("de", "flickr8k")
     assert all(stage.train_encoder == "none" for stage in recipe.stages)
     assert load_bundle(find_bundle(recipe.encoder_from)).manifest.language == "en"
+
+
+def test_a_language_without_spaces_trains_and_captions(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    draw_shapes(data, 24, size=32, language="zh")
+    run = train(recipe_from_dict(SHORT | {"max_words": 28}), data, tmp_path / "run")
+    bundle = export(run, tmp_path / "bundle", data).bundle
+    assert bundle.manifest.language == "zh"
+    assert {"一", "个", "红", "色"} <= set(bundle.vocabulary.words)
+    assert "Chinese characters" in bundle.manifest.scores[0].scorer
+    vocabulary = bundle.vocabulary
+    assert vocabulary.decode(vocabulary.encode("一个红色圆形")) == "一个红色圆形"
+    assert " " not in str(Captioner(bundle).caption(data / "photos" / "00000.png").text)

@@ -10,6 +10,7 @@ from showtell import Captioner
 from showtell.data import open_dataset
 from showtell.data.synthetic.shapes import draw_shapes
 from showtell.export import cached_bundle
+from showtell.language.languages import language_of
 from showtell.scoring.metrics import cider
 from showtell.training.recipe import load_recipe
 from showtell.training.trainer import train
@@ -48,3 +49,18 @@ def test_no_scene_of_the_test_split_is_in_the_training_split(learned):
     root = Path(photos[0].path).parents[1]
     training_captions = {photo.captions[0] for photo in open_dataset(root).split("train")}
     assert not training_captions & {photo.captions[0] for photo in photos}
+
+
+@pytest.mark.slow
+def test_held_out_shapes_get_correct_captions_in_a_language_without_spaces(tmp_path):
+    draw_shapes(tmp_path / "set", 1500, size=64, language="zh")
+    recipe = load_recipe("shapes", ["max_words=28", "decoding.max_length=28"])
+    run = train(recipe, tmp_path / "set", tmp_path / "run")
+    photos = open_dataset(tmp_path / "set").split("test")
+    captioner = Captioner.load(cached_bundle(run))
+    captions = [c.text for c in captioner.caption(photo.path for photo in photos)]
+    references = [photo.captions for photo in photos]
+    right = sum(text in texts for text, texts in zip(captions, references, strict=True))
+    assert captioner.bundle.manifest.language == "zh"
+    assert right / len(photos) > 0.5
+    assert cider(captions, references, language_of("zh")) > 250

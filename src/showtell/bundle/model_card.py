@@ -80,7 +80,7 @@ def _properties(manifest: Manifest, vocabulary: Vocabulary) -> list[str]:
         *_language(vocabulary),
         f"- Encoder: {encoder.network}, {encoder.channels} channels on a grid of"
         f" {height} x {width}; initial weights: {encoder.weights};"
-        f" fine-tuned: {', '.join(encoder.fine_tuned) or 'none'}",
+        f" fine-tuned: {_fine_tuned(manifest)}",
         *_detector(encoder.detector),
         f"- Decoder: {_decoder(manifest)}; {words} {unit}",
         f"- Input: {preprocessing.height} x {preprocessing.width} pixels,"
@@ -90,6 +90,12 @@ def _properties(manifest: Manifest, vocabulary: Vocabulary) -> list[str]:
         f"- Training data: {data}; training took {training.seconds / 60:.0f} minutes",
         f"- Written by: {manifest.written_by}",
     ]
+
+
+def _fine_tuned(manifest: Manifest) -> str:
+    origin = manifest.training.recipe.get("encoder_from")
+    parts = [f"as in the model {origin}"] if origin else []
+    return ", then ".join([*parts, *manifest.encoder.fine_tuned]) or "none"
 
 
 def _language(vocabulary: Vocabulary) -> list[str]:

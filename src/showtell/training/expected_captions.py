@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
+from showtell.data.dataset import CaptionedPhoto
+from showtell.language.languages import Language
 from showtell.training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -12,6 +15,25 @@ logger = logging.getLogger(__name__)
 # docs' page on training.
 SENTENCE_STEPS = 190
 GOOD_SENTENCE_STEPS = 1900
+MOST_CUT = 0.1  # share of captions
+_SAMPLE = 1000  # photos whose captions are measured
+
+
+def warn_of_cut_captions(
+    photos: Sequence[CaptionedPhoto], language: Language, max_words: int
+) -> None:
+    """Warn where more than a tenth of the training captions are longer than the recipe allows."""
+    lengths = [len(language.words(text)) for photo in photos[:_SAMPLE] for text in photo.captions]
+    cut = sum(length > max_words for length in lengths)
+    if cut > MOST_CUT * len(lengths):
+        unit = "words" if language.spaced else "characters"
+        logger.warning(
+            "%d %% of the training captions are longer than %d %s and are cut: raise max_words and"
+            " decoding.max_length",
+            round(100 * cut / len(lengths)),
+            max_words,
+            unit,
+        )
 
 
 def warn_of_few_steps(recipe: Recipe, steps_per_epoch: int) -> None:

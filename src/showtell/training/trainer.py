@@ -28,7 +28,7 @@ from showtell.training.concept_training import ConceptPrediction
 from showtell.training.dev_captions import write_dev_captions
 from showtell.training.dev_scores import DevScores
 from showtell.training.distributed import Ranks, join_ranks
-from showtell.training.expected_captions import warn_of_few_steps
+from showtell.training.expected_captions import warn_of_cut_captions, warn_of_few_steps
 from showtell.training.features import FeatureExtractor, warn_unreadable
 from showtell.training.interrupts import catch_stop_signals
 from showtell.training.log import NoLog, TrainingLog
@@ -126,6 +126,7 @@ def _train_run(
     extractor = FeatureExtractor(model, recipe, output, device, stop, ranks)
     batches = _caption_batches(photos, start, extractor)
     warn_of_few_steps(recipe, len(batches))
+    warn_of_cut_captions(photos.train, start.vocabulary.rules, recipe.max_words)
     dev = _dev_photos(photos, recipe, extractor)
     log = TrainingLog(output, progress.position if resumed else None) if ranks.first else NoLog()
     with contextlib.closing(log):
