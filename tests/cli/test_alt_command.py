@@ -4,9 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from support.odd_photos import corners
+from support.paths import ROOT
+from support.tiny_bundles import write_bundle
 
 
 def showtell_alt(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -115,3 +120,82 @@ def test_wrong_usage_exits_with_2(site: Path) -> None:
     assert showtell_alt("check", cwd=site).returncode == 2
     assert showtell_alt("check", "gone", cwd=site).returncode == 2
     assert showtell_alt("check", ".", "--ignore", "no-rule", cwd=site).returncode == 2
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return os.fspath(write_bundle(tmp_path_factory.mktemp("models") / "tiny").path)
+
+
+@pytest.fixture
+def photo_page(site: Path) -> Path:
+    corners(40, 40).save(site / "dog.jpg")
+    page = site / "index.html"
+    page.write_bytes(b'<img src="/dog.jpg">\r\n<img src=gone.png>')
+    return page
+
+
+def test_suggestions_have_a_confidence_and_are_fixes_in_sarif(photo_page: Path, model: str) -> None:
+    site = photo_page.parent
+    options = ("--model", model, "--root", site)
+    done = showtell_alt("suggest", photo_page, *options, "--format", "jsonl", cwd=site)
+    assert (done.returncode, done.stderr) == (0, "2 findings\n")
+    dog, gone = (json.loads(line) for line in done.stdout.splitlines())
+    assert dog["image"] == os.fspath(site / "dog.jpg")
+    assert dog["suggestion"]
+    assert (gone["suggestion"], gone["reason"]) == (None, "no such file")
+    done = showtell_alt("suggest", photo_page, *options, cwd=site)
+    assert done.stdout.splitlines()[1].startswith(f"    {dog['suggestion']}")
+    assert done.stdout.splitlines()[3] == "    no suggestion: no such file"
+    done = showtell_alt("suggest", photo_page, *options, "--format", "sarif", cwd=site)
+    first, second = json.loads(done.stdout)["runs"][0]["results"]
+    [replacement] = first["fixes"][0]["artifactChanges"][0]["replacements"]
+    assert replacement["insertedContent"]["text"] == f' alt="{dog["suggestion"]}"'
+    assert replacement["deletedRegion"]["startColumn"] == 20
+    assert "fixes" not in second
+
+
+def test_texts_are_written_after_a_plan_and_undone(photo_page: Path, model: str) -> None:
+    site, old = photo_page.parent, photo_page.read_bytes()
+    options = ("--model", model, "--min-confidence", "0", "--journal", site / "undo")
+    plan = "To write: 1 text into 1 document. To skip: 1 without an image to caption"
+    done = showtell_alt("write", photo_page, *options, "--dry-run", cwd=site)
+    assert (done.returncode, done.stderr) == (0, f"{plan}\n")
+    assert photo_page.read_bytes() == old
+    done = showtell_alt("write", photo_page, *options, cwd=site)
+    assert done.stderr.splitlines() == [plan, "1 text written into 1 document, 0 failed"]
+    text = done.stdout.splitlines()[0].partition(": ")[2]
+    text = text.partition("  [")[0]
+    assert photo_page.read_bytes() == old.replace(b'.jpg">', f'.jpg" alt="{text}">'.encode())
+    done = showtell_alt("undo", "--journal", site / "undo", cwd=site)
+    assert (done.returncode, done.stdout) == (0, "1 document restored, 0 left alone, 0 failed\n")
+    assert photo_page.read_bytes() == old
+    done = showtell_alt("undo", "--journal", site / "undo", cwd=site)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "showtell: nothing to undo: no run has written texts, or all are undone\n",
+    )
+
+
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("![](dog.jpg)")
+    code = (
+        "import sys; sys.modules['markdown_it'] = None\n"
+        "from showtell.cli import main; main(['alt', 'check', 'page.md'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "showtell: reading Markdown needs the extra 'alt':"
+        ' pip install ".[alt]" in a clone of showtell\n',
+    )
+
+
+def test_the_hook_has_the_packages_of_the_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    hook = (ROOT / ".pre-commit-hooks.yaml").read_text()
+    for package in project["optional-dependencies"]["alt"]:
+        assert f'"{package}"' in hook
+    assert "entry: showtell alt check" in hook

@@ -71,8 +71,9 @@ class _Reader:
 
     def references(self) -> list[ImageReference]:
         """Return the images."""
-        tokens = HtmlTokens(self.text)
+        tokens = HtmlTokens(self.text, _IMAGES | _CONTEXT, _TELLING)
         opened = self.open
+        tokens.is_idle = True
         for tag in tokens:
             if opened.stack:
                 if self._last_start not in _HIDDEN_TEXT:
@@ -85,6 +86,7 @@ class _Reader:
             elif self._matters(tag):
                 self._start(tag)
                 tokens.is_foreign = opened.is_foreign
+            tokens.is_idle = not opened.stack
         if opened.stack:
             opened.add_text(self.text[tokens.text_start :])
         while opened.stack:
@@ -101,7 +103,7 @@ class _Reader:
         if tag.attributes_end - tag.attributes_start < len(' role=""'):
             return False
         attributes = self.text[tag.attributes_start : tag.attributes_end]
-        if self.open.stack and "title" in attributes:
+        if "title" in attributes:  # names the link around it
             return True
         return any(part in attributes for part in _TELLING)
 
@@ -131,9 +133,11 @@ class _Reader:
         if name == "a" and "a" in opened:
             self._close("a", tag.start)
         self._name_parents(element)
-        opened.push(element)
-        if name == "svg" and self.text.startswith("/>", tag.end - 2):
-            self._close("svg", tag.end)
+        is_shown_as_image = _role(element) == "img"
+        if name in _CONTEXT or name in opened or element.is_hidden or is_shown_as_image:
+            opened.push(element)
+            if name == "svg" and self.text.startswith("/>", tag.end - 2):
+                self._close("svg", tag.end)
 
     def _name_parents(self, element: OpenElement) -> None:
         """Record that an element has a name of its own, which also names the link around it."""

@@ -83,11 +83,16 @@ class HtmlTokens:
 
     Comments, and the text in scripts, styles and the like, have no tags. The reader of the tags
     sets `is_foreign` while it is inside SVG or MathML, where these elements are ordinary ones.
+    While it sets `is_idle`, it gets only start tags with one of `names`, or with one of `marks` in
+    their attributes, which is faster.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(
+        self, text: str, names: frozenset[str] = frozenset(), marks: tuple[str, ...] = ()
+    ) -> None:
         self.text = text
-        self.is_foreign = False
+        self.names, self.marks = names, marks
+        self.is_foreign = self.is_idle = False
         self.text_start = 0  # of the text after the last token
 
     def __iter__(self) -> Iterator[Tag]:
@@ -98,20 +103,26 @@ class HtmlTokens:
             kind = match.lastgroup
             if kind == "attributes":
                 name = match["start"].lower()
-                attributes = match.span("attributes")
-                yield Tag(name, False, match.start(), position, *attributes, self.text_start)
+                if not self.is_idle or name in self.names or self._is_marked(match["attributes"]):
+                    attributes = match.span("attributes")
+                    yield Tag(name, False, match.start(), position, *attributes, self.text_start)
                 self.text_start = position
                 if name in TEXT_ELEMENTS and not self.is_foreign:
                     position = self._end_of_text(name, position)
             elif kind == "end":
-                name = match["end"].lower()
-                yield Tag(name, True, match.start(), position, position, position, self.text_start)
+                if not self.is_idle:
+                    name = match["end"].lower()
+                    start = match.start()
+                    yield Tag(name, True, start, position, position, position, self.text_start)
                 self.text_start = position
             elif kind == "unfinished":
                 self.text_start = len(text)
                 return
             elif kind == "cdata":
                 position = self._end_of_cdata(position)
+
+    def _is_marked(self, attributes: str) -> bool:
+        return len(attributes) > 1 and any(mark in attributes for mark in self.marks)
 
     def _end_of_cdata(self, position: int) -> int:
         closing = _CDATA_END if self.is_foreign else ">"
