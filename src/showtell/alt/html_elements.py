@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from showtell.alt.html_tokens import Attribute
+from showtell.alt.html_tokens import Attribute, attributes_of
 
 _MARKUP = re.compile(r"<!--[\s\S]*?(?:--!?>|\Z)|<[!?/][^>]*>?")
 _FOREIGN = ("svg", "math")
@@ -25,14 +25,15 @@ _BREAKOUTS = frozenset(_HTML_ONLY.split())
 
 @dataclass(eq=False, slots=True)
 class OpenElement:
-    """An element: its attributes, and what it holds so far.
+    """An element: its tag from `start` to `end`, and what it holds so far.
 
     `first_text` and `end_text` are its range in `OpenElements.texts`. `is_named` means that
     something inside it has an accessible name; `images` counts the images inside.
     """
 
     name: str
-    attributes: dict[str, Attribute]
+    markup: str  # its attributes as they stand
+    markup_start: int
     start: int
     end: int
     first_text: int
@@ -43,9 +44,19 @@ class OpenElement:
     caption: OpenElement | None = None
     sources: list[str] = field(default_factory=list)
     svg_title: str = ""
+    parsed: dict[str, Attribute] | None = None
+
+    @property
+    def attributes(self) -> dict[str, Attribute]:
+        """The attributes by their name; they are parsed when they are first needed."""
+        if self.parsed is None:
+            self.parsed = attributes_of(self.markup, 0, len(self.markup), self.markup_start)
+        return self.parsed
 
     def value(self, name: str) -> str:
         """Return an attribute's value without space around it, or nothing."""
+        if self.parsed is None and name not in self.markup.lower():
+            return ""
         attribute = self.attributes.get(name)
         return "" if attribute is None else attribute.value.strip()
 

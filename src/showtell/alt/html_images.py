@@ -13,7 +13,7 @@ from showtell.alt.html_sources import (
     is_image_address,
     source_set,
 )
-from showtell.alt.html_tokens import TEXT_ELEMENTS, Attribute, HtmlTokens, Tag, attributes_of
+from showtell.alt.html_tokens import TEXT_ELEMENTS, Attribute, HtmlTokens, Tag
 from showtell.alt.reference import AltSlot, ImageReference, Kind, LinkOfImage, Syntax
 from showtell.alt.templates import CONTROL, EXPRESSION, is_dynamic
 
@@ -112,9 +112,11 @@ class _Reader:
         if (foreign := opened.ends_foreign(name)) is not None:
             self._close(foreign, tag.start)
         is_foreign = opened.is_foreign
-        attributes = attributes_of(self.text, tag.attributes_start, tag.attributes_end)
+        markup = self.text[tag.attributes_start : tag.attributes_end]
         parent_is_hidden = bool(opened.stack) and opened.stack[-1].is_hidden
-        element = OpenElement(name, attributes, tag.start, tag.end, len(opened.texts))
+        element = OpenElement(
+            name, markup, tag.attributes_start, tag.start, tag.end, len(opened.texts)
+        )
         element.is_hidden = parent_is_hidden or element.value("aria-hidden").lower() == "true"
         if is_foreign:
             if not self.text.startswith("/>", tag.end - 2):

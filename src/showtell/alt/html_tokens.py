@@ -156,8 +156,11 @@ class HtmlTokens:
         return len(self.text)
 
 
-def attributes_of(text: str, start: int, end: int) -> dict[str, Attribute]:
-    """Return the attributes in a tag's range by their name in lower case; the first one counts."""
+def attributes_of(text: str, start: int, end: int, offset: int = 0) -> dict[str, Attribute]:
+    """Return the attributes in a tag's range by their name in lower case; the first one counts.
+
+    `offset` is added to their positions.
+    """
     attributes: dict[str, Attribute] = {}
     while start < end and (match := _EACH_ATTRIBUTE.match(text, start, end)) is not None:
         start = match.end()
@@ -166,14 +169,17 @@ def attributes_of(text: str, start: int, end: int) -> dict[str, Attribute]:
             continue
         group = match.lastgroup or "name"
         if group == "name":
-            attributes[name] = Attribute(name, "", match.start("name"), start, start, start, "")
+            end_of_name = offset + start
+            attributes[name] = Attribute(
+                name, "", offset + match.start("name"), end_of_name, end_of_name, end_of_name, ""
+            )
             continue
         quote = {"double": '"', "single": "'", "bare": ""}[group]
-        value_start, value_end = match.span(group)
+        value_start, value_end = (offset + position for position in match.span(group))
         attributes[name] = Attribute(
             name,
             attribute_text(match[group]),
-            match.start("name"),
+            offset + match.start("name"),
             value_end + len(quote),
             value_start - len(quote),
             value_end + len(quote),
