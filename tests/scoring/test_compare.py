@@ -95,7 +95,7 @@ def test_the_interval_of_a_mean_is_1_96_standard_errors() -> None:
 
 def test_a_resample_has_the_scores_of_coco_caption() -> None:
     weights = np.random.default_rng(3).multinomial(120, [1 / 120] * 120)
-    scores = compare_module._PhotoStatistics(WORSE.photos).scores(weights[None].astype(float))
+    scores = compare_module._PhotoStatistics(WORSE.photos, "en").scores(weights[None].astype(float))
     drawn = [photo for photo, n in zip(WORSE.photos, weights, strict=True) for _ in range(n)]
     candidates = {row: [photo.tokens] for row, photo in enumerate(drawn)}
     references = {row: list(photo.reference_tokens) for row, photo in enumerate(drawn)}
