@@ -17,12 +17,13 @@ import pytest
 import yaml
 
 from showtell.cli.serve import serve
-from showtell.server.settings import MEGABYTE
+from showtell.server.settings import MEGABYTE, ServerSettings
 from showtell.server.worker_memory import NETWORK_BYTES, PHOTO_BYTES_PER_PIXEL, worker_bytes
 from support.paths import ROOT
 from support.running_service import RunningService
 
 DEPLOY = ROOT / "deploy"
+DOCS = ROOT / "docs" / "serving.md"
 DOCKERFILE = DEPLOY / "Dockerfile"
 COMPOSE = DEPLOY / "compose.yaml"
 UNIT = DEPLOY / "showtell.service"
@@ -133,6 +134,8 @@ def test_compose_file_is_hardened_and_its_command_valid() -> None:
     params = parse_serve_command(service["command"]).params
     assert str(params["api_key_file"]) == "/run/secrets/api-key"
     assert set(service["secrets"]) == set(compose["secrets"])
+    [network] = compose["networks"]["default"]["ipam"]["config"]
+    assert params["trusted_proxies"] == (network["gateway"],)
     assert int(service["stop_grace_period"].removesuffix("s")) > params["shutdown_timeout"]
 
 
@@ -161,6 +164,41 @@ def bytes_needed(params: dict[str, Any]) -> int:
     return megabytes * MEGABYTE + params["workers"] * worker_bytes(params["max_pixels"])
 
 
+def documented_commands() -> list[str]:
+    """The `serve` commands of docs/serving.md in a container and under systemd."""
+    text = DOCS.read_text("utf-8").partition("## In a container")[2].replace("\\\n", " ")
+    return [f"serve{rest}" for rest in re.findall(r"showtell serve(.*)", text)]
+
+
+def test_documented_commands_have_the_workers_of_their_memory_limit() -> None:
+    commands = documented_commands()
+    assert len(commands) == 3
+    for command in commands:
+        assert parse_serve_command(shlex.split(command)).params["workers"] == 2, command
+    assert "--memory 3g" in DOCS.read_text("utf-8")
+
+
+def test_commands_behind_a_proxy_allow_its_host_name_and_trust_it() -> None:
+    compose = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]["showtell"]
+    behind_proxy = [shlex.split(command) for command in documented_commands()]
+    behind_proxy = [words for words in behind_proxy if "--api-key-file" not in words]
+    assert len(behind_proxy) == 2
+    for arguments in (compose["command"], *behind_proxy):
+        params = parse_serve_command(arguments).params
+        assert params["allowed_hosts"] == ("captions.example.org",)
+        settings = ServerSettings(
+            host=params["host"], trusted_proxies=params["trusted_proxies"], no_api_key=True
+        )
+        assert settings.trusted_proxies
+
+
+def test_key_of_the_container_is_in_a_folder_that_git_ignores() -> None:
+    key = yaml.safe_load(COMPOSE.read_text("utf-8"))["secrets"]["api-key"]["file"]
+    folder = f"deploy/{Path(key).parent}"
+    assert f"{folder}/\n" in (ROOT / ".gitignore").read_text("utf-8")
+    assert f"mkdir -m 700 {folder} " in DOCS.read_text("utf-8")
+
+
 def test_memory_limits_suffice_for_the_workers() -> None:
     compose = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]["showtell"]
     needed = bytes_needed(parse_serve_command(compose["command"]).params)
@@ -172,7 +210,7 @@ def test_memory_limits_suffice_for_the_workers() -> None:
 
 
 def test_documented_memory_of_a_worker_is_its_limit() -> None:
-    text = (ROOT / "docs" / "serving.md").read_text("utf-8")
+    text = DOCS.read_text("utf-8")
     max_pixels = serve.make_context("serve", []).params["max_pixels"]
     assert f"| {NETWORK_BYTES // MEGABYTE} MB, and {PHOTO_BYTES_PER_PIXEL} bytes for each" in text
     assert f"{worker_bytes(max_pixels) / 1e9:g} GB by default" in text
