@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+
+from sphinx.application import Sphinx
 
 from showtell import __version__
 
@@ -34,3 +37,15 @@ html_title = "showtell"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_theme_options = {"top_of_page_buttons": []}
+
+
+def add_toctree(app: Sphinx, page: str, source: list[str]) -> None:
+    """Make the links of index.md, which GitHub shows, the site's table of contents."""
+    if page == "index":
+        pages = re.findall(r"^- \[.*?\]\(([\w-]+)\.md\)", source[0], flags=re.MULTILINE)
+        source[0] += "\n".join(["", "```{toctree}", ":hidden:", "", *pages, "```", ""])
+
+
+def setup(app: Sphinx) -> None:
+    """Register the hook."""
+    app.connect("source-read", add_toctree)

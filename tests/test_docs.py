@@ -159,6 +159,29 @@ def test_tables_have_no_blank_lines(page: str) -> None:
         assert re.fullmatch(r"\|[\s:|-]+\|", rule), table
 
 
+def test_index_links_to_every_page() -> None:
+    """On GitHub its links are the only way to the pages; the site makes its menu of them."""
+    links = re.findall(
+        r"^- \[(.*?)\]\((.*?)\)", (DOCS / "index.md").read_text("utf-8"), re.MULTILINE
+    )
+    pages = {page.name for page in DOCS.glob("*.md")} - {"index.md"}
+    assert sorted(link for _, link in links) == sorted(pages)
+    for title, link in links:
+        assert (DOCS / link).read_text("utf-8").startswith(f"# {title}\n"), link
+
+
+@pytest.mark.parametrize(
+    ("page", "way"),
+    [
+        ("python.md", "python -m pydoc showtell.Captioner"),
+        ("commands.md", "showtell caption --help"),
+        ("model-card.md", "/src/showtell/bundles/general/MODEL_CARD.md)"),
+    ],
+)
+def test_generated_pages_say_how_to_read_them_on_github(page: str, way: str) -> None:
+    assert way in (DOCS / page).read_text("utf-8").partition("{")[0]
+
+
 def test_nothing_is_installed_by_a_name_that_is_not_published() -> None:
     texts = [*DOCS.glob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("notebooks/*.ipynb")]
     texts += [*ROOT.glob("deploy/*"), *ROOT.glob("src/**/*.py")]
