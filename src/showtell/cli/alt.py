@@ -78,7 +78,7 @@ def check_command(
 
     \b
     showtell alt check README.md docs/
-    showtell alt check site/ --exclude "api/*" --ignore image-of
+    showtell alt check site/ --exclude api --ignore image-of
     showtell alt check site/ --output findings.sarif
     """
     from showtell.alt.check import CheckCounts, check_documents, find_documents

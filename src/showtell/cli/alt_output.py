@@ -54,7 +54,7 @@ exclude_option = click.option(
     "--exclude",
     multiple=True,
     metavar="PATTERN",
-    help='Leave out names or paths inside PATH, such as "api/*" (repeatable).',
+    help="Leave out names or paths inside PATH, such as `api/*` (repeatable).",
 )
 format_option = click.option(
     "--format",

@@ -55,7 +55,7 @@ def list_models() -> None:
 def show(model: str | None) -> None:
     """Show the card of MODEL: its training data, scores and terms.
 
-    MODEL is a name, or the folder of a bundle or training run.  [default: the one marked *]
+    MODEL is a name, or the folder of a bundle or training run; without it, the default model.
     """
     from showtell.bundle import load_bundle
     from showtell.bundle.bundle import read_card
