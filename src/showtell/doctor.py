@@ -25,6 +25,7 @@ EXTRAS = {
     "train": "training, scores and export of models",
     "heif": "HEIC photos",
     "serve": "the web page and the REST API",
+    "client": "the Python client of the service",
     "photos": "HEIC photos in a photo library",
     "alt": "alternative texts in Markdown, reStructuredText and notebooks",
     "cluster": "captioning on a Ray cluster",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import email.utils
 import io
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +66,7 @@ def test_path_bytes_and_file_get_the_same_caption_as_from_the_captioner(
         keyword.word for keyword in expected.keywords
     ]
     data = HORSES.read_bytes()
-    for photo in (str(HORSES), data, io.BytesIO(data)):
+    for photo in (str(HORSES), data, bytearray(data), io.BytesIO(data)):
         caption = client.caption(photo, nbest=3)
         assert caption.text == by_path.text
         assert caption.path == (HORSES if isinstance(photo, str) else None)
@@ -83,13 +85,41 @@ def test_words_have_attention_maps_as_arrays(client: Client, captioner: Captione
 
 def test_service_applies_and_validates_the_options(client: Client) -> None:
     assert len(client.caption(HORSES, max_length=2).text.split()) <= 2
-    with pytest.raises(ServiceError) as caught:
-        client.caption(HORSES, nbest=5, beam=2)
+    assert client.caption(HORSES, strategy="diverse", groups=3, nbest=2).text
+    with pytest.raises(ServiceError, match=r"query\.beam") as caught:
+        client.caption(HORSES, beam=17)  # more than the service allows
     assert not isinstance(caught.value, PhotoError)
     assert caught.value.status == 422
-    assert "nbest" in str(caught.value)
-    with pytest.raises(TypeError, match="beems"):
-        client.caption(HORSES, beems=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"beems": 3}, TypeError),
+        ({"nbest": 5, "beam": 2}, ValueError),
+        ({"beam": 0}, ValueError),
+        ({"beam": "three"}, ValueError),
+        ({"strategy": "best"}, ValueError),
+        ({"groups": 2, "beam": 3, "strategy": "diverse"}, ValueError),
+        ({"temperature": 0.7}, ValueError),
+    ],
+)
+def test_wrong_options_raise_the_error_of_the_captioner(
+    client: Client, captioner: Captioner, options: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error) as expected:
+        captioner.caption(HORSES, **options)
+    message = "beems" if error is TypeError else f"^{re.escape(str(expected.value))}$"
+    with pytest.raises(error, match=message):
+        client.caption(HORSES, **options)
+    with pytest.raises(error, match=message):
+        client.caption_many([HORSES], **options)
+
+
+@pytest.mark.parametrize("photo", [5, None, [HORSES], np.zeros((8, 8, 3), np.uint8)])
+def test_what_cannot_be_sent_is_a_photo_error(client: Client, photo: Any) -> None:
+    with pytest.raises(PhotoError, match="cannot be sent: give a path, bytes or a binary file"):
+        client.caption(photo)
 
 
 def test_caption_many_keeps_the_order_and_gives_unreadable_photos_an_error(
@@ -319,7 +349,7 @@ def test_public_names_are_complete_and_documented() -> None:
 def test_missing_httpx_names_the_extra_to_install() -> None:
     script = "import sys; sys.modules['httpx'] = None; import showtell.client"
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert 'pip install ".[serve]"' in process.stderr.splitlines()[-1]
+    assert 'pip install ".[client]"' in process.stderr.splitlines()[-1]
 
 
 def test_client_does_not_import_onnxruntime() -> None:

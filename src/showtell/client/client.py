@@ -28,7 +28,7 @@ from showtell.client.responses import (
     parse_response,
     retry_after,
 )
-from showtell.decoding.options import CaptionOptions
+from showtell.decoding.options import CaptionOptions, Decoding, DecodingDefaults
 from showtell.errors import MissingExtraError, PhotoError
 from showtell.files.os_errors import error_reason
 from showtell.files.regular_files import read_regular
@@ -39,7 +39,7 @@ from showtell.pipeline import pipeline
 try:
     import httpx
 except ImportError:
-    raise MissingExtraError("the client of the service", "serve") from None
+    raise MissingExtraError("the client of the service", "client") from None
 
 # A path, the bytes of a file, or an open binary file.
 PhotoFile: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
@@ -137,7 +137,8 @@ class Client:
         """Caption one photo: a path, bytes or a binary file.
 
         Raises PhotoError if the photo cannot be read, PhotoRefusedError (a PhotoError) if the
-        service cannot read it, and ServiceError for every other failure.
+        service cannot read it, ValueError if an option is out of range, and ServiceError for every
+        other failure, such as an option beyond the limits of the service.
         """
         upload = _read_photo(photo)
         if upload.error is not None:
@@ -164,7 +165,8 @@ class Client:
         The caption of a photo that cannot be read has an `error`; the others are not affected.
         A request has `batch_size` photos, or fewer if the service finds it too large.
 
-        The iterator raises ServiceError if the service fails.
+        Raises ValueError if an option is out of range; the iterator raises ServiceError if the
+        service fails.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} is less than 1")
@@ -313,8 +315,14 @@ def _read_photo(photo: PhotoFile) -> _Upload:
         if isinstance(photo, str | os.PathLike):
             path = Path(photo)
             data: object = read_regular(path, MAX_FILE_BYTES, or_pipe=True)
+        elif isinstance(photo, bytes | bytearray | memoryview):
+            data = bytes(photo)
+        elif hasattr(photo, "read"):
+            data = photo.read()
         else:
-            data = photo if isinstance(photo, bytes) else photo.read()
+            kind = type(photo).__name__
+            reason = f"{kind} cannot be sent: give a path, bytes or a binary file"
+            return _Upload(path, name, b"", f"{name}: {reason}")
     except OSError as error:
         return _Upload(path, name, b"", f"{name}: cannot be read ({error_reason(error)})")
     if not isinstance(data, bytes):
@@ -323,10 +331,18 @@ def _read_photo(photo: PhotoFile) -> _Upload:
 
 
 def _query(options: Mapping[str, Any]) -> dict[str, str]:
-    """Return options as query parameters; None stands for the service's default."""
+    """Return options as query parameters; None stands for the service's default.
+
+    Raises TypeError for an unknown option, and ValueError for one that `Captioner.caption` refuses.
+    """
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:
         raise TypeError(f"unknown option: {', '.join(sorted(unknown))}")
+    # The beam of the service's model is not known here: this one fits any number of groups.
+    groups = options.get("groups")
+    beam = 1000 - 1000 % groups if isinstance(groups, int) and 1 <= groups <= 1000 else 1000
+    decoding = {name: value for name, value in options.items() if name != "words"}
+    Decoding.of(DecodingDefaults(beam=beam), **decoding)
     return {
         name: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in options.items()
