@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -148,6 +149,8 @@ def test_commands_and_options_of_the_page_exist(page: str) -> None:
                 except click.BadParameter as error:  # a path of the reader's own
                     if "does not exist" not in str(error):
                         raise
+                except click.exceptions.Exit:
+                    assert arguments == ["--help"], arguments
 
 
 @pytest.mark.parametrize("page", [page.name for page in sorted(DOCS.glob("*.md"))])
@@ -180,6 +183,23 @@ def test_index_links_to_every_page() -> None:
 )
 def test_generated_pages_say_how_to_read_them_on_github(page: str, way: str) -> None:
     assert way in (DOCS / page).read_text("utf-8").partition("{")[0]
+
+
+def test_python_of_the_docs_passes_strict_type_checks(tmp_path: Path) -> None:
+    for page in (*WITH_BLOCKS, ROOT / "README.md"):
+        for number, block in enumerate(blocks_of(page)):
+            if block.language == "python":
+                name = f"{page.stem}_{number}".replace("-", "_").lower()
+                (tmp_path / f"{name}.py").write_text(block.text, "utf-8")
+    result = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache", tmp_path],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        env={**os.environ, "MYPYPATH": str(ROOT / "src")},
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_nothing_is_installed_by_a_name_that_is_not_published() -> None:

@@ -26,7 +26,7 @@ from showtell.errors import (
 
 if TYPE_CHECKING:
     from showtell.caption import Alternative, Caption, Keyword, Word
-    from showtell.captioner import Captioner
+    from showtell.captioner import Captioner, Photo, Strategy
 
 # ONNX Runtime 1.29 and later sends telemetry and writes an identifier to the home folder on
 # import. Captioning is offline, so it is off unless the user sets this variable to 0.
@@ -45,9 +45,11 @@ __all__ = [
     "Keyword",
     "MetadataError",
     "MissingExtraError",
+    "Photo",
     "PhotoError",
     "RecipeError",
     "ShowtellError",
+    "Strategy",
     "TrainingError",
     "Word",
     "__version__",
@@ -58,6 +60,8 @@ _LAZY = {
     "Caption": "showtell.caption",
     "Captioner": "showtell.captioner",
     "Keyword": "showtell.caption",
+    "Photo": "showtell.captioner",
+    "Strategy": "showtell.captioner",
     "Word": "showtell.caption",
 }
 

@@ -47,7 +47,7 @@ class NamedPhoto(io.BytesIO):
 
 
 Photo: TypeAlias = (
-    "str | os.PathLike[str] | bytes | BinaryIO | StoredPhoto | Image.Image | NDArray[Any]"
+    str | os.PathLike[str] | bytes | BinaryIO | StoredPhoto | Image.Image | NDArray[Any]
 )
 
 MAX_FILE_BYTES = 2 << 30  # larger files are not photos
