@@ -20,6 +20,9 @@ DOCS = Path(__file__).resolve().parent
 NOTEBOOK = DOCS.parent / "notebooks" / "image_trainer.ipynb"
 PICTURES = DOCS / "images" / "notebook"
 MAX_WIDTH = 1000  # pixels, the width of a page
+_HOW_TO_OPEN = """\
+This page is the notebook `notebooks/image_trainer.ipynb` of the repository, with its outputs. To
+run it yourself, in a clone: `jupyter notebook notebooks/image_trainer.ipynb`."""
 _PROGRESS_BAR = re.compile(r"^.*\r(?!\n)", re.MULTILINE)
 
 
@@ -35,6 +38,8 @@ def render() -> None:
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             lines += [cell.source, ""]
+            if number == 0:
+                lines += [_HOW_TO_OPEN, ""]
             continue
         lines += ["```python", cell.source, "```", ""]
         text = "".join(out.get("text", "") for out in cell.outputs)

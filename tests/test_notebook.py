@@ -101,6 +101,9 @@ def test_the_notebook_is_stored_without_outputs(notebook: nbformat.NotebookNode)
 
 def test_the_rendered_page_shows_the_cells_of_the_notebook(notebook: nbformat.NotebookNode) -> None:
     page = (DOCS / "notebook.md").read_text("utf-8")
+    how_to_open = f"`jupyter notebook {NOTEBOOK.relative_to(ROOT)}`"
+    assert how_to_open in page
+    assert how_to_open in (DOCS / "render_notebook.py").read_text("utf-8")
     for cell in notebook.cells:
         assert cell.source in page, cell.source[:80]
     for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page):
