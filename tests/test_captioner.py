@@ -363,6 +363,11 @@ def test_network_that_does_not_fit_its_manifest_is_refused(tmp_path: Path) -> No
 # a process of its own
 
 
+def test_captioner_names_its_model_and_folder(bundle_dir: Path) -> None:
+    text = repr(Captioner.load(bundle_dir))
+    assert text == f"<Captioner {load_bundle(bundle_dir).manifest.name}: {bundle_dir}>"
+
+
 def test_captioning_needs_neither_torch_nor_timm_nor_yaml(bundle_dir: Path, tmp_path: Path) -> None:
     corners().save(tmp_path / "photo.png")
     script = f"""

@@ -31,7 +31,16 @@ from showtell.image import Photo, name_of
 from showtell.image_formats.decoding_memory import MAX_PIXELS
 from showtell.pipeline import PixelBatch, PreparedPhoto, pipeline, prepare_photo
 
-__all__ = ["Alternative", "Caption", "Captioner", "Features", "Keyword", "Strategy", "Word"]
+__all__ = [
+    "Alternative",
+    "Caption",
+    "Captioner",
+    "Features",
+    "Keyword",
+    "Photo",
+    "Strategy",
+    "Word",
+]
 
 BATCH_SIZE = 16  # a larger one costs memory and is not faster on a CPU
 Result = TypeVar("Result")
@@ -72,6 +81,10 @@ class Captioner:
         self._keywords = None
         if keywords is not None:
             self._keywords = KeywordModel(keywords, bundle.detected_words)
+
+    def __repr__(self) -> str:
+        """Name the model and its folder."""
+        return f"<Captioner {self.bundle.manifest.name}: {self.bundle.path}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy the captioner as its model's folder, which is then loaded again."""

@@ -65,6 +65,8 @@ def test_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
 
 
 def test_name_near_nothing_gets_no_guess() -> None:
+    with pytest.raises(BundleError, match="name is empty: give a folder, or one of general"):
+        find_bundle("")
     with pytest.raises(BundleError, match="no model named 'zzz': installed: general, birds"):
         find_bundle("zzz")
 

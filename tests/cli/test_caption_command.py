@@ -196,7 +196,10 @@ def test_nbest_words_and_attention(photos: Path, model: str) -> None:
     word = record["words"][0]  # type: ignore[index]
     assert len(word["attention"]) == len(word["attention"][0]) == 4
     text = showtell(photos / "a.jpg", "-m", model, "--nbest", "3", "--words").stdout.decode()
-    assert len(text.splitlines()) == 4
+    caption, *listed, _ = text.splitlines()
+    assert len(listed) == 3
+    assert listed[0].split(None, 1)[1] == caption.partition(": ")[2].partition("  [")[0]
+    assert float(listed[0].split()[0]) == pytest.approx(record["log_probability"], abs=1e-3)
 
 
 def test_csv_to_a_file(photos: Path, tmp_path: Path, model: str) -> None:

@@ -34,7 +34,8 @@ def test_text_is_path_and_caption_on_one_line() -> None:
     assert line(Caption(None, "a dog"), "text") == "-: a dog\n"
     assert line(BAD, "text") == ""
     assert line(GOOD, "text", words=True) == (
-        "a/dog.jpg: a dog runs\n      -4.500  a cat\n    a -0.50  dog -1.25\n"
+        "a/dog.jpg: a dog runs\n      -3.250  a dog runs\n      -4.500  a cat\n"
+        "    a -0.50  dog -1.25\n"
     )
 
 

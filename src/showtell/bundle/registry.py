@@ -102,6 +102,8 @@ def find_bundle(model: str | Path | None = None) -> Path:
             raise
         except BundleError as error:
             raise BundleError(f"{error} (named by ${MODEL_VARIABLE})") from None
+    if model == "":
+        raise BundleError(f"the model's name is empty: give a folder, or one of {_known_names()}")
     if isinstance(model, str):
         for models in _model_folders():
             if MODEL_NAME.fullmatch(model) and _has_manifest(models / model):

@@ -91,12 +91,12 @@ def line(
 
     JSONL and CSV say which `model` wrote the caption, if one is given.
 
-    Text is `path: caption` on one line, with alternatives, keywords and words indented below; a
-    caption that is not sure is marked, with `colour` in colour. The CSV column of keywords has
-    their words, most probable first, separated by semicolons. JSONL is
-    ASCII: a path that is not UTF-8 has surrogate escapes (\udcff). A CSV cell that a spreadsheet
-    would run as a formula starts with an apostrophe. A photo without a path (standard input) is
-    called `-`.
+    Text is `path: caption` on one line. Below it, indented, are the caption and its alternatives
+    with their log-probabilities, if there are any, the keywords and the words. A caption that is
+    not sure is marked, with `colour` in colour. The CSV column of keywords has their words, most
+    probable first, separated by semicolons. JSONL is ASCII: a path that is not UTF-8 has surrogate
+    escapes (\udcff). A CSV cell that a spreadsheet would run as a formula starts with an
+    apostrophe. A photo without a path (standard input) is called `-`.
     """
     path = STDIN if caption.path is None else os.fspath(caption.path)
     if form == "jsonl":
@@ -123,7 +123,9 @@ def line(
     if caption.error is not None:
         return ""
     lines = [f"{printable(path)}: {caption.text}{doubt_mark(caption.confidence, colour=colour)}"]
-    lines += [f"    {item.log_probability:8.3f}  {item.text}" for item in caption.alternatives]
+    if caption.alternatives:
+        lines.append(f"    {caption.log_probability:8.3f}  {caption.text}")
+        lines += [f"    {item.log_probability:8.3f}  {item.text}" for item in caption.alternatives]
     if keywords and caption.keywords:
         shares = (f"{keyword.word} {keyword.probability:.2f}" for keyword in caption.keywords)
         lines.append(f"    keywords: {', '.join(shares)}")
