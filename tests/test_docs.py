@@ -186,7 +186,9 @@ def test_generated_pages_say_how_to_read_them_on_github(page: str, way: str) -> 
 
 
 def test_python_of_the_docs_passes_strict_type_checks(tmp_path: Path) -> None:
-    for page in (*WITH_BLOCKS, ROOT / "README.md"):
+    # pages that import no PyTorch, with which mypy takes four times as long
+    pages = ("captioning.md", "python.md", "quick-start.md", "serving.md")
+    for page in (*(DOCS / name for name in pages), ROOT / "README.md"):
         for number, block in enumerate(blocks_of(page)):
             if block.language == "python":
                 name = f"{page.stem}_{number}".replace("-", "_").lower()
