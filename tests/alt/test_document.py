@@ -48,8 +48,6 @@ def test_lines_and_columns_count_from_one_with_any_line_end() -> None:
         (2, 3),
         (3, 1),
     ]
-    assert document.line_end == "\r\n"
-    assert document.line_start(3) == 7
 
 
 def test_a_character_that_the_encoding_lacks_is_named() -> None:

@@ -50,16 +50,6 @@ class Document:
         line = bisect_right(self._line_starts, position)
         return line, position - self._line_starts[line - 1] + 1
 
-    def line_start(self, line: int) -> int:
-        """Return the position where a line begins; lines count from 1."""
-        return self._line_starts[line - 1]
-
-    @property
-    def line_end(self) -> str:
-        r"""The line end of the first line: `\n`, `\r\n` or `\r`; `\n` where there is one line."""
-        match = _LINE_END.search(self.text)
-        return match[0] if match else "\n"
-
     def encoded(self, text: str) -> bytes:
         """Return a text as bytes of this document's encoding.
 

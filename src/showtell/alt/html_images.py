@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from dataclasses import dataclass
 
@@ -301,4 +300,4 @@ def _sources(element: OpenElement, picture: OpenElement | None) -> tuple[str, ..
 
 
 def _sources_of_sets(element: OpenElement, names: tuple[str, ...]) -> list[str]:
-    return [address for name in names for address in source_set(html.unescape(element.value(name)))]
+    return [address for name in names for address in source_set(element.value(name))]
