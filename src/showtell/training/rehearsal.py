@@ -15,7 +15,7 @@ import numpy as np
 from showtell.data import open_dataset
 from showtell.data.dataset import CaptionedPhoto
 from showtell.errors import TrainingError
-from showtell.language.languages import Language
+from showtell.language.languages import ENGLISH, Language
 
 MAX_EPOCHS = 20  # of earlier photos that are kept: this many epochs see each of them once
 DEV_PHOTOS = 100  # earlier dev photos that count in the choice of the best epoch
@@ -31,7 +31,10 @@ class Rehearsal:
     dev: tuple[CaptionedPhoto, ...]
 
     def score(
-        self, captions: Sequence[str], photos: Sequence[CaptionedPhoto], language: Language
+        self,
+        captions: Sequence[str],
+        photos: Sequence[CaptionedPhoto],
+        language: Language = ENGLISH,
     ) -> float:
         """Return the CIDEr of captions, one per photo: the mean of new and earlier photos by share.
 
