@@ -236,7 +236,8 @@ def main() -> None:
     parser = step_parser(__doc__)
     parser.add_argument("--name", default="decoders", help="of the weights file")
     parser.add_argument("--members", default="0,1", help="decoders of the file to use")
-    parser.add_argument("--objects", type=float, default=1.5, help="strength of object words")
+    parser.add_argument("--others", type=float, default=1.5, help="strength of other concepts")
+    parser.add_argument("--objects", type=float, default=2.0, help="strength of object words")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     options = parser.parse_args()
     places = open_places(options)
@@ -244,7 +245,7 @@ def main() -> None:
     detection = Detection(places, words)
     members = [int(number) for number in options.members.split(",")]
     weights = places.work / f"{options.name}.safetensors"
-    decoder = load_decoder(weights, words, detection, members, (1.0, options.objects))
+    decoder = load_decoder(weights, words, detection, members, (options.others, options.objects))
     model, vocabulary, detector = build_model(places, words, detection, decoder)
     difference = compare_detection(model, places, words, detection, vocabulary)
     print("largest difference of a logit from the experiment's:", difference)

@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
 from dev_scores import DevSets, all_words
 from first_decoders import first_decoders, set_strength
 from places import FIRST_HALF, Places, open_places, step_parser
+from pseudo_captions import PSEUDO_CAPTIONS
 from showtell.decoding.keywords import DETECTED
 from showtell.nets.gated_decoder import GatedDecoder
 from showtell.training.batches import Batch, collate
@@ -39,6 +40,7 @@ from words import Floats, Integers, Words, count_words
 
 CAPTION_PHOTOS, TEXT_PHOTOS = 32, 64  # photos of a batch
 TEXT_CAPTIONS = 2  # of each photo of the text
+PSEUDO_PER_PHOTO = 2
 MAX_WORDS = 24
 WARM_UP, WEIGHT_DECAY, BETAS, MAX_NORM = 80, 0.02, (0.9, 0.98), 5.0
 LABEL_SMOOTHING, AVERAGE = 0.1, 0.998
@@ -56,6 +58,8 @@ class Settings:
     without_regions: float = field(default=0.2, metadata={"help": "share of Flickr8k's photos"})
     without_photo: float = field(default=0.4, metadata={"help": "share of the texts"})
     exchanged: float = field(default=0.3, metadata={"help": "share of texts with another noun"})
+    start: str = field(default="", metadata={"help": "weights file to go on from"})
+    pseudo: float = field(default=0.0, metadata={"help": "batches of COCO for one of photos"})
     seed: int = field(default=0, metadata={"help": "of all that is random"})
 
 
@@ -85,6 +89,11 @@ class Batches:
         self.frequency = detection.frequency
         self.separations = separations(words)
         self.nearest = nearest_photos(places, detection)
+        self.pseudo: list[list[list[int]]] = []
+        if settings.pseudo:
+            texts = json.loads((places.work / PSEUDO_CAPTIONS).read_text("utf-8"))
+            self.pseudo = [encode(captions) for captions in texts]
+            self.unlabelled_logits = detection.logits("unlabelled")
         self.nouns = NounExchange(words, random)
 
     def of_photos(self, photos: Integers) -> tuple[dict[str, Tensor], Batch]:
@@ -96,6 +105,20 @@ class Batches:
             regions[self.random.random(len(regions)) < self.settings.without_regions] = 0
         captions = [ids for photo in photos for ids in self.captions[photo][:5]]
         return self._features(regions, self.logits[photos]), collate({}, captions)
+
+    def of_unlabelled(self, photos: Integers) -> tuple[dict[str, Tensor], Batch]:
+        """Return features of unlabelled photos, and the captions of their teacher."""
+        photos = np.sort(photos)
+        regions = self.unlabelled[photos].astype(np.float32)
+        if self.settings.without_regions:
+            regions[self.random.random(len(regions)) < self.settings.without_regions] = 0
+        captions = [ids for photo in photos for ids in self._padded(self.pseudo[photo])]
+        return self._features(regions, self.unlabelled_logits[photos]), collate({}, captions)
+
+    @staticmethod
+    def _padded(captions: list[list[int]]) -> list[list[int]]:
+        """Return exactly `PSEUDO_PER_PHOTO` captions, the first ones again where some lack."""
+        return [captions[i % len(captions)] for i in range(PSEUDO_PER_PHOTO)]
 
     def of_texts(self, texts: Integers) -> tuple[dict[str, Tensor], Batch]:
         """Return simulated features, and captions, of photos of the text."""
@@ -140,6 +163,7 @@ class Training:
         self.average.steps = 1  # as trained: the average slows down one step earlier
         self.photo_steps = TRAIN_PHOTOS // CAPTION_PHOTOS
         self.text_steps = int(settings.text * self.photo_steps)
+        self.pseudo_steps = int(settings.pseudo * self.photo_steps)
         self.step = 0
 
     def epoch(self, number: int) -> None:
@@ -151,15 +175,21 @@ class Training:
         if self.text_steps:
             order = random.permutation(len(self.batches.texts))[: self.text_steps * TEXT_PHOTOS]
             texts = order.reshape(self.text_steps, TEXT_PHOTOS)
-        plan = [(0, i) for i in range(self.photo_steps)] + [(1, i) for i in range(self.text_steps)]
+        counts = (self.photo_steps, self.text_steps, self.pseudo_steps)
+        plan = [(kind, i) for kind, count in enumerate(counts) for i in range(count)]
         random.shuffle(plan)
-        losses: tuple[list[float], list[float]] = ([], [])
-        for is_text, i in plan:
-            if is_text:
+        count = self.pseudo_steps * CAPTION_PHOTOS
+        unlabelled = random.permutation(max(count, len(self.batches.pseudo)))[:count]
+        losses: tuple[list[float], ...] = ([], [], [])
+        for kind, i in plan:
+            if kind == 1:
                 features, batch = self.batches.of_texts(texts[i])
+            elif kind == 2:
+                chosen = unlabelled[i * CAPTION_PHOTOS : (i + 1) * CAPTION_PHOTOS]
+                features, batch = self.batches.of_unlabelled(chosen % len(self.batches.pseudo))
             else:
                 features, batch = self.batches.of_photos(photos[i])
-            losses[is_text].extend(self._step(features, batch))
+            losses[kind].extend(self._step(features, batch))
             if self.step % 50 == 0:
                 recent = [round(float(np.mean(x[-50:])), 3) if x else 0 for x in losses]
                 print(self.step, recent, round(time.monotonic() - started), flush=True)
@@ -190,7 +220,7 @@ class Training:
         return entropies
 
     def _rate(self) -> float:
-        total = self.settings.epochs * (self.photo_steps + self.text_steps)
+        total = self.settings.epochs * (self.photo_steps + self.text_steps + self.pseudo_steps)
         cosine = 0.5 * (1 + np.cos(np.pi * self.step / total))
         return float(self.settings.learning_rate * min(1, self.step / WARM_UP) * cosine)
 
@@ -228,6 +258,13 @@ def main() -> None:
     members = [int(number) for number in settings.members.split(",")]
     decoder = first_decoders(words, detection, places.glove, members, settings.seed)
     random = np.random.default_rng(settings.seed)
+    if settings.start:
+        stored = load_file(places.work / f"{settings.start}.safetensors")
+        for member, number in zip(decoder.members, members, strict=True):
+            prefix = f"members.{number}."
+            member.load_state_dict(
+                {n.removeprefix(prefix): w for n, w in stored.items() if n.startswith(prefix)}
+            )
     training = Training(decoder, Batches(places, words, detection, settings, random), settings)
     dev = DevSets(places, words, detection)
     description = {"vocabulary": json.dumps(words.vocabulary.words)}

@@ -8,7 +8,7 @@ first half of dev and checked on the second, or fitted on all of a small dev spl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +38,47 @@ GOOD_CIDER = 40.0  # times 100
 BATCH_SIZE = 16
 
 
-def fit_confidence(bundle: Bundle, dataset: Dataset) -> Calibration:
-    """Return the calibration of a bundle, fitted on the first half of dev.
+@dataclass(frozen=True)
+class _Captions:
+    """The captions of a dev split, best first for each photo, and which of the best are good."""
 
-    With fewer than `MIN_PHOTOS_FOR_HALVES` photos it is fitted on all of them and not checked.
-    Photos that cannot be read or captioned are left out. Raises ExportError if none is left.
+    hypotheses: list[list[Hypothesis]]
+    good: NDArray[np.bool_]
+
+    @property
+    def half(self) -> int:
+        """The number of photos to fit on; all of a small split."""
+        count = len(self.hypotheses)
+        return (count + 1) // 2 if count >= MIN_PHOTOS_FOR_HALVES else count
+
+
+def fit_confidence(bundle: Bundle, *datasets: Dataset) -> Calibration:
+    """Return the calibration of a bundle, fitted on the first half of each dataset's dev split.
+
+    A dev split of fewer than `MIN_PHOTOS_FOR_HALVES` photos is fitted on as a whole and not
+    checked. Photos that cannot be read or captioned are left out. Raises ExportError if none of a
+    dataset is left.
     """
+    splits = [_caption_split(bundle, dataset) for dataset in datasets]
+    fitted = [split.hypotheses[: split.half] for split in splits]
+    calibration = fit(
+        [features_of(candidates) for hypotheses in fitted for candidates in hypotheses],
+        np.concatenate([split.good[: split.half] for split in splits]),
+        measure=f"CIDEr of the caption at least {GOOD_CIDER:.0f} (coco-caption, showtell tokens)",
+    )
+    checked = [split.hypotheses[split.half :] for split in splits]
+    confidences = [
+        predict(candidates, calibration) or 0.0
+        for hypotheses in checked
+        for candidates in hypotheses
+    ]
+    if not confidences:
+        return calibration
+    good = np.concatenate([split.good[split.half :] for split in splits])
+    return replace(calibration, dev_second_half=_check(confidences, good))
+
+
+def _caption_split(bundle: Bundle, dataset: Dataset) -> _Captions:
     photos, hypotheses = _caption_photos(bundle, dataset.split("dev"))
     if not photos:
         raise ExportError(f"{dataset.root}: no dev photo can be captioned: cannot fit confidence")
@@ -52,17 +87,9 @@ def fit_confidence(bundle: Bundle, dataset: Dataset) -> Calibration:
         showtell_tokens(vocabulary.decode(best.tokens), language) for best, *_ in hypotheses
     ]
     references = [[showtell_tokens(text, language) for text in photo.captions] for photo in photos]
-    good: NDArray[np.bool_] = np.asarray(coco.cider_per_photo(captions, references)) >= GOOD_CIDER
-    half = (len(photos) + 1) // 2 if len(photos) >= MIN_PHOTOS_FOR_HALVES else len(photos)
-    calibration = fit(
-        [features_of(candidates) for candidates in hypotheses[:half]],
-        good[:half],
-        measure=f"CIDEr of the caption at least {GOOD_CIDER:.0f} (coco-caption, showtell tokens)",
+    return _Captions(
+        hypotheses, np.asarray(coco.cider_per_photo(captions, references)) >= GOOD_CIDER
     )
-    confidences = [predict(candidates, calibration) or 0.0 for candidates in hypotheses[half:]]
-    if not confidences:
-        return calibration
-    return replace(calibration, dev_second_half=_check(confidences, good[half:]))
 
 
 def _check(confidences: Sequence[float], good: NDArray[np.bool_]) -> CalibrationCheck:
