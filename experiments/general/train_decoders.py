@@ -1,6 +1,7 @@
-"""Step 4: decoders with gates, trained on Flickr8k's photos and on Flickr30k's text.
+"""Steps 4, 5a, 5d: decoders with gates, trained on Flickr8k's photos and Flickr30k's text.
 
-Input: the features of step 1, the logits of steps 2 and 3, the captions, GloVe, the shipped model.
+Input: the features of step 1, the logits of steps 2 and 3, the captions, GloVe, the shipped model;
+with `--start`, weights to go on from in its place; with `--pseudo`, the captions of step 5c.
 
 Output in the work folder: `nearest.npy` (see `text_captions.py`) and NAME.safetensors, the averaged
 weights of all decoders after the last epoch, with the vocabulary in the file's description.
@@ -48,7 +49,7 @@ LABEL_SMOOTHING, AVERAGE = 0.1, 0.998
 
 @dataclass(frozen=True)
 class Settings:
-    """What `--help` describes; the defaults are those of the shipped model."""
+    """What `--help` describes; the defaults are those of step 4."""
 
     name: str = field(default="decoders", metadata={"help": "of the weights file"})
     members: str = field(default="0,1,2", metadata={"help": "shipped decoders to start from"})
