@@ -21,9 +21,9 @@ from showtell.cli.photos_output import (
     photo_filter,
 )
 from showtell.decoding.confidence import GUESS_BELOW
+from showtell.decoding.keywords import SURE
 from showtell.files.counts import count_of
 from showtell.files.printable_names import printable
-from showtell.photos.keyword_limit import PROBABLE
 
 if TYPE_CHECKING:
     from showtell.photos.catalogue.database import Catalogue
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 @click.option(
     "--min-probability",
     type=click.FloatRange(0, 1),
-    default=PROBABLE,
+    default=SURE,
     show_default=True,
     help="Leave out keywords with a lower probability. Your own keywords are always written.",
 )

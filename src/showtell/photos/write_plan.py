@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from showtell.decoding.confidence import GUESS_BELOW
+from showtell.decoding.keywords import SURE
 from showtell.errors import CatalogueError, MetadataError, PhotoError
 from showtell.files.printable_names import printable
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.filters import PhotoFilter
 from showtell.photos.catalogue.journal import WrittenKeywords, written_keywords
 from showtell.photos.catalogue.records import PhotoRecord, photo_records
-from showtell.photos.keyword_limit import PROBABLE
 from showtell.photos.keyword_plan import KeywordPlan, plan_keywords
 from showtell.photos.metadata.container import Container
 from showtell.photos.metadata.current_metadata import (
@@ -55,7 +55,7 @@ class WriteOptions:
     fields: tuple[str, ...] = FIELDS
     overwrite: bool = False
     min_confidence: float = GUESS_BELOW
-    min_probability: float = PROBABLE
+    min_probability: float = SURE
     filters: PhotoFilter = field(default_factory=PhotoFilter)
 
 

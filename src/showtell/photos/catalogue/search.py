@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal, get_args
 
+from showtell.decoding.keywords import SURE
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.filters import PhotoFilter
 from showtell.photos.catalogue.keywords import word_key
 from showtell.photos.catalogue.query_parser import Query, parse_query
 from showtell.photos.catalogue.records import RECORD_COLUMNS, PhotoRecord, record_from_row
-from showtell.photos.keyword_limit import PROBABLE
 
 # The pictures that match one term, `sureness` says how surely: a caption by its confidence, and
 # by a person for certain, a keyword by its probability. CROSS JOIN makes SQLite begin with the
@@ -31,7 +31,7 @@ _EXCLUDED = f"""
     UNION ALL
     SELECT keywords.picture_id
     FROM search_keywords CROSS JOIN keywords ON keywords.id = search_keywords.rowid
-    WHERE search_keywords MATCH ? AND probability >= {PROBABLE}
+    WHERE search_keywords MATCH ? AND probability >= {SURE}
 """
 
 Sort = Literal["surest", "doubtful", "name", "date"]
