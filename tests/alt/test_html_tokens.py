@@ -83,3 +83,20 @@ def test_scripts_and_styles_of_svg_are_ordinary_elements() -> None:
     tokens = HtmlTokens("<style><img></style>")
     tokens.is_foreign = True
     assert [tag.name for tag in tokens] == ["style", "img", "style"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("<a href=x>text <code class=y>z</code></a><img>", ["img"]),
+        ("<a href=x>text<abbr>z</abbr></a>", ["a"]),
+        ("<a href=x>text<img></a>", ["a", "img"]),
+        ("<a href=x>text<span Role=img></span></a>", ["a", "span"]),
+        ("<a role=img>text</a>", ["a"]),
+        ("<a href=x>text<a href=y>text</a>", ["a"]),
+    ],
+)
+def test_an_idle_reader_skips_links_that_hold_text_only(text: str, names: list[str]) -> None:
+    tokens = HtmlTokens(text, frozenset({"a", "img"}), ("role",))
+    tokens.is_idle = True
+    assert [tag.name for tag in tokens] == names

@@ -20,7 +20,8 @@ from showtell.alt.templates import CONTROL, EXPRESSION, is_dynamic
 _IMAGES = frozenset({"img", "image", "input", "area"})
 _CONTEXT = frozenset({"a", "button", "figure", "figcaption", "picture", "svg", "math", "object"})
 _IN_SVG = frozenset({"title", "desc", "foreignobject"})
-_TELLING = ("aria-", "role", "ARIA-", "ROLE")
+_ROLE_MARKS = ("aria-", "role")  # an element with such an attribute matters, whatever its name
+_NAME_MARKS = (*_ROLE_MARKS, "title")  # inside a link, a title matters too
 _PRESENTATION = frozenset({"presentation", "none"})
 _VOID_ELEMENTS = "area base br col embed hr img image input link meta param source track wbr"
 _VOID = frozenset(_VOID_ELEMENTS.split())
@@ -70,7 +71,7 @@ class _Reader:
 
     def references(self) -> list[ImageReference]:
         """Return the images."""
-        tokens = HtmlTokens(self.text, _IMAGES | _CONTEXT, _TELLING)
+        tokens = HtmlTokens(self.text, _IMAGES | _CONTEXT, _ROLE_MARKS)
         opened = self.open
         tokens.is_idle = True
         for tag in tokens:
@@ -101,10 +102,8 @@ class _Reader:
             return True
         if tag.attributes_end - tag.attributes_start < len(' role=""'):
             return False
-        attributes = self.text[tag.attributes_start : tag.attributes_end]
-        if "title" in attributes:  # names the link around it
-            return True
-        return any(part in attributes for part in _TELLING)
+        attributes = self.text[tag.attributes_start : tag.attributes_end].lower()
+        return any(mark in attributes for mark in _NAME_MARKS)
 
     def _start(self, tag: Tag) -> None:
         opened, name = self.open, tag.name

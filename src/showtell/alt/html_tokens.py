@@ -34,15 +34,21 @@ _EACH_ATTRIBUTE = re.compile(
     r"""|(?P<bare>[^\t\n\f\r >"'][^\t\n\f\r >]*+)|(?=>|$)))?+"""
 )
 _REFERENCE = re.compile(r"&(?:#(?:\d+|[xX][0-9a-fA-F]+);?|[a-zA-Z][a-zA-Z0-9]*+(?:;|(?!=)))")
+_NAME_END = r"(?=[\t\n\f\r />])"
+# What follows the start tag of a link that holds text and these elements only.
+_REST_OF_TEXT_LINK = re.compile(
+    rf"(?>[^<]++|</?(?:span|code|em|strong|b|i|tt|br){_NAME_END}{_ATTRIBUTES}>)*+"
+    rf"</a{_NAME_END}{_ATTRIBUTES}>"
+)
 _CDATA_END = "]]>"
 # Elements whose content is text up to their end tag.
 TEXT_ELEMENTS = frozenset(
     {"script", "style", "xmp", "iframe", "noembed", "noframes", "textarea", "title", "plaintext"}
 )
 # In a script, `<!--` and then `<script>` hide an end tag.
-_SCRIPT_STEP = re.compile(r"<!--|-->|<(/?)script(?=[\t\n\f\r />])", re.I)
+_SCRIPT_STEP = re.compile(rf"<!--|-->|<(/?)script{_NAME_END}", re.I)
 _END_TAGS = {
-    name: re.compile(rf"</{name}(?=[\t\n\f\r />])", re.I) for name in TEXT_ELEMENTS - {"plaintext"}
+    name: re.compile(rf"</{name}{_NAME_END}", re.I) for name in TEXT_ELEMENTS - {"plaintext"}
 }
 
 
@@ -83,8 +89,8 @@ class HtmlTokens:
 
     Comments, and the text in scripts, styles and the like, have no tags. The reader of the tags
     sets `is_foreign` while it is inside SVG or MathML, where these elements are ordinary ones.
-    While it sets `is_idle`, it gets only start tags with one of `names`, or with one of `marks` in
-    their attributes, which is faster.
+    While it sets `is_idle`, it gets only start tags with one of `names`, or with one of `marks`
+    (lower case) in their attributes, and no link that holds text only. This is faster.
     """
 
     def __init__(
@@ -103,6 +109,9 @@ class HtmlTokens:
             kind = match.lastgroup
             if kind == "attributes":
                 name = match["start"].lower()
+                if self.is_idle and name == "a" and (end := self._end_of_text_link(match)):
+                    self.text_start = position = end
+                    continue
                 if not self.is_idle or name in self.names or self._is_marked(match["attributes"]):
                     attributes = match.span("attributes")
                     yield Tag(name, False, match.start(), position, *attributes, self.text_start)
@@ -121,8 +130,21 @@ class HtmlTokens:
             elif kind == "cdata":
                 position = self._end_of_cdata(position)
 
+    def _end_of_text_link(self, start_tag: re.Match[str]) -> int | None:
+        """Return where a link ends that holds no element which the idle reader gets."""
+        rest = _REST_OF_TEXT_LINK.match(self.text, start_tag.end())
+        if rest is None or self._is_marked(start_tag["attributes"]) or self._is_marked(rest[0]):
+            return None
+        return rest.end()
+
     def _is_marked(self, attributes: str) -> bool:
-        return len(attributes) > 1 and any(mark in attributes for mark in self.marks)
+        if len(attributes) < 2:
+            return False
+        lower = attributes.lower()
+        for mark in self.marks:  # a loop is faster than `any` here
+            if mark in lower:
+                return True
+        return False
 
     def _end_of_cdata(self, position: int) -> int:
         closing = _CDATA_END if self.is_foreign else ">"
