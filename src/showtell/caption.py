@@ -49,6 +49,10 @@ class Keyword:
     word: str
     probability: float
 
+    def __str__(self) -> str:
+        """Return the keyword as in text and CSV, `dog 0.93`; a certain one, by a person, alone."""
+        return self.word if self.probability >= 1 else f"{self.word} {self.probability:.2f}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the keyword as plain JSON data."""
         return {"word": self.word, "probability": round(self.probability, 6)}

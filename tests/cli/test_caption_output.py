@@ -115,7 +115,7 @@ def test_keywords_are_printed_on_request_in_every_format() -> None:
     ]
     columns = header("csv", keywords=True)
     [row] = csv.DictReader(io.StringIO(columns + line(caption, "csv", keywords=True)))
-    assert row["keywords"] == "dog; ball"
+    assert row["keywords"] == "dog 0.92; ball 0.50"
     for form in ("text", "jsonl", "csv"):
         assert "keywords" not in header(form) + line(caption, form)
 

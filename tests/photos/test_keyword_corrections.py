@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from showtell import Captioner
-from showtell.caption import Keyword
+from showtell.caption import Caption, Keyword
+from showtell.cli.caption_output import header, line
 from showtell.errors import CatalogueError, PhotoError
 from showtell.photos.catalogue.database import Catalogue
 from showtell.photos.catalogue.records import photo_records
@@ -101,6 +103,21 @@ def test_exports_carry_keywords_and_their_import_changes_nothing(
     )
     assert import_file(catalogue, table) == ImportCounts(unchanged=1)
     assert record_of(catalogue, photo).keywords == (Keyword("cat", 0.7),)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_import_of_a_file_of_showtell_caption_keeps_the_models_keywords(
+    form: Literal["csv", "jsonl"], tmp_path: Path, catalogue: Catalogue, photo: Path
+) -> None:
+    record = record_of(catalogue, photo)
+    for caption in (
+        Caption(photo, record.caption, -1.0, keywords=record.keywords),
+        Caption(photo, error=f"{photo}: damaged"),
+    ):
+        path = tmp_path / f"captions.{form}"
+        path.write_text(header(form, keywords=True) + line(caption, form, keywords=True), "utf-8")
+        import_file(catalogue, path)
+        assert record_of(catalogue, photo) == record
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class ImportRow:
 
     `location` is the file and the line for messages. `image_hash` is empty if the row has no
     valid one. `model` is the caption's model when it was exported, or None. `keywords` is the
-    value of that column, see `keywords_of_cell`, or None.
+    value of that column, see `keywords_of_cell`, or None, as for a photo that was not captioned.
     """
 
     location: str
@@ -58,7 +58,7 @@ def import_rows(source: Path) -> Iterator[ImportRow]:
             clean_text(_text(values, _CAPTION_COLUMNS, location)),
             _hash(values.get("hash")),
             model if isinstance(model, str) and values.get("source") == "model" else None,
-            values.get("keywords"),
+            None if values.get("error") else values.get("keywords"),
         )
 
 

@@ -15,14 +15,7 @@ _WITH_PROBABILITY = re.compile(r"(?P<word>.*\S)\s+(?P<probability>0\.\d+|1\.0+)"
 
 def format_keywords(keywords: Sequence[Keyword]) -> str:
     """Return keywords as `dog 0.93; beach 0.61; my garden`; those by a person have no number."""
-    return "; ".join(map(format_keyword, keywords))
-
-
-def format_keyword(keyword: Keyword) -> str:
-    """Return a keyword with its probability, such as `dog 0.93`; one by a person without."""
-    if keyword.probability >= CERTAIN:
-        return keyword.word
-    return f"{keyword.word} {keyword.probability:.2f}"
+    return "; ".join(map(str, keywords))
 
 
 def keywords_of_cell(
@@ -43,7 +36,7 @@ def keywords_of_cell(
         raise _invalid(location)
     if " ".join(cell.split()) == format_keywords(current):
         return tuple(current)
-    known = {format_keyword(keyword): keyword for keyword in current}
+    known = {str(keyword): keyword for keyword in current}
     parts = (" ".join(part.split()) for part in _SEPARATORS.split(cell))
     return unique_keywords(known.get(part) or _parse(part) for part in parts)
 

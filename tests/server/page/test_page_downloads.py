@@ -103,7 +103,7 @@ def test_downloads_contain_the_keywords_that_are_on(page: Page, responses: MockR
     ]
     _, content = downloaded(page, "Download CSV")
     [row] = csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
-    assert row["keywords"] == "dog; ball"
+    assert row["keywords"] == "dog 0.92; ball 0.34"
 
 
 def test_download_of_unfinished_work_says_how_many_are_missing(

@@ -14,6 +14,11 @@ export function asList(keywords) {
   return keywords.map(({ word }) => word).join(", ");
 }
 
+/** A keyword in CSV: "dog 0.93". */
+function formatKeyword({ word, probability }) {
+  return probability >= 1 ? word : `${word} ${probability.toFixed(2)}`;
+}
+
 export function asHtml(name, text) {
   return `<img src="${escapeHtml(encodeURIComponent(name))}" alt="${escapeHtml(text)}">`;
 }
@@ -33,7 +38,7 @@ export function asCsv(records) {
     formatNumber(record.log_probability),
     formatNumber(record.confidence),
     ...alternatives.map((_, index) => escapeFormula(record.alternatives[index]?.text ?? "")),
-    escapeFormula(record.keywords.map(({ word }) => word).join("; ")),
+    escapeFormula(record.keywords.map(formatKeyword).join("; ")),
     escapeFormula(record.error ?? ""),
   ]);
   const lines = [[...COLUMNS, ...alternatives, "keywords", "error"], ...rows].map((row) => row.map(csvCell).join(","));
