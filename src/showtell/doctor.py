@@ -15,9 +15,9 @@ from typing import Literal
 
 from showtell import __version__
 from showtell.bundle.cpu_cores import usable_cores
-from showtell.bundle.registry import DEFAULT_MODEL, shipped_models_dir
+from showtell.bundle.registry import DEFAULT_MODEL
 from showtell.errors import ShowtellError, install_command
-from showtell.files.folders import NoHomeError, cache_dir
+from showtell.files.folders import NoHomeError, cache_dir, shipped_models_dir
 
 State = Literal["ok", "missing", "broken"]
 CORE = ("onnxruntime", "numpy", "pillow", "click", "filelock", "platformdirs", "tqdm")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from showtell.bundle import (
     CARD,
+    DECODER_STEP,
     ENCODER,
     FORMAT_VERSION,
     MANIFEST,
@@ -17,8 +19,11 @@ from showtell.bundle import (
     load_bundle,
     save_bundle,
 )
+from showtell.bundle.bundle import read_card
 from showtell.bundle.manifest import FORMAT_MINOR
+from showtell.bundle.onnx_runtime import OnnxModel
 from showtell.errors import BundleError
+from showtell.files.folders import shipped_models_dir
 from showtell.image import Preprocessing
 from support.dummy_bundles import write_dummy_bundle
 from support.tiny_bundles import SIZE
@@ -137,3 +142,53 @@ def test_a_manifest_of_another_language_than_the_vocabulary_is_refused(bundle):
     rewrite(bundle, language="de")
     with pytest.raises(BundleError, match=r"language: de, but vocabulary.json has words of en"):
         load_bundle(bundle)
+
+
+@pytest.fixture
+def sharing(bundle: Path) -> Path:
+    """A bundle beside `bundle`, without the encoder, which is that of `bundle`."""
+    sharing = Path(shutil.copytree(bundle, bundle.with_name("sharing")))
+    (sharing / ENCODER).unlink()
+    encoder = json.loads((bundle / MANIFEST).read_text())["encoder"]
+    rewrite(sharing, encoder=encoder | {"shared_with": bundle.name})
+    return sharing
+
+
+def test_shared_encoder_is_that_of_the_bundle_beside_it(
+    bundle: Path, sharing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_bundle(sharing).file(ENCODER) == bundle / ENCODER
+    assert load_bundle(sharing).file(VOCABULARY) == sharing / VOCABULARY
+    monkeypatch.chdir(sharing)
+    assert load_bundle(Path()).file(ENCODER) == bundle / ENCODER
+
+
+def test_bundle_with_the_shared_encoder_inside_needs_no_other(bundle: Path, sharing: Path) -> None:
+    shutil.move(bundle / ENCODER, sharing / ENCODER)
+    assert load_bundle(sharing).file(ENCODER) == sharing / ENCODER
+
+
+def test_shared_encoder_that_is_nowhere_names_the_other_model(bundle: Path, sharing: Path) -> None:
+    (bundle / ENCODER).unlink()
+    message = rf"sharing: its {ENCODER} is that of the model bundle, .* put bundle beside it, or"
+    with pytest.raises(BundleError, match=message):
+        load_bundle(sharing)
+
+
+def test_shared_encoder_with_another_hash_is_refused(bundle: Path, sharing: Path) -> None:
+    shutil.copyfile(bundle / DECODER_STEP, bundle / ENCODER)
+    message = rf"bundle/{ENCODER}: not the file that the bundle .*sharing shares with bundle"
+    with pytest.raises(BundleError, match=message):
+        load_bundle(sharing)
+    unchecked = load_bundle(sharing, networks=False)
+    with pytest.raises(BundleError, match="shares with bundle"):
+        OnnxModel(unchecked)
+
+
+def test_german_model_ships_with_the_encoder_of_flickr8k() -> None:
+    german = load_bundle(shipped_models_dir() / "flickr8k-de")
+    assert german.manifest.language == "de"
+    assert german.file(ENCODER) == shipped_models_dir() / "flickr8k" / ENCODER
+    assert "Multi30K" in german.manifest.terms
+    assert "non-commercial research" in german.manifest.terms
+    assert german.manifest.terms in read_card(german.path)

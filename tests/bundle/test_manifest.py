@@ -58,6 +58,8 @@ WRONG: list[tuple[str, object, str]] = [
     ("nmae", "x", "nmae: unknown key: did you mean 'name'?"),
     ("encoder", NOTHING, "encoder: missing"),
     ("encoder", 3, "encoder: must be a mapping, not 3"),
+    ("encoder.shared_with", "../dogs", "encoder.shared_with: '../dogs' is not a model's name"),
+    ("encoder.shared_with", 3, "encoder.shared_with: must be text, not 3"),
     ("encoder.grid", NOTHING, "encoder.grid: missing"),
     ("encoder.grid", [7], "encoder.grid: must have 2 values, not 1"),
     ("encoder.grid", [7, "7"], "encoder.grid.1: must be an integer, not '7'"),

@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 from showtell.bundle import CARD, DECODER_STEP, ENCODER, MANIFEST, VOCABULARY, load_bundle
+from showtell.bundle import bundle as bundle_module
 from showtell.bundle.pull import pull_model
 from showtell.bundle.registry import find_bundle, installed_models, origin
 from showtell.errors import BundleError
@@ -87,6 +88,25 @@ def test_local_archive_is_pulled_without_a_server(files: dict[str, bytes], tmp_p
     with pytest.raises(DownloadError, match="wrong bytes"):
         pull_model(str(archive), sha256="0" * 64)
     assert archive.exists()
+
+
+def test_pulled_model_gets_a_copy_of_the_encoder_that_it_shares(
+    server: FileServer, files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(tmp_path / "shipped" / "dogs", files)
+    monkeypatch.setattr(bundle_module, "shipped_models_dir", lambda: tmp_path / "shipped")
+    manifest = json.loads(files[MANIFEST])
+    manifest["encoder"]["shared_with"] = "dogs"
+    packed = files | {MANIFEST: json.dumps(manifest).encode()}
+    del packed[ENCODER]
+    model = pull_model(add_archive(server, make_zip(tmp_path / "birds.zip", packed)), **QUICK)
+    assert (model.path / ENCODER).read_bytes() == files[ENCODER]
+
+
+def write_files(folder: Path, files: dict[str, bytes]) -> None:
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
 
 
 def test_hub_repository_is_pulled_manifest_first(

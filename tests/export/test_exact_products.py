@@ -12,9 +12,9 @@ from hypothesis.extra.numpy import arrays
 from onnx import helper, numpy_helper
 
 from showtell.bundle import DECODER_BEGIN, DECODER_STEP
-from showtell.bundle.registry import shipped_models_dir
 from showtell.export.exact_products import LARGEST_PAIR, limit_pairs, with_exact_products
 from showtell.export.quantize import at_precision
+from showtell.files.folders import shipped_models_dir
 
 INPUTS, OUTPUTS = 37, 12
 SHIPPED = ("flickr8k", "general")

@@ -15,6 +15,7 @@ from pathlib import Path
 from showtell.bundle.manifest import Manifest
 from showtell.errors import BundleError
 from showtell.files.atomic_write import atomic_folder
+from showtell.files.folders import shipped_models_dir
 from showtell.files.os_errors import error_reason
 from showtell.files.regular_files import open_regular
 from showtell.vocabulary import FIRST_WORD, Vocabulary
@@ -40,8 +41,8 @@ class Bundle:
     vocabulary: Vocabulary
 
     def file(self, name: str) -> Path:
-        """Return the path of one of the bundle's files."""
-        return self.path / name
+        """Return the path of one of the bundle's files; a shared one is in another bundle."""
+        return _file_of(self.path, self.manifest, name)
 
     @property
     def detected_words(self) -> tuple[str, ...]:
@@ -59,9 +60,15 @@ def sha256(path: Path) -> str:
         raise BundleError(f"{path}: cannot be read ({error_reason(error)})") from None
 
 
-def check_hash(file: Path, digest: str, expected: str) -> None:
-    """Raise BundleError if a file's sha256 is not that of the manifest."""
-    if digest != expected:
+def check_hash(file: Path, digest: str, folder: Path, manifest: Manifest) -> None:
+    """Raise BundleError if the sha256 of a file of the bundle in `folder` is not the manifest's."""
+    if digest != manifest.files[file.name]:
+        if file.parent != folder:
+            raise BundleError(
+                f"{file}: not the file that the bundle {folder} shares with"
+                f" {manifest.encoder.shared_with} (another sha256): pull both models again, or copy"
+                f" the right {file.name} into the bundle"
+            )
         raise BundleError(
             f"{file}: changed since it was written (its sha256 is not the manifest's):"
             " export or pull the model again"
@@ -88,12 +95,12 @@ def load_bundle(path: Path, *, verify: bool = True, networks: bool = True) -> Bu
                 f"{manifest_path}: incomplete bundle: 'files' lacks {name}:"
                 " export or pull the model again"
             )
-    for name, expected in manifest.files.items():
-        file = path / name
+    for name in manifest.files:
+        file = _file_of(path, manifest, name)
         if not file.is_file():
-            raise BundleError(f"{file}: missing from the bundle: export or pull the model again")
+            raise BundleError(_why_missing(path, manifest, name))
         if verify and (networks or name not in NETWORKS):
-            check_hash(file, sha256(file), expected)
+            check_hash(file, sha256(file), path, manifest)
     vocabulary_path = path / VOCABULARY
     vocabulary = Vocabulary.from_json(_read(vocabulary_path), vocabulary_path)
     if manifest.language != vocabulary.language:
@@ -103,6 +110,31 @@ def load_bundle(path: Path, *, verify: bool = True, networks: bool = True) -> Bu
         )
     read_card(path)
     return Bundle(path, manifest, vocabulary)
+
+
+def _file_of(folder: Path, manifest: Manifest, name: str) -> Path:
+    """Return the path of a file of the bundle in `folder`.
+
+    An encoder that the folder lacks is that of the model `encoder.shared_with`: in the folder
+    beside this one, or shipped.
+    """
+    shared_with = manifest.encoder.shared_with
+    if name == ENCODER and shared_with:
+        for models in (folder.absolute().parent, shipped_models_dir()):
+            shared = models / shared_with / name
+            if not (folder / name).is_file() and shared.is_file():
+                return shared
+    return folder / name
+
+
+def _why_missing(folder: Path, manifest: Manifest, name: str) -> str:
+    shared_with = manifest.encoder.shared_with
+    if name == ENCODER and shared_with:
+        return (
+            f"{folder}: its {name} is that of the model {shared_with}, which is neither beside it"
+            f" nor shipped: put {shared_with} beside it, or copy {shared_with}'s {name} into it"
+        )
+    return f"{folder / name}: missing from the bundle: export or pull the model again"
 
 
 def read_card(folder: Path) -> str:

@@ -22,7 +22,7 @@ from showtell.files.typed_settings import load_settings
 from showtell.image import Preprocessing
 
 FORMAT_VERSION = 2  # 2: bundles with a word detector; others are still written as 1
-FORMAT_MINOR = 1  # 1: the key `language`
+FORMAT_MINOR = 2  # 1: the key `language`; 2: the key `encoder.shared_with`
 Precision = Literal["float32", "float16", "int8"]
 _NAME = {"longest": 200}  # of a text that is shown on one line
 _SCORE = {"ge": -1000, "le": 10_000}
@@ -53,7 +53,8 @@ class EncoderInfo:
     `channels` is the number of features of a region. `options` are timm's options of the network.
     `weights` says where the weights came from before training, and `fine_tuned` which parts of the
     network were trained ("last", "all"). `detector` describes the word detector, whose logits the
-    encoder's graph returns too; None without one.
+    encoder's graph returns too; None without one. `shared_with` names the model whose
+    `encoder.onnx` is this bundle's, which can then lack the file; "" for a bundle with its own.
     """
 
     network: str = field(metadata=_NAME)
@@ -64,6 +65,11 @@ class EncoderInfo:
     batch_norm_epsilon: float | None = field(default=None, metadata={"gt": 0, "le": 1})
     fine_tuned: tuple[str, ...] = field(default=(), metadata={"longest": 100})
     detector: DetectorInfo | None = None
+    shared_with: str = field(default="", metadata=_NAME)
+
+    def __post_init__(self) -> None:
+        if self.shared_with and not _FILE_NAME.fullmatch(self.shared_with):
+            raise BundleError(f"shared_with: {self.shared_with[:60]!r} is not a model's name")
 
 
 @dataclass(frozen=True)

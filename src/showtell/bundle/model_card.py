@@ -80,7 +80,7 @@ def _properties(manifest: Manifest, vocabulary: Vocabulary) -> list[str]:
         *_language(vocabulary),
         f"- Encoder: {encoder.network}, {encoder.channels} channels on a grid of"
         f" {height} x {width}; initial weights: {encoder.weights};"
-        f" fine-tuned: {_fine_tuned(manifest)}",
+        f" fine-tuned: {_fine_tuned(manifest)}{_shared(encoder.shared_with)}",
         *_detector(encoder.detector),
         f"- Decoder: {_decoder(manifest)}; {words} {unit}",
         f"- Input: {preprocessing.height} x {preprocessing.width} pixels,"
@@ -96,6 +96,10 @@ def _fine_tuned(manifest: Manifest) -> str:
     origin = manifest.training.recipe.get("encoder_from")
     parts = [f"as in the model {origin}"] if origin else []
     return ", then ".join([*parts, *manifest.encoder.fine_tuned]) or "none"
+
+
+def _shared(model: str) -> str:
+    return f"; the file is that of the model {model}" if model else ""
 
 
 def _language(vocabulary: Vocabulary) -> list[str]:

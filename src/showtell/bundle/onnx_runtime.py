@@ -115,7 +115,7 @@ class _Session:
 
         self.path = path = bundle.file(name)
         data = read_onnx(path)
-        check_hash(path, hashlib.sha256(data).hexdigest(), bundle.manifest.files[name])
+        check_hash(path, hashlib.sha256(data).hexdigest(), bundle.path, bundle.manifest)
         try:
             # bytes, not a path: nothing beside the file can be found
             self._session = onnxruntime.InferenceSession(

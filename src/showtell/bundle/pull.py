@@ -183,7 +183,11 @@ def _install(downloaded: Path, target: Path, source: str) -> None:
         bundle = load_bundle(downloaded)
         _try_out(bundle)
     for name in {MANIFEST, *bundle.manifest.files}:
-        shutil.move(downloaded / name, target / name)
+        file = bundle.file(name)
+        if file.parent == downloaded:
+            shutil.move(file, target / name)
+        else:  # shared with another model, which can be removed
+            shutil.copyfile(file, target / name)
     if ORIGIN not in bundle.manifest.files:
         (target / ORIGIN).write_text(json.dumps({"source": source}) + "\n", "utf-8")
 

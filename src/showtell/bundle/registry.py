@@ -17,7 +17,7 @@ from pathlib import Path
 
 from showtell.bundle.bundle import MANIFEST
 from showtell.errors import BundleError
-from showtell.files.folders import NoHomeError, pulled_models_dir
+from showtell.files.folders import NoHomeError, pulled_models_dir, shipped_models_dir
 from showtell.files.regular_files import read_regular
 
 DEFAULT_MODEL = "general"
@@ -46,11 +46,6 @@ class InstalledModel:
     name: str
     path: Path
     shipped: bool
-
-
-def shipped_models_dir() -> Path:
-    """Return the package's folder of models, with one bundle folder each."""
-    return Path(__file__).parents[1] / "bundles"
 
 
 def _model_folders() -> list[Path]:

@@ -30,9 +30,10 @@ NO_MODELS = "no models installed: get one with showtell models pull URL|hf:owner
 def models(ctx: click.Context) -> None:
     """List, show, pull and remove models.
 
-    Two models ship with showtell: general, the default, and flickr8k, which is smaller and
-    faster. Pulled models are kept in the cache folder ($SHOWTELL_CACHE). Commands take a model by
-    its name in this list, or by the folder of a bundle or training run.
+    Three models ship with showtell: general, the default; flickr8k, which is smaller and
+    faster; and flickr8k-de, which writes German. Pulled models are kept in the cache folder
+    ($SHOWTELL_CACHE). Commands take a model by its name in this list, or by the folder of a
+    bundle or training run.
     $SHOWTELL_MODEL sets the default.
     """
     if ctx.invoked_subcommand is None:

@@ -33,6 +33,11 @@ def cache_dir() -> Path:
     return _user_folder(user_cache_path, f"set HOME or {CACHE_VARIABLE}")
 
 
+def shipped_models_dir() -> Path:
+    """Return the package's folder of models, with one bundle folder each."""
+    return Path(__file__).parents[1] / "bundles"
+
+
 def pulled_models_dir() -> Path:
     """Return the folder of pulled models, one bundle per subfolder (it may not exist).
 
