@@ -60,8 +60,8 @@ def test_known_name_wins_over_a_folder_of_that_name_and_a_path_does_not(
 
 
 def test_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
-    with pytest.raises(BundleError, match=r"'generel': did you mean general\? .*general, birds"):
-        find_bundle("generel")
+    with pytest.raises(BundleError, match=r"'genera': did you mean general\? .*general, birds"):
+        find_bundle("genera")
 
 
 def test_name_near_nothing_gets_no_guess() -> None:

@@ -17,7 +17,7 @@ from showtell.photos.metadata.xmp_occurrences import (
     Occurrences,
     TextByLanguage,
     find_occurrences,
-    language_of,
+    language_tag_of,
     value_of,
 )
 from showtell.photos.metadata.xmp_tree import (
@@ -169,7 +169,7 @@ def _default_item_edits(packet: Packet, alternatives: Element, text: str) -> Ite
     name = _item_name(packet, alternatives)
     item = f'<{name} xml:lang="{DEFAULT_LANGUAGE}">{_escape_text(text)}</{name}>'
     items = alternatives.named("li")
-    defaults = [element for element in items if language_of(element) == DEFAULT_LANGUAGE]
+    defaults = [element for element in items if language_tag_of(element) == DEFAULT_LANGUAGE]
     if not defaults:
         yield items[0].start, items[0].start, item
     for element in defaults:

@@ -80,13 +80,13 @@ def _language_texts(element: Element) -> Iterator[tuple[str, str]]:
     """Yield the texts of a property, each with its language."""
     lists = element.named("Alt", "Seq", "Bag")
     if not lists:
-        yield language_of(element), value_of(element).strip()
+        yield language_tag_of(element), value_of(element).strip()
     for container in lists:
         for item in container.named("li"):
-            yield language_of(item), value_of(item)
+            yield language_tag_of(item), value_of(item)
 
 
-def language_of(element: Element) -> str:
+def language_tag_of(element: Element) -> str:
     """Return the language of a property or item."""
     language = element.attributes.get(_LANGUAGE_ATTRIBUTE, DEFAULT_LANGUAGE)
     return DEFAULT_LANGUAGE if language.lower() == DEFAULT_LANGUAGE else language
