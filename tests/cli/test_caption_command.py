@@ -166,18 +166,20 @@ def test_recursive_looks_into_subfolders(photos: Path, tmp_path: Path, model: st
     assert showtell(tmp_path, "-m", model, "--recursive").stdout.count(b"\n") == 2
 
 
-def test_keywords_of_a_model_that_has_some(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_keywords_of_a_model_that_has_some(tmp_path: Path, suffix: str) -> None:
     photo = EXAMPLES / "polar-bear.jpg"
     done = showtell(photo, "-m", "general", "--keywords", "--format", "jsonl")
     [record] = records(done)
     assert "bear" in [keyword["word"] for keyword in record["keywords"]]  # type: ignore[attr-defined]
-    table = tmp_path / "captions.csv"
-    assert showtell(photo, "-m", "general", "--keywords", "-o", table).returncode == 0
-    [row] = csv.DictReader(table.read_text("utf-8-sig").splitlines())
-    assert "bear" in [item.split()[0] for item in row["keywords"].split("; ")]
-    kept = showtell(photo, "-m", "general", "--keywords", "-o", table)
+    output = tmp_path / f"captions.{suffix}"
+    assert showtell(photo, "-m", "general", "--keywords", "-o", output).returncode == 0
+    if suffix == "csv":
+        [row] = csv.DictReader(output.read_text("utf-8-sig").splitlines())
+        assert "bear" in [item.split()[0] for item in row["keywords"].split("; ")]
+    kept = showtell(photo, "-m", "general", "--keywords", "-o", output)
     assert b"1 kept from an earlier run" in kept.stderr
-    refused = showtell(photo, "-m", "general", "-o", table)
+    refused = showtell(photo, "-m", "general", "-o", output)
     assert refused.returncode == 1
     assert b"has captions with --keywords: give the same option" in refused.stderr
 
@@ -266,10 +268,25 @@ def test_a_file_with_other_columns_is_not_continued_and_the_option_is_named(
     assert showtell(photos, "-m", model, "-o", output).returncode == 0
     done = showtell(photos, "-m", model, "-o", output, "--nbest", "3")
     assert done.returncode == 1
-    assert b"captions.csv: has the columns of --nbest 1, not 3: give --nbest 1" in done.stderr
+    assert b"captions.csv: has captions of --nbest 1, not 3: give --nbest 1" in done.stderr
     output.write_text("path,text,log_probability,confidence,error\na.jpg,a dog,,,\n")
     done = showtell(photos, "-m", model, "-o", output)
     assert b"captions.csv: does not say which model wrote its captions" in done.stderr
+
+
+@pytest.mark.parametrize(("before", "after"), [("1", "3"), ("3", "1"), ("3", "2")])
+def test_a_jsonl_file_with_another_number_of_alternatives_is_not_continued(
+    photos: Path, tmp_path: Path, model: str, before: str, after: str
+) -> None:
+    output = tmp_path / "captions.jsonl"
+    assert showtell(photos, "-m", model, "-o", output, "--nbest", before).returncode == 0
+    assert b"2 kept" in showtell(photos, "-m", model, "-o", output, "--nbest", before).stderr
+    done = showtell(photos, "-m", model, "-o", output, "--nbest", after)
+    assert done.returncode == 1
+    message = (
+        f"captions.jsonl: has captions of --nbest {before}, not {after}: give --nbest {before}"
+    )
+    assert message in done.stderr.decode()
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])

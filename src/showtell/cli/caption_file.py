@@ -108,7 +108,8 @@ def open_caption_file(
     and for a device or a pipe, nothing is kept. A CSV file begins with a byte order mark.
 
     Raises ShowtellError, naming the file, if it cannot be written, does not hold captions, or
-    holds those of another model or number.
+    holds those of another model or number, or JSONL or CSV with keywords where `settings` has none
+    or the reverse.
     """
     start = BYTE_ORDER_MARK + settings.header if settings.form == "csv" else settings.header
     with output_errors(path):
@@ -192,15 +193,21 @@ def _check_model(model: str | None, settings: CaptionSettings) -> None:
 
 
 def _jsonl_captions(text: str, settings: CaptionSettings) -> list[_Written]:
-    captions = []
+    captions, alternatives = [], 0
     for line in text.splitlines():
         record = json.loads(line)
         if record["text"] is not None:
             confidence = record["confidence"]
             captions.append(_Written((record["path"],), line + "\n", confidence))
             _check_model(record.get("model"), settings)
+            if ("keywords" in record) != settings.keywords:
+                raise _other_keywords(settings)
+            alternatives = max(alternatives, len(record["alternatives"]))
         elif not record["error"]:
             raise ValueError("neither a caption nor an error")
+    # a photo may have fewer alternatives than asked for
+    if captions and (alternatives >= settings.nbest or (settings.nbest > 1 and not alternatives)):
+        raise _other_nbest(alternatives + 1, settings)
     return captions
 
 
@@ -227,18 +234,25 @@ def _check_columns(names: list[str], settings: CaptionSettings) -> None:
     """Raise ShowtellError if columns are those of captions with other settings."""
     nbest = 1 + sum(name.startswith("alternative_") for name in names)
     if names == columns(nbest=nbest, keywords=not settings.keywords, with_model=True):
-        other = "without" if settings.keywords else "with"
-        raise ShowtellError(
-            f"has captions {other} --keywords: give the same option, another file, or --recaption"
-            " to replace it"
-        )
+        raise _other_keywords(settings)
     if names == columns(nbest=nbest, keywords=settings.keywords, with_model=True):
-        raise ShowtellError(
-            f"has the columns of --nbest {nbest}, not {settings.nbest}: give --nbest {nbest},"
-            " another file, or --recaption to replace it"
-        )
+        raise _other_nbest(nbest, settings)
     if names == columns(nbest=nbest):
         _check_model(None, settings)
+
+
+def _other_keywords(settings: CaptionSettings) -> ShowtellError:
+    return ShowtellError(
+        f"has captions {'without' if settings.keywords else 'with'} --keywords: give the same"
+        " option, another file, or --recaption to replace it"
+    )
+
+
+def _other_nbest(nbest: int, settings: CaptionSettings) -> ShowtellError:
+    return ShowtellError(
+        f"has captions of --nbest {nbest}, not {settings.nbest}: give --nbest {nbest},"
+        " another file, or --recaption to replace it"
+    )
 
 
 def _text_captions(text: str, settings: CaptionSettings) -> list[_Written]:
