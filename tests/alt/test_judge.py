@@ -10,8 +10,8 @@ from showtell.alt.rules import RULES
 from showtell.alt.templates import mask_template
 
 
-def rules_of(text: str) -> list[str]:
-    references = html_images(mask_template(text, is_template=False))
+def rules_of(text: str, *, is_template: bool = False) -> list[str]:
+    references = html_images(mask_template(text, is_template=is_template))
     problems = [judge(reference) for reference in references]
     return [problem.rule.id for problem in problems if problem is not None]
 
@@ -37,6 +37,7 @@ FINDINGS = [
     ("linked-image", '<a href=x><img src=a.png alt=""></a>'),
     ("linked-image", "<a href=x> <img src=a.png> </a>"),
     ("linked-image", '<button><img src=a.png alt=""></button>'),
+    ("linked-image", "<a href=x><img src=a.png alt=''>&nbsp;</a>"),
     ("linked-image", "<a href=x><svg><path/></svg></a>"),
     ("linked-image", '<a href=x><img src=a alt=""><i aria-hidden="true">›</i></a>'),
     ("linked-image", "<a href=x><img src=a><!-- a comment --></a>"),
@@ -55,6 +56,10 @@ FINDINGS = [
     (
         "repeated-text",
         "<figure><img src=a alt='A dog'><figcaption>A dog.</figcaption></figure>",
+    ),
+    (
+        "repeated-text",
+        "<figure><img src=a alt='A café'><figcaption>A caf&eacute;</figcaption></figure>",
     ),
 ]
 
@@ -127,6 +132,25 @@ def test_an_unclosed_link_ends_at_the_next_one() -> None:
 
 def test_the_code_in_raw_blocks_of_a_template_is_markup() -> None:
     assert rules_of("{% raw %}<img src='{{ a }}'>{% endraw %}") == ["missing-alt"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{# <img src=a.png> #}",
+        "{{! <img src=a.png> }}",
+        "{{!-- {{#if x}}<img src=a.png>{{/if}} --}}",
+        "<a href=x>{{ text }}<img src=a.png alt=''></a>",
+    ],
+)
+def test_images_in_comments_of_templates_are_not_read(text: str) -> None:
+    assert rules_of(text, is_template=True) == []
+
+
+def test_a_comment_of_a_template_does_not_name_a_link() -> None:
+    text = "<a href=x>{{! home }}<img src=a.png alt=''></a>"
+    assert rules_of(text, is_template=True) == ["linked-image"]
+    assert rules_of(text) == []  # a negation of Angular
 
 
 def test_image_addresses_come_largest_and_lazy_first() -> None:

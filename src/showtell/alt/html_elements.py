@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from html import unescape
 
 from showtell.alt.html_tokens import Attribute, attributes_of
 
@@ -117,10 +118,13 @@ class OpenElements:
         return None if element is None else element.name
 
     def text_of(self, element: OpenElement, *, without: OpenElement | None = None) -> str:
-        """Return the text inside an element, on one line; that of `without` is left out."""
+        """Return the text inside an element, on one line; that of `without` is left out.
+
+        Character references are resolved: a link around `&nbsp;` has no text.
+        """
         if without is None:
             texts = self.texts[element.first_text : element.end_text]
         else:
             texts = self.texts[element.first_text : without.first_text]
             texts += self.texts[without.end_text or len(self.texts) : element.end_text]
-        return " ".join(" ".join(texts).split())
+        return " ".join(unescape(" ".join(texts)).split())

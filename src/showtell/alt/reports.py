@@ -12,7 +12,6 @@ from showtell.alt.suggestion import Suggestion
 from showtell.files.printable_names import printable
 
 ReportFormat = Literal["text", "jsonl", "sarif", "github"]
-REPORT_FORMATS: tuple[ReportFormat, ...] = ("text", "jsonl", "sarif", "github")
 _COMMANDS = {"error": "error", "warning": "warning", "note": "notice"}  # of GitHub Actions
 
 

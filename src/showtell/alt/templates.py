@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 
 EXPRESSION, CONTROL = "\ufdd0", "\ufdd1"  # what may write text, and what does not
-_TAG = re.compile(r"\{\{[\s\S]*?\}\}+|\{%[\s\S]*?%\}|\{#[\s\S]*?#\}")
+_TAG = re.compile(
+    r"\{\{~?!--[\s\S]*?--~?\}\}"  # a comment of Handlebars, which may hold tags
+    r"|\{\{[\s\S]*?\}\}+|\{%[\s\S]*?%\}|\{#[\s\S]*?#\}"
+)
 # In a file that may be no template, a tag holds no markup, and a comment is on one line.
 _TAG_WITHOUT_MARKUP = re.compile(
     r"\{\{(?:(?!\}\}|<[a-zA-Z/!])[\s\S]){0,2000}?\}\}+"
@@ -35,15 +38,17 @@ def mask_template(text: str, *, is_template: bool) -> str:
     `is_template` says that the file's name is that of a template; in any other HTML only what
     cannot be markup counts as a tag.
     """
-    if "{{" not in text and "{%" not in text:
+    if "{{" not in text and "{%" not in text and not (is_template and "{#" in text):
         return text
     pattern = _TAG if is_template else _TAG_WITHOUT_MARKUP
+    # In other HTML, `{{!x}}` is a negation of Angular or Vue.
+    comments = ("{#", "{{!", "{{~!") if is_template else ("{#",)
     pieces, position = [], 0
     while (match := pattern.search(text, position)) is not None:
         pieces.append(text[position : match.start()])
         first_word = _FIRST_WORD.match(match[0])
         word = first_word[1] if first_word else ""
-        is_control = match[0].startswith("{#") or word in _CONTROL_WORDS
+        is_control = match[0].startswith(comments) or word in _CONTROL_WORDS
         pieces.append((CONTROL if is_control else EXPRESSION) * len(match[0]))
         position = match.end()
         if match[0].startswith("{%"):
