@@ -141,7 +141,7 @@ class HtmlTokens:
         if len(attributes) < 2:
             return False
         lower = attributes.lower()
-        for mark in self.marks:  # a loop is faster than `any` here
+        for mark in self.marks:  # noqa: SIM110 (twice as fast as `any`)
             if mark in lower:
                 return True
         return False
