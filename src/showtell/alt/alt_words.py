@@ -1,4 +1,4 @@
-"""Alternative texts that are none: file names, placeholders, and "image of"."""
+"""Texts that describe no image: file names, placeholders, and "image of" in front."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def is_file_name(text: str, sources: Iterable[str]) -> bool:
 
 
 def is_placeholder(text: str) -> bool:
-    """Return whether an alternative text stands for one that nobody wrote."""
+    """Return whether an alternative text is a placeholder such as "image" or "photo 3"."""
     words = " ".join(text.strip(_EDGES).lower().split())
     return words in _PLACEHOLDERS or _NUMBERED.fullmatch(words) is not None
 
 
 def image_of(text: str) -> str | None:
-    """Return how an alternative text begins if that is "image of" or the like."""
+    """Return the beginning of an alternative text if it is "image of" or similar, or None."""
     match = _IMAGE_OF.match(text.strip())
     return None if match is None else match[0].strip()
 

@@ -22,7 +22,7 @@ ErrorHandler = Callable[[Exception], None]
 
 @dataclass(frozen=True, slots=True)
 class FoundDocument:
-    """A document to check, and the folder whose tree it was found in: its own for a file."""
+    """A document to check. `root` is the folder that was searched, or the folder of a file."""
 
     path: Path
     root: Path
@@ -105,9 +105,9 @@ def check_documents(
     """
     counts = CheckCounts() if counts is None else counts
     ignored = frozenset(ignore)
-    for found in documents:
+    for to_check in documents:
         try:
-            document = read_document(found.path)
+            document = read_document(to_check.path)
             references = image_references(document)
         except DocumentError as error:
             report(error)
@@ -117,7 +117,7 @@ def check_documents(
         for reference in references:
             problem = judge(reference)
             if problem is not None and problem.rule.id not in ignored:
-                yield AltFinding(document, found.root, reference, problem)
+                yield AltFinding(document, to_check.root, reference, problem)
 
 
 def _is_skipped(name: str | bytes) -> bool:

@@ -1,4 +1,4 @@
-"""A document's text, with characters that lead back to its bytes."""
+"""A document's text, from which its bytes can be restored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Edits of a document: alternative texts at their places, and every other byte as it was."""
+"""Edits of a document: they insert alternative texts and keep every other byte."""
 
 from __future__ import annotations
 

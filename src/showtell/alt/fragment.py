@@ -1,4 +1,4 @@
-"""A part of a document whose lines lost what stands around them, such as `> ` or indentation."""
+"""A part of a document, without the quote marks and indentation around its lines."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Piece:
 
 
 class Fragment:
-    """Leads the positions of a fragment back to the text that it was taken from.
+    """Maps positions in a fragment to positions in the text that it was taken from.
 
     Line i of `content` is on line `first_line` + i of `text`, from `column` on in the first. A line
     that is not found as it stands (with an escape that a parser has resolved) has no positions.
@@ -62,12 +62,12 @@ class Fragment:
             line = lines[number] if number < len(lines) else None
             if piece and line is not None:
                 first = line.start + column
-                place = text.find(piece, first, line.end)
+                source = text.find(piece, first, line.end)
                 if column == 0:  # the end of the line, unless it is a cell of a table
-                    place = text.rfind(piece, first, line.end)
-                if place >= 0:
+                    source = text.rfind(piece, first, line.end)
+                if source >= 0:
                     indent = len(shown) - len(shown.lstrip())
-                    self._pieces.append(_Piece(start + indent, place, len(piece)))
+                    self._pieces.append(_Piece(start + indent, source, len(piece)))
             start += len(shown) + 1
             column = 0
         self._starts = [piece.start for piece in self._pieces]

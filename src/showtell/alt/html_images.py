@@ -1,4 +1,4 @@
-"""The images of an HTML text, with what a screen reader has to say about each."""
+"""The images of an HTML text, with the names that screen readers announce."""
 
 from __future__ import annotations
 

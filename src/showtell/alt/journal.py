@@ -1,8 +1,8 @@
 """The journal of written documents, for undo.
 
 Each run has a file of JSON lines. The line of a document is on the disk before the document is
-replaced. Undo compares a document's digest with those of its line, so that a killed run leaves
-nothing to settle: the document is either as it was or as it was written.
+replaced. Undo compares a document's digest with those of its line, so it works
+after a killed run too: the document is either as it was or as it was written.
 """
 
 from __future__ import annotations

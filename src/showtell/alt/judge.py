@@ -25,7 +25,7 @@ _NOUNS = {
 def judge(reference: ImageReference) -> Problem | None:
     """Return what is wrong with an image's alternative text, or None.
 
-    An image has one problem at most: the gravest.
+    An image has one problem at most: the most serious.
     """
     if reference.is_hidden or reference.is_dynamic:
         return None

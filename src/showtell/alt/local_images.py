@@ -1,4 +1,4 @@
-"""Which file an address in a document stands for."""
+"""The local file that an address in a document refers to."""
 
 from __future__ import annotations
 
