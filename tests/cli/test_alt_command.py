@@ -100,7 +100,7 @@ def test_unreadable_documents_and_other_files_are_named(site: Path) -> None:
     assert done.returncode == 1
     binary, notes, summary = done.stderr.splitlines()
     assert binary == "showtell: site/binary.html: a binary file, not a text"
-    assert notes.startswith("showtell: site/notes.txt: not a document: .html .htm")
+    assert notes.startswith("showtell: site/notes.txt: unknown format: its suffix is none of .html")
     assert summary == "0 findings in 0 images of 0 documents"
 
 

@@ -60,7 +60,8 @@ def image_references(document: Document) -> list[ImageReference]:
     markup = markup_of(document.path)
     if markup is None:
         raise DocumentError(
-            f"{printable(os.fspath(document.path))}: not a document: {' '.join(SUFFIXES)}"
+            f"{printable(os.fspath(document.path))}: unknown format: its suffix is none of"
+            f" {' '.join(SUFFIXES)}"
         )
     if markup in ("html", "template"):
         return html_images(mask_template(document.text, is_template=markup == "template"))
