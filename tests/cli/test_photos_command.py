@@ -96,7 +96,7 @@ def test_scan_search_write_undo_edit_export_import(
     assert not list(lib.glob("*.xmp"))
     written = run("write")  # this model has no confidence, so nothing is left out
     assert written.stdout.startswith(
-        "5 sidecars written, 0 photos changed, keywords of 0, 0 up to date"
+        "5 sidecars written, 0 photos changed, keywords of 0 photos changed,"
     )
     assert "1 up to date" in run("write", lib / "3.jpg").stdout
     dry_run = run("undo", "--dry-run")
@@ -140,9 +140,9 @@ def test_keywords_are_corrected_found_and_written(
     assert "To write: 1 sidecar (keywords of 1 photo). To skip: 4 up to date" in planned.stderr
     planned = run("write", "--dry-run", "--min-probability", 0.3, lib / "3.jpg")
     assert planned.stdout == f"{lib}/3.jpg.xmp: two otters  [keywords: ice, bear, <snow>]\n"
-    assert "keywords of 1, 0 up to date" in run("write").stdout
+    assert "keywords of 1 photo changed, 0 up to date" in run("write").stdout
     run("edit", lib / "3.jpg", "--clear")
-    assert "keywords of 1, 4 up to date" in run("write").stdout
+    assert "keywords of 1 photo changed, 4 up to date" in run("write").stdout
 
 
 def test_doubt_is_shown_before_captions_are_written_and_in_search_results(

@@ -138,7 +138,7 @@ def _plan_summary(planned: PlanCounts, min_confidence: float) -> str:
     text += (
         f". To skip: {verdicts['up_to_date']:,} up to date,"
         f" {verdicts['user_edited']:,} with a caption by a person or another program"
-        + (f", {verdicts['unsure']:,} under --min-confidence {min_confidence:g}")
+        f", {verdicts['unsure']:,} under --min-confidence {min_confidence:g}"
         + (f", {verdicts['failed']:,} that cannot be read" if verdicts["failed"] else "")
     )
     if planned.kept:
@@ -170,7 +170,8 @@ def _write_summary(counts: WriteCounts) -> str:
     """Return one line that says what a run wrote."""
     return (
         f"{count_of(counts.sidecars, 'sidecar')} written,"
-        f" {count_of(counts.embedded, 'photo')} changed, keywords of {counts.keywords:,},"
+        f" {count_of(counts.embedded, 'photo')} changed,"
+        f" keywords of {count_of(counts.keywords, 'photo')} changed,"
         f" {counts.up_to_date:,} up to date,"
         f" {counts.user_edited:,} with a caption by a person or another program,"
         f" {counts.unsure:,} under --min-confidence, {counts.failed:,} failed,"

@@ -99,10 +99,10 @@ class KeywordModel:
 
     def __init__(self, calibration: KeywordCalibration, words: Sequence[str]) -> None:
         self._column = {word: column for column, word in enumerate(words)}
+        is_known = FEATURES.keys() >= set(calibration.features)
         members = {
             keyword: [self._column[word] for word in synonyms.split() if word in self._column]
-            for keyword, synonyms in calibration.words.items()
-            if FEATURES.keys() >= set(calibration.features)
+            for keyword, synonyms in (calibration.words.items() if is_known else ())
         }
         members = {keyword: columns for keyword, columns in members.items() if columns}
         self.names = tuple(members)
