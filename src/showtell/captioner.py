@@ -18,7 +18,7 @@ from PIL import Image
 
 from showtell.bundle import Bundle, load_bundle
 from showtell.bundle.onnx_runtime import OnnxModel
-from showtell.bundle.registry import find_bundle
+from showtell.bundle.registry import find_bundle, model_of_language
 from showtell.caption import Alternative, Caption, Keyword, Word
 from showtell.decoding.beam_search import Floats, Hypothesis
 from showtell.decoding.confidence import predict
@@ -95,19 +95,24 @@ class Captioner:
         cls,
         model: str | Path | None = None,
         *,
+        language: str | None = None,
         threads: int | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> Captioner:
         """Load a model by its name or from a bundle folder.
 
-        None stands for $SHOWTELL_MODEL, or the model `general` without it. The networks use
+        None stands for the shipped model that writes `language`, a BCP 47 tag such as "de"; without
+        a language, for $SHOWTELL_MODEL, or the model `general` without it. The networks use
         `threads` threads, by default one per usable physical core, at most 8. An encoded photo
         with more than `max_pixels` pixels is an error; a JPEG counts as it is decoded, at a
         fraction of its size. PIL images and arrays have no limit.
 
-        Raises BundleError where there is no such model, it is damaged, or it is a training run:
-        export that first with `showtell export` or `showtell.export.cached_bundle`.
+        Raises BundleError where there is no such model, it is damaged, it writes another language,
+        or it is a training run: export that first with `showtell export` or
+        `showtell.export.cached_bundle`. Raises ValueError if `language` is not a tag.
         """
+        if language is not None:
+            model = model_of_language(model, language)
         bundle = load_bundle(find_bundle(model), networks=False)  # OnnxModel checks them
         return cls(bundle, threads=threads, max_pixels=max_pixels)
 

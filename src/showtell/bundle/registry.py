@@ -15,12 +15,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from showtell.bundle.bundle import MANIFEST
+from showtell.bundle.bundle import MANIFEST, load_bundle
 from showtell.errors import BundleError
 from showtell.files.folders import NoHomeError, pulled_models_dir, shipped_models_dir
 from showtell.files.regular_files import read_regular
+from showtell.language.languages import language_of
 
 DEFAULT_MODEL = "general"
+LANGUAGE_MODELS = {"en": DEFAULT_MODEL, "de": "flickr8k-de"}  # shipped, by what they write
 MODEL_VARIABLE = "SHOWTELL_MODEL"
 RUN_FILE = "run.json"  # a folder with this file is a training run
 ORIGIN = "origin.json"  # in a pulled model's folder: its source
@@ -109,6 +111,29 @@ def find_bundle(model: str | Path | None = None) -> Path:
     if (folder / RUN_FILE).is_file():
         raise TrainingRunError(folder)
     raise BundleError(_why_not_a_model(str(model), folder))
+
+
+def model_of_language(model: str | Path | None, language: str) -> str | Path:
+    """Return `model` if it writes `language`, a BCP 47 tag; for None, the shipped one that does.
+
+    Raises BundleError where no shipped model writes the language, or `model` another one;
+    ValueError if `language` is not a tag.
+    """
+    code = language_of(language).code
+    if model is None:
+        if code not in LANGUAGE_MODELS:
+            raise BundleError(
+                f"language {code}: no shipped model writes it, only {', '.join(LANGUAGE_MODELS)}:"
+                " train one and name it as the model"
+            )
+        return LANGUAGE_MODELS[code]
+    written = load_bundle(find_bundle(model), verify=False).manifest.language
+    if written != code:
+        raise BundleError(
+            f"language {code}: the model {model} writes {written}: leave out the model or the"
+            " language"
+        )
+    return model
 
 
 def origin(model: InstalledModel) -> str | None:

@@ -20,7 +20,7 @@ from showtell.cli.alt_output import (
     show_findings,
 )
 from showtell.cli.max_pixels_option import max_pixels_option
-from showtell.cli.model_option import model_option
+from showtell.cli.model_option import model_and_language_options
 from showtell.cli.photos_output import (
     PhotoProgress,
     captioner_loader,
@@ -104,7 +104,7 @@ def check_command(
     default=0.0,
     help="Leave out suggestions with a lower confidence.",
 )
-@model_option()
+@model_and_language_options
 @_threads_option
 @max_pixels_option()
 def suggest_command(
@@ -158,7 +158,7 @@ def suggest_command(
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be written; write nothing.")
-@model_option()
+@model_and_language_options
 @_threads_option
 @max_pixels_option()
 @journal_option

@@ -16,7 +16,7 @@ import click
 from showtell.cli.decoding_options import decoding_options
 from showtell.cli.interruption import on_interrupt
 from showtell.cli.max_pixels_option import max_pixels_option
-from showtell.cli.model_option import model_option, resolve_model
+from showtell.cli.model_option import model_and_language_options, resolve_model
 from showtell.cli.standard_streams import standard_output
 from showtell.errors import ShowtellError
 from showtell.files.counts import count_of
@@ -38,7 +38,7 @@ STDIN = "-"
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("-r", "--recursive", is_flag=True, help="Also caption photos in subfolders.")
-@model_option()
+@model_and_language_options
 @click.option(
     "--words",
     is_flag=True,

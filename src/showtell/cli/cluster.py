@@ -15,7 +15,7 @@ import click
 
 from showtell.cli.address import ADDRESS
 from showtell.cli.decoding_options import decoding_options
-from showtell.cli.model_option import model_option, resolve_model
+from showtell.cli.model_option import model_and_language_options, resolve_model
 from showtell.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def cluster() -> None:
     help="What to do with a subfolder of INPUT that cannot be listed: stop, or leave it out.",
 )
 @click.option("--price-per-core-hour", type=click.FloatRange(0), metavar="X", help="Show the cost.")
-@model_option()
+@model_and_language_options
 @decoding_options("beam", "diverse", "mbr")
 def caption(input: Path | str, output: Path | str, **options: Any) -> None:
     """Caption the photos of INPUT into Parquet files in the folder OUTPUT.

@@ -8,7 +8,7 @@ import click
 
 from showtell.cli.decoding_options import decoding_option
 from showtell.cli.max_pixels_option import max_pixels_option
-from showtell.cli.model_option import model_option, resolve_model
+from showtell.cli.model_option import model_and_language_options, resolve_model
 from showtell.errors import ShowtellError
 
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".pdf": "PDF"}
@@ -24,7 +24,7 @@ SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".p
     required=True,
     help="Picture to write: .png, .jpg, .webp or .pdf.",
 )
-@model_option()
+@model_and_language_options
 @decoding_option("beam")
 @max_pixels_option()
 def explain(

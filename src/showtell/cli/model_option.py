@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
 from showtell.cli.completion import complete_models
+from showtell.cli.language_option import language_option
 from showtell.errors import MissingExtraError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -17,12 +19,33 @@ _HELP = (
     "A model's name, a bundle folder or a training run."
     "  [default: the model marked * by `showtell models`]"
 )
+_LANGUAGE_HELP = (
+    "The captions' language, such as de: without --model, the shipped model that writes it."
+)
 
 
 def model_option(text: str = _HELP, *, short: bool = True) -> Callable[[F], F]:
     """Give a command the option `--model`, `-m` for short, with `text` as its help."""
     names = ("-m", "--model") if short else ("--model",)
     return click.option(*names, help=text, shell_complete=complete_models)
+
+
+def model_and_language_options(command: F) -> F:
+    """Give a command the options `--model` and `--language`; it gets the chosen `model` only."""
+
+    @functools.wraps(command)
+    def with_chosen_model(*arguments: Any, language: str | None, **options: Any) -> Any:
+        if language is not None:
+            options["model"] = _model_of_language(options["model"], language)
+        return command(*arguments, **options)
+
+    return model_option()(language_option(_LANGUAGE_HELP)(cast("F", with_chosen_model)))
+
+
+def _model_of_language(model: str | None, language: str) -> str:
+    from showtell.bundle.registry import model_of_language
+
+    return os.fspath(model_of_language(model and resolve_model(model), language))
 
 
 def resolve_model(model: str | None) -> str | None:

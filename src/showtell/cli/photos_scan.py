@@ -9,7 +9,7 @@ import click
 
 from showtell.cli.interruption import on_interrupt
 from showtell.cli.max_pixels_option import max_pixels_option
-from showtell.cli.model_option import model_option
+from showtell.cli.model_option import model_and_language_options
 from showtell.cli.photos_options import catalogue_option
 from showtell.cli.photos_output import (
     PhotoProgress,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
 )
 @catalogue_option
-@model_option()
+@model_and_language_options
 @click.option("--recaption", is_flag=True, help="Also caption photos that another model captioned.")
 @click.option("--again", is_flag=True, hidden=True)  # the old name of --recaption
 @click.option(

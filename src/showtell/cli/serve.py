@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from showtell.cli.max_pixels_option import max_pixels_option
-from showtell.cli.model_option import model_option, resolve_model
+from showtell.cli.model_option import model_and_language_options, resolve_model
 from showtell.errors import MissingExtraError, ShowtellError
 from showtell.files.os_errors import error_reason
 from showtell.files.regular_files import read_regular
@@ -25,7 +25,7 @@ _MAX_KEY_FILE_BYTES = 1 << 20
     show_default=True,
     help="Port to listen on; 0 picks a free one.",
 )
-@model_option()
+@model_and_language_options
 @click.option(
     "--workers", type=click.IntRange(1), help="Worker processes.  [default: one per core]"
 )
