@@ -61,8 +61,8 @@ def test_ctrl_c_while_the_command_line_is_imported_is_one_line(tmp_path: Path) -
     ("words", "expected"),
     [
         ("showtell caption --model g", "plain,general"),
-        ("showtell models show f", "plain,flickr8k"),
-        ("showtell evaluate f", "plain,flickr8k"),
+        ("showtell models show ge", "plain,general"),
+        ("showtell evaluate flickr8k-", "plain,flickr8k-de"),
         ("showtell train se", "plain,seed"),
         ("showtell train my-recipe", "file,my-recipe"),
     ],
