@@ -39,7 +39,7 @@ def model_and_language_options(command: F) -> F:
             options["model"] = _model_of_language(options["model"], language)
         return command(*arguments, **options)
 
-    return model_option()(language_option(_LANGUAGE_HELP)(cast("F", with_chosen_model)))
+    return cast("F", model_option()(language_option(_LANGUAGE_HELP)(with_chosen_model)))
 
 
 def _model_of_language(model: str | None, language: str) -> str:
