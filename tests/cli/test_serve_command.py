@@ -38,6 +38,7 @@ def test_every_option_is_a_setting_of_the_same_name_and_default() -> None:
     fields = {field.name: field.default for field in dataclasses.fields(ServerSettings)}
     options = dict(serve.make_context("serve", []).params)
     assert options.pop("api_key_file") is None
+    assert options.pop("language") is None  # becomes the setting `model`
     assert options == fields
 
 
