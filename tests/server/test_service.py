@@ -31,6 +31,7 @@ def test_raw_photo_gets_the_caption_that_the_command_line_prints(service: Runnin
             "--nbest",
             "2",
             "--words",
+            "--keywords",
             "--threads",
             "1",
         ],
@@ -42,8 +43,12 @@ def test_raw_photo_gets_the_caption_that_the_command_line_prints(service: Runnin
     record = response.json()
     assert record.pop("path") is None
     expected.pop("path")
+    assert expected.pop("model").startswith("general@")
     assert record.keys() == expected.keys()
     assert record["text"] == expected["text"]
+    assert [keyword["word"] for keyword in record["keywords"]] == [
+        keyword["word"] for keyword in expected["keywords"]
+    ]
     assert record["log_probability"] == pytest.approx(expected["log_probability"], abs=1e-3)
     assert [word["word"] for word in record["words"]] == record["text"].split()
 

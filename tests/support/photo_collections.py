@@ -69,7 +69,7 @@ def rows_of(output: Path) -> list[dict[str, Any]]:
 
 
 def captions_of(model: str, folder: Path) -> Iterator[dict[str, Any]]:
-    """The output of `showtell caption FOLDER --recursive --format jsonl`."""
+    """The output of `showtell caption FOLDER --recursive --keywords`, without the model."""
     photos = find_photos([folder], recursive=True, report=lambda error: None)
     for caption in Captioner.load(model, threads=1).caption(photos):
-        yield json.loads(json.dumps(caption.to_dict()))
+        yield json.loads(json.dumps(caption.to_dict(keywords=True)))

@@ -166,7 +166,7 @@ def test_attention_is_drawn_at_the_right_part_of_the_photo(page: Page) -> None:
 def test_arrow_keys_move_between_words_and_show_where_the_model_looked(
     page: Page, responses: MockResponses
 ) -> None:
-    card = card_of(page, responses, caption("a dog runs", attention=CORNER))
+    card = card_of(page, responses, caption("a dog runs", attention=CORNER, keywords={}))
     words = card.locator(".words button")
     card.locator(".name").focus()
     page.keyboard.press("Tab")
