@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from dev_scores import DevSets
-from first_decoders import empty_decoder, set_strength
+from first_decoders import empty_decoder, member_weights, set_strength
 from places import open_places, step_parser
 from showtell.nets.gated_decoder import GatedDecoder
 from stack_logits import Detection
@@ -35,9 +35,7 @@ def load_decoder(
     decoder = empty_decoder(words, detection, len(members))
     stored = load_file(weights)
     for own, number in zip(decoder.members, members, strict=True):
-        prefix = f"members.{number}."
-        chosen = {n.removeprefix(prefix): w for n, w in stored.items() if n.startswith(prefix)}
-        own.load_state_dict(chosen)
+        own.load_state_dict(member_weights(stored, number))
     set_strength(decoder, words, *strengths)
     return decoder.eval()
 

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from first_decoders import member_weights
 from places import Places, open_places, step_parser
 from showtell.nets.gated_decoder import GatedDecoder
 from showtell.training.warm_start import open_initial_model
@@ -29,11 +30,7 @@ def members_of(places: Places, name: str) -> list[dict[str, Tensor]]:
         return _shipped_members(places)
     stored = load_file(places.work / f"{name}.safetensors")
     count = 1 + max(int(key.split(".")[1]) for key in stored if key.startswith("members."))
-    return [_without_prefix(stored, f"members.{number}.") for number in range(count)]
-
-
-def _without_prefix(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)}
+    return [member_weights(stored, number) for number in range(count)]
 
 
 def _shipped_members(places: Places) -> list[dict[str, Tensor]]:

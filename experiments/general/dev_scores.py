@@ -51,19 +51,40 @@ class DevSets:
         self, decoder: GatedDecoder, name: str, photos: int | None = None, beam: int = 3
     ) -> list[str]:
         """Return the captions of a set, or of its first photos."""
+        texts = self.best_captions(decoder, name, photos, beam=beam)
+        return [best for best, *_ in texts]
+
+    def best_captions(
+        self,
+        decoder: GatedDecoder,
+        name: str,
+        photos: int | None = None,
+        *,
+        beam: int,
+        length_penalty: float = 1.0,
+        nbest: int = 1,
+    ) -> list[list[str]]:
+        """Return the `nbest` captions of each photo of a set, or of its first photos."""
         regions = np.load(self.places.regions(name), mmap_mode="r")[:photos]
         logits = all_words(self.detection.logits(name)[:photos], self.words)
-        captions = []
+        texts = []
         for i in range(0, len(regions), _BATCH):
             features = {
                 "regions": regions[i : i + _BATCH].astype(np.float32),
                 DETECTED: logits[i : i + _BATCH],
             }
-            found = beam_search(
-                TorchDecoder(decoder), features, beam=beam, max_length=24, no_repeat_ngram=2
+            hypotheses = beam_search(
+                TorchDecoder(decoder),
+                features,
+                beam=beam,
+                length_penalty=length_penalty,
+                max_length=24,
+                nbest=nbest,
+                no_repeat_ngram=2,
             )
-            captions += [self.words.vocabulary.decode(best[0].tokens) for best in found]
-        return captions
+            decode = self.words.vocabulary.decode
+            texts += [[decode(each.tokens) for each in best] for best in hypotheses]
+        return texts
 
     def coco_scores(self, captions: Sequence[str]) -> str:
         """Return CIDEr (all, halves) and the main nouns that are named."""

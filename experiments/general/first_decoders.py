@@ -64,6 +64,12 @@ def empty_decoder(words: Words, detection: Detection, members: int) -> GatedDeco
     return decoder
 
 
+def member_weights(stored: dict[str, Tensor], number: int) -> dict[str, Tensor]:
+    """Return the weights of one decoder of a weights file, numbered from 0."""
+    prefix = f"members.{number}."
+    return {n.removeprefix(prefix): w for n, w in stored.items() if n.startswith(prefix)}
+
+
 def set_strength(decoder: GatedDecoder, words: Words, others: float, objects: float) -> None:
     """Set what the log-ratios of object words, and of other concepts, are multiplied by."""
     strength = np.zeros(len(words.vocabulary), np.float32)

@@ -10,19 +10,13 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
-
 from choose_strength import load_decoder
-from dev_scores import all_words
+from dev_scores import DevSets
 from places import open_places, step_parser
-from showtell.decoding.beam_search import beam_search
-from showtell.decoding.keywords import DETECTED
-from showtell.nets.model import TorchDecoder
 from stack_logits import Detection
 from words import count_words
 
 PSEUDO_CAPTIONS = "pseudo_captions.json"
-BATCH = 32
 
 
 def main() -> None:
@@ -41,28 +35,14 @@ def main() -> None:
     members = [int(number) for number in options.members.split(",")]
     weights = places.work / f"{options.name}.safetensors"
     decoder = load_decoder(weights, words, detection, members, (1.0, options.objects))
-    regions = np.load(places.regions("unlabelled"), mmap_mode="r")
-    logits = all_words(detection.logits("unlabelled"), words)
-    captions: list[list[str]] = []
-    for i in range(0, len(regions), BATCH):
-        features = {
-            "regions": regions[i : i + BATCH].astype(np.float32),
-            DETECTED: logits[i : i + BATCH],
-        }
-        hypotheses = beam_search(
-            TorchDecoder(decoder),
-            features,
-            beam=options.beam,
-            length_penalty=options.length_penalty,
-            max_length=24,
-            nbest=options.captions,
-            no_repeat_ngram=2,
-        )
-        for best in hypotheses:
-            texts = [words.vocabulary.decode(h.tokens) for h in best]
-            captions.append(list(dict.fromkeys(texts))[: options.captions])
-        if i % (20 * BATCH) == 0:
-            print(i, captions[-1], flush=True)
+    texts = DevSets(places, words, detection).best_captions(
+        decoder,
+        "unlabelled",
+        beam=options.beam,
+        length_penalty=options.length_penalty,
+        nbest=options.captions,
+    )
+    captions = [list(dict.fromkeys(best)) for best in texts]  # each caption once
     (places.work / PSEUDO_CAPTIONS).write_text(json.dumps(captions, indent=0) + "\n")
 
 

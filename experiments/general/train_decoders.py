@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dev_scores import DevSets, all_words
-from first_decoders import first_decoders, set_strength
+from first_decoders import first_decoders, member_weights, set_strength
 from places import FIRST_HALF, Places, open_places, step_parser
 from pseudo_captions import PSEUDO_CAPTIONS
 from showtell.decoding.keywords import DETECTED
@@ -101,20 +101,23 @@ class Batches:
         """Return features and captions of training photos, all mirrored or none."""
         stored = self.mirrored if self.random.random() < 0.5 else self.regions
         photos = np.sort(photos)
-        regions = stored[photos].astype(np.float32)
-        if self.settings.without_regions:
-            regions[self.random.random(len(regions)) < self.settings.without_regions] = 0
+        regions = self._regions(stored, photos)
         captions = [ids for photo in photos for ids in self.captions[photo][:5]]
         return self._features(regions, self.logits[photos]), collate({}, captions)
 
     def of_unlabelled(self, photos: Integers) -> tuple[dict[str, Tensor], Batch]:
         """Return features of unlabelled photos, and the captions of their teacher."""
         photos = np.sort(photos)
-        regions = self.unlabelled[photos].astype(np.float32)
-        if self.settings.without_regions:
-            regions[self.random.random(len(regions)) < self.settings.without_regions] = 0
+        regions = self._regions(self.unlabelled, photos)
         captions = [ids for photo in photos for ids in self._padded(self.pseudo[photo])]
         return self._features(regions, self.unlabelled_logits[photos]), collate({}, captions)
+
+    def _regions(self, stored: NDArray[np.float16], photos: Integers) -> Floats:
+        """Return the regions of photos, with zeros for a random share of them."""
+        regions = stored[photos].astype(np.float32)
+        if self.settings.without_regions:
+            regions[self.random.random(len(regions)) < self.settings.without_regions] = 0
+        return regions
 
     @staticmethod
     def _padded(captions: list[list[int]]) -> list[list[int]]:
@@ -262,10 +265,7 @@ def main() -> None:
     if settings.start:
         stored = load_file(places.work / f"{settings.start}.safetensors")
         for member, number in zip(decoder.members, members, strict=True):
-            prefix = f"members.{number}."
-            member.load_state_dict(
-                {n.removeprefix(prefix): w for n, w in stored.items() if n.startswith(prefix)}
-            )
+            member.load_state_dict(member_weights(stored, number))
     training = Training(decoder, Batches(places, words, detection, settings, random), settings)
     dev = DevSets(places, words, detection)
     description = {"vocabulary": json.dumps(words.vocabulary.words)}

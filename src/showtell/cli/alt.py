@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from showtell.alt.suggest import Captioned
     from showtell.captioner import Captioner
 
-SURE = CONFIDENCE_LEVELS[0].minimum
 _threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Threads.  [default: one per physical core]"
 )
@@ -144,7 +143,7 @@ def suggest_command(
 @click.option(
     "--min-confidence",
     type=click.FloatRange(0, 1),
-    default=SURE,
+    default=CONFIDENCE_LEVELS[0].minimum,
     show_default=True,
     help="Leave out texts with a lower confidence.",
 )
