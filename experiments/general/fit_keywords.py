@@ -26,7 +26,6 @@ from torch.nn import functional
 from places import COCO_FIRST_HALF, FIRST_HALF, Places, open_places, step_parser
 from showtell.bundle import CARD, Bundle, load_bundle, save_bundle
 from showtell.bundle.model_card import model_card
-from showtell.bundle.onnx_runtime import OnnxModel
 from showtell.data import CaptionedPhoto
 from showtell.decoding.confidence import expected_calibration_error
 from showtell.decoding.keywords import (
@@ -38,15 +37,12 @@ from showtell.decoding.keywords import (
     KeywordCheck,
     KeywordModel,
 )
-from showtell.decoding.options import Decoding
-from showtell.decoding.self_joins import SelfJoins
-from showtell.pipeline import pixel_batches
+from showtell.export.calibration import caption_batches
 from showtell.scoring.main_nouns import names_main_noun, nouns
 from showtell.vocabulary import tokenize
 
 PEOPLE = 4
 MEASURE = "one of four people names it, in singular or plural or by a synonym"
-BATCH = 16
 FOLDS = 4
 PENALTY, BIAS_PENALTY = 0.01, 0.005  # of weights, and of each keyword's bias
 FLICKR8K_WEIGHT = 0.5  # of a set of Flickr8k's photos against one of COCO's
@@ -121,18 +117,11 @@ def measured_photos(
     bundle: Bundle, model: KeywordModel, photos: Sequence[CaptionedPhoto]
 ) -> KeywordPhotos:
     """Caption photos with the bundle, and return what the regression needs."""
-    network, search = OnnxModel(bundle, threads=1), Decoding.of(bundle.manifest.decoding)
-    self_joins = SelfJoins(bundle.vocabulary)
     logits, captions, references = [], [], []
-    paths = (photo.path for photo in photos)
-    for batch in pixel_batches(paths, bundle.manifest.preprocessing, batch_size=BATCH):
-        if batch.pixels is None:
-            continue
-        features = network.encode(batch.pixels)
-        results = search.run(network, features, range(len(batch.readable)), self_joins)
+    for readable, features, hypotheses in caption_batches(bundle, photos, threads=1):
         logits.append(features[DETECTED])
-        captions += [bundle.vocabulary.decode(best.tokens) for best, *_ in results]
-        references += [photos[photo.index].captions for photo in batch.readable]
+        captions += [bundle.vocabulary.decode(best.tokens) for best, *_ in hypotheses]
+        references += [photo.captions for photo in readable]
     counts = captions_with(model.names, references, kinds=False)
     inputs = model.features(np.concatenate(logits), [tokenize(caption) for caption in captions])
     return KeywordPhotos(

@@ -7,7 +7,7 @@ first half of dev and checked on the second, or fitted on all of a small dev spl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from showtell.bundle import Bundle
 from showtell.bundle.onnx_runtime import OnnxModel
 from showtell.data import CaptionedPhoto, Dataset
-from showtell.decoding.beam_search import Hypothesis
+from showtell.decoding.beam_search import Arrays, Hypothesis
 from showtell.decoding.confidence import (
     Calibration,
     CalibrationCheck,
@@ -104,22 +104,34 @@ def _check(confidences: Sequence[float], good: NDArray[np.bool_]) -> Calibration
     )
 
 
-def _caption_photos(
-    bundle: Bundle, photos: Sequence[CaptionedPhoto]
-) -> tuple[list[CaptionedPhoto], list[list[Hypothesis]]]:
-    """Return the photos that can be captioned, and their hypotheses by the bundle's decoding."""
-    model, search = OnnxModel(bundle), Decoding.of(bundle.manifest.decoding)
+def caption_batches(
+    bundle: Bundle, photos: Sequence[CaptionedPhoto], threads: int | None = None
+) -> Iterator[tuple[list[CaptionedPhoto], Arrays, list[list[Hypothesis]]]]:
+    """Caption photos by the bundle's own decoding, in batches; unreadable photos are left out.
+
+    Yields the photos of a batch, the encoder's output with a row for each, and their hypotheses,
+    best first. A photo without any has an empty list.
+    """
+    model, search = OnnxModel(bundle, threads=threads), Decoding.of(bundle.manifest.decoding)
     self_joins = SelfJoins(bundle.vocabulary)
-    captioned: list[CaptionedPhoto] = []
-    hypotheses: list[list[Hypothesis]] = []
     paths = (photo.path for photo in photos)
     for batch in pixel_batches(paths, bundle.manifest.preprocessing, batch_size=BATCH_SIZE):
         if batch.pixels is None:
             continue
         features = model.encode(batch.pixels)
-        results = search.run(model, features, range(len(batch.readable)), self_joins)
-        for photo, candidates in zip(batch.readable, results, strict=True):
+        hypotheses = search.run(model, features, range(len(batch.readable)), self_joins)
+        yield [photos[photo.index] for photo in batch.readable], features, hypotheses
+
+
+def _caption_photos(
+    bundle: Bundle, photos: Sequence[CaptionedPhoto]
+) -> tuple[list[CaptionedPhoto], list[list[Hypothesis]]]:
+    """Return the photos that can be captioned, and their hypotheses."""
+    captioned: list[CaptionedPhoto] = []
+    hypotheses: list[list[Hypothesis]] = []
+    for readable, _, results in caption_batches(bundle, photos):
+        for photo, candidates in zip(readable, results, strict=True):
             if candidates:
-                captioned.append(photos[photo.index])
+                captioned.append(photo)
                 hypotheses.append(candidates)
     return captioned, hypotheses
